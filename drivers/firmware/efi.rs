@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From the EFI system table to ACPI's root (UEFI 2.10, sections 4.3, 4.6 and 7.2).
+
+use super::{
+    read,
+    Memory,
+    Unreadable, //
+};
+use core::{
+    fmt,
+    mem::size_of, //
+};
+use zerocopy::little_endian::{
+    U32,
+    U64, //
+};
+use zerocopy_derive::{
+    FromBytes,
+    IntoBytes, //
+};
+
+/// `EFI_TABLE_HEADER` (4.2) and `EFI_SYSTEM_TABLE` (4.3) of 64-bit firmware.
+#[derive(FromBytes, IntoBytes)]
+#[repr(C)]
+struct SystemTable {
+    signature: U64,
+    revision: U32,
+    header_size: U32,
+    crc32: U32,
+    reserved: U32,
+    firmware_vendor: U64,
+    firmware_revision: U32,
+    padding: U32,
+    console_in_handle: U64,
+    con_in: U64,
+    console_out_handle: U64,
+    con_out: U64,
+    standard_error_handle: U64,
+    std_err: U64,
+    runtime_services: U64,
+    boot_services: U64,
+    number_of_table_entries: U64,
+    configuration_table: U64,
+}
+
+/// `EFI_CONFIGURATION_TABLE` (4.6).
+#[derive(FromBytes, IntoBytes)]
+#[repr(C)]
+struct ConfigurationTable {
+    vendor_guid: [u8; 16],
+    vendor_table: U64,
+}
+
+/// `EFI_MEMORY_DESCRIPTOR` (7.2.3). Firmware may append fields: go by the map's descriptor size.
+#[derive(FromBytes, IntoBytes)]
+#[repr(C)]
+struct MemoryDescriptor {
+    kind: U32,
+    padding: U32,
+    physical_start: U64,
+    virtual_start: U64,
+    number_of_pages: U64,
+    attribute: U64,
+}
+
+/// `EFI_SYSTEM_TABLE_SIGNATURE`, "IBI SYST".
+const SIGNATURE: u64 = u64::from_le_bytes(*b"IBI SYST");
+/// `EFI_ACPI_20_TABLE_GUID`, 8868e871-e4f1-11d3-bc22-0080c73c8881.
+const ACPI_20: [u8; 16] = [
+    0x71, 0xe8, 0x68, 0x88, 0xf1, 0xe4, 0xd3, 0x11, 0xbc, 0x22, 0x00, 0x80, 0xc7, 0x3c, 0x88, 0x81,
+];
+/// `ACPI_TABLE_GUID`, eb9d2d30-2d88-11d3-9a16-0090273fc14d.
+const ACPI_10: [u8; 16] = [
+    0x30, 0x2d, 0x9d, 0xeb, 0x88, 0x2d, 0xd3, 0x11, 0x9a, 0x16, 0x00, 0x90, 0x27, 0x3f, 0xc1, 0x4d,
+];
+/// `EFI_MEMORY_RUNTIME`.
+const RUNTIME: u64 = 1 << 63;
+/// `EFI_PAGE_SIZE` as a shift.
+const PAGE_SHIFT: u32 = 12;
+/// More configuration tables than any firmware has (AAVMF has a dozen).
+const MAX_TABLES: u64 = 256;
+/// More memory descriptors than any firmware has.
+const MAX_DESCRIPTORS: u64 = 4096;
+
+/// Where the EFI stub left firmware's memory map, from `/chosen` of the devicetree.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct MemoryMap {
+    /// Physical address, `linux,uefi-mmap-start`.
+    pub(crate) start: u64,
+    /// Bytes in all, `linux,uefi-mmap-size`.
+    pub(crate) size: u32,
+    /// Bytes of one descriptor, `linux,uefi-mmap-desc-size`.
+    pub(crate) descriptor_size: u32,
+    /// `linux,uefi-mmap-desc-ver`; 1 is the only one there is.
+    pub(crate) descriptor_version: u32,
+}
+
+/// Why no ACPI root was found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Error {
+    /// A table lies in memory that cannot be read.
+    Unreadable(Unreadable),
+    /// The system table's signature.
+    Signature(u64),
+    /// The system table's header says that it is shorter than a system table.
+    HeaderSize(u32),
+    /// So many configuration tables are not believed.
+    TableCount(u64),
+    /// The configuration tables' address wraps around.
+    TableAddress(u64),
+    /// The memory map is empty, too long, or of an unknown version.
+    MemoryMap(MemoryMap),
+    /// None of the configuration tables is ACPI's.
+    NoAcpi,
+}
+
+impl From<Unreadable> for Error {
+    fn from(why: Unreadable) -> Self {
+        Self::Unreadable(why)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(why) => write!(f, "EFI: {why}"),
+            Self::Signature(found) => write!(f, "EFI: system table has signature {found:#018x}"),
+            Self::HeaderSize(size) => write!(f, "EFI: system table of only {size} bytes"),
+            Self::TableCount(count) => write!(f, "EFI: {count} configuration tables are too many"),
+            Self::TableAddress(at) => write!(f, "EFI: no configuration tables can be at {at:#x}"),
+            Self::MemoryMap(map) => write!(
+                f,
+                "EFI: memory map of {} bytes, descriptors of {} bytes, version {} is none",
+                map.size, map.descriptor_size, map.descriptor_version
+            ),
+            Self::NoAcpi => f.write_str("EFI: firmware has no ACPI tables"),
+        }
+    }
+}
+
+/// Finds the physical address of ACPI's root pointer, that of ACPI 2.0 before that of 1.0.
+///
+/// `system_table` is a physical address. `map` is used once firmware runs at virtual addresses.
+///
+/// # Errors
+///
+/// The first thing that is wrong on the way, see [`Error`].
+pub(crate) fn acpi_root(
+    memory: &mut impl Memory,
+    system_table: u64,
+    map: Option<MemoryMap>,
+) -> Result<u64, Error> {
+    let table: SystemTable = read(memory, system_table)?;
+    if table.signature.get() != SIGNATURE {
+        return Err(Error::Signature(table.signature.get()));
+    }
+    if u64::from(table.header_size.get()) < size_of::<SystemTable>() as u64 {
+        return Err(Error::HeaderSize(table.header_size.get()));
+    }
+    let count = table.number_of_table_entries.get();
+    if count > MAX_TABLES {
+        return Err(Error::TableCount(count));
+    }
+    let mut at = physical(memory, table.configuration_table.get(), map)?;
+    let mut acpi_10 = None;
+    for _ in 0..count {
+        let entry: ConfigurationTable = read(memory, at)?;
+        match entry.vendor_guid {
+            ACPI_20 => return Ok(entry.vendor_table.get()),
+            ACPI_10 => acpi_10 = Some(entry.vendor_table.get()),
+            _ => {}
+        }
+        at = at
+            .checked_add(size_of::<ConfigurationTable>() as u64)
+            .ok_or(Error::TableAddress(table.configuration_table.get()))?;
+    }
+    acpi_10.ok_or(Error::NoAcpi)
+}
+
+/// Undoes what `SetVirtualAddressMap()` (8.4.1) did to a pointer in the system table.
+///
+/// An address that no mapping covers is physical already, as it is if nobody called that service.
+fn physical(memory: &mut impl Memory, at: u64, map: Option<MemoryMap>) -> Result<u64, Error> {
+    let Some(map) = map else {
+        return Ok(at);
+    };
+    let step = u64::from(map.descriptor_size);
+    if map.descriptor_version != 1 || step < size_of::<MemoryDescriptor>() as u64 {
+        return Err(Error::MemoryMap(map));
+    }
+    let count = u64::from(map.size) / step;
+    if count > MAX_DESCRIPTORS {
+        return Err(Error::MemoryMap(map));
+    }
+    for index in 0..count {
+        // Cannot overflow: both factors come from 32-bit fields.
+        let place = map.start.checked_add(index * step).ok_or(Error::MemoryMap(map))?;
+        let entry: MemoryDescriptor = read(memory, place)?;
+        if entry.attribute.get() & RUNTIME == 0 {
+            continue;
+        }
+        if entry.virtual_start.get() == 0 {
+            // The stub installs all mappings or none.
+            break;
+        }
+        let Some(offset) = at.checked_sub(entry.virtual_start.get()) else {
+            continue;
+        };
+        if offset >> PAGE_SHIFT < entry.number_of_pages.get() {
+            return entry
+                .physical_start
+                .get()
+                .checked_add(offset)
+                .ok_or(Error::TableAddress(at));
+        }
+    }
+    Ok(at)
+}

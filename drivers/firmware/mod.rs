@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What firmware left: where the device is.
+//!
+//! Before the kernel has an allocator, ACPI or a PCI core, this room finds the places where a virtio-gpu may be. Every
+//! answer comes from bytes that firmware or the user wrote; none of them is trusted, and every table, length and bus
+//! number is checked before it is followed.
+//!
+//! - [`cmdline`]: the user said where, in the options of `earlycon=virtgpu`.
+//! - [`fdt`]: the flattened devicetree; it names the EFI system table, host bridges and virtio-mmio slots.
+//! - [`efi`] and [`acpi`]: from the EFI system table to the MCFG, which names host bridges.
+//! - [`pci`]: from a host bridge, through every bridge behind it, to the GPU and its BARs.
+//!
+//! The room is pure: physical memory and configuration space are reached through [`Memory`] and [`pci::Config`].
+
+use core::fmt;
+use zerocopy::{
+    FromBytes,
+    IntoBytes, //
+};
+
+pub(crate) mod acpi;
+pub(crate) mod cmdline;
+pub(crate) mod efi;
+pub(crate) mod fdt;
+pub(crate) mod pci;
+
+/// Read access to physical memory.
+pub(crate) trait Memory {
+    /// Fills `into` with the bytes from the physical address `at` on.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`] if there is no way to reach all of these bytes.
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable>;
+}
+
+/// Physical memory that could not be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Unreadable {
+    /// Physical address of the first byte that was asked for.
+    pub(crate) at: u64,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot read memory at {:#x}", self.at)
+    }
+}
+
+/// Reads a `T`, whose fields are of fixed byte order, from the physical address `at`.
+///
+/// # Errors
+///
+/// [`Unreadable`] as [`Memory::read`].
+fn read<T: FromBytes + IntoBytes>(memory: &mut impl Memory, at: u64) -> Result<T, Unreadable> {
+    let mut value = T::new_zeroed();
+    memory.read(at, value.as_mut_bytes())?;
+    Ok(value)
+}

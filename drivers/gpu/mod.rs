@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Speaking virtio-gpu (VIRTIO 1.3, section 5.7): the wire's types in [`protocol`], the control
+//! queue in [`control`].
+
+pub(crate) mod control;
+pub(crate) mod protocol;
+
+pub(crate) use self::{
+    control::{
+        Control,
+        GpuError, //
+    },
+    protocol::Rect, //
+};

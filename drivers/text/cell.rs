@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Character cells and colours as the VT has them (`drivers/tty/vt/vt.c`).
+
+/// One character on the screen, as in the VT's screen buffer: the glyph in the low byte, the VGA
+/// attribute in the high one (foreground in its low four bits, background in its high four).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Cell(pub(crate) u16);
+
+impl Cell {
+    /// A space in the VT's default colours, light grey on black.
+    pub(crate) const BLANK: Self = Self::new(b' ', 0x07);
+
+    /// The cell that shows `glyph` in the colours of `attribute`.
+    pub(crate) const fn new(glyph: u8, attribute: u8) -> Self {
+        Self(u16::from_be_bytes([attribute, glyph]))
+    }
+
+    /// The number of the glyph.
+    pub(crate) const fn glyph(self) -> u8 {
+        self.0.to_be_bytes()[1]
+    }
+
+    /// Both colours.
+    pub(crate) const fn attribute(self) -> u8 {
+        self.0.to_be_bytes()[0]
+    }
+}
+
+/// The colours of the 16 attribute values, `0x00RRGGBB`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Palette(pub(crate) [u32; 16]);
+
+impl Palette {
+    /// The VT's own: `default_red[]`, `default_grn[]` and `default_blu[]`, in the order of
+    /// `color_table[]`, which is VGA's (bit 0 blue, 1 green, 2 red, 3 bright).
+    pub(crate) const DEFAULT: Self = Self([
+        0x000000, 0x0000aa, 0x00aa00, 0x00aaaa, 0xaa0000, 0xaa00aa, 0xaa5500, 0xaaaaaa, //
+        0x555555, 0x5555ff, 0x55ff55, 0x55ffff, 0xff5555, 0xff55ff, 0xffff55, 0xffffff,
+    ]);
+
+    /// The foreground and the background of an attribute.
+    pub(crate) fn colours(&self, attribute: u8) -> (u32, u32) {
+        (
+            self.0[usize::from(attribute & 0xf)],
+            self.0[usize::from(attribute >> 4)],
+        )
+    }
+}

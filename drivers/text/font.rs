@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bitmap fonts in the layout of `struct font_desc` (`include/linux/font.h`): glyph after glyph,
+//! scanline after scanline, each scanline in whole bytes, its leftmost pixel in the highest bit.
+
+use super::Size;
+use core::fmt;
+
+/// A font of 256 or 512 glyphs of one size.
+#[derive(Clone, Copy)]
+pub(crate) struct Font<'a> {
+    size: Size,
+    /// Bytes of one scanline: 1 to 4.
+    pitch: usize,
+    /// Bytes of one glyph.
+    glyph_bytes: usize,
+    data: &'a [u8],
+}
+
+/// Why data is no font.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FontError {
+    /// Glyphs of this many pixels are not 4..=32 wide and 4..=64 high.
+    Size(u32, u32),
+    /// A font has 256 or 512 glyphs, not this many.
+    Count(usize),
+    /// The data ends before the last glyph does.
+    Short {
+        /// Bytes that the glyphs take.
+        needed: usize,
+        /// Bytes that are there.
+        found: usize,
+    },
+}
+
+impl fmt::Display for FontError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size(width, height) => {
+                write!(f, "font of {width}x{height} px, not 4x4 to 32x64")
+            }
+            Self::Count(count) => write!(f, "font of {count} glyphs, not 256 or 512"),
+            Self::Short { needed, found } => {
+                write!(f, "font data of {found} bytes, {needed} are needed")
+            }
+        }
+    }
+}
+
+impl<'a> Font<'a> {
+    /// A font of `count` glyphs of `width` x `height` px out of `data`, which may be longer.
+    pub(crate) fn new(
+        width: u32,
+        height: u32,
+        count: usize,
+        data: &'a [u8],
+    ) -> Result<Self, FontError> {
+        if !(4..=32).contains(&width) || !(4..=64).contains(&height) {
+            return Err(FontError::Size(width, height));
+        }
+        if count != 256 && count != 512 {
+            return Err(FontError::Count(count));
+        }
+        let pitch = width.div_ceil(8) as usize;
+        let glyph_bytes = pitch * height as usize;
+        let needed = glyph_bytes * count;
+        let data = data.get(..needed).ok_or(FontError::Short {
+            needed,
+            found: data.len(),
+        })?;
+        Ok(Self {
+            size: Size { width, height },
+            pitch,
+            glyph_bytes,
+            data,
+        })
+    }
+
+    /// The size of every glyph, in pixels.
+    pub(crate) fn size(&self) -> Size {
+        self.size
+    }
+
+    /// The scanlines of glyph number `glyph`, [`Self::pitch`] bytes each; none if the font has no
+    /// such glyph.
+    pub(crate) fn glyph(&self, glyph: usize) -> &'a [u8] {
+        let start = glyph.saturating_mul(self.glyph_bytes);
+        self.data
+            .get(start..start.saturating_add(self.glyph_bytes))
+            .unwrap_or(&[])
+    }
+
+    /// The bytes of one scanline, 1 to 4.
+    pub(crate) fn pitch(&self) -> usize {
+        self.pitch
+    }
+
+    /// Scanline `y` of a glyph, its leftmost pixel in bit 31; 0 outside the font.
+    pub(crate) fn row(&self, glyph: usize, y: usize) -> u32 {
+        let bytes = self.glyph(glyph).chunks_exact(self.pitch).nth(y);
+        scanline(bytes.unwrap_or(&[]))
+    }
+}
+
+/// Up to four bytes of a scanline as one word, its leftmost pixel in bit 31.
+pub(super) fn scanline(bytes: &[u8]) -> u32 {
+    let mut word = [0; 4];
+    for (to, from) in word.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    u32::from_be_bytes(word)
+}

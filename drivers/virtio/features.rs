@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Feature bits (VIRTIO 1.3, sections 2.2 and 6; 5.7.3 for the GPU's own).
+
+bitflags::bitflags! {
+    /// The feature bits that this driver knows by name; others are kept as they are.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Features: u64 {
+        /// VIRTIO_F_EVENT_IDX: either side says from which index on it wants to be notified.
+        const EVENT_IDX = 1 << 29;
+        /// VIRTIO_F_VERSION_1: not a legacy device.
+        const VERSION_1 = 1 << 32;
+        /// VIRTIO_F_ACCESS_PLATFORM: the device reaches memory as the platform says (an IOMMU,
+        /// encrypted memory), not by physical addresses.
+        const ACCESS_PLATFORM = 1 << 33;
+
+        // The rest of the 64 bits.
+        const _ = !0;
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Device initialisation (VIRTIO 1.3, section 3.1.1).
+
+use core::fmt;
+
+use crate::virtio::{
+    Doorbell,
+    Features,
+    Hal,
+    QueuePlace,
+    Status,
+    Transport, //
+};
+
+/// Why a device could not be set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SetupError {
+    /// The device did not finish a reset.
+    Reset,
+    /// VERSION_1 is not offered.
+    Legacy,
+    /// ACCESS_PLATFORM is offered and the caller cannot honour it.
+    AccessPlatform,
+    /// The device took FEATURES_OK back.
+    FeaturesRefused,
+    /// The control queue is not there, or takes too few descriptors.
+    QueueSize(u16),
+    /// The control queue's doorbell lies outside of the notification registers.
+    Doorbell,
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reset => f.write_str("the device does not finish a reset"),
+            Self::Legacy => f.write_str(
+                "a legacy device (no VERSION_1): start it with disable-legacy=on,disable-modern=off",
+            ),
+            Self::AccessPlatform => f.write_str(
+                "the device wants ACCESS_PLATFORM (an IOMMU or encrypted memory), which cannot be set up this early",
+            ),
+            Self::FeaturesRefused => f.write_str("the device refused FEATURES_OK"),
+            Self::QueueSize(size) => {
+                write!(f, "the control queue takes {size} descriptors, too few")
+            }
+            Self::Doorbell => f.write_str("the doorbell lies outside of the notification registers"),
+        }
+    }
+}
+
+/// Resets a device and waits until it says that it is done (section 2.1.2 and 4.1.4.3.2).
+///
+/// # Errors
+///
+/// [`SetupError::Reset`] if it does not in time.
+pub(crate) fn reset(transport: &mut impl Transport, hal: &impl Hal) -> Result<(), SetupError> {
+    transport.set_status(Status::empty());
+    if hal.wait(&mut || transport.status().is_empty()) {
+        Ok(())
+    } else {
+        Err(SetupError::Reset)
+    }
+}
+
+/// Takes a device from whatever state it is in to DRIVER_OK with queue 0 enabled at the place that
+/// `place` returns for the size it is given (the most the device takes).
+///
+/// Of what the device offers, VERSION_1 and those of `wanted` are accepted. ACCESS_PLATFORM is
+/// accepted when it is offered and `platform_dma` says that the addresses given are the platform's.
+///
+/// # Errors
+///
+/// The device is left with status FAILED and the reason is returned.
+pub(crate) fn initialise(
+    transport: &mut impl Transport,
+    hal: &impl Hal,
+    wanted: Features,
+    platform_dma: bool,
+    place: impl FnOnce(u16) -> Option<QueuePlace>,
+) -> Result<(Features, Doorbell), SetupError> {
+    reset(transport, hal)?;
+    let result = negotiate(transport, wanted, platform_dma, place);
+    if result.is_err() {
+        transport.set_status(Status::FAILED);
+    }
+    result
+}
+
+fn negotiate(
+    transport: &mut impl Transport,
+    wanted: Features,
+    platform_dma: bool,
+    place: impl FnOnce(u16) -> Option<QueuePlace>,
+) -> Result<(Features, Doorbell), SetupError> {
+    let mut status = Status::ACKNOWLEDGE;
+    transport.set_status(status);
+    status |= Status::DRIVER;
+    transport.set_status(status);
+
+    let offered = transport.device_features();
+    if !offered.contains(Features::VERSION_1) {
+        return Err(SetupError::Legacy);
+    }
+    if offered.contains(Features::ACCESS_PLATFORM) && !platform_dma {
+        return Err(SetupError::AccessPlatform);
+    }
+    let accepted = offered & (wanted | Features::VERSION_1 | Features::ACCESS_PLATFORM);
+    transport.set_driver_features(accepted);
+    status |= Status::FEATURES_OK;
+    transport.set_status(status);
+    if !transport.status().contains(Status::FEATURES_OK) {
+        return Err(SetupError::FeaturesRefused);
+    }
+
+    let size = transport.queue_size_max(0);
+    let place = place(size).ok_or(SetupError::QueueSize(size))?;
+    transport.enable_queue(0, &place);
+    let doorbell = transport.doorbell(0).ok_or(SetupError::Doorbell)?;
+    transport.set_status(status | Status::DRIVER_OK);
+    Ok((accepted, doorbell))
+}
