@@ -56,11 +56,17 @@ impl Place {
     ///
     /// [`BadOptions`] says which part cannot be read.
     pub(crate) fn parse(options: &[u8]) -> Result<Self, BadOptions> {
-        let mut words = options.split(|&byte| byte == b',').map(|word| str::from_utf8(word).ok());
+        let mut words = options
+            .split(|&byte| byte == b',')
+            .map(|word| str::from_utf8(word).ok());
         if words.next().flatten() != Some("pci") {
             return Err(BadOptions::Kind);
         }
-        let ecam = words.next().flatten().and_then(hexadecimal).ok_or(BadOptions::Base)?;
+        let ecam = words
+            .next()
+            .flatten()
+            .and_then(hexadecimal)
+            .ok_or(BadOptions::Base)?;
         if ecam % (1 << 20) != 0 {
             return Err(BadOptions::Unaligned(ecam));
         }

@@ -195,7 +195,10 @@ fn physical(memory: &mut impl Memory, at: u64, map: Option<MemoryMap>) -> Result
     }
     for index in 0..count {
         // Cannot overflow: both factors come from 32-bit fields.
-        let place = map.start.checked_add(index * step).ok_or(Error::MemoryMap(map))?;
+        let place = map
+            .start
+            .checked_add(index * step)
+            .ok_or(Error::MemoryMap(map))?;
         let entry: MemoryDescriptor = read(memory, place)?;
         if entry.attribute.get() & RUNTIME == 0 {
             continue;
