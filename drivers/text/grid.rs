@@ -19,9 +19,8 @@
 //! ```
 //!
 //! A screen that is no multiple of a row high shows the top of one text row more than it has rows.
-//! That is slot N - 1 of the window, which [`Screen`](super::Screen) keeps blank: a row that leaves
-//! at the top of the window comes back in at its bottom, and is blanked when it leaves. The same
-//! holds where rows are given up for want of cells.
+//! That is the last slot of the window, which [`Screen`](super::Screen) keeps blank: a row that
+//! leaves at the top comes back in at the bottom, and is blanked when it leaves. The same holds for all that is below the rows where some are given up for want of cells.
 
 use super::{
     Band,
@@ -31,6 +30,9 @@ use core::{
     fmt,
     iter, //
 };
+
+/// The columns that a screen may have: 8192 px of the usual 8 px glyphs.
+pub(super) const MAX_COLS: usize = 1024;
 
 /// The rows that a screen may have.
 pub(super) const MAX_ROWS: usize = 256;
@@ -161,7 +163,7 @@ impl Grid {
     ///
     /// A wish for [`Scroll::Pan`] that `limits` or the sides of the resource forbid becomes
     /// [`Scroll::Repaint`]: see [`Self::scroll`]. A screen of more cells than there are gives up
-    /// rows down to 25, then columns; it has 256 rows at most.
+    /// rows down to 25, then columns; it has 1024 columns and 256 rows at most.
     pub(crate) fn new(
         mode: Size,
         glyph: Size,
@@ -176,7 +178,8 @@ impl Grid {
         let fit = |side: u32, of: u32| side.checked_div(of).filter(|&n| n != 0).ok_or(no_cell);
         let cols = fit(mode.width, glyph.width)? as usize;
         let rows = fit(mode.height, glyph.height)? as usize;
-        let (cols, rows) = cap(cols, rows.min(MAX_ROWS), limits.cells).ok_or(no_cell)?;
+        let (cols, rows) =
+            cap(cols.min(MAX_COLS), rows.min(MAX_ROWS), limits.cells).ok_or(no_cell)?;
         let grid = |scroll| Self::scrolling(mode, glyph, cols, rows, scroll, limits);
         match wish {
             Scroll::Pan => grid(Scroll::Pan).or_else(|_| grid(Scroll::Repaint)),

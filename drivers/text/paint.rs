@@ -43,13 +43,42 @@ impl Painter {
         let width = font.size().width as usize;
         let mut x = first_col.saturating_mul(width);
         for cell in cells {
-            self.choose(palette.colours(cell.attribute()));
-            let glyph = font.glyph(cell.glyph().into());
-            if x.saturating_add(width) > band.unit() {
+            let columns = x..x.saturating_add(width);
+            if columns.end > band.unit() {
                 return;
             }
-            let _ = (glyph, &mut *slot, scanline(glyph));
-            x += width;
+            x = columns.end;
+            self.choose(palette.colours(cell.attribute()));
+            let lines = font.glyph(cell.glyph().into());
+            if width == 8 {
+                band.each_row(slot, lines, |unit, &line| {
+                    if let Some(pixels) = unit[columns.clone()].first_chunk_mut() {
+                        self.eight(pixels, line);
+                    }
+                });
+            } else {
+                let lines = lines.chunks_exact(font.pitch());
+                band.each_row(slot, lines, |unit, line| {
+                    self.any(&mut unit[columns.clone()], scanline(line));
+                });
+            }
+        }
+    }
+
+    /// Eight pixels, in two copies.
+    fn eight(&self, pixels: &mut [u32; 8], line: u8) {
+        let (left, right) = pixels.split_at_mut(4);
+        left.copy_from_slice(&self.nibbles[usize::from(line >> 4)]);
+        right.copy_from_slice(&self.nibbles[usize::from(line & 0xf)]);
+    }
+
+    /// Any number of pixels up to 32, out of the highest bits of `line`.
+    fn any(&self, pixels: &mut [u32], mut line: u32) {
+        for four in pixels.chunks_mut(4) {
+            for (to, from) in four.iter_mut().zip(&self.nibbles[(line >> 28) as usize]) {
+                *to = *from;
+            }
+            line <<= 4;
         }
     }
 

@@ -4,6 +4,7 @@
 
 use super::{
     grid::{
+        MAX_COLS,
         MAX_ROWS,
         MAX_SLOTS, //
     },
@@ -14,13 +15,16 @@ use super::{
 };
 use core::ops::Range;
 
+/// A row of nothing.
+static BLANKS: [Cell; MAX_COLS] = [Cell::BLANK; MAX_COLS];
+
 /// What shows a [`Screen`]. Calls come in this order: any number of [`draw`](Self::draw), at most
 /// one [`pan`](Self::pan), one [`finish`](Self::finish); nothing if nothing changed.
 pub(crate) trait Surface {
     /// Draws `cells`, from column 0 on, at each of `places`.
     ///
-    /// Columns before `from` are there already, as they are in `cells`; what is right of `cells` is
-    /// blank. `from` is less than the number of cells.
+    /// Columns before `from` are there already, as they are in `cells`; what is right of `cells`
+    /// stays. `from` is less than the number of cells.
     fn draw(&mut self, places: Places, cells: &[Cell], from: usize);
 
     /// Moves the scanout to the window whose first text row is `top`.
@@ -98,13 +102,153 @@ impl<'a> Screen<'a> {
 
     /// Writes text. Newline goes to the start of the next row; carriage return, tab (every 8
     /// columns) and backspace move the cursor; any other byte is the glyph of that number. A row
-    /// that is full wraps when one character more comes.
+    /// that is full wraps when one character more comes, as the VT does it.
+    ///
+    /// Rows that scroll away within the same write are never drawn.
     pub(crate) fn write(&mut self, bytes: &[u8], on: &mut impl Surface) {
-        let _ = (bytes, on, Scroll::Pan);
+        let (start, cols) = (self.row, self.grid.cols());
+        let mut scrolled = 0;
+        for &byte in bytes {
+            match byte {
+                b'\n' => scrolled += self.newline(),
+                b'\r' => self.col = 0,
+                b'\t' if self.col == cols => {}
+                b'\t' => self.col = ((self.col | 7) + 1).min(cols - 1),
+                0x08 => self.col = self.col.min(cols - 1).saturating_sub(1),
+                glyph => {
+                    if self.col == cols {
+                        scrolled += self.newline();
+                    }
+                    self.put(Cell::new(glyph, Cell::BLANK.attribute()));
+                }
+            }
+        }
+        // The cursor never goes up: what was written is between where it was and where it is.
+        self.show(start.saturating_sub(scrolled)..self.row + 1, scrolled, on);
     }
 
     /// Draws everything, on a resource that has been cleared.
     pub(crate) fn redraw(&mut self, on: &mut impl Surface) {
-        let _ = on;
+        self.shown = [0; MAX_SLOTS];
+        for row in 0..self.grid.rows() {
+            self.draw(row, true, on);
+        }
+        self.pan(on);
+    }
+
+    /// Puts a cell at the cursor, which has a column to be in.
+    fn put(&mut self, cell: Cell) {
+        let row = self.index(self.row);
+        let at = &mut self.cells[row * self.grid.cols() + self.col];
+        let (col, state) = (self.col as u16, &mut self.state[row]);
+        self.col += 1;
+        if *at == cell {
+            return;
+        }
+        *at = cell;
+        state.from = state.from.min(col);
+        state.to = state.to.max(col + 1);
+        if cell != Cell::BLANK {
+            state.ink = state.ink.max(col + 1);
+        }
+    }
+
+    /// Goes to the start of the next row. Returns the rows scrolled for it: 1 or 0.
+    fn newline(&mut self) -> usize {
+        self.col = 0;
+        if self.row + 1 < self.grid.rows() {
+            self.row += 1;
+            return 0;
+        }
+        let (leaves, cols) = (self.first, self.grid.cols());
+        let ink = usize::from(self.state[leaves].ink);
+        self.cells[leaves * cols..][..ink].fill(Cell::BLANK);
+        self.state[leaves] = Row::BLANK;
+        self.first = self.index(1);
+        1
+    }
+
+    /// Where a row of the screen is in `cells` and `state`.
+    fn index(&self, row: usize) -> usize {
+        let (index, rows) = (self.first + row, self.grid.rows());
+        if index < rows {
+            index
+        } else {
+            index - rows
+        }
+    }
+
+    /// Draws what changed in the rows `touched`, after `scrolled` rows have left the screen.
+    fn show(&mut self, touched: Range<usize>, scrolled: usize, on: &mut impl Surface) {
+        let (rows, window) = (self.grid.rows(), self.grid.window());
+        let pans = scrolled != 0 && self.grid.scroll() == Scroll::Pan;
+        let left = self.origin;
+        // From `fresh` on, rows are where others were.
+        let (touched, fresh) = if scrolled == 0 {
+            (touched, rows)
+        } else if pans {
+            self.origin = (left + scrolled) % window;
+            (touched, rows.saturating_sub(scrolled))
+        } else {
+            (0..rows, 0)
+        };
+        let mut changed: Option<Range<u32>> = None;
+        for row in touched {
+            if self.draw(row, row >= fresh, on) {
+                let text_row = self.top() + row as u32;
+                let start = changed.map_or(text_row, |range| range.start);
+                changed = Some(start..text_row + 1);
+            }
+        }
+        if pans {
+            for slot in left..left + scrolled.min(window) {
+                self.blank(slot % window, on);
+            }
+            self.pan(on);
+        } else if let Some(text_rows) = changed {
+            on.finish(text_rows);
+        }
+    }
+
+    /// Draws a row: what changed in it, or, if its place is `fresh`, all of it and over all that was
+    /// there. Returns whether there was anything to draw.
+    fn draw(&mut self, row: usize, fresh: bool, on: &mut impl Surface) -> bool {
+        let slot = (self.origin + row) % self.grid.window();
+        let index = self.index(row);
+        let (state, shown) = (&mut self.state[index], &mut self.shown[slot]);
+        let (from, to) = if fresh {
+            (0, state.ink.max(*shown))
+        } else {
+            (state.from, state.to)
+        };
+        *shown = state.ink;
+        *state = Row {
+            ink: state.ink,
+            ..Row::BLANK
+        };
+        if from >= to {
+            return false;
+        }
+        let cells = &self.cells[index * self.grid.cols()..][..to.into()];
+        on.draw(self.grid.places(slot), cells, from.into());
+        true
+    }
+
+    /// Blanks a slot that left at the top of the window, unless a row is there by now: what is below
+    /// the last row shows in the window.
+    fn blank(&mut self, slot: usize, on: &mut impl Surface) {
+        let window = self.grid.window();
+        let ink = usize::from(self.shown[slot]);
+        if ink != 0 && (slot + window - self.origin) % window >= self.grid.rows() {
+            self.shown[slot] = 0;
+            on.draw(self.grid.places(slot), &BLANKS[..ink], 0);
+        }
+    }
+
+    /// Shows the whole window.
+    fn pan(&self, on: &mut impl Surface) {
+        let top = self.top();
+        on.pan(top);
+        on.finish(top..top + self.grid.window() as u32);
     }
 }
