@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From ACPI's root pointer to the PCI host bridges (ACPI 6.5, section 5.2; PCI Firmware 3.3, section 4.1.2).
+//! From ACPI's root pointer to the PCI host bridges (ACPI 6.5, section 5.2; PCI Firmware 3.3,
+//! section 4.1.2).
 
 use super::{
     pci::Ecam,
@@ -8,10 +9,7 @@ use super::{
     Memory,
     Unreadable, //
 };
-use core::{
-    fmt,
-    mem::size_of, //
-};
+use core::fmt;
 use zerocopy::{
     little_endian::{
         U16,
@@ -197,7 +195,8 @@ impl Table {
             let (piece, _) = piece.split_at_mut(left.min(128));
             memory.read(at, piece)?;
             sum = sum.wrapping_add(checksum(piece));
-            at += piece.len() as u64;
+            // The end was not checked: where it wraps around, nothing can be read.
+            at = at.wrapping_add(piece.len() as u64);
             left -= piece.len();
         }
         Ok(sum)
@@ -220,7 +219,8 @@ impl Mcfg {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong on the way, see [`Error`]. A table that is not on the way is not looked at.
+    /// The first thing that is wrong on the way, see [`Error`]. A table that is not on the way is
+    /// not looked at.
     pub(crate) fn find(memory: &mut impl Memory, root: u64) -> Result<Self, Error> {
         let rsdp: Rsdp = read(memory, root)?;
         if rsdp.signature != *b"RSD PTR " {
@@ -291,11 +291,13 @@ impl Mcfg {
 /// Checks the root pointer of ACPI 2.0 and gives its address of 64 bits.
 fn extended(memory: &mut impl Memory, root: u64) -> Result<u64, Error> {
     let rsdp: ExtendedRsdp = read(memory, root)?;
-    if rsdp.length.get() != size_of::<ExtendedRsdp>() as u32 {
-        return Err(Error::RootLength(rsdp.length.get()));
+    // A later revision may be longer; so far none is.
+    let length = rsdp.length.get();
+    if length < size_of::<ExtendedRsdp>() as u32 || length > MAX_LENGTH {
+        return Err(Error::RootLength(length));
     }
-    if checksum(rsdp.as_bytes()) != 0 {
-        return Err(Error::RootChecksum);
+    match (Table { at: root, length }).sum(memory)? {
+        0 => Ok(rsdp.xsdt_address.get()),
+        _ => Err(Error::RootChecksum),
     }
-    Ok(rsdp.xsdt_address.get())
 }

@@ -40,11 +40,13 @@ pub(crate) enum BadOptions {
 impl fmt::Display for BadOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kind => f.write_str("unknown option: give earlycon=virtgpu,pci,<ECAM base>,<bus:dev.fn> or mmio32,<address>"),
-            Self::Base => f.write_str("the ECAM base is no hexadecimal number: give pci,0x4010000000,00:01.0"),
+            Self::Kind => f.write_str("only pci,<ECAM base>,<bus:dev.fn> can be told here"),
+            Self::Base => {
+                f.write_str("the ECAM base is no hexadecimal number such as 0x4010000000")
+            }
             Self::Unaligned(base) => write!(f, "the ECAM base {base:#x} is not aligned to 1 MiB"),
             Self::Function(why) => write!(f, "the PCI function is {why}"),
-            Self::Trailing => f.write_str("nothing may follow the PCI function: give pci,0x4010000000,00:01.0"),
+            Self::Trailing => f.write_str("nothing may follow pci,<ECAM base>,<bus:dev.fn>"),
         }
     }
 }

@@ -7,10 +7,7 @@ use super::{
     Memory,
     Unreadable, //
 };
-use core::{
-    fmt,
-    mem::size_of, //
-};
+use core::fmt;
 use zerocopy::little_endian::{
     U32,
     U64, //

@@ -2,16 +2,18 @@
 
 //! What firmware left: where the device is.
 //!
-//! Before the kernel has an allocator, ACPI or a PCI core, this room finds the places where a virtio-gpu may be. Every
-//! answer comes from bytes that firmware or the user wrote; none of them is trusted, and every table, length and bus
-//! number is checked before it is followed.
+//! Before the kernel has an allocator, ACPI or a PCI core, this room finds the places where a
+//! virtio-gpu may be. Every answer comes from bytes that firmware or the user wrote; none of them
+//! is trusted, and every table, length and bus number is checked before it is followed.
 //!
 //! - [`cmdline`]: the user said where, in the options of `earlycon=virtgpu`.
-//! - [`fdt`]: the flattened devicetree; it names the EFI system table, host bridges and virtio-mmio slots.
+//! - [`fdt`]: the flattened devicetree; it names the EFI system table, host bridges and
+//!   virtio-mmio slots.
 //! - [`efi`] and [`acpi`]: from the EFI system table to the MCFG, which names host bridges.
 //! - [`pci`]: from a host bridge, through every bridge behind it, to the GPU and its BARs.
 //!
-//! The room is pure: physical memory and configuration space are reached through [`Memory`] and [`pci::Config`].
+//! The room is pure: physical memory and configuration space are reached through [`Memory`] and
+//! [`pci::Config`].
 
 use core::fmt;
 use zerocopy::{

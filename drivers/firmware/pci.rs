@@ -1,12 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From a PCI host bridge to the GPU (PCI 3.0, chapter 6; PCI-to-PCI Bridge 1.2, chapter 3; PCI Express 5.0, chapter 7).
+//! PCI before there is a PCI core: addresses and configuration space (PCI 3.0, chapter 6; PCI
+//! Express 5.0, chapter 7).
+//!
+//! [`find`] walks from a host bridge to the GPU; [`Allocator`] gives addresses to BARs that
+//! nobody assigned.
 
 use core::{
     fmt,
-    ops::ControlFlow,
     str::FromStr, //
 };
+
+pub(crate) mod bars;
+pub(crate) mod walk;
+
+pub(crate) use bars::{
+    Allocator,
+    Window,
+    Windows, //
+};
+pub(crate) use walk::{
+    find,
+    Numbers,
+    Path, //
+};
+
+/// Vendor and device id, one register.
+const ID: u16 = 0x00;
+/// Command and status register.
+const COMMAND: u16 = 0x04;
+/// The byte that says what kind of header this is, and whether the device has more functions.
+const HEADER_TYPE: u16 = 0x0e;
+
+/// Command: decode I/O.
+const COMMAND_IO: u16 = 1 << 0;
+/// Command: decode memory.
+const COMMAND_MEMORY: u16 = 1 << 1;
+/// Command: master the bus; in a bridge, forward what those behind it master.
+const COMMAND_MASTER: u16 = 1 << 2;
 
 /// Where a function is: bus, device and function, `bus:device.function` in hexadecimal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,7 +54,7 @@ impl Address {
         }
         Some(Self {
             bus,
-            devfn: device << 3 | function,
+            devfn: (device << 3) | function,
         })
     }
 
@@ -86,7 +117,8 @@ impl FromStr for Address {
     }
 }
 
-/// A host bridge's window into configuration space (PCI Express 5.0, 7.2.2): 4 KiB for each function.
+/// A host bridge's window into configuration space (PCI Express 5.0, 7.2.2): 4 KiB for each
+/// function.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Ecam {
     /// Physical address of the configuration space of `first_bus`.
@@ -103,7 +135,8 @@ impl Ecam {
     /// Bytes of configuration space of one bus.
     pub(crate) const OF_ONE_BUS: u64 = 1 << 20;
 
-    /// Makes one; [`None`] if `base` is not aligned, `last_bus` is before `first_bus` or the addresses wrap around.
+    /// Makes one; [`None`] if `base` is not aligned, `last_bus` is before `first_bus` or the
+    /// addresses wrap around.
     pub(crate) fn new(base: u64, segment: u16, first_bus: u8, last_bus: u8) -> Option<Self> {
         let buses = u64::from(last_bus.checked_sub(first_bus)?) + 1;
         if base % Self::OF_ONE_BUS != 0 {
@@ -124,184 +157,18 @@ impl Ecam {
             return None;
         }
         let bus = function.bus.checked_sub(self.first_bus)?;
-        Some(self.base + (u64::from(bus) << 20 | u64::from(function.devfn) << 12))
+        Some(self.base + ((u64::from(bus) << 20) | (u64::from(function.devfn) << 12)))
     }
 }
 
 /// Access to configuration space.
 pub(crate) trait Config {
-    /// Reads the 32 bits at `offset`, a multiple of 4 below 4096. Where no function is, all are ones.
+    /// Reads the 32 bits at `offset`, a multiple of 4 below 4096. Where no function is, all are
+    /// ones.
     fn read32(&mut self, function: Address, offset: u16) -> u32;
 
     /// Writes the 32 bits at `offset`, a multiple of 4 below 4096.
     fn write32(&mut self, function: Address, offset: u16, value: u32);
-}
-
-/// A range of addresses that a host bridge forwards to PCI.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Window {
-    /// First address on the PCI side.
-    pub(crate) pci: u64,
-    /// The same as the CPU sees it.
-    pub(crate) cpu: u64,
-    /// Bytes.
-    pub(crate) size: u64,
-    /// The range may be prefetched.
-    pub(crate) prefetchable: bool,
-    /// The range is for BARs of 64 bits.
-    pub(crate) bits64: bool,
-}
-
-/// The memory windows of one host bridge, up to four. None at all means what ACPI boots take for granted: PCI addresses
-/// are CPU addresses, and firmware has assigned the BARs.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Windows {
-    windows: [Window; 4],
-    count: usize,
-}
-
-impl Windows {
-    /// Adds a window; `false` if there is no room for a fifth.
-    pub(crate) fn push(&mut self, window: Window) -> bool {
-        let _ = window;
-        false
-    }
-
-    /// The windows, in the order they were given.
-    pub(crate) fn as_slice(&self) -> &[Window] {
-        self.windows.get(..self.count).unwrap_or_default()
-    }
-
-    /// CPU address of `size` bytes at a PCI address; [`None`] if no window holds all of them.
-    pub(crate) fn cpu(&self, pci: u64, size: u64) -> Option<u64> {
-        let _ = size;
-        Some(pci)
-    }
-}
-
-/// The bridges that lead to a function, from the host bridge down.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Path {
-    bridges: [Address; Self::MAX],
-    count: usize,
-}
-
-impl Path {
-    /// So many bridges in a row are followed, no more.
-    pub(crate) const MAX: usize = 8;
-
-    /// The bridges, the one next to the host bridge first.
-    pub(crate) fn as_slice(&self) -> &[Address] {
-        self.bridges.get(..self.count).unwrap_or_default()
-    }
-}
-
-/// What to do about bridges that nobody gave a bus number.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Numbers {
-    /// Leave them alone and say so: firmware has been here.
-    Keep,
-    /// Number them: nobody has been here, as in a direct boot with a devicetree.
-    Assign,
-}
-
-/// Why a bridge was not followed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Trouble {
-    /// Nobody gave it a bus number.
-    Unnumbered,
-    /// All bus numbers are in use.
-    NoNumberLeft,
-    /// Its secondary bus is not above its own, not below its parent's last, or beyond the host bridge's.
-    Misnumbered(u8),
-    /// Its secondary bus is another bridge's too.
-    Twice(u8),
-    /// It is below [`Path::MAX`] others.
-    TooDeep,
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unnumbered => f.write_str("has no bus number from firmware"),
-            Self::NoNumberLeft => f.write_str("cannot get a bus number, all are in use"),
-            Self::Misnumbered(bus) => write!(f, "cannot lead to bus {bus:02x}"),
-            Self::Twice(bus) => write!(f, "leads to bus {bus:02x} as another bridge does"),
-            Self::TooDeep => write!(f, "is behind {} others", Path::MAX),
-        }
-    }
-}
-
-/// What a walk met.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Walk {
-    /// Buses that were looked at.
-    pub(crate) buses: u16,
-    /// Functions that answered.
-    pub(crate) functions: u16,
-    /// GPUs among them.
-    pub(crate) gpus: u16,
-    /// The first bridge that was not followed.
-    pub(crate) trouble: Option<(Address, Trouble)>,
-}
-
-/// Looks for virtio-gpus on every bus behind a host bridge and hands each to `found`, until that breaks.
-///
-/// `found` gets the GPU's address and the bridges before it.
-pub(crate) fn find<C: Config>(
-    config: &mut C,
-    ecam: &Ecam,
-    numbers: Numbers,
-    mut found: impl FnMut(&mut C, Address, &Path) -> ControlFlow<()>,
-) -> Walk {
-    let _ = (config, ecam, numbers, &mut found);
-    Walk::default()
-}
-
-/// What kind of address space a BAR is in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Space {
-    /// I/O ports.
-    Io,
-    /// Memory below 4 GiB.
-    Memory32,
-    /// Memory anywhere; the next BAR holds the upper half.
-    Memory64,
-}
-
-/// A base address register (PCI 3.0, 6.2.5.1).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Bar {
-    /// The address space.
-    pub(crate) space: Space,
-    /// Reads have no side effects.
-    pub(crate) prefetchable: bool,
-    /// Address on the PCI side; 0 if nobody assigned one (or there is no such BAR: see [`Function::bar_size`]).
-    pub(crate) address: u64,
-}
-
-/// Why BARs could not be assigned.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum NoRoom {
-    /// No window of the host bridge can hold so many bytes.
-    Window(u64),
-    /// This bridge is in the way: it forwards a range already, which was not ours to choose.
-    Bridge(Address),
-}
-
-impl fmt::Display for NoRoom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Window(size) => write!(
-                f,
-                "no window of the host bridge has {size:#x} bytes for its BARs"
-            ),
-            Self::Bridge(at) => write!(
-                f,
-                "its BARs have no address and bridge {at} is set up already"
-            ),
-        }
-    }
 }
 
 /// One function's configuration space.
@@ -316,75 +183,49 @@ impl<'c, C: Config> Function<'c, C> {
         Self { config, address }
     }
 
-    /// Reads 8 bits at `offset`.
+    /// Reads 8 bits at `offset`, below 4096.
     pub(crate) fn read8(&mut self, offset: u16) -> u8 {
-        let _ = offset;
-        0
+        let [low, high] = self.read16(offset & !1).to_le_bytes();
+        if offset & 1 == 0 {
+            low
+        } else {
+            high
+        }
     }
 
-    /// Reads 16 bits at `offset`, a multiple of 2.
+    /// Reads 16 bits at `offset`, a multiple of 2 below 4096.
     pub(crate) fn read16(&mut self, offset: u16) -> u16 {
-        let _ = offset;
-        0
+        let [a, b, c, d] = self.read32(offset & !3).to_le_bytes();
+        u16::from_le_bytes(if offset & 2 == 0 { [a, b] } else { [c, d] })
     }
 
-    /// Reads 32 bits at `offset`, a multiple of 4.
+    /// Reads 32 bits at `offset`, a multiple of 4 below 4096.
     pub(crate) fn read32(&mut self, offset: u16) -> u32 {
         self.config.read32(self.address, offset)
     }
 
-    /// Lets the function (or what is behind the bridge) decode memory and master the bus. Gives the command register
-    /// as it was, for [`Self::set_command`].
-    pub(crate) fn enable(&mut self) -> u16 {
-        0
+    /// Writes 32 bits at `offset`, a multiple of 4 below 4096.
+    pub(crate) fn write32(&mut self, offset: u16, value: u32) {
+        self.config.write32(self.address, offset, value);
+    }
+
+    /// Reads the command register.
+    pub(crate) fn command(&mut self) -> u16 {
+        self.read16(COMMAND)
     }
 
     /// Writes the command register.
     pub(crate) fn set_command(&mut self, command: u16) {
-        let _ = command;
+        // The status register in the upper half clears where ones are written.
+        self.write32(COMMAND, command.into());
     }
 
-    /// Reads BAR `index`; [`None`] above 5 or for the upper half of nothing.
-    pub(crate) fn bar(&mut self, index: u8) -> Option<Bar> {
-        let _ = index;
-        None
-    }
-
-    /// Bytes that BAR `index` decodes, 0 if there is no such BAR. Decoding is off for the time of asking.
-    pub(crate) fn bar_size(&mut self, index: u8) -> u64 {
-        let _ = index;
-        0
-    }
-}
-
-/// Gives addresses to BARs that have none. Lives as long as its host bridge is in use, so that it gives none twice.
-pub(crate) struct Allocator<'w> {
-    windows: &'w Windows,
-    taken: [u64; 4],
-}
-
-impl<'w> Allocator<'w> {
-    /// All of `windows` is free.
-    pub(crate) fn new(windows: &'w Windows) -> Self {
-        Self {
-            windows,
-            taken: [0; 4],
-        }
-    }
-
-    /// Assigns those memory BARs of `gpu` that are outside of every window, and lets the bridges of `path` forward
-    /// them. Gives the number of BARs assigned.
+    /// Lets the function decode memory and master the bus; a bridge forwards both then.
     ///
-    /// # Errors
-    ///
-    /// [`NoRoom`]; nothing has been changed then.
-    pub(crate) fn assign(
-        &mut self,
-        config: &mut impl Config,
-        gpu: Address,
-        path: &Path,
-    ) -> Result<u8, NoRoom> {
-        let _ = (config, gpu, path, self.windows, self.taken);
-        Ok(0)
+    /// Gives the command register as it was, for [`Self::set_command`] to put back.
+    pub(crate) fn enable(&mut self) -> u16 {
+        let command = self.command();
+        self.set_command(command | COMMAND_MEMORY | COMMAND_MASTER);
+        command
     }
 }
