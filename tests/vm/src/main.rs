@@ -1,1 +1,207 @@
-fn main(){}
+// SPDX-License-Identifier: GPL-2.0
+
+//! Boots virtgpu_bridge in real virtual machines and reads their screens back.
+//!
+//! | file           | what                                                            |
+//! |----------------|-----------------------------------------------------------------|
+//! | `qemu.rs`      | a virtual machine: arguments, process, monitor, serial port     |
+//! | `initramfs.rs` | what the guest runs                                             |
+//! | `font.rs`      | the kernel's fonts                                              |
+//! | `screen.rs`    | a screenshot, read cell by cell                                 |
+//! | `log.rs`       | the serial port's log, laid out as on a screen and compared     |
+//! | `bench.rs`     | a kernel, its fonts and its initramfs; looking until it is right |
+//! | `cases.rs`     | the cases of `vm test`                                          |
+//! | `run.rs`       | `vm run`                                                        |
+//! | `kunit.rs`     | `vm kunit`                                                      |
+//! | `tally.rs`     | counting results; `vm tally`                                    |
+//!
+//! It runs in the project's top folder, inside the tool root (`tests/toolroot`).
+
+mod bench;
+mod cases;
+mod font;
+mod initramfs;
+mod kunit;
+mod log;
+mod qemu;
+mod run;
+mod screen;
+mod tally;
+
+use anyhow::{Context, Result};
+use bench::Bench;
+use cases::{Case, Kit, CASES};
+use clap::{Args, Parser};
+use std::{
+    fs,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        Mutex,
+    },
+    thread,
+    time::Instant,
+};
+use tally::Tally;
+
+/// Boots virtgpu_bridge in virtual machines and reads their screens back.
+#[derive(Parser)]
+enum Cli {
+    /// Boots one machine under firmware; leaves screenshots and the text read off the last one.
+    Run {
+        #[command(flatten)]
+        guest: Guest,
+        /// Show the screen in a window, until that is closed.
+        #[arg(long)]
+        window: bool,
+    },
+    /// Runs the cases.
+    Test {
+        #[command(flatten)]
+        guest: Guest,
+        /// The same kernel without the driver.
+        #[arg(long)]
+        plain_image: PathBuf,
+        /// virtgpu_bridge.ko, built for that kernel.
+        #[arg(long)]
+        module: Option<PathBuf>,
+        /// Only cases whose name holds this.
+        #[arg(long, default_value = "")]
+        only: String,
+        /// Also the cases that take long.
+        #[arg(long)]
+        long: bool,
+        /// How many machines run at a time.
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+    },
+    /// Runs the driver's KUnit tests at boot and counts them.
+    Kunit {
+        /// A kernel with the driver and its tests built in.
+        #[arg(long)]
+        image: PathBuf,
+        /// The kernel's tools/testing/kunit/kunit.py.
+        #[arg(long)]
+        kunit_py: PathBuf,
+        /// The folder for the log.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Sums the results in log files.
+    Tally {
+        /// Logs that end with `N passed, N failed`, or with cargo's results.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct Guest {
+    /// A kernel with the driver built in.
+    #[arg(long)]
+    image: PathBuf,
+    /// The kernel's source, for its fonts.
+    #[arg(long, value_name = "KERNEL_SRC")]
+    fonts: PathBuf,
+    /// The folder for screenshots and logs.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vm: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<()> {
+    let tally = match cli {
+        Cli::Run { guest, window } => {
+            let bench = Bench::new(&guest.image, &guest.fonts, None, &guest.out)?;
+            return run::run(&bench, window, &guest.out);
+        }
+        Cli::Test {
+            guest,
+            plain_image,
+            module,
+            only,
+            long,
+            jobs,
+        } => {
+            let bench = Bench::new(&guest.image, &guest.fonts, module.as_deref(), &guest.out)?;
+            let kit = Kit {
+                bench,
+                plain: plain_image,
+                module: module.is_some(),
+            };
+            let chosen = |case: &&Case| (long || !case.long) && case.name.contains(&only);
+            test(
+                &kit,
+                &CASES.iter().filter(chosen).collect::<Vec<_>>(),
+                jobs,
+                &guest.out,
+            )
+        }
+        Cli::Kunit {
+            image,
+            kunit_py,
+            out,
+        } => kunit::run(&image, &kunit_py, &out)?,
+        Cli::Tally { files } => {
+            let mut sum = Tally::default();
+            let mut silent = false;
+            for path in &files {
+                let log = fs::read(path).with_context(|| format!("no log {}", path.display()))?;
+                match Tally::read(&String::from_utf8_lossy(&log)) {
+                    Some(tally) => sum += tally,
+                    None => {
+                        println!("{}: no result", path.display());
+                        silent = true;
+                    }
+                }
+            }
+            // A run that did not come to its result has failed, whatever others did.
+            if silent {
+                sum.count(false);
+            }
+            sum
+        }
+    };
+    println!("{tally}");
+    tally.check()
+}
+
+/// Runs `cases`, `jobs` at a time, and says how each went as soon as it has ended.
+fn test(kit: &Kit, cases: &[&Case], jobs: usize, out: &std::path::Path) -> Tally {
+    let next = AtomicUsize::new(0);
+    let tally = Mutex::new(Tally::default());
+    thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let started = Instant::now();
+                    let result = (case.run)(kit, &out.join(case.name));
+                    let (word, what) = match &result {
+                        Ok(seen) => ("ok  ", seen.clone()),
+                        Err(error) => ("FAIL", format!("{error:#}")),
+                    };
+                    // Held while printing, so that lines of two cases do not mix.
+                    if let Ok(mut tally) = tally.lock() {
+                        println!(
+                            "{word} {:<22}{:5.1} s  {what}",
+                            case.name,
+                            started.elapsed().as_secs_f32()
+                        );
+                        tally.count(result.is_ok());
+                    }
+                }
+            });
+        }
+    });
+    tally.into_inner().unwrap_or_default()
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What every test of a guest's screen needs: kernels, fonts and initramfs, and a patient look at
+//! the screen.
+
+use crate::{
+    font::Fonts,
+    initramfs, log,
+    qemu::{Machine, Vm},
+    screen::Screen,
+};
+use anyhow::{bail, ensure, Context, Result};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What init says when it has done all it was told.
+pub const READY: &str = "vm: ready";
+
+/// QEMU's GPU on PCI.
+pub const GPU: &str = "virtio-gpu-pci";
+
+/// How long a screen that differs from the log must stay as it is to be called wrong.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Kernels and what goes with them.
+pub struct Bench {
+    /// A kernel with the driver built in.
+    pub image: PathBuf,
+    /// The guest's fonts.
+    pub fonts: Fonts,
+    initrd: PathBuf,
+}
+
+impl Bench {
+    /// Packs the initramfs below `out`, with `module` if there is one.
+    pub fn new(
+        image: &Path,
+        kernel_source: &Path,
+        module: Option<&Path>,
+        out: &Path,
+    ) -> Result<Self> {
+        ensure!(image.exists(), "no kernel image {}", image.display());
+        fs::create_dir_all(out)?;
+        let initrd = out.join("initramfs.cpio");
+        initramfs::write(&initrd, module)?;
+        Ok(Self {
+            image: image.to_owned(),
+            fonts: Fonts::read(kernel_source)?,
+            initrd,
+        })
+    }
+
+    /// A guest with that kernel, its log whole on the serial port.
+    pub fn guest(&self, image: &Path) -> Machine {
+        Machine::new(image)
+            .initrd(&self.initrd)
+            .append("printk.devkmsg=on kunit.enable=0 vt.global_cursor_default=0")
+    }
+
+    /// A guest with the driver as its early console, which stays, and nobody else at the device.
+    pub fn early(&self) -> Machine {
+        self.told("earlycon=virtgpu")
+    }
+
+    /// The same, with an early console of one's own choice.
+    pub fn told(&self, earlycon: &str) -> Machine {
+        let alone = "keep_bootcon initcall_blacklist=virtio_pci_driver_init,virtio_mmio_init";
+        self.guest(&self.image).append(earlycon).append(alone)
+    }
+
+    /// The same, but the kernel's own drivers take the device when their time comes.
+    pub fn early_only(&self) -> Machine {
+        self.guest(&self.image)
+            .append("earlycon=virtgpu keep_bootcon")
+    }
+
+    /// Boots to init and compares the screen, of the device with that id if there is one, with the
+    /// log; gives the number of rows, all of them equal.
+    pub fn same_text(
+        &self,
+        machine: &Machine,
+        device: Option<&str>,
+        out: &Path,
+    ) -> Result<(Vm, usize)> {
+        let mut vm = machine.start(out)?;
+        vm.wait_for(READY)?;
+        let rows = self.look(&mut vm, device, out, |screen, vm| {
+            log::compare_tail(screen, log::kernel_part(&vm.serial()?))
+        })?;
+        vm.check_guest_errors()?;
+        Ok((vm, rows))
+    }
+
+    /// Takes screenshots until one is as `compare` wants it, or until they stay as they are.
+    pub fn look<T>(
+        &self,
+        vm: &mut Vm,
+        device: Option<&str>,
+        out: &Path,
+        compare: impl Fn(&Screen, &Vm) -> Result<T>,
+    ) -> Result<T> {
+        let mut before = None;
+        let mut since = Instant::now();
+        loop {
+            let (path, picture) = vm.screenshot("screen.png", device)?;
+            let screen = Screen::read(&picture, &self.fonts);
+            fs::write(out.join("screen.txt"), screen.text())?;
+            let result = match screen.unreadable() {
+                _ if picture.is_blank() => bail_blank(picture.width, picture.height),
+                0 => compare(&screen, vm),
+                bad => compare(&screen, vm).with_context(|| format!("{bad} cells are no text")),
+            };
+            let now = Some((picture, vm.serial()?.len()));
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+            match result {
+                Err(error) if since.elapsed() > PATIENCE => {
+                    return Err(error.context(format!(
+                        "the screen is not as it should be, see {}",
+                        path.display()
+                    )))
+                }
+                Err(_) => thread::sleep(Duration::from_millis(200)),
+                Ok(found) => return Ok(found),
+            }
+        }
+    }
+}
+
+fn bail_blank<T>(width: usize, height: usize) -> Result<T> {
+    bail!("the screen is blank ({width}x{height})")
+}
+
+/// The lines of a log in which the driver speaks.
+pub fn driver_lines(serial: &[u8]) -> Vec<String> {
+    let log = String::from_utf8_lossy(serial);
+    let ours = log.lines().filter(|line| line.contains("virtgpu"));
+    // The kernel's own lines: its command line, and what earlycon.c says of any name it is given.
+    let others = ["earlycon=", "earlycon: "];
+    ours.filter(|line| !others.iter().any(|other| line.contains(other)))
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The log that the serial port got, laid out as a console of a given width lays it out, and
+//! compared with what a screen shows.
+
+use crate::screen::{show, Cell, Screen};
+use anyhow::{bail, ensure, Result};
+
+/// What the kernel says first.
+pub const FIRST_LINE: &str = "Booting Linux on physical CPU";
+
+/// The kernel's part of what the serial port got, from its first line on.
+pub fn kernel_part(serial: &[u8]) -> &[u8] {
+    let first = FIRST_LINE.as_bytes();
+    let found = serial
+        .windows(first.len())
+        .rposition(|window| window == first);
+    let start = found.map_or(serial.len(), |at| {
+        serial[..at]
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |newline| newline + 1)
+    });
+    &serial[start..]
+}
+
+/// Lays `log` out in rows of `columns` cells: newline, tab stops every 8 cells, and a wrap that
+/// waits for the next character, so that a full row and a newline make one row.
+pub fn lay_out(log: &[u8], columns: usize) -> Vec<Vec<u8>> {
+    let mut rows = vec![Vec::new()];
+    for &byte in log {
+        match byte {
+            b'\r' => {}
+            b'\n' => rows.push(Vec::new()),
+            _ => {
+                if rows.last().is_some_and(|row| row.len() == columns) {
+                    rows.push(Vec::new());
+                }
+                if let Some(row) = rows.last_mut() {
+                    match byte {
+                        b'\t' => row.resize(
+                            ((row.len() / 8 + 1) * 8).min(columns - 1).max(row.len()),
+                            b' ',
+                        ),
+                        _ => row.push(byte),
+                    }
+                }
+            }
+        }
+    }
+    while rows
+        .last()
+        .is_some_and(|row| row.iter().all(|&byte| byte == b' '))
+    {
+        rows.pop();
+    }
+    rows
+}
+
+/// Compares a screen with the end of `log`; gives the number of rows, all equal character for
+/// character. A screen that scrolled may keep its last row free.
+pub fn compare_tail(screen: &Screen, log: &[u8]) -> Result<usize> {
+    let expected = lay_out(log, screen.columns);
+    let written = screen.written();
+    let least = expected.len().min(screen.rows.len() - 1);
+    let count = written.len().clamp(least, expected.len().max(least));
+    compare_rows(screen, &expected[expected.len() - count..])
+}
+
+/// Compares a screen with the beginning of `log`; the last line may be written in part only.
+pub fn compare_head(screen: &Screen, log: &[u8]) -> Result<usize> {
+    let mut expected = lay_out(log, screen.columns);
+    expected.truncate(screen.written().len());
+    ensure!(!expected.is_empty(), "nothing is on the screen");
+    if let (Some(row), Some(seen)) = (expected.last_mut(), screen.written().last()) {
+        let seen = seen
+            .iter()
+            .rposition(|&cell| cell != Some(b' '))
+            .map_or(0, |last| last + 1);
+        row.truncate(seen);
+    }
+    compare_rows(screen, &expected)
+}
+
+/// Compares a screen, from its first row on, with rows laid out; names the first row that differs.
+pub fn compare_rows(screen: &Screen, expected: &[Vec<u8>]) -> Result<usize> {
+    let written = screen.written();
+    let wanted = |row: &[u8]| -> Vec<Cell> {
+        let blanks = std::iter::repeat(b' ').take(screen.columns - row.len());
+        row.iter()
+            .copied()
+            .chain(blanks)
+            .map(|byte| Some(screen.font.lookalike(byte)))
+            .collect()
+    };
+    let blank = vec![Some(b' '); screen.columns];
+    let mut differing = 0;
+    let mut first = None;
+    for at in 0..expected.len().max(written.len()) {
+        let wanted = expected
+            .get(at)
+            .map_or_else(|| blank.clone(), |row| wanted(row));
+        let seen = written.get(at).unwrap_or(&blank);
+        if *seen != wanted {
+            differing += 1;
+            first.get_or_insert((at, wanted, seen));
+        }
+    }
+    if let Some((at, wanted, seen)) = first {
+        bail!(
+            "{differing} of {} rows differ, first row {}:\n    expected |{}|\n    read     |{}|",
+            expected.len(),
+            at + 1,
+            show(&wanted),
+            show(seen)
+        );
+    }
+    ensure!(
+        screen.clean_edges,
+        "the strip right of or below the text is not black"
+    );
+    ensure!(!expected.is_empty(), "the log is empty");
+    Ok(expected.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::screen::tests::{paint, read};
+
+    fn rows(log: &str, columns: usize) -> Vec<String> {
+        lay_out(log.as_bytes(), columns)
+            .iter()
+            .map(|row| String::from_utf8_lossy(row).into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn wraps_when_the_next_character_comes() {
+        assert_eq!(rows("12345\r\n1234567\r\n", 5), ["12345", "12345", "67"]);
+        assert_eq!(rows("12345", 5), ["12345"]);
+        assert_eq!(rows("a\n\nb\n\n", 5), ["a", "", "b"]);
+    }
+
+    #[test]
+    fn tabs_stop_at_every_eighth_cell_and_at_the_last() {
+        assert_eq!(rows("a\tb\t\tc", 20), ["a       b          c"]);
+        assert_eq!(rows("12345678\t|", 20), ["12345678        |"]);
+    }
+
+    #[test]
+    fn the_kernels_part_begins_with_its_first_line() {
+        let log = b"UEFI firmware\r\nEFI stub: hello\r\n[    0.000000] Booting Linux on physical CPU 0x0\r\nmore";
+        assert!(kernel_part(log).starts_with(b"[    0.000000] Booting"));
+        assert_eq!(kernel_part(b"UEFI firmware"), b"");
+    }
+
+    #[test]
+    fn a_short_log_is_compared_from_the_top() {
+        let screen = read(&paint(&[b"one", b"two"]));
+        assert_eq!(compare_tail(&screen, b"one\r\ntwo\r\n").unwrap(), 2);
+        assert!(compare_tail(&screen, b"two\r\n").is_err());
+        assert!(compare_tail(&screen, b"one\r\ntwo\r\nlost\r\n").is_err());
+    }
+
+    #[test]
+    fn a_long_log_is_compared_from_its_end() {
+        let log = b"zero\r\none\r\ntwo\r\nthree\r\n";
+        assert_eq!(
+            compare_tail(&read(&paint(&[b"two", b"three"])), log).unwrap(),
+            2
+        );
+        assert_eq!(
+            compare_tail(&read(&paint(&[b"one", b"two", b"three"])), log).unwrap(),
+            3
+        );
+        assert!(compare_tail(&read(&paint(&[b"three"])), log).is_err());
+        assert!(compare_tail(&read(&paint(&[b"zero", b"one", b"two"])), log).is_err());
+        assert!(compare_tail(&read(&paint(&[])), log).is_err());
+    }
+
+    #[test]
+    fn a_wrong_character_is_named() {
+        let error = compare_tail(&read(&paint(&[b"two", b"thr3e"])), b"two\nthree\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("|three|") && error.contains("|thr3e|") && error.contains("row 2"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn lookalikes_are_equal_and_others_are_not() {
+        assert!(compare_tail(&read(&paint(&[b"a\xffb"])), b"a b\n").is_ok());
+        assert!(compare_tail(&read(&paint(&[b"a\x80b"])), b"a\x80b\n").is_ok());
+        assert!(compare_tail(&read(&paint(&[b"a\x81b"])), b"a\x80b\n").is_err());
+    }
+
+    #[test]
+    fn the_head_may_end_inside_a_line() {
+        let log = b"first line that wraps\nsecond\n";
+        assert!(compare_head(&read(&paint(&[b"first line", b" that w"])), log).is_ok());
+        assert!(compare_head(&read(&paint(&[b"first lin", b" that w"])), log).is_err());
+        assert!(compare_head(&read(&paint(&[b"second"])), log).is_err());
+    }
+}

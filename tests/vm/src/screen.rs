@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reads the text off a screenshot, cell by cell.
+//!
+//! Every cell must be a glyph of the font in exactly the console's two colours, and all that lies
+//! right of and below the cells must be black. Anything else is a cell that cannot be read.
+
+use crate::font::{Font, Fonts};
+use anyhow::{ensure, Context, Result};
+use std::{fs::File, io::BufReader, path::Path};
+
+/// The console's grey on black, 0x00RRGGBB.
+const FOREGROUND: u32 = 0x00aa_aaaa;
+const BACKGROUND: u32 = 0;
+
+/// A screen's pixels.
+#[derive(Clone, PartialEq)]
+pub struct Picture {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// 0x00RRGGBB, row by row.
+    pixels: Vec<u32>,
+}
+
+impl Picture {
+    /// Decodes a PNG of 8 bits a channel, with or without alpha.
+    pub fn read(path: &Path) -> Result<Self> {
+        let decode = || -> Result<Self> {
+            let mut reader = png::Decoder::new(BufReader::new(File::open(path)?)).read_info()?;
+            let mut bytes = vec![0; reader.output_buffer_size().context("too large")?];
+            let info = reader.next_frame(&mut bytes)?;
+            let channels = info.color_type.samples();
+            ensure!(
+                info.bit_depth == png::BitDepth::Eight && channels >= 3,
+                "not 8-bit RGB"
+            );
+            let pixels = bytes[..info.buffer_size()]
+                .chunks_exact(channels)
+                .map(|pixel| u32::from_be_bytes([0, pixel[0], pixel[1], pixel[2]]))
+                .collect();
+            Ok(Self {
+                width: info.width as usize,
+                height: info.height as usize,
+                pixels,
+            })
+        };
+        decode().with_context(|| format!("cannot read the screenshot {}", path.display()))
+    }
+
+    /// Whether every pixel has the same colour.
+    pub fn is_blank(&self) -> bool {
+        self.pixels.windows(2).all(|pair| pair[0] == pair[1])
+    }
+
+    fn at(&self, x: usize, y: usize) -> u32 {
+        self.pixels[y * self.width + x]
+    }
+}
+
+/// A cell of the screen: the byte shown (see [`Font::lookalike`]), or `None` if it is no text.
+pub type Cell = Option<u8>;
+
+/// The text of a screen.
+pub struct Screen {
+    /// The font it was read with.
+    pub font: Font,
+    /// Cells in a row.
+    pub columns: usize,
+    /// Rows of cells, all of them of the same length.
+    pub rows: Vec<Vec<Cell>>,
+    /// Whether the strips that are too narrow for cells, at the right and at the bottom, are black.
+    pub clean_edges: bool,
+}
+
+impl Screen {
+    /// Reads `picture` with the font the kernel chooses for its size.
+    pub fn read(picture: &Picture, fonts: &Fonts) -> Self {
+        Self::read_with(picture, fonts.default_for(picture.width, picture.height))
+    }
+
+    fn read_with(picture: &Picture, font: &Font) -> Self {
+        let (columns, rows) = (picture.width / font.width, picture.height / font.height);
+        let read_row = |row| {
+            (0..columns)
+                .map(|column| read_cell(picture, font, column, row))
+                .collect()
+        };
+        let (right, bottom) = (columns * font.width, rows * font.height);
+        let clean_edges = (0..picture.height).all(|y| {
+            let from = if y < bottom { right } else { 0 };
+            (from..picture.width).all(|x| picture.at(x, y) == BACKGROUND)
+        });
+        Self {
+            font: font.clone(),
+            columns,
+            rows: (0..rows).map(read_row).collect(),
+            clean_edges,
+        }
+    }
+
+    /// The rows from the first to the last that is not blank.
+    pub fn written(&self) -> &[Vec<Cell>] {
+        let blank = |row: &Vec<Cell>| row.iter().all(|&cell| cell == Some(b' '));
+        let end = self
+            .rows
+            .iter()
+            .rposition(|row| !blank(row))
+            .map_or(0, |last| last + 1);
+        &self.rows[..end]
+    }
+
+    /// The number of cells that are no text.
+    pub fn unreadable(&self) -> usize {
+        self.rows
+            .iter()
+            .flatten()
+            .filter(|cell| cell.is_none())
+            .count()
+    }
+
+    /// Whether this is a console with something on it, rather than a picture.
+    pub fn is_text(&self) -> bool {
+        self.unreadable() == 0 && self.clean_edges && !self.written().is_empty()
+    }
+
+    /// The text, a line a row.
+    pub fn text(&self) -> String {
+        self.written().iter().map(|row| show(row) + "\n").collect()
+    }
+}
+
+/// A row for people: what is not ASCII as `\xNN`, what is no text as U+FFFD; no blanks at the end.
+pub fn show(row: &[Cell]) -> String {
+    let text: String = row
+        .iter()
+        .map(|cell| match cell {
+            Some(byte @ b' '..=b'~') => char::from(*byte).to_string(),
+            Some(byte) => format!("\\x{byte:02x}"),
+            None => char::REPLACEMENT_CHARACTER.to_string(),
+        })
+        .collect();
+    text.trim_end().to_owned()
+}
+
+fn read_cell(picture: &Picture, font: &Font, column: usize, row: usize) -> Cell {
+    let pitch = font.width.div_ceil(8);
+    let mut glyph = vec![0u8; font.height * pitch];
+    for y in 0..font.height {
+        for x in 0..font.width {
+            match picture.at(column * font.width + x, row * font.height + y) {
+                FOREGROUND => glyph[y * pitch + x / 8] |= 0x80 >> (x % 8),
+                BACKGROUND => {}
+                _ => return None,
+            }
+        }
+    }
+    font.byte_of(&glyph)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::font::tests::font;
+
+    /// A screen of 10 x 3 cells and edges of 3 and 2 pixels, with `lines` on it.
+    pub(crate) fn paint(lines: &[&[u8]]) -> Picture {
+        let font = font();
+        let (width, height) = (10 * font.width + 3, 3 * font.height + 2);
+        let mut picture = Picture {
+            width,
+            height,
+            pixels: vec![BACKGROUND; width * height],
+        };
+        for (row, line) in lines.iter().enumerate() {
+            for (column, &byte) in line.iter().enumerate() {
+                for (y, bits) in font.glyph(byte).iter().enumerate() {
+                    for x in (0..8).filter(|x| bits & (0x80 >> x) != 0) {
+                        picture.pixels[(row * font.height + y) * width + column * 8 + x] =
+                            FOREGROUND;
+                    }
+                }
+            }
+        }
+        picture
+    }
+
+    pub(crate) fn read(picture: &Picture) -> Screen {
+        Screen::read_with(picture, &font())
+    }
+
+    #[test]
+    fn reads_what_was_painted() {
+        let screen = read(&paint(&[b"Booting", b"", b"\x80 ~ end"]));
+        assert_eq!((screen.columns, screen.rows.len()), (10, 3));
+        assert_eq!(screen.text(), "Booting\n\n\\x80 ~ end\n");
+        assert!(screen.is_text());
+    }
+
+    #[test]
+    fn a_blank_screen_is_no_text() {
+        assert!(paint(&[]).is_blank());
+        assert!(!read(&paint(&[])).is_text());
+    }
+
+    #[test]
+    fn every_single_wrong_pixel_is_noticed() {
+        let good = paint(&[b"0123456789", b"abcdefghij"]);
+        let text = read(&good).text();
+        for at in 0..good.pixels.len() {
+            for colour in [FOREGROUND, BACKGROUND, 0x00ab_aaaa, 0x0000_0001] {
+                let mut bad = good.clone();
+                if std::mem::replace(&mut bad.pixels[at], colour) != colour {
+                    let screen = read(&bad);
+                    assert!(
+                        !screen.clean_edges || screen.text() != text,
+                        "pixel {at} as {colour:06x}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn text_moved_by_a_pixel_is_unreadable() {
+        let mut picture = paint(&[b"moved"]);
+        picture.pixels.rotate_right(1);
+        assert!(read(&picture).unreadable() > 0);
+    }
+}
