@@ -28,7 +28,6 @@ use super::{
 };
 use core::{
     fmt,
-    iter,
     ops::Range, //
 };
 
@@ -173,23 +172,14 @@ impl Band {
         slot * pixels..(slot + 1) * pixels
     }
 
-    /// Calls `f` with each pixel row of `slot` and its item of `lines`, from the uppermost row on.
-    pub(super) fn each_row<L: Iterator>(
-        &self,
-        slot: &mut [u32],
-        lines: impl IntoIterator<IntoIter = L>,
-        mut f: impl FnMut(&mut [u32], L::Item),
-    ) {
-        let (k, height) = (self.tiles(), self.height as usize);
-        let mut lines = lines.into_iter();
-        // Row h is in unit h k mod H: every k-th unit, k times over, wherever that wraps to.
-        for pass in 0..k {
-            let skip = (k - pass * height % k) % k;
-            let units = slot.chunks_exact_mut(self.unit()).skip(skip).step_by(k);
-            for (unit, line) in units.zip(lines.by_ref()) {
-                f(unit, line);
-            }
-        }
+    /// Where the pixel rows of a tile are in a slot, from the uppermost on, in items of which `unit`
+    /// make a unit.
+    pub(super) fn rows(&self, unit: usize) -> impl Iterator<Item = Range<usize>> {
+        let (tiles, height) = (self.tiles(), self.height as usize);
+        (0..height).map(move |row| {
+            let start = row * tiles % height * unit;
+            start..start + unit
+        })
     }
 
     /// The `offset` of a transfer from a slot to a tile of any text row but 0.

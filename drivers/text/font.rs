@@ -5,6 +5,7 @@
 
 use super::Size;
 use core::fmt;
+use zerocopy::FromBytes;
 
 /// A font of 256 or 512 glyphs of one size.
 #[derive(Clone, Copy)]
@@ -81,32 +82,26 @@ impl<'a> Font<'a> {
         self.size
     }
 
-    /// The scanlines of glyph number `glyph`, [`Self::pitch`] bytes each; none if the font has no
-    /// such glyph.
-    pub(crate) fn glyph(&self, glyph: usize) -> &'a [u8] {
-        let start = glyph.saturating_mul(self.glyph_bytes);
-        self.data
-            .get(start..start.saturating_add(self.glyph_bytes))
-            .unwrap_or(&[])
-    }
-
-    /// The bytes of one scanline, 1 to 4.
-    pub(crate) fn pitch(&self) -> usize {
-        self.pitch
-    }
-
     /// Scanline `y` of a glyph, its leftmost pixel in bit 31; 0 outside the font.
     pub(crate) fn row(&self, glyph: usize, y: usize) -> u32 {
-        let bytes = self.glyph(glyph).chunks_exact(self.pitch).nth(y);
-        scanline(bytes.unwrap_or(&[]))
+        if y >= self.size.height as usize {
+            return 0;
+        }
+        let start = glyph
+            .saturating_mul(self.glyph_bytes)
+            .saturating_add(y * self.pitch);
+        let bytes = self.data.get(start..start.saturating_add(self.pitch));
+        let line = bytes
+            .unwrap_or_default()
+            .iter()
+            .fold(0, |line, &byte| line << 8 | u32::from(byte));
+        line << (32 - 8 * self.pitch)
     }
-}
 
-/// Up to four bytes of a scanline as one word, its leftmost pixel in bit 31.
-pub(super) fn scanline(bytes: &[u8]) -> u32 {
-    let mut word = [0; 4];
-    for (to, from) in word.iter_mut().zip(bytes) {
-        *to = *from;
+    /// The first 256 glyphs, a byte a scanline, if this is a font of 8x16 px.
+    pub(super) fn glyphs_8x16(&self) -> Option<&'a [[u8; 16]; 256]> {
+        let fits = self.size.width == 8 && self.size.height == 16;
+        let (glyphs, _) = <[[u8; 16]; 256]>::ref_from_prefix(self.data).ok()?;
+        fits.then_some(glyphs)
     }
-    u32::from_be_bytes(word)
 }

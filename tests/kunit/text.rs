@@ -1,0 +1,710 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of `drivers/text/`: what is written is what a device shows, on screens and in memories
+//! small enough to try everything.
+
+#[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_text))]
+mod text {
+    use crate::text::{
+        Band,
+        BandError,
+        Cell,
+        Font,
+        FontError,
+        Grid,
+        GridError,
+        Limits,
+        Painter,
+        Palette,
+        Places,
+        Screen,
+        Scroll,
+        Size,
+        Surface, //
+    };
+    use core::ops::Range;
+
+    const PLENTY: Limits = Limits {
+        cells: 1 << 20,
+        band_bytes: 1 << 20,
+        entries: Band::MAX_ENTRIES,
+        resource_bytes: 256 << 20,
+    };
+
+    /// Glyphs of 16 bytes, no two of them alike.
+    static GLYPHS: [u8; 4096] = {
+        let mut glyphs = [0; 4096];
+        let mut i = 0;
+        while i < glyphs.len() {
+            glyphs[i] = (i.wrapping_mul(0x9e37_79b1) >> 16) as u8 ^ (i >> 4) as u8;
+            i += 1;
+        }
+        glyphs
+    };
+
+    fn size(width: u32, height: u32) -> Size {
+        Size { width, height }
+    }
+
+    fn grid(mode: Size, glyph: Size, scroll: Scroll) -> Option<Grid> {
+        Grid::new(mode, glyph, scroll, &PLENTY).ok()
+    }
+
+    /// The same numbers in every run: a linear congruential generator.
+    struct Dice(u32);
+
+    impl Dice {
+        fn below(&mut self, n: usize) -> usize {
+            self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (self.0 >> 8) as usize % n
+        }
+    }
+
+    #[test]
+    fn font_reads_scanlines_from_the_left() {
+        let Ok(font) = Font::new(10, 8, 256, &GLYPHS) else {
+            return assert!(false);
+        };
+        let at = |i: usize| u32::from(GLYPHS[i]);
+        assert_eq!(font.size(), size(10, 8));
+        assert_eq!(font.row(0, 0), at(0) << 24 | at(1) << 16);
+        assert_eq!(font.row(3, 5), at(58) << 24 | at(59) << 16);
+        assert_eq!(font.row(255, 7), at(4094) << 24 | at(4095) << 16);
+        assert_eq!(font.row(255, 8), 0);
+        assert_eq!(font.row(256, 0), 0);
+        assert_eq!(font.row(usize::MAX, usize::MAX), 0);
+    }
+
+    #[test]
+    fn font_refuses_what_is_none() {
+        let error = |width, height, count| Font::new(width, height, count, &GLYPHS).err();
+        assert_eq!(error(3, 16, 256), Some(FontError::Size(3, 16)));
+        assert_eq!(error(33, 16, 256), Some(FontError::Size(33, 16)));
+        assert_eq!(error(8, 3, 256), Some(FontError::Size(8, 3)));
+        assert_eq!(error(8, 65, 256), Some(FontError::Size(8, 65)));
+        assert_eq!(error(8, 16, 255), Some(FontError::Count(255)));
+        assert_eq!(error(8, 16, 0), Some(FontError::Count(0)));
+        assert_eq!(error(8, 16, 256), None);
+        assert_eq!(error(8, 8, 512), None);
+        let (needed, found) = (4352, 4096);
+        assert_eq!(error(8, 17, 256), Some(FontError::Short { needed, found }));
+    }
+
+    #[test]
+    fn cells_are_the_vts() {
+        assert_eq!(Cell::BLANK, Cell(0x0720));
+        assert_eq!(Cell(0x1f41).glyph(), 0x41);
+        assert_eq!(Cell(0x1f41).attribute(), 0x1f);
+        assert_eq!(Palette::DEFAULT.colours(0x07), (0xaaaaaa, 0));
+        assert_eq!(Palette::DEFAULT.colours(0x4e), (0xffff55, 0xaa0000));
+        assert_eq!(Palette::DEFAULT.colours(0x96), (0xaa5500, 0x5555ff));
+    }
+
+    #[test]
+    fn grid_fits_the_mode() {
+        let glyph = size(8, 16);
+        let wide = |width, height| {
+            let grid = grid(size(width, height), glyph, Scroll::Pan)?;
+            Some((grid.cols(), grid.rows(), grid.resource()))
+        };
+        assert_eq!(wide(1280, 800), Some((160, 50, size(1280, 101 * 16))));
+        assert_eq!(wide(1366, 768), Some((170, 48, size(1368, 97 * 16))));
+        assert_eq!(wide(1920, 1080), Some((240, 67, size(1920, 137 * 16))));
+        assert_eq!(wide(8, 16), Some((1, 1, size(8, 48))));
+        assert_eq!(wide(15, 31), Some((1, 1, size(16, 80))));
+    }
+
+    #[test]
+    fn grid_refuses_what_shows_nothing() {
+        let glyph = size(8, 16);
+        let error = |mode, glyph| Grid::new(mode, glyph, Scroll::Pan, &PLENTY).err();
+        for mode in [
+            size(0, 600),
+            size(800, 0),
+            size(16385, 600),
+            size(800, u32::MAX),
+        ] {
+            assert_eq!(error(mode, glyph), Some(GridError::Mode(mode)));
+        }
+        let mode = size(7, 600);
+        assert_eq!(error(mode, glyph), Some(GridError::NoCell { mode, glyph }));
+        let mode = size(800, 15);
+        assert_eq!(error(mode, glyph), Some(GridError::NoCell { mode, glyph }));
+        let (mode, glyph) = (size(800, 600), size(0, 0));
+        assert_eq!(error(mode, glyph), Some(GridError::NoCell { mode, glyph }));
+    }
+
+    #[test]
+    fn grid_keeps_to_its_cells() {
+        let capped = |mode, cells| {
+            let limits = Limits { cells, ..PLENTY };
+            let grid = Grid::new(mode, size(8, 16), Scroll::Pan, &limits).ok()?;
+            Some((grid.cols(), grid.rows()))
+        };
+        let mode = size(640, 480);
+        assert_eq!(capped(mode, 2400), Some((80, 30)));
+        assert_eq!(capped(mode, 2399), Some((80, 29)));
+        assert_eq!(capped(mode, 2000), Some((80, 25)));
+        assert_eq!(capped(mode, 1999), Some((79, 25)));
+        assert_eq!(capped(mode, 25), Some((1, 25)));
+        assert_eq!(capped(mode, 3), Some((1, 3)));
+        assert_eq!(capped(mode, 0), None);
+        assert_eq!(capped(size(16384, 64), 1 << 20), Some((1024, 4)));
+        assert_eq!(capped(size(64, 16384), 1 << 20), Some((8, 256)));
+    }
+
+    #[test]
+    fn grid_repaints_where_it_cannot_pan() {
+        let mode = size(1280, 800);
+        let with = |limits: Limits| Grid::new(mode, size(8, 16), Scroll::Pan, &limits);
+        let bytes = |text_rows: u64| Limits {
+            resource_bytes: 1280 * 4 * 16 * text_rows + 1,
+            ..PLENTY
+        };
+        let scroll = |limits| with(limits).map(|grid| (grid.scroll(), grid.resource().height));
+        assert_eq!(scroll(bytes(101)), Ok((Scroll::Pan, 101 * 16)));
+        assert_eq!(scroll(bytes(100)), Ok((Scroll::Repaint, 51 * 16)));
+        assert_eq!(scroll(bytes(51)), Ok((Scroll::Repaint, 51 * 16)));
+        let needed = 1280 * 4 * 16 * 51;
+        let limit = 1280 * 4 * 16 * 50 + 1;
+        assert_eq!(
+            with(bytes(50)).err(),
+            Some(GridError::Resource { needed, limit })
+        );
+        // A list of entries too short for the larger resource.
+        let entries = 100;
+        let short = Limits { entries, ..PLENTY };
+        assert_eq!(scroll(short), Ok((Scroll::Repaint, 51 * 16)));
+        // A ring too long, and a resource too high.
+        let high = |height| grid(size(64, height), size(8, 16), Scroll::Pan).map(|g| g.scroll());
+        assert_eq!(high(4112), Some(Scroll::Pan));
+        assert_eq!(high(4113), Some(Scroll::Repaint));
+        let high = |height| grid(size(64, height), size(8, 64), Scroll::Pan).map(|g| g.scroll());
+        assert_eq!(high(8128), Some(Scroll::Pan));
+        assert_eq!(high(8129), Some(Scroll::Repaint));
+    }
+
+    #[test]
+    fn band_is_as_wide_as_memory_allows() {
+        let with = |band_bytes, entries, scroll| {
+            let limits = Limits {
+                band_bytes,
+                entries,
+                ..PLENTY
+            };
+            let grid = Grid::new(size(1280, 800), size(8, 16), scroll, &limits)?;
+            let band = grid.band();
+            Ok((band.tiles(), band.slots(), band.tile_cols()))
+        };
+        let all = Band::MAX_ENTRIES;
+        assert_eq!(with(1 << 20, all, Scroll::Pan), Ok((1, 8, 160)));
+        assert_eq!(with(1 << 20, 207, Scroll::Pan), Ok((1, 2, 160)));
+        assert_eq!(with(81920, all, Scroll::Pan), Ok((1, 1, 160)));
+        assert_eq!(with(81919, all, Scroll::Pan), Ok((3, 2, 54)));
+        assert_eq!(with(27647, all, Scroll::Pan), Ok((5, 1, 32)));
+        assert_eq!(with(16383, usize::MAX, Scroll::Pan), Ok((7, 1, 23)));
+        let needed = 11 * 8 * 4 * 16;
+        let found = needed as usize - 1;
+        assert_eq!(
+            with(found, all, Scroll::Repaint),
+            Err(GridError::Band(BandError::Memory { needed, found }))
+        );
+        assert_eq!(
+            with(1 << 20, 50, Scroll::Repaint),
+            Err(GridError::Band(BandError::Entries(51)))
+        );
+    }
+
+    /// The way a device reads pixel `x`, `row` of a rectangle at `at`, in bytes into the backing.
+    type Reading = fn(offset: u64, stride: u64, at: (u64, u64), x: u64, row: u64) -> u64;
+
+    /// QEMU: `hw/display/virtio-gpu.c`, `virtio_gpu_transfer_to_host_2d()`.
+    fn qemu(offset: u64, stride: u64, _: (u64, u64), x: u64, row: u64) -> u64 {
+        offset + stride * row + 4 * x
+    }
+
+    /// rutabaga: `rutabaga_2d.rs`, `transfer_2d()`.
+    fn rutabaga(offset: u64, stride: u64, at: (u64, u64), x: u64, row: u64) -> u64 {
+        offset + (at.1 + row) * stride + (at.0 + x) * 4
+    }
+
+    /// The pixel of the band that a byte of the backing store lies in.
+    fn backing(band: &Band, byte: u64) -> Option<usize> {
+        let mut start = 0;
+        for (offset, len) in band.entries() {
+            if byte < start + u64::from(len) {
+                return Some((u64::from(offset) + byte - start) as usize / 4);
+            }
+            start += u64::from(len);
+        }
+        None
+    }
+
+    /// Checks what both readings find in every corner of every tile of every text row, with
+    /// something else in every pixel row of every slot; and that rows of a slot do not overlap.
+    fn reads_back(grid: &Grid) -> bool {
+        let band = grid.band();
+        let stride = u64::from(grid.resource().width) * 4;
+        let height = u64::from(grid.glyph().height);
+        let unit = u64::from(band.tile_x(1));
+        let text_rows = u64::from(grid.resource().height) / height;
+        let mut right = true;
+        for slot in 0..band.slots() {
+            let mut units = 0u64;
+            for row in 0..height {
+                // Where the row should be: the unit of row 0 of tile 0, moved on.
+                let first = band.slot(slot).start as u64;
+                let home = first + row * band.tiles() as u64 % height * unit;
+                units |= 1 << ((home - first) / unit);
+                for tile in 0..band.tiles() {
+                    let offset = band.offset(slot, tile);
+                    for text_row in 1..text_rows {
+                        let at = (u64::from(band.tile_x(tile)), text_row * height);
+                        for x in [0, unit - 1] {
+                            for reading in [qemu as Reading, rutabaga] {
+                                let byte = reading(offset, stride, at, x, row);
+                                right &= backing(band, byte) == Some((home + x) as usize);
+                            }
+                        }
+                    }
+                }
+            }
+            right &= units == (1 << height) - 1;
+        }
+        right
+    }
+
+    #[test]
+    fn both_readings_find_every_row() {
+        // The height of a glyph, the band, and the tiles and slots that makes of 26 px.
+        for (height, band_bytes, tiles, slots) in [
+            (4, 448, 1, 1),
+            (4, 900, 1, 2),
+            (4, 447, 3, 2),
+            (8, 895, 3, 2),
+            (8, 383, 5, 1),
+            (8, 255, 7, 1),
+            (9, 431, 4, 1),
+            (9, 1007, 2, 1),
+        ] {
+            let limits = Limits {
+                band_bytes,
+                ..PLENTY
+            };
+            for scroll in [Scroll::Pan, Scroll::Repaint] {
+                let mode = size(26, 2 * height + 1);
+                let grid = Grid::new(mode, size(4, height), scroll, &limits);
+                assert!(grid.is_ok());
+                let Ok(grid) = grid else { return };
+                assert_eq!((grid.band().tiles(), grid.band().slots()), (tiles, slots));
+                assert_eq!(grid.band().entry_count(), grid.band().entries().count());
+                assert!(grid.resource().width >= 26);
+                assert!(reads_back(&grid));
+            }
+        }
+    }
+
+    #[test]
+    fn one_transfer_clears_all() {
+        for band_bytes in [448, 447] {
+            let limits = Limits {
+                band_bytes,
+                ..PLENTY
+            };
+            let Ok(grid) = Grid::new(size(26, 9), size(4, 4), Scroll::Pan, &limits) else {
+                return assert!(false);
+            };
+            let (resource, slot) = (grid.resource(), grid.band().slot(0));
+            let stride = u64::from(resource.width) * 4;
+            assert_eq!(grid.band().offset(0, 0), 0);
+            for row in 0..u64::from(resource.height) - 4 {
+                for x in 0..u64::from(resource.width) {
+                    for reading in [qemu as Reading, rutabaga] {
+                        let byte = reading(0, stride, (0, 4), x, row);
+                        let pixel = backing(grid.band(), byte);
+                        assert!(pixel.is_some_and(|pixel| slot.contains(&pixel)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a device finds `cells`, painted from `first_col` on, in a slot and tile.
+    fn shows(font: &Font<'_>, band_bytes: usize, cells: &[Cell], first_col: usize) -> bool {
+        let mode = size(4 * font.size().width, font.size().height);
+        let limits = Limits {
+            band_bytes,
+            ..PLENTY
+        };
+        let Ok(grid) = Grid::new(mode, font.size(), Scroll::Repaint, &limits) else {
+            return false;
+        };
+        let (band, mut memory) = (grid.band(), [0x1234_5678u32; 544]);
+        let slot = band.slot(band.slots() - 1);
+        let Some(pixels) = memory.get_mut(slot) else {
+            return false;
+        };
+        Painter::new().paint(font, &Palette::DEFAULT, band, cells, pixels, first_col);
+        let (width, height) = (font.size().width, font.size().height);
+        let stride = u64::from(grid.resource().width) * 4;
+        let offset = band.offset(band.slots() - 1, band.tiles() - 1);
+        let mut right = true;
+        for x in 0..band.tile_x(1) {
+            let (col, bit) = ((x / width) as usize, x % width);
+            let cell = col.checked_sub(first_col).and_then(|col| cells.get(col));
+            for row in 0..height {
+                let expected = cell.map_or(0x1234_5678, |cell| {
+                    let (ink, paper) = Palette::DEFAULT.colours(cell.attribute());
+                    let line = font.row(cell.glyph().into(), row as usize);
+                    let set = line << bit >> 31 != 0;
+                    u32::to_le(if set { ink } else { paper })
+                });
+                let byte = qemu(offset, stride, (0, 0), x.into(), row.into());
+                let found = backing(band, byte).and_then(|at| memory.get(at).copied());
+                right &= found == Some(expected);
+            }
+        }
+        right
+    }
+
+    #[test]
+    fn painted_cells_are_what_a_device_reads() {
+        let cells = [
+            Cell(0x0741),
+            Cell(0x0742),
+            Cell(0x1fff),
+            Cell(0x9600),
+            Cell::BLANK,
+        ];
+        // Bands for one tile, and for several; widths with and without a fast way.
+        for (width, height, bytes, tiled) in [
+            (8, 16, 2048, 1024),
+            (8, 8, 1024, 384),
+            (4, 6, 384, 96),
+            (5, 7, 560, 280),
+            (6, 11, 1056, 528),
+            (10, 8, 1280, 640),
+            (13, 5, 1040, 520),
+            (16, 8, 2048, 1024),
+        ] {
+            let font = Font::new(width, height, 256, &GLYPHS);
+            assert!(font.is_ok());
+            let Ok(font) = font else { return };
+            for band_bytes in [bytes, tiled] {
+                for count in 0..=cells.len() {
+                    for first_col in 0..5 {
+                        assert!(shows(&font, band_bytes, &cells[..count], first_col));
+                    }
+                }
+            }
+        }
+    }
+
+    const COLS: usize = 9;
+    /// The rows of a screen, at most.
+    const ROWS: usize = 25;
+    /// The text rows of a window, at most.
+    const WINDOW: usize = 29;
+
+    /// The text of a screen.
+    type Text = [[u8; COLS]; WINDOW];
+
+    /// A device and its screen, a byte a cell.
+    struct Model {
+        window: usize,
+        resource: [[u8; COLS]; 1 + 2 * WINDOW],
+        top: usize,
+        /// What is seen, which follows the resource where it is told to.
+        seen: Text,
+        /// Draws of a place since the last finish.
+        drawn: [u8; 1 + 2 * WINDOW],
+        draws: usize,
+        pans: usize,
+        /// No call was against what [`Surface`] says.
+        proper: bool,
+    }
+
+    impl Model {
+        fn new(grid: &Grid) -> Self {
+            Self {
+                window: grid.screen().height.div_ceil(grid.glyph().height) as usize,
+                resource: [[b' '; COLS]; 1 + 2 * WINDOW],
+                top: 1,
+                seen: [[b' '; COLS]; WINDOW],
+                drawn: [0; 1 + 2 * WINDOW],
+                draws: 0,
+                pans: 0,
+                proper: true,
+            }
+        }
+    }
+
+    impl Surface for Model {
+        fn draw(&mut self, places: Places, cells: &[Cell], from: usize) {
+            self.proper &= from < cells.len();
+            self.draws += 1;
+            for place in places.iter() {
+                self.drawn[place as usize] += 1;
+                self.proper &= place != 0 && self.drawn[place as usize] == 1;
+                let text = &mut self.resource[place as usize];
+                for (i, (byte, cell)) in text.iter_mut().zip(cells).enumerate() {
+                    self.proper &= cell.attribute() == 0x07;
+                    self.proper &= i >= from || *byte == cell.glyph();
+                    *byte = cell.glyph();
+                }
+            }
+        }
+
+        fn pan(&mut self, top: u32) {
+            self.pans += 1;
+            self.top = top as usize;
+            // Until the window is shown.
+            self.seen = [[0xff; COLS]; WINDOW];
+        }
+
+        fn finish(&mut self, text_rows: Range<u32>) {
+            let (top, window) = (self.top, self.window);
+            self.proper &= text_rows.start >= top as u32 && !text_rows.is_empty();
+            for text_row in text_rows {
+                let row = text_row as usize - top;
+                self.proper &= row < window;
+                if let Some(seen) = self.seen.get_mut(row) {
+                    *seen = self.resource[text_row as usize];
+                }
+            }
+            self.drawn = [0; 1 + 2 * WINDOW];
+        }
+    }
+
+    /// What a screen should do, done the plain way.
+    struct Plain {
+        text: Text,
+        rows: usize,
+        col: usize,
+        row: usize,
+    }
+
+    impl Plain {
+        fn new(grid: &Grid) -> Self {
+            Self {
+                text: [[b' '; COLS]; WINDOW],
+                rows: grid.rows(),
+                col: 0,
+                row: 0,
+            }
+        }
+
+        fn newline(&mut self) {
+            self.col = 0;
+            self.row += 1;
+            if self.row == self.rows {
+                self.row -= 1;
+                self.text.copy_within(1..self.rows, 0);
+                self.text[self.row] = [b' '; COLS];
+            }
+        }
+
+        fn write(&mut self, bytes: &[u8]) {
+            for &byte in bytes {
+                match byte {
+                    b'\n' => self.newline(),
+                    b'\r' => self.col = 0,
+                    b'\t' if self.col < 8 => self.col = 8,
+                    b'\t' => {}
+                    8 if self.col == COLS => self.col = COLS - 2,
+                    8 => self.col = self.col.saturating_sub(1),
+                    _ => {
+                        if self.col == COLS {
+                            self.newline();
+                        }
+                        self.text[self.row][self.col] = byte;
+                        self.col += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A screen of 9 columns and these rows, and as many more pixels below. Only of 25 rows can a
+    /// glyph's height or more be below.
+    fn small(rows: usize, below: u32, scroll: Scroll) -> Option<Grid> {
+        let limits = Limits {
+            cells: COLS * rows,
+            ..PLENTY
+        };
+        let mode = size(9 * 4 + 3, rows as u32 * 6 + below);
+        let grid = Grid::new(mode, size(4, 6), scroll, &limits).ok()?;
+        let right = grid.cols() == COLS && grid.rows() == rows && grid.scroll() == scroll;
+        right.then_some(grid)
+    }
+
+    /// Writes `bytes` to a new screen; whether `expected` is on it, and nothing below.
+    fn writes(bytes: &[u8], expected: &[&[u8]]) -> bool {
+        let Some(grid) = small(5, 0, Scroll::Pan) else {
+            return false;
+        };
+        let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+        let Some(mut screen) = Screen::new(&mut cells, grid) else {
+            return false;
+        };
+        screen.write(bytes, &mut model);
+        let mut text = [[b' '; COLS]; WINDOW];
+        for (to, from) in text.iter_mut().zip(expected) {
+            to[..from.len()].copy_from_slice(from);
+        }
+        model.proper && model.seen[..5] == text[..5]
+    }
+
+    #[test]
+    fn characters_go_where_they_should() {
+        assert!(writes(b"", &[]));
+        assert!(writes(b"one\ntwo", &[b"one", b"two"]));
+        assert!(writes(b"one\r\ntwo", &[b"one", b"two"]));
+        assert!(writes(b"one\rT", &[b"Tne"]));
+        assert!(writes(b"a\tb", &[b"a       b"]));
+        assert!(writes(b"12345678\t9", &[b"123456789"]));
+        assert!(writes(b"\x08a\x08\x08b", &[b"b"]));
+        assert!(writes(b"abc\x08", &[b"abc"]));
+        assert!(writes(b"abc\x08 \x08", &[b"ab"]));
+        assert!(writes(
+            b"\xe9\x00\x1b[m\x7f\xff",
+            &[b"\xe9\x00\x1b[m\x7f\xff"]
+        ));
+    }
+
+    #[test]
+    fn rows_wrap_when_a_character_comes() {
+        assert!(writes(b"123456789", &[b"123456789"]));
+        assert!(writes(b"123456789a", &[b"123456789", b"a"]));
+        assert!(writes(b"123456789\na", &[b"123456789", b"a"]));
+        assert!(writes(b"123456789\n\na", &[b"123456789", b"", b"a"]));
+        assert!(writes(b"123456789\ra", &[b"a23456789"]));
+        assert!(writes(b"123456789\x08a", &[b"1234567a9"]));
+        assert!(writes(b"123456789\ta", &[b"123456789", b"a"]));
+    }
+
+    #[test]
+    fn text_scrolls_at_the_bottom() {
+        let rows: [&[u8]; 5] = [b"2", b"3", b"4", b"5", b"6"];
+        assert!(writes(b"1\n2\n3\n4\n5\n6", &rows));
+        let rows: [&[u8]; 5] = [b"3", b"4", b"5", b"6", b""];
+        assert!(writes(b"1\n2\n3\n4\n5\n6\n", &rows));
+    }
+
+    #[test]
+    fn a_screen_needs_its_cells() {
+        let Some(grid) = small(ROWS, 0, Scroll::Pan) else {
+            return assert!(false);
+        };
+        let mut cells = [Cell(0); COLS * ROWS - 1];
+        assert!(Screen::new(&mut cells, grid).is_none());
+    }
+
+    /// Writes at random; whether each write leaves on the screen what it should, all that is below
+    /// the last row blank, and the cursor in its place.
+    fn survives(grid: Grid, writes: usize, mut dice: Dice) -> bool {
+        let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+        let mut plain = Plain::new(&grid);
+        let Some(mut screen) = Screen::new(&mut cells, grid) else {
+            return false;
+        };
+        for _ in 0..writes {
+            let mut bytes = [0; 64];
+            // Mostly a line, sometimes a byte, sometimes more than a screen.
+            let len = [1, 12, 64][dice.below(3)];
+            let bytes = &mut bytes[..dice.below(len + 1)];
+            let bytes_of = [&b"abcdefgh \t\x08\r\n\n"[..], b"a\n"][dice.below(2)];
+            for byte in bytes.iter_mut() {
+                *byte = bytes_of[dice.below(bytes_of.len())];
+            }
+            let (draws, pans) = (model.draws, model.pans);
+            screen.write(bytes, &mut model);
+            plain.write(bytes);
+            if dice.below(16) == 0 {
+                // The device lost everything.
+                model = Model::new(&grid);
+                screen.redraw(&mut model);
+            } else if model.draws - draws > model.window || model.pans - pans > 1 {
+                return false;
+            }
+            let shown = model.seen[..model.window] == plain.text[..model.window];
+            let cursor = screen.cursor() == (plain.col, plain.row);
+            if !model.proper || !shown || !cursor || screen.top() as usize != model.top {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[test]
+    fn the_window_shows_the_text_and_nothing_else() {
+        // No strip below the rows, strips of every height, and more than four rows of it.
+        for scroll in [Scroll::Pan, Scroll::Repaint] {
+            for (rows, below) in [
+                (1, 0),
+                (1, 5),
+                (2, 1),
+                (5, 0),
+                (5, 1),
+                (5, 3),
+                (5, 5),
+                (25, 0),
+                (25, 6),
+                (25, 8),
+                (25, 24),
+            ] {
+                let grid = small(rows, below, scroll);
+                assert!(grid.is_some());
+                let Some(grid) = grid else { return };
+                assert!(survives(grid, 200, Dice(below)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_scanout_stays_on_the_resource() {
+        for scroll in [Scroll::Pan, Scroll::Repaint] {
+            for below in 0..24 {
+                let rows = if below < 6 { 5 } else { ROWS };
+                let Some(grid) = small(rows, below, scroll) else {
+                    return assert!(false);
+                };
+                let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+                let Some(mut screen) = Screen::new(&mut cells, grid) else {
+                    return assert!(false);
+                };
+                for _ in 0..2 * WINDOW {
+                    screen.write(b"\n", &mut model);
+                    let bottom = grid.y(screen.top()) + grid.screen().height;
+                    assert!(bottom <= grid.resource().height);
+                    assert!(screen.top() >= 1);
+                }
+                assert!(grid.screen().width <= grid.resource().width);
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_costs_its_own_cells() {
+        let Some(grid) = small(5, 3, Scroll::Pan) else {
+            return assert!(false);
+        };
+        let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+        let Some(mut screen) = Screen::new(&mut cells, grid) else {
+            return assert!(false);
+        };
+        screen.write(b"1\n2\n3\n4\n5", &mut model);
+        assert_eq!((model.draws, model.pans), (5, 0));
+        // The new row, and the one that left, blanked.
+        screen.write(b"\n6", &mut model);
+        assert_eq!((model.draws, model.pans), (7, 1));
+        // Nothing changes: a space on nothing, a letter on itself.
+        screen.write(b" \r6 ", &mut model);
+        assert_eq!((model.draws, model.pans), (7, 1));
+        // What scrolls away at once is never drawn: five rows and one blanked.
+        screen.write(b"\na\nb\nc\nd\ne\nf\ng\nh\ni\nj", &mut model);
+        assert_eq!(model.pans, 2);
+        assert!(model.draws <= 7 + 6);
+        assert!(model.proper);
+    }
+}
