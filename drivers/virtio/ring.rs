@@ -174,6 +174,9 @@ impl<H: Hal + Clone> Ring<H> {
         response_bytes: usize,
         completed: &mut impl FnMut(&Self, u16),
     ) -> Result<u16, RingError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
         if request.len() > REQUEST_BYTES || response_bytes > RESPONSE_BYTES {
             return Err(RingError::TooLarge);
         }

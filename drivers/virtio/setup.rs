@@ -63,6 +63,17 @@ pub(crate) fn reset(transport: &mut impl Transport, hal: &impl Hal) -> Result<()
     }
 }
 
+/// What a device and its driver have agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Agreement {
+    /// The features that both have.
+    pub(crate) features: Features,
+    /// Where queue 0 is.
+    pub(crate) queue: QueuePlace,
+    /// The doorbell of queue 0.
+    pub(crate) doorbell: Doorbell,
+}
+
 /// Takes a device from whatever state it is in to DRIVER_OK with queue 0 enabled at the place that
 /// `place` returns for the size it is given (the most the device takes).
 ///
@@ -78,11 +89,13 @@ pub(crate) fn initialise(
     wanted: Features,
     platform_dma: bool,
     place: impl FnOnce(u16) -> Option<QueuePlace>,
-) -> Result<(Features, Doorbell), SetupError> {
+) -> Result<Agreement, SetupError> {
     reset(transport, hal)?;
     let result = negotiate(transport, wanted, platform_dma, place);
     if result.is_err() {
-        transport.set_status(Status::FAILED);
+        // Section 2.1.1: a driver does not clear a bit.
+        let status = transport.status();
+        transport.set_status(status | Status::FAILED);
     }
     result
 }
@@ -92,7 +105,7 @@ fn negotiate(
     wanted: Features,
     platform_dma: bool,
     place: impl FnOnce(u16) -> Option<QueuePlace>,
-) -> Result<(Features, Doorbell), SetupError> {
+) -> Result<Agreement, SetupError> {
     let mut status = Status::ACKNOWLEDGE;
     transport.set_status(status);
     status |= Status::DRIVER;
@@ -114,9 +127,13 @@ fn negotiate(
     }
 
     let size = transport.queue_size_max(0);
-    let place = place(size).ok_or(SetupError::QueueSize(size))?;
-    transport.enable_queue(0, &place);
+    let queue = place(size).ok_or(SetupError::QueueSize(size))?;
+    transport.enable_queue(0, &queue);
     let doorbell = transport.doorbell(0).ok_or(SetupError::Doorbell)?;
     transport.set_status(status | Status::DRIVER_OK);
-    Ok((accepted, doorbell))
+    Ok(Agreement {
+        features: accepted,
+        queue,
+        doorbell,
+    })
 }
