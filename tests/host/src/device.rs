@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device's end of a split virtqueue, on rust-vmm's `virtio-queue`.
+//!
+//! It sleeps until the doorbell rings, and wakes for nothing else: a driver that forgets to ring has
+//! to wait in vain.
+
+use std::{
+    cell::RefCell,
+    io::Read,
+    io::Write,
+    rc::Rc, //
+};
+
+use virtio_queue::{
+    Queue,
+    QueueT, //
+};
+
+use crate::{
+    guest::{
+        Device,
+        Guest,
+        Memory, //
+    },
+    virtio::{
+        Features,
+        QueuePlace,
+        Ring, //
+    },
+};
+
+/// What executes the commands that come through the queue.
+pub(crate) trait Backend {
+    /// Executes a command of these bytes and returns its answer.
+    fn execute(&mut self, memory: &Memory, request: &[u8]) -> Vec<u8>;
+}
+
+/// In which order commands that are there at the same time get their answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    /// As they came.
+    First,
+    /// The last one first.
+    Last,
+}
+
+/// A device with one queue.
+pub(crate) struct QueueDevice<B> {
+    queue: Queue,
+    order: Order,
+    backend: Rc<RefCell<B>>,
+}
+
+impl<B: Backend> QueueDevice<B> {
+    /// A device whose queue is at `place`.
+    pub(crate) fn new(
+        place: &QueuePlace,
+        features: Features,
+        order: Order,
+        backend: Rc<RefCell<B>>,
+    ) -> Self {
+        let mut queue = Queue::new(256).unwrap();
+        let halves = |address: u64| (Some(address as u32), Some((address >> 32) as u32));
+        let (low, high) = halves(place.descriptors);
+        queue.set_desc_table_address(low, high);
+        let (low, high) = halves(place.available);
+        queue.set_avail_ring_address(low, high);
+        let (low, high) = halves(place.used);
+        queue.set_used_ring_address(low, high);
+        queue.set_size(place.size);
+        queue.set_event_idx(features.contains(Features::EVENT_IDX));
+        queue.set_ready(true);
+        Self {
+            queue,
+            order,
+            backend,
+        }
+    }
+}
+
+impl<B: Backend> Device for QueueDevice<B> {
+    fn run(&mut self, memory: &Memory, kicked: bool) {
+        if !kicked {
+            return;
+        }
+        assert!(self.queue.is_valid(memory));
+        loop {
+            self.queue.disable_notification(memory).unwrap();
+            let mut chains = Vec::new();
+            while let Some(chain) = self.queue.pop_descriptor_chain(memory) {
+                chains.push(chain);
+            }
+            if let Order::Last = self.order {
+                chains.reverse();
+            }
+            for chain in chains {
+                let mut request = Vec::new();
+                let mut reader = chain.clone().reader(memory).unwrap();
+                reader.read_to_end(&mut request).unwrap();
+                let response = self.backend.borrow_mut().execute(memory, &request);
+                let mut writer = chain.clone().writer(memory).unwrap();
+                let length = response.len().min(writer.available_bytes());
+                writer.write_all(&response[..length]).unwrap();
+                let length = length.try_into().unwrap();
+                self.queue
+                    .add_used(memory, chain.head_index(), length)
+                    .unwrap();
+            }
+            if !self.queue.enable_notification(memory).unwrap() {
+                return;
+            }
+        }
+    }
+}
+
+/// A ring of at most `size_max` descriptors at the start of the guest's memory, with a
+/// [`QueueDevice`] at its other end.
+pub(crate) fn connect<B: Backend + 'static>(
+    guest: &Guest,
+    size_max: u16,
+    features: Features,
+    order: Order,
+    backend: B,
+) -> (Ring<Guest>, Rc<RefCell<B>>) {
+    let place = Ring::place(guest, size_max).unwrap();
+    let backend = Rc::new(RefCell::new(backend));
+    guest.plug(QueueDevice::new(&place, features, order, backend.clone()));
+    let ring = Ring::new(guest.clone(), place.size, features);
+    (ring, backend)
+}

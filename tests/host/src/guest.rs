@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A guest: memory that a device sees as well, and a doorbell.
+
+use std::{
+    cell::{
+        Cell,
+        RefCell, //
+    },
+    rc::Rc,
+    sync::atomic::{
+        fence,
+        Ordering, //
+    },
+};
+
+use vm_memory::{
+    Bytes,
+    GuestAddress,
+    GuestMemoryMmap, //
+};
+
+use crate::virtio::Hal;
+
+/// The guest's memory.
+pub(crate) type Memory = GuestMemoryMmap<()>;
+
+/// Where the memory begins for the device, so that offsets and addresses differ.
+pub(crate) const BASE: u64 = 0x4000_0000;
+
+/// How often a device gets to run before the driver gives up on it.
+const PATIENCE: usize = 100;
+
+/// What is at the other end of the doorbell.
+pub(crate) trait Device {
+    /// The device's turn; `kicked` says whether the doorbell rang since the last one.
+    fn run(&mut self, memory: &Memory, kicked: bool);
+}
+
+/// A device that never does anything.
+pub(crate) struct Nobody;
+
+impl Device for Nobody {
+    fn run(&mut self, _: &Memory, _: bool) {}
+}
+
+struct State {
+    memory: Memory,
+    device: RefCell<Box<dyn Device>>,
+    kicked: Cell<bool>,
+    kicks: Cell<usize>,
+}
+
+/// A [`Hal`] on memory of its own. Clones are the same guest.
+#[derive(Clone)]
+pub(crate) struct Guest(Rc<State>);
+
+impl Guest {
+    /// A guest of `bytes` zeroes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let memory = Memory::from_ranges(&[(GuestAddress(BASE), bytes)]).unwrap();
+        Self(Rc::new(State {
+            memory,
+            device: RefCell::new(Box::new(Nobody)),
+            kicked: Cell::new(false),
+            kicks: Cell::new(0),
+        }))
+    }
+
+    /// Plugs a device in, in place of the one before.
+    pub(crate) fn plug(&self, device: impl Device + 'static) {
+        *self.0.device.borrow_mut() = Box::new(device);
+    }
+
+    /// The memory, as the device sees it.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.0.memory
+    }
+
+    /// How often the doorbell rang.
+    pub(crate) fn kicks(&self) -> usize {
+        self.0.kicks.get()
+    }
+
+    /// Gives the device a turn.
+    pub(crate) fn run(&self) {
+        self.0
+            .device
+            .borrow_mut()
+            .run(&self.0.memory, self.0.kicked.take());
+    }
+
+    fn read<const N: usize>(&self, at: usize) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.copy_out(at, &mut bytes);
+        bytes
+    }
+}
+
+fn address(at: usize) -> GuestAddress {
+    GuestAddress(BASE + at as u64)
+}
+
+impl Hal for Guest {
+    fn device_address(&self, at: usize) -> u64 {
+        address(at).0
+    }
+
+    fn load16(&self, at: usize) -> u16 {
+        assert!(at % 2 == 0);
+        u16::from_le_bytes(self.read(at))
+    }
+
+    fn load32(&self, at: usize) -> u32 {
+        assert!(at % 4 == 0);
+        u32::from_le_bytes(self.read(at))
+    }
+
+    fn store16(&self, at: usize, value: u16) {
+        assert!(at % 2 == 0);
+        self.copy_in(at, &value.to_le_bytes());
+    }
+
+    fn store32(&self, at: usize, value: u32) {
+        assert!(at % 4 == 0);
+        self.copy_in(at, &value.to_le_bytes());
+    }
+
+    fn store64(&self, at: usize, value: u64) {
+        assert!(at % 8 == 0);
+        self.copy_in(at, &value.to_le_bytes());
+    }
+
+    fn copy_out(&self, at: usize, into: &mut [u8]) {
+        self.0.memory.read_slice(into, address(at)).unwrap();
+    }
+
+    fn copy_in(&self, at: usize, from: &[u8]) {
+        self.0.memory.write_slice(from, address(at)).unwrap();
+    }
+
+    fn write_barrier(&self) {
+        fence(Ordering::Release);
+    }
+
+    fn read_barrier(&self) {
+        fence(Ordering::Acquire);
+    }
+
+    fn full_barrier(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    fn notify(&self) {
+        self.0.kicked.set(true);
+        self.0.kicks.set(self.0.kicks.get() + 1);
+    }
+
+    fn wait(&self, done: &mut dyn FnMut() -> bool) -> bool {
+        (0..PATIENCE).any(|_| {
+            self.run();
+            done()
+        })
+    }
+}

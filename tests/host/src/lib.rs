@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver's pure rooms, compiled by cargo from the very files that the kernel builds, and their
+//! tests: those of `tests/kunit`, which run in the guest as well, and those that need an allocator, a
+//! random source or somebody else's device:
+//!
+//! * [`guest`]: memory and a doorbell, shared with a device;
+//! * [`device`]: a device's end of the ring, on rust-vmm's `virtio-queue`;
+//! * [`wire`]: commands decoded by their offsets in the specification;
+//! * [`host`]: a 2D device that executes them, on [`qemu`]'s pixels or [`rutabaga`]'s.
+
+// The driver uses what the rooms offer; here only tests do.
+#![allow(dead_code, unused_imports)]
+
+#[path = "../../../drivers/firmware/mod.rs"]
+pub(crate) mod firmware;
+#[path = "../../../drivers/gpu/mod.rs"]
+pub(crate) mod gpu;
+#[path = "../../../drivers/text/mod.rs"]
+pub(crate) mod text;
+#[path = "../../../drivers/virtio/mod.rs"]
+pub(crate) mod virtio;
+
+#[cfg(test)]
+mod device;
+#[cfg(test)]
+mod guest;
+#[cfg(test)]
+#[path = "../../kunit/mod.rs"]
+mod kunit;
+#[cfg(test)]
+mod queue;

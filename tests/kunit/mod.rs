@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests that run in the guest, under KUnit, and on the host, under `cargo test`.
+
+mod device;
+mod gpu;
+mod text;
+mod virtio;

@@ -1,0 +1,535 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of setting a device up, of PCI's capabilities, and of the ring.
+
+#[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_virtio))]
+mod virtio {
+    use super::super::device::{
+        Act,
+        Memory,
+        MmioRegisters,
+        Model,
+        PciRegisters,
+        BASE,
+        QUEUE_SIZE, //
+    };
+    use crate::virtio::{
+        mmio::{
+            Mmio,
+            MmioError, //
+        },
+        pci::{
+            Capabilities,
+            CapabilityError,
+            Pci,
+            Place, //
+        },
+        ring::{
+            RingError,
+            REQUEST_BYTES,
+            RESPONSE_BYTES, //
+        },
+        setup::{
+            initialise,
+            reset,
+            Agreement,
+            SetupError, //
+        },
+        Doorbell,
+        Features,
+        QueuePlace,
+        Ring,
+        Status,
+        Transport,
+        Width, //
+    };
+
+    const VERSION_1: u64 = 1 << 32;
+    const ACCESS_PLATFORM: u64 = 1 << 33;
+    const EVENT_IDX: u64 = 1 << 29;
+
+    const CAPABILITIES: Capabilities = Capabilities {
+        common: Place {
+            bar: 4,
+            offset: 0,
+            length: 0x1000,
+        },
+        notify: Place {
+            bar: 4,
+            offset: 0x3000,
+            length: 0x1000,
+        },
+        notify_multiplier: 4,
+    };
+    const IDENTITY: [u32; 3] = [0x7472_6976, 2, 16];
+
+    fn model(offered: u64) -> Model {
+        Model {
+            offered,
+            queue_size: 64,
+            reset_takes: 2,
+            notify_off: 3,
+            ..Model::default()
+        }
+    }
+
+    fn queue_place(size_max: u16) -> Option<QueuePlace> {
+        static MEMORY: Memory = Memory::new();
+        Ring::place(&(&MEMORY, nothing as Act), size_max)
+    }
+
+    fn nothing(_: &Memory) {}
+
+    fn set_up(transport: &mut impl Transport, platform_dma: bool) -> Result<Agreement, SetupError> {
+        static MEMORY: Memory = Memory::new();
+        let hal = (&MEMORY, nothing as Act);
+        initialise(
+            transport,
+            &hal,
+            Features::EVENT_IDX,
+            platform_dma,
+            queue_place,
+        )
+    }
+
+    fn set_up_pci(model: &Model) -> Result<Agreement, SetupError> {
+        set_up(&mut Pci::new(PciRegisters(model), &CAPABILITIES), false)
+    }
+
+    fn slot(model: &Model, identity: [u32; 3]) -> Result<Mmio<MmioRegisters<'_>>, MmioError> {
+        Mmio::new(MmioRegisters { model, identity })
+    }
+
+    /// Whether a model is as section 3.1.1 leaves it, with the ring where it was put.
+    fn is_up(model: &Model) -> bool {
+        let [size, descriptors, available, used] = &model.queue;
+        let place = QueuePlace {
+            size: size.get() as u16,
+            descriptors: descriptors.get(),
+            available: available.get(),
+            used: used.get(),
+        };
+        !model.fault.get()
+            && model.status.get() == 1 | 2 | 4 | 8
+            && model.enabled.get()
+            && queue_place(64) == Some(place)
+    }
+
+    #[test]
+    fn pci_comes_up() {
+        let model = model(VERSION_1 | EVENT_IDX | 0x13);
+        let doorbell = Doorbell {
+            offset: 12,
+            width: Width::Bits16,
+            queue: 0,
+        };
+        let agreement = set_up_pci(&model);
+        assert_eq!(agreement.map(|it| it.doorbell), Ok(doorbell));
+        assert_eq!(agreement.map(|it| Some(it.queue)), Ok(queue_place(64)));
+        let features = Features::VERSION_1 | Features::EVENT_IDX;
+        assert_eq!(agreement.map(|it| it.features), Ok(features));
+        assert_eq!(model.accepted.get(), VERSION_1 | EVENT_IDX);
+        assert!(is_up(&model));
+    }
+
+    #[test]
+    fn mmio_comes_up() {
+        let model = model(VERSION_1 | 0x13);
+        let doorbell = Doorbell {
+            offset: 0x50,
+            width: Width::Bits32,
+            queue: 0,
+        };
+        let Ok(mut mmio) = slot(&model, IDENTITY) else {
+            return assert!(false);
+        };
+        let agreement = set_up(&mut mmio, false);
+        assert_eq!(agreement.map(|it| it.doorbell), Ok(doorbell));
+        assert_eq!(agreement.map(|it| it.features), Ok(Features::VERSION_1));
+        assert_eq!(model.accepted.get(), VERSION_1);
+        assert!(is_up(&model));
+    }
+
+    #[test]
+    fn a_slot_without_a_modern_gpu_is_refused() {
+        let model = model(VERSION_1);
+        let error = |identity| slot(&model, identity).err();
+        assert_eq!(error([0, 2, 16]), Some(MmioError::Empty));
+        assert_eq!(error([u32::MAX; 3]), Some(MmioError::Empty));
+        assert_eq!(error([0x7472_6976, 2, 0]), Some(MmioError::Empty));
+        // QEMU's empty slots are of version 1, its other devices may be.
+        assert_eq!(error([0x7472_6976, 1, 0]), Some(MmioError::Empty));
+        assert_eq!(error([0x7472_6976, 1, 2]), Some(MmioError::NotGpu(2)));
+        assert_eq!(error([0x7472_6976, 1, 16]), Some(MmioError::Version(1)));
+        assert_eq!(error([0x7472_6976, 3, 16]), Some(MmioError::Version(3)));
+        assert_eq!(model.status.get(), 0);
+    }
+
+    #[test]
+    fn a_legacy_device_is_refused() {
+        let model = model(EVENT_IDX);
+        assert_eq!(set_up_pci(&model), Err(SetupError::Legacy));
+        assert_eq!(model.status.get() & 0x80, 0x80);
+        assert!(!model.fault.get());
+    }
+
+    #[test]
+    fn access_platform_is_honoured_or_refused() {
+        let first = model(VERSION_1 | ACCESS_PLATFORM);
+        assert_eq!(set_up_pci(&first), Err(SetupError::AccessPlatform));
+        assert!(!first.fault.get());
+
+        let second = model(VERSION_1 | ACCESS_PLATFORM);
+        let mut pci = Pci::new(PciRegisters(&second), &CAPABILITIES);
+        assert!(set_up(&mut pci, true).is_ok());
+        assert_eq!(second.accepted.get(), VERSION_1 | ACCESS_PLATFORM);
+        assert!(is_up(&second));
+    }
+
+    #[test]
+    fn refused_features_are_noticed() {
+        let model = Model {
+            refuses: true,
+            ..model(VERSION_1)
+        };
+        assert_eq!(set_up_pci(&model), Err(SetupError::FeaturesRefused));
+        assert_eq!(model.status.get() & 0x84, 0x80);
+        assert!(!model.enabled.get());
+        assert!(!model.fault.get());
+    }
+
+    #[test]
+    fn a_reset_that_never_ends_is_given_up() {
+        let model = Model {
+            reset_takes: u32::MAX,
+            ..model(VERSION_1)
+        };
+        static MEMORY: Memory = Memory::new();
+        let hal = (&MEMORY, nothing as Act);
+        let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
+        assert_eq!(reset(&mut pci, &hal), Err(SetupError::Reset));
+        assert_eq!(set_up_pci(&model), Err(SetupError::Reset));
+        assert_eq!(model.accepted.get(), 0);
+        assert!(!model.fault.get());
+    }
+
+    #[test]
+    fn a_queue_that_is_missing_or_short_is_refused() {
+        for size in [0, 1, 2, 3] {
+            let model = Model {
+                queue_size: size,
+                ..model(VERSION_1)
+            };
+            assert_eq!(set_up_pci(&model), Err(SetupError::QueueSize(size)));
+            assert!(!model.enabled.get());
+        }
+        let size = |max| queue_place(max).map(|place| place.size);
+        assert_eq!(size(4), Some(4));
+        assert_eq!(size(7), Some(4));
+        assert_eq!(size(64), Some(64));
+        assert_eq!(size(100), Some(64));
+        assert_eq!(size(1024), Some(64));
+        assert_eq!(size(u16::MAX), Some(64));
+    }
+
+    #[test]
+    fn a_doorbell_outside_of_its_window_is_refused() {
+        let fits = |notify_off, multiplier, length| {
+            let model = Model {
+                notify_off,
+                ..model(VERSION_1)
+            };
+            let mut capabilities = CAPABILITIES;
+            capabilities.notify_multiplier = multiplier;
+            capabilities.notify.length = length;
+            let result = set_up(&mut Pci::new(PciRegisters(&model), &capabilities), false);
+            match result {
+                Ok(agreement) => Some(agreement.doorbell.offset),
+                Err(error) => {
+                    // Not to be driven: never DRIVER_OK.
+                    let refused =
+                        error == SetupError::Doorbell && model.status.get() & 0x84 == 0x80;
+                    (!refused).then_some(usize::MAX)
+                }
+            }
+        };
+        assert_eq!(fits(1023, 4, 0x1000), Some(0xffc));
+        assert_eq!(fits(1024, 4, 0x1000), None);
+        assert_eq!(fits(0, 0, 2), Some(0));
+        assert_eq!(fits(0, 0, 1), None);
+        assert_eq!(fits(9, 0, 2), Some(0));
+        assert_eq!(fits(1, u32::MAX, u32::MAX), None);
+        assert_eq!(fits(u16::MAX, u32::MAX, u32::MAX), None);
+        assert_eq!(fits(1, 3, 0x1000), None);
+    }
+
+    /// The configuration space of QEMU 10.0's virtio-gpu-pci before any firmware ran.
+    const QEMU: [u32; 42] = [
+        0x10501af4, 0x00100000, 0x03800001, 0x00000000, 0x00000000, 0x00000000, 0x00000000,
+        0x00000000, 0x0000000c, 0x00000000, 0x00000000, 0x11001af4, 0x00000000, 0x00000098,
+        0x00000000, 0x00000100, 0x01100009, 0x00000004, 0x00000000, 0x00001000, 0x03104009,
+        0x00000004, 0x00001000, 0x00001000, 0x04105009, 0x00000004, 0x00002000, 0x00001000,
+        0x02146009, 0x00000004, 0x00003000, 0x00001000, 0x00000004, 0x05147009, 0x00000000,
+        0x00000000, 0x00000000, 0x00000000, 0x00028411, 0x00000001, 0x00000801, 0x00000000,
+    ];
+
+    /// Capabilities of [`QEMU`]'s function with some dwords changed.
+    fn changed(changes: &[(u16, u32)]) -> Result<Capabilities, CapabilityError> {
+        Capabilities::read(|offset| {
+            let change = changes.iter().find(|(at, _)| *at == offset);
+            // Nobody may ask for what is not in the 256 bytes.
+            match change {
+                Some((_, dword)) => *dword,
+                None if offset < 0x100 && offset % 4 == 0 => {
+                    QEMU.get(usize::from(offset / 4)).copied().unwrap_or(0)
+                }
+                None => u32::MAX,
+            }
+        })
+    }
+
+    #[test]
+    fn qemu_has_its_registers_in_bar_4() {
+        assert_eq!(changed(&[]), Ok(CAPABILITIES));
+        assert!(CAPABILITIES.notify.fits(0x4000));
+        assert!(!CAPABILITIES.notify.fits(0x3fff));
+        let far = Place {
+            bar: 0,
+            offset: u32::MAX,
+            length: u32::MAX,
+        };
+        assert!(!far.fits(0xffff_ffff));
+        assert!(far.fits(0x1_ffff_fffe));
+    }
+
+    #[test]
+    fn capabilities_are_found_only_where_a_list_is() {
+        let common = Err(CapabilityError::Missing("common"));
+        assert_eq!(changed(&[(0x04, 0)]), common);
+        assert_eq!(changed(&[(0x34, 0)]), common);
+        // Below the header, where no capability can be; the low two bits mean nothing.
+        assert_eq!(changed(&[(0x34, 0x3c)]), common);
+        assert_eq!(changed(&[(0x34, 0x9b)]), Ok(CAPABILITIES));
+        // What an empty slot reads as.
+        assert!(Capabilities::read(|_| u32::MAX).is_err());
+        assert_eq!(Capabilities::read(|_| 0), common);
+    }
+
+    #[test]
+    fn a_list_that_runs_in_a_circle_ends() {
+        // The last one's successor is the first one.
+        assert_eq!(changed(&[(0x40, 0x01109809)]), Err(CapabilityError::Loop));
+        // A list of as many as there is room for is none.
+        let every_dword = |offset: u16| match offset {
+            0x04 => 0x0010_0000,
+            0x34 => 0x40,
+            0xfc => 0x05,
+            _ => u32::from(offset + 4) << 8 | 0x05,
+        };
+        assert_eq!(
+            Capabilities::read(every_dword),
+            Err(CapabilityError::Missing("common"))
+        );
+    }
+
+    #[test]
+    fn a_structure_that_cannot_be_used_is_missing() {
+        let common = Err(CapabilityError::Missing("common"));
+        let notify = Err(CapabilityError::Missing("notify"));
+        // BARs 6 and above are reserved.
+        assert_eq!(changed(&[(0x44, 6)]), common);
+        assert_eq!(changed(&[(0x74, 0xff)]), notify);
+        // Too short for the registers of version 1.0; unaligned.
+        assert_eq!(changed(&[(0x4c, 55)]), common);
+        assert!(changed(&[(0x4c, 56)]).is_ok());
+        assert_eq!(changed(&[(0x48, 2)]), common);
+        assert_eq!(changed(&[(0x7c, 1)]), notify);
+        // Too short to hold its own fields.
+        assert_eq!(changed(&[(0x40, 0x010f0009)]), common);
+        assert_eq!(changed(&[(0x70, 0x02136009)]), notify);
+        // Not the vendor's.
+        assert_eq!(changed(&[(0x40, 0x01100005)]), common);
+        // Reaches out of the configuration space.
+        assert_eq!(changed(&[(0x34, 0xf4), (0xf4, 0x02146009)]), notify);
+    }
+
+    #[test]
+    fn the_first_of_two_structures_counts() {
+        // The one for ISR, which comes before, says that it is a common configuration in BAR 1.
+        let two = changed(&[(0x50, 0x01104009), (0x54, 1), (0x58, 0x800)]);
+        assert_eq!(
+            two.map(|two| two.common),
+            Ok(Place {
+                bar: 1,
+                offset: 0x800,
+                length: 0x1000,
+            })
+        );
+        // One that cannot be used does not count.
+        let two = changed(&[(0x50, 0x01104009), (0x54, 7)]);
+        assert_eq!(two, Ok(CAPABILITIES));
+    }
+
+    fn ring(memory: &'static Memory, act: Act) -> Ring<(&'static Memory, Act)> {
+        Ring::new((memory, act), QUEUE_SIZE, Features::VERSION_1)
+    }
+
+    #[test]
+    fn a_command_is_two_descriptors() {
+        static MEMORY: Memory = Memory::new();
+        let mut ring = ring(&MEMORY, nothing);
+        let slots = [
+            ring.post(b"one", 24, &mut |_, _| ()),
+            ring.post(b"two!", 24, &mut |_, _| ()),
+        ];
+        assert_eq!(slots, [Ok(0), Ok(1)]);
+        assert_eq!(MEMORY.available(), 0);
+        assert_eq!(MEMORY.kicks(), 0);
+        ring.publish();
+        assert_eq!(MEMORY.available(), 2);
+        assert_eq!(MEMORY.kicks(), 1);
+        assert_eq!(ring.in_flight(), 0b11);
+
+        for (index, length) in [(0, 3), (1, 4)] {
+            let (request, response) = (MEMORY.head(index), MEMORY.head(index) + 1);
+            let (at, bytes, flags, next) = MEMORY.descriptor(request);
+            assert!(at < 8192 && bytes == length && flags == 1 && next == response);
+            let (at, bytes, flags, _) = MEMORY.descriptor(response);
+            assert!(at < 8192 && bytes == 24 && flags == 2);
+        }
+        let mut request = [0; 4];
+        ring.request(1, &mut request);
+        assert_eq!(request, *b"two!");
+    }
+
+    #[test]
+    fn answers_come_in_any_order() {
+        static MEMORY: Memory = Memory::new();
+        let mut ring = ring(&MEMORY, nothing);
+        for _ in 0..3 {
+            assert!(ring.post(&[0; 4], 4, &mut |_, _| ()).is_ok());
+        }
+        ring.publish();
+        MEMORY.set_used_entry(0, 4, 0);
+        MEMORY.set_used_entry(1, 0, 0);
+        MEMORY.set_used(2);
+        let mut slots = [u16::MAX; 2];
+        let mut places = slots.iter_mut();
+        let collected = ring.collect(&mut |_, slot| {
+            if let Some(place) = places.next() {
+                *place = slot;
+            }
+        });
+        assert_eq!(collected, Ok(()));
+        assert_eq!(slots, [2, 0]);
+        assert_eq!(ring.in_flight(), 0b10);
+        // A slot that came back is taken again.
+        assert_eq!(ring.post(&[0; 4], 4, &mut |_, _| ()), Ok(0));
+    }
+
+    #[test]
+    fn a_full_ring_waits_for_a_slot() {
+        static MEMORY: Memory = Memory::new();
+        let mut ring = ring(&MEMORY, |memory| memory.answer(0x1100));
+        let mut back = 0;
+        for _ in 0..100 {
+            assert!(ring.post(&[0; 8], 24, &mut |_, _| back += 1).is_ok());
+        }
+        assert_eq!(back, 96);
+        assert!(MEMORY.kicks() < 100);
+    }
+
+    #[test]
+    fn what_does_not_fit_a_slot_is_refused() {
+        static MEMORY: Memory = Memory::new();
+        let mut ring = ring(&MEMORY, nothing);
+        let too_large = Err(RingError::TooLarge);
+        let request = [0; REQUEST_BYTES + 1];
+        assert_eq!(ring.post(&request, 4, &mut |_, _| ()), too_large);
+        assert_eq!(
+            ring.post(&[0], RESPONSE_BYTES + 1, &mut |_, _| ()),
+            too_large
+        );
+        assert_eq!(
+            ring.call(&request, None, &mut [], &mut |_, _| ()),
+            Err(RingError::TooLarge)
+        );
+        // Nothing of it went out, and the ring goes on.
+        ring.publish();
+        assert_eq!(MEMORY.available(), 0);
+        assert_eq!(
+            ring.post(&request[1..], RESPONSE_BYTES, &mut |_, _| ()),
+            Ok(0)
+        );
+    }
+
+    #[test]
+    fn a_device_that_stalls_costs_one_wait() {
+        static MEMORY: Memory = Memory::new();
+        let mut ring = ring(&MEMORY, nothing);
+        for _ in 0..QUEUE_SIZE / 2 {
+            assert!(ring.post(&[0], 4, &mut |_, _| ()).is_ok());
+        }
+        let stalled = Err(RingError::Stalled);
+        assert_eq!(ring.post(&[0], 4, &mut |_, _| ()), stalled);
+        // That was that, even if it comes back.
+        MEMORY.answer(0);
+        assert_eq!(ring.post(&[0], 4, &mut |_, _| ()), stalled);
+        assert_eq!(ring.collect(&mut |_, _| ()), Err(RingError::Stalled));
+    }
+
+    /// What comes of a used ring with one entry, two commands being out.
+    fn one_entry(memory: &'static Memory, head: u32, index: u16) -> Result<u32, RingError> {
+        let mut ring = ring(memory, nothing);
+        for _ in 0..2 {
+            ring.post(&[0], 4, &mut |_, _| ())?;
+        }
+        ring.publish();
+        memory.set_used_entry(0, head, 0);
+        memory.set_used(index);
+        let mut collected = 0;
+        ring.collect(&mut |_, _| collected += 1)?;
+        Ok(collected)
+    }
+
+    #[test]
+    fn a_used_ring_that_lies_ends_the_queue() {
+        static MEMORY: Memory = Memory::new();
+        assert_eq!(one_entry(&MEMORY, 0, 1), Ok(1));
+        assert_eq!(one_entry(&MEMORY, 2, 1), Ok(1));
+        let corrupt = Err(RingError::Corrupt);
+        // Not the head of a chain; a command that is not out; beyond the table; beyond u16.
+        for head in [1, 4, 8, 0x1_0000, u32::MAX] {
+            assert_eq!(one_entry(&MEMORY, head, 1), corrupt);
+        }
+        // The second entry is the first one again (both are of zeroes).
+        assert_eq!(one_entry(&MEMORY, 0, 2), corrupt);
+        // More than are out; backwards.
+        for index in [3, 0x8000, u16::MAX] {
+            assert_eq!(one_entry(&MEMORY, 0, index), corrupt);
+        }
+    }
+
+    #[test]
+    fn a_queue_that_failed_takes_no_more_commands() {
+        static MEMORY: Memory = Memory::new();
+        let mut ring = ring(&MEMORY, nothing);
+        MEMORY.set_used(7);
+        assert_eq!(ring.collect(&mut |_, _| ()), Err(RingError::Corrupt));
+        assert_eq!(ring.post(&[0], 4, &mut |_, _| ()), Err(RingError::Corrupt));
+        ring.publish();
+        assert_eq!(MEMORY.available(), 0);
+        assert_eq!(MEMORY.kicks(), 0);
+    }
+
+    #[test]
+    fn status_bits_are_those_of_section_2_1() {
+        assert_eq!(Status::ACKNOWLEDGE.bits(), 1);
+        assert_eq!(Status::DRIVER.bits(), 2);
+        assert_eq!(Status::DRIVER_OK.bits(), 4);
+        assert_eq!(Status::FEATURES_OK.bits(), 8);
+        assert_eq!(Status::DEVICE_NEEDS_RESET.bits(), 64);
+        assert_eq!(Status::FAILED.bits(), 128);
+        assert_eq!(BASE % 16, 0);
+    }
+}
