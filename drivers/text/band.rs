@@ -34,9 +34,6 @@ use core::{
 /// Bytes of a pixel.
 const PIXEL: u32 = 4;
 
-/// How many rows in flight are worth memory.
-const MAX_SLOTS: u32 = 8;
-
 /// Why memory is no band for a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BandError {
@@ -85,6 +82,9 @@ impl Band {
     /// The entries that QEMU takes for one backing store.
     pub(crate) const MAX_ENTRIES: usize = 16384;
 
+    /// How many rows in flight are worth memory.
+    pub(crate) const MAX_SLOTS: usize = 8;
+
     /// Backs a resource of `text_rows` text rows, at least `width` px wide, from
     /// `limits.band_bytes` of memory: with tiles as wide, and then with slots as many, as fit.
     ///
@@ -118,7 +118,7 @@ impl Band {
                 .min(max_entries / band.entry_count() as u64)
                 // QEMU adds up offsets in 32 bits.
                 .min(u64::from(u32::MAX) / band.regions(band.tiles))
-                .min(MAX_SLOTS.into());
+                .min(Self::MAX_SLOTS as u64);
             if fit == 0 {
                 return Err(BandError::Entries(band.entry_count() as u64));
             }

@@ -2,9 +2,16 @@
 
 //! Character cells and colours as the VT has them (`drivers/tty/vt/vt.c`).
 
+use zerocopy_derive::{
+    FromBytes,
+    Immutable,
+    IntoBytes,
+    KnownLayout, //
+};
+
 /// One character on the screen, as in the VT's screen buffer: the glyph in the low byte, the VGA
 /// attribute in the high one (foreground in its low four bits, background in its high four).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
 pub(crate) struct Cell(pub(crate) u16);
 

@@ -94,7 +94,7 @@ impl<'a> Font<'a> {
         let line = bytes
             .unwrap_or_default()
             .iter()
-            .fold(0, |line, &byte| line << 8 | u32::from(byte));
+            .fold(0, |line, &byte| (line << 8) | u32::from(byte));
         line << (32 - 8 * self.pitch)
     }
 

@@ -35,10 +35,7 @@ pub(crate) use self::{
         Cell,
         Palette, //
     },
-    font::{
-        Font,
-        FontError, //
-    },
+    font::Font,
     grid::{
         Grid,
         GridError,

@@ -127,11 +127,14 @@ impl<'a> Screen<'a> {
         self.show(start.saturating_sub(scrolled)..self.row + 1, scrolled, on);
     }
 
-    /// Draws everything, on a resource that has been cleared.
+    /// Draws everything, over whatever is on the resource.
     pub(crate) fn redraw(&mut self, on: &mut impl Surface) {
-        self.shown = [0; MAX_SLOTS];
+        self.shown = [self.grid.cols() as u16; MAX_SLOTS];
         for row in 0..self.grid.rows() {
             self.draw(row, true, on);
+        }
+        for slot in 0..self.grid.window() {
+            self.blank(slot, on);
         }
         self.pan(on);
     }

@@ -7,10 +7,8 @@
 mod text {
     use crate::text::{
         Band,
-        BandError,
         Cell,
         Font,
-        FontError,
         Grid,
         GridError,
         Limits,
@@ -61,33 +59,38 @@ mod text {
     }
 
     #[test]
-    fn font_reads_scanlines_from_the_left() {
-        let Ok(font) = Font::new(10, 8, 256, &GLYPHS) else {
-            return assert!(false);
-        };
+    fn font_reads_scanlines_from_the_left() -> Result<(), ()> {
+        let font = Font::new(10, 8, 256, &GLYPHS).map_err(drop)?;
         let at = |i: usize| u32::from(GLYPHS[i]);
         assert_eq!(font.size(), size(10, 8));
-        assert_eq!(font.row(0, 0), at(0) << 24 | at(1) << 16);
-        assert_eq!(font.row(3, 5), at(58) << 24 | at(59) << 16);
-        assert_eq!(font.row(255, 7), at(4094) << 24 | at(4095) << 16);
+        assert_eq!(font.row(0, 0), (at(0) << 24) | (at(1) << 16));
+        assert_eq!(font.row(3, 5), (at(58) << 24) | (at(59) << 16));
+        assert_eq!(font.row(255, 7), (at(4094) << 24) | (at(4095) << 16));
         assert_eq!(font.row(255, 8), 0);
         assert_eq!(font.row(256, 0), 0);
         assert_eq!(font.row(usize::MAX, usize::MAX), 0);
+        Ok(())
     }
 
     #[test]
     fn font_refuses_what_is_none() {
-        let error = |width, height, count| Font::new(width, height, count, &GLYPHS).err();
-        assert_eq!(error(3, 16, 256), Some(FontError::Size(3, 16)));
-        assert_eq!(error(33, 16, 256), Some(FontError::Size(33, 16)));
-        assert_eq!(error(8, 3, 256), Some(FontError::Size(8, 3)));
-        assert_eq!(error(8, 65, 256), Some(FontError::Size(8, 65)));
-        assert_eq!(error(8, 16, 255), Some(FontError::Count(255)));
-        assert_eq!(error(8, 16, 0), Some(FontError::Count(0)));
-        assert_eq!(error(8, 16, 256), None);
-        assert_eq!(error(8, 8, 512), None);
-        let (needed, found) = (4352, 4096);
-        assert_eq!(error(8, 17, 256), Some(FontError::Short { needed, found }));
+        let fits = |width, height, count| Font::new(width, height, count, &GLYPHS).is_ok();
+        assert!(fits(8, 16, 256));
+        assert!(fits(8, 8, 512));
+        assert!(fits(4, 4, 256));
+        assert!(fits(32, 4, 256));
+        assert!(!fits(3, 16, 256));
+        assert!(!fits(33, 4, 256));
+        assert!(!fits(8, 3, 256));
+        assert!(!fits(8, 16, 255));
+        assert!(!fits(8, 16, 0));
+        // One byte a scanline, and one scanline too many.
+        assert!(!fits(8, 17, 256));
+        assert!(!fits(9, 16, 256));
+        assert!(!fits(8, 16, 512));
+        static BLANK: [u8; 256 * 65] = [0; 256 * 65];
+        assert!(Font::new(4, 64, 256, &BLANK).is_ok());
+        assert!(Font::new(4, 65, 256, &BLANK).is_err());
     }
 
     #[test]
@@ -203,16 +206,16 @@ mod text {
         assert_eq!(with(81919, all, Scroll::Pan), Ok((3, 2, 54)));
         assert_eq!(with(27647, all, Scroll::Pan), Ok((5, 1, 32)));
         assert_eq!(with(16383, usize::MAX, Scroll::Pan), Ok((7, 1, 23)));
-        let needed = 11 * 8 * 4 * 16;
-        let found = needed as usize - 1;
-        assert_eq!(
-            with(found, all, Scroll::Repaint),
-            Err(GridError::Band(BandError::Memory { needed, found }))
-        );
-        assert_eq!(
-            with(1 << 20, 50, Scroll::Repaint),
-            Err(GridError::Band(BandError::Entries(51)))
-        );
+        // Fifteen tiles of eleven columns are the least.
+        let least = 11 * 8 * 4 * 16;
+        assert_eq!(with(least, all, Scroll::Repaint), Ok((15, 1, 11)));
+        for band_bytes in [least - 1, 0] {
+            let error = with(band_bytes, all, Scroll::Repaint).err();
+            assert!(matches!(error, Some(GridError::Band(_))));
+        }
+        let error = with(1 << 20, 50, Scroll::Repaint).err();
+        assert!(matches!(error, Some(GridError::Band(_))));
+        assert!(with(1 << 20, 51, Scroll::Repaint).is_ok());
     }
 
     /// The way a device reads pixel `x`, `row` of a rectangle at `at`, in bytes into the backing.
@@ -275,7 +278,7 @@ mod text {
     }
 
     #[test]
-    fn both_readings_find_every_row() {
+    fn both_readings_find_every_row() -> Result<(), ()> {
         // The height of a glyph, the band, and the tiles and slots that makes of 26 px.
         for (height, band_bytes, tiles, slots) in [
             (4, 448, 1, 1),
@@ -293,27 +296,24 @@ mod text {
             };
             for scroll in [Scroll::Pan, Scroll::Repaint] {
                 let mode = size(26, 2 * height + 1);
-                let grid = Grid::new(mode, size(4, height), scroll, &limits);
-                assert!(grid.is_ok());
-                let Ok(grid) = grid else { return };
+                let grid = Grid::new(mode, size(4, height), scroll, &limits).map_err(drop)?;
                 assert_eq!((grid.band().tiles(), grid.band().slots()), (tiles, slots));
                 assert_eq!(grid.band().entry_count(), grid.band().entries().count());
                 assert!(grid.resource().width >= 26);
                 assert!(reads_back(&grid));
             }
         }
+        Ok(())
     }
 
     #[test]
-    fn one_transfer_clears_all() {
+    fn one_transfer_clears_all() -> Result<(), ()> {
         for band_bytes in [448, 447] {
             let limits = Limits {
                 band_bytes,
                 ..PLENTY
             };
-            let Ok(grid) = Grid::new(size(26, 9), size(4, 4), Scroll::Pan, &limits) else {
-                return assert!(false);
-            };
+            let grid = Grid::new(size(26, 9), size(4, 4), Scroll::Pan, &limits).map_err(drop)?;
             let (resource, slot) = (grid.resource(), grid.band().slot(0));
             let stride = u64::from(resource.width) * 4;
             assert_eq!(grid.band().offset(0, 0), 0);
@@ -327,7 +327,12 @@ mod text {
                 }
             }
         }
+        Ok(())
     }
+
+    /// A band aligned as the driver's is.
+    #[repr(align(8))]
+    struct Memory([u32; 544]);
 
     /// Whether a device finds `cells`, painted from `first_col` on, in a slot and tile.
     fn shows(font: &Font<'_>, band_bytes: usize, cells: &[Cell], first_col: usize) -> bool {
@@ -339,9 +344,9 @@ mod text {
         let Ok(grid) = Grid::new(mode, font.size(), Scroll::Repaint, &limits) else {
             return false;
         };
-        let (band, mut memory) = (grid.band(), [0x1234_5678u32; 544]);
+        let (band, mut memory) = (grid.band(), Memory([0x1234_5678; 544]));
         let slot = band.slot(band.slots() - 1);
-        let Some(pixels) = memory.get_mut(slot) else {
+        let Some(pixels) = memory.0.get_mut(slot) else {
             return false;
         };
         Painter::new().paint(font, &Palette::DEFAULT, band, cells, pixels, first_col);
@@ -360,7 +365,7 @@ mod text {
                     u32::to_le(if set { ink } else { paper })
                 });
                 let byte = qemu(offset, stride, (0, 0), x.into(), row.into());
-                let found = backing(band, byte).and_then(|at| memory.get(at).copied());
+                let found = backing(band, byte).and_then(|at| memory.0.get(at).copied());
                 right &= found == Some(expected);
             }
         }
@@ -368,7 +373,7 @@ mod text {
     }
 
     #[test]
-    fn painted_cells_are_what_a_device_reads() {
+    fn painted_cells_are_what_a_device_reads() -> Result<(), ()> {
         let cells = [
             Cell(0x0741),
             Cell(0x0742),
@@ -387,9 +392,7 @@ mod text {
             (13, 5, 1040, 520),
             (16, 8, 2048, 1024),
         ] {
-            let font = Font::new(width, height, 256, &GLYPHS);
-            assert!(font.is_ok());
-            let Ok(font) = font else { return };
+            let font = Font::new(width, height, 256, &GLYPHS).map_err(drop)?;
             for band_bytes in [bytes, tiled] {
                 for count in 0..=cells.len() {
                     for first_col in 0..5 {
@@ -398,6 +401,7 @@ mod text {
                 }
             }
         }
+        Ok(())
     }
 
     const COLS: usize = 9;
@@ -592,12 +596,11 @@ mod text {
     }
 
     #[test]
-    fn a_screen_needs_its_cells() {
-        let Some(grid) = small(ROWS, 0, Scroll::Pan) else {
-            return assert!(false);
-        };
+    fn a_screen_needs_its_cells() -> Result<(), ()> {
+        let grid = small(ROWS, 0, Scroll::Pan).ok_or(())?;
         let mut cells = [Cell(0); COLS * ROWS - 1];
         assert!(Screen::new(&mut cells, grid).is_none());
+        Ok(())
     }
 
     /// Writes at random; whether each write leaves on the screen what it should, all that is below
@@ -621,8 +624,9 @@ mod text {
             screen.write(bytes, &mut model);
             plain.write(bytes);
             if dice.below(16) == 0 {
-                // The device lost everything.
+                // The device holds something else.
                 model = Model::new(&grid);
+                model.resource = [[0xff; COLS]; 1 + 2 * WINDOW];
                 screen.redraw(&mut model);
             } else if model.draws - draws > model.window || model.pans - pans > 1 {
                 return false;
@@ -637,7 +641,7 @@ mod text {
     }
 
     #[test]
-    fn the_window_shows_the_text_and_nothing_else() {
+    fn the_window_shows_the_text_and_nothing_else() -> Result<(), ()> {
         // No strip below the rows, strips of every height, and more than four rows of it.
         for scroll in [Scroll::Pan, Scroll::Repaint] {
             for (rows, below) in [
@@ -653,26 +657,21 @@ mod text {
                 (25, 8),
                 (25, 24),
             ] {
-                let grid = small(rows, below, scroll);
-                assert!(grid.is_some());
-                let Some(grid) = grid else { return };
+                let grid = small(rows, below, scroll).ok_or(())?;
                 assert!(survives(grid, 200, Dice(below)));
             }
         }
+        Ok(())
     }
 
     #[test]
-    fn the_scanout_stays_on_the_resource() {
+    fn the_scanout_stays_on_the_resource() -> Result<(), ()> {
         for scroll in [Scroll::Pan, Scroll::Repaint] {
             for below in 0..24 {
                 let rows = if below < 6 { 5 } else { ROWS };
-                let Some(grid) = small(rows, below, scroll) else {
-                    return assert!(false);
-                };
+                let grid = small(rows, below, scroll).ok_or(())?;
                 let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
-                let Some(mut screen) = Screen::new(&mut cells, grid) else {
-                    return assert!(false);
-                };
+                let mut screen = Screen::new(&mut cells, grid).ok_or(())?;
                 for _ in 0..2 * WINDOW {
                     screen.write(b"\n", &mut model);
                     let bottom = grid.y(screen.top()) + grid.screen().height;
@@ -682,17 +681,14 @@ mod text {
                 assert!(grid.screen().width <= grid.resource().width);
             }
         }
+        Ok(())
     }
 
     #[test]
-    fn a_line_costs_its_own_cells() {
-        let Some(grid) = small(5, 3, Scroll::Pan) else {
-            return assert!(false);
-        };
+    fn a_line_costs_its_own_cells() -> Result<(), ()> {
+        let grid = small(5, 3, Scroll::Pan).ok_or(())?;
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
-        let Some(mut screen) = Screen::new(&mut cells, grid) else {
-            return assert!(false);
-        };
+        let mut screen = Screen::new(&mut cells, grid).ok_or(())?;
         screen.write(b"1\n2\n3\n4\n5", &mut model);
         assert_eq!((model.draws, model.pans), (5, 0));
         // The new row, and the one that left, blanked.
@@ -706,5 +702,6 @@ mod text {
         assert_eq!(model.pans, 2);
         assert!(model.draws <= 7 + 6);
         assert!(model.proper);
+        Ok(())
     }
 }
