@@ -38,6 +38,8 @@ const COMMAND_IO: u16 = 1 << 0;
 const COMMAND_MEMORY: u16 = 1 << 1;
 /// Command: master the bus; in a bridge, forward what those behind it master.
 const COMMAND_MASTER: u16 = 1 << 2;
+/// No INTx interrupts.
+const COMMAND_INTX_DISABLE: u16 = 1 << 10;
 
 /// Where a function is: bus, device and function, `bus:device.function` in hexadecimal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -227,5 +229,11 @@ impl<'c, C: Config> Function<'c, C> {
         let command = self.command();
         self.set_command(command | COMMAND_MEMORY | COMMAND_MASTER);
         command
+    }
+
+    /// Keeps the function from raising INTx interrupts, which nobody serves: its queues are polled.
+    pub(crate) fn disable_interrupts(&mut self) {
+        let command = self.command();
+        self.set_command(command | COMMAND_INTX_DISABLE);
     }
 }

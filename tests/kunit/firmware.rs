@@ -1,0 +1,1370 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of how the device is found, over what real firmware left.
+//!
+//! The captures in `tests/data` are of QEMU 10.0 `-M virt -m 256 -cpu cortex-a57 -nodefaults`:
+//!
+//! - `virt.dtb`: `-M virt,dumpdtb=virt.dtb`, its `totalsize` cut to what is used.
+//! - `aavmf.mem`: guest memory (QMP `pmemsave`) of a kernel that AAVMF 2025.02 started, cut to the
+//!   EFI system table, the memory map and the ACPI tables: an address, a length (both 64 bits,
+//!   little endian) and the bytes of each.
+//! - `stub.dtb`: the devicetree that the kernel's EFI stub made in that boot.
+//! - `pci-*.bin`: the first 64 bytes of every function's configuration space (`pmemsave` at
+//!   0x4010000000), behind bus, device and function, and two zero bytes. `port` and `bare` have
+//!   `-device pcie-root-port,chassis=1 -device pcie-root-port,chassis=2,addr=3.0,multifunction=on
+//!   -device pcie-root-port,id=p,chassis=3,addr=3.1 -device virtio-gpu-pci,bus=p
+//!   -device virtio-rng-pci`, under AAVMF and with nothing run (`-S`); `pxb` has
+//!   `-device pcie-root-port,chassis=1 -device pxb-pcie,id=x,bus_nr=64
+//!   -device pcie-root-port,id=p,chassis=2,bus=x -device virtio-gpu-pci,bus=p`, under AAVMF.
+
+#[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_firmware))]
+mod firmware {
+    use crate::firmware::{
+        acpi,
+        cmdline::{
+            BadOptions,
+            Place, //
+        },
+        efi,
+        fdt,
+        pci::{
+            bars::{
+                Bar,
+                NoRoom,
+                Space, //
+            },
+            find,
+            walk::{
+                Trouble,
+                Walk, //
+            },
+            Address,
+            Allocator,
+            BadAddress,
+            Config,
+            Ecam,
+            Function,
+            Numbers,
+            Path,
+            Window,
+            Windows, //
+        },
+        Memory,
+        Unreadable, //
+    };
+    use core::ops::ControlFlow;
+
+    static AAVMF: &[u8] = include_bytes!("../data/aavmf.mem");
+    static STUB: &[u8; 472] = include_bytes!("../data/stub.dtb");
+    static VIRT: &[u8] = include_bytes!("../data/virt.dtb");
+    static PORT: &[u8] = include_bytes!("../data/pci-port.bin");
+    static BARE: &[u8] = include_bytes!("../data/pci-bare.bin");
+    static PXB: &[u8] = include_bytes!("../data/pci-pxb.bin");
+
+    // Where things are in `aavmf.mem`.
+    const SYSTEM_TABLE: u64 = 0x4ffd_0018;
+    const CONFIGURATION_TABLE: u64 = 0x4ffd_fb18;
+    const RSDP: u64 = 0x4f0b_e018;
+    const XSDT: u64 = 0x4f0b_ef18;
+    const FACP: u64 = 0x4f0b_eb18;
+    const MCFG: u64 = 0x4f0b_e098;
+    const MAP: efi::MemoryMap = efi::MemoryMap {
+        start: 0x4e89_d040,
+        size: 4656,
+        descriptor_size: 48,
+        descriptor_version: 1,
+    };
+
+    /// The host bridge of QEMU's `virt`.
+    const ECAM: Ecam = Ecam {
+        base: 0x40_1000_0000,
+        segment: 0,
+        first_bus: 0,
+        last_bus: 255,
+    };
+
+    /// Captured memory, some bytes of which were changed since.
+    struct Captured {
+        changes: [(u64, u8); 32],
+        count: usize,
+    }
+
+    impl Captured {
+        fn new() -> Self {
+            Self {
+                changes: [(0, 0); 32],
+                count: 0,
+            }
+        }
+
+        /// Changes bytes.
+        fn with(mut self, at: u64, bytes: &[u8]) -> Self {
+            for (at, &byte) in (at..).zip(bytes) {
+                self.changes[self.count] = (at, byte);
+                self.count += 1;
+            }
+            self
+        }
+
+        /// Changes bytes, and the checksum at another address with them.
+        fn sealed(mut self, at: u64, bytes: &[u8], checksum: u64) -> Self {
+            let mut sum = self.byte(checksum);
+            for (at, &byte) in (at..).zip(bytes) {
+                sum = sum.wrapping_add(self.byte(at)).wrapping_sub(byte);
+            }
+            self.with(at, bytes).with(checksum, &[sum])
+        }
+
+        fn byte(&mut self, at: u64) -> u8 {
+            let mut byte = [0];
+            let _ = self.read(at, &mut byte);
+            byte[0]
+        }
+    }
+
+    impl Memory for Captured {
+        fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable> {
+            let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+            let mut rest = AAVMF;
+            while rest.len() > 16 {
+                let (head, tail) = rest.split_at(16);
+                let (start, size) = (number(&head[..8]), number(&head[8..]));
+                let (bytes, tail) = tail.split_at(size as usize);
+                rest = tail;
+                if at >= start && at < start + size && into.len() as u64 <= start + size - at {
+                    let offset = (at - start) as usize;
+                    into.copy_from_slice(&bytes[offset..][..into.len()]);
+                    for &(place, byte) in &self.changes[..self.count] {
+                        if place >= at && place - at < into.len() as u64 {
+                            into[(place - at) as usize] = byte;
+                        }
+                    }
+                    return Ok(());
+                }
+            }
+            Err(Unreadable { at })
+        }
+    }
+
+    fn acpi_root(mut memory: Captured) -> Result<u64, efi::Error> {
+        efi::acpi_root(&mut memory, SYSTEM_TABLE, Some(MAP))
+    }
+
+    #[test]
+    fn the_stub_says_where_efi_is() {
+        let tree = fdt::Tree::new(STUB);
+        assert_eq!(
+            tree.and_then(|tree| tree.chosen()),
+            Ok(fdt::Chosen {
+                system_table: Some(SYSTEM_TABLE),
+                memory_map: Some(MAP),
+            })
+        );
+    }
+
+    #[test]
+    fn efi_says_where_acpi_is() {
+        assert_eq!(acpi_root(Captured::new()), Ok(RSDP));
+        // A boot without the map, as with efi=novamap.
+        assert_eq!(
+            efi::acpi_root(&mut Captured::new(), SYSTEM_TABLE, None),
+            Ok(RSDP)
+        );
+    }
+
+    #[test]
+    fn efi_at_virtual_addresses() {
+        // The map's descriptor of the runtime data that holds the tables, the 9th with a mapping.
+        let mut memory = Captured::new();
+        let mut descriptor = MAP.start;
+        while (0..8).any(|byte| {
+            memory.byte(descriptor + 8 + byte) != 0x4fec_0000u64.to_le_bytes()[byte as usize]
+        }) {
+            descriptor += 48;
+        }
+        let table = (CONFIGURATION_TABLE - 0x4fec_0000 + 0x2000_0000).to_le_bytes();
+        let moved = || {
+            Captured::new()
+                .with(SYSTEM_TABLE + 112, &table)
+                .with(descriptor + 16, &0x2000_0000u64.to_le_bytes())
+        };
+        assert_eq!(acpi_root(moved()), Ok(RSDP));
+        // One page less, and the table is not in the mapping: taken for physical, it cannot be read.
+        let pages = (CONFIGURATION_TABLE - 0x4fec_0000) >> 12;
+        assert_eq!(
+            acpi_root(moved().with(descriptor + 24, &pages.to_le_bytes())),
+            Err(efi::Error::Unreadable(Unreadable { at: 0x2011_fb18 }))
+        );
+        // No mappings were installed.
+        assert_eq!(
+            acpi_root(moved().with(descriptor + 16, &[0; 8])),
+            Err(efi::Error::Unreadable(Unreadable { at: 0x2011_fb18 }))
+        );
+    }
+
+    #[test]
+    fn efi_that_is_damaged() {
+        let with =
+            |offset, bytes: &[u8]| acpi_root(Captured::new().with(SYSTEM_TABLE + offset, bytes));
+        assert_eq!(
+            with(7, b"\0"),
+            Err(efi::Error::Signature(u64::from_le_bytes(*b"IBI SYS\0")))
+        );
+        assert_eq!(with(12, &[119]), Err(efi::Error::HeaderSize(119)));
+        assert_eq!(with(104, &[1, 1]), Err(efi::Error::TableCount(257)));
+        assert_eq!(with(104, &[0]), Err(efi::Error::NoAcpi));
+        // More entries than there is memory.
+        assert_eq!(with(104, &[2]), Err(efi::Error::NoAcpi));
+        assert_eq!(
+            with(112, &[0xff; 8]),
+            Err(efi::Error::Unreadable(Unreadable { at: u64::MAX }))
+        );
+        assert_eq!(
+            efi::acpi_root(&mut Captured::new(), 0, None),
+            Err(efi::Error::Unreadable(Unreadable { at: 0 }))
+        );
+        for map in [
+            efi::MemoryMap {
+                descriptor_size: 0,
+                ..MAP
+            },
+            efi::MemoryMap {
+                descriptor_version: 2,
+                ..MAP
+            },
+            efi::MemoryMap {
+                size: u32::MAX,
+                ..MAP
+            },
+            efi::MemoryMap {
+                start: u64::MAX,
+                ..MAP
+            },
+        ] {
+            assert!(efi::acpi_root(&mut Captured::new(), SYSTEM_TABLE, Some(map)).is_err());
+        }
+    }
+
+    /// The first host bridge.
+    fn mcfg(mut memory: Captured) -> Result<Ecam, acpi::Error> {
+        acpi::Mcfg::find(&mut memory, RSDP)?
+            .host_bridges(&mut memory)
+            .next()
+            .unwrap_or(Err(acpi::Error::NoMcfg))
+    }
+
+    #[test]
+    fn acpi_says_where_the_host_bridge_is() {
+        assert_eq!(mcfg(Captured::new()), Ok(ECAM));
+        let mut memory = Captured::new();
+        let count =
+            acpi::Mcfg::find(&mut memory, RSDP).map(|mcfg| mcfg.host_bridges(&mut memory).count());
+        assert_eq!(count, Ok(1));
+    }
+
+    #[test]
+    fn acpi_of_the_first_version() {
+        // The XSDT made an RSDT, over the same bytes: its second address is the first one's upper
+        // half. Put the MCFG there.
+        let rsdt = (XSDT as u32).to_le_bytes();
+        let memory = Captured::new()
+            .sealed(XSDT, b"R", XSDT + 9)
+            .sealed(XSDT + 40, &(MCFG as u32).to_le_bytes(), XSDT + 9)
+            .sealed(RSDP + 16, &rsdt, RSDP + 8)
+            .sealed(RSDP + 15, &[0], RSDP + 8);
+        assert_eq!(mcfg(memory), Ok(ECAM));
+    }
+
+    #[test]
+    fn acpi_that_is_damaged() {
+        use acpi::{
+            Error,
+            Signature, //
+        };
+        let with = |at, bytes: &[u8]| mcfg(Captured::new().with(at, bytes));
+        let sealed = |at, bytes: &[u8], sum| mcfg(Captured::new().sealed(at, bytes, sum));
+        let xsdt = Signature(*b"XSDT");
+        let table = Signature(*b"MCFG");
+
+        assert_eq!(with(RSDP, b"r"), Err(Error::NoRoot(RSDP)));
+        assert_eq!(with(RSDP + 9, b"x"), Err(Error::RootChecksum));
+        assert_eq!(with(RSDP + 33, b"x"), Err(Error::RootChecksum));
+        assert_eq!(
+            sealed(RSDP + 20, &[35], RSDP + 32),
+            Err(Error::RootLength(35))
+        );
+        assert_eq!(
+            sealed(RSDP + 22, &[2], RSDP + 32),
+            Err(Error::RootLength(0x2_0024))
+        );
+        assert_eq!(sealed(RSDP + 24, &[0; 8], RSDP + 32), Err(Error::NoTables));
+        assert_eq!(
+            sealed(RSDP + 24, &[0xff; 8], RSDP + 32),
+            Err(Error::Unreadable(Unreadable { at: u64::MAX }))
+        );
+        assert_eq!(
+            with(XSDT, b"Y"),
+            Err(Error::Signature {
+                expected: xsdt,
+                found: Signature(*b"YSDT")
+            })
+        );
+        assert_eq!(with(XSDT + 4, &[35]), Err(Error::Length(xsdt, 35)));
+        assert_eq!(with(XSDT + 6, &[1]), Err(Error::Length(xsdt, 0x1_006c)));
+        assert_eq!(with(XSDT + 20, b"x"), Err(Error::Checksum(xsdt)));
+        // The last address is the MCFG's no more, or cannot be followed.
+        assert_eq!(with(MCFG, b"m"), Err(Error::NoMcfg));
+        assert_eq!(
+            sealed(XSDT + 36, &[0; 8], XSDT + 9),
+            Err(Error::Unreadable(Unreadable { at: 0 }))
+        );
+        assert_eq!(with(MCFG + 4, &[43]), Err(Error::Checksum(table)));
+        // Right as far as it goes, but shorter than any MCFG: without 0x4010000000 and 0xff.
+        let oem = Captured::new().byte(MCFG + 10);
+        assert_eq!(
+            mcfg(
+                Captured::new()
+                    .sealed(MCFG + 4, &[36], MCFG + 9)
+                    .with(MCFG + 10, &[oem.wrapping_add(0x4f)])
+            ),
+            Err(Error::Length(table, 36))
+        );
+        assert_eq!(with(MCFG + 44, &[1]), Err(Error::Checksum(table)));
+        // A base that is not aligned, one that wraps around, and buses from 1 down to 0.
+        assert_eq!(
+            sealed(MCFG + 44, &[1], MCFG + 9),
+            Err(Error::Allocation {
+                base: ECAM.base + 1,
+                first: 0,
+                last: 255
+            })
+        );
+        assert_eq!(
+            sealed(MCFG + 46, &[0xff; 6], MCFG + 9),
+            Err(Error::Allocation {
+                base: 0xffff_ffff_ffff_0000,
+                first: 0,
+                last: 255
+            })
+        );
+        assert_eq!(
+            sealed(MCFG + 54, &[1, 0], MCFG + 9),
+            Err(Error::Allocation {
+                base: ECAM.base,
+                first: 1,
+                last: 0
+            })
+        );
+        // Another table is nobody's business.
+        assert_eq!(with(FACP + 20, b"x"), Ok(ECAM));
+    }
+
+    #[test]
+    fn the_base_in_the_mcfg_is_that_of_bus_0() {
+        let ecam = mcfg(Captured::new().sealed(MCFG + 54, &[0x40, 0x7f], MCFG + 9));
+        assert_eq!(
+            ecam,
+            Ok(Ecam {
+                base: ECAM.base + 0x400_0000,
+                segment: 0,
+                first_bus: 0x40,
+                last_bus: 0x7f
+            })
+        );
+        let place = |bus| ecam.ok()?.place(Address::new(bus, 1, 2)?);
+        assert_eq!(place(0x41), Some(ECAM.base + 0x410_a000));
+        assert_eq!(place(0x3f), None);
+        assert_eq!(place(0x80), None);
+    }
+
+    /// The windows of QEMU's `virt`.
+    fn windows() -> Windows {
+        fdt::Tree::new(VIRT)
+            .ok()
+            .and_then(|tree| tree.host_bridges().next())
+            .and_then(Result::ok)
+            .map(|bridge| bridge.windows)
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn the_tree_of_qemu() {
+        let tree = fdt::Tree::new(VIRT);
+        assert!(tree.is_ok());
+        let Ok(tree) = tree else { return };
+        assert_eq!(tree.chosen(), Ok(fdt::Chosen::default()));
+        let bridge = tree.host_bridges().next().and_then(Result::ok);
+        assert_eq!(
+            bridge.map(|bridge| (bridge.ecam, bridge.coherent)),
+            Some((ECAM, true))
+        );
+        assert_eq!(tree.host_bridges().count(), 1);
+        assert!(
+            windows().as_slice()
+                == [
+                    Window {
+                        pci: 0x1000_0000,
+                        cpu: 0x1000_0000,
+                        size: 0x2eff_0000,
+                        prefetchable: false,
+                        bits64: false,
+                    },
+                    Window {
+                        pci: 0x80_0000_0000,
+                        cpu: 0x80_0000_0000,
+                        size: 0x80_0000_0000,
+                        prefetchable: false,
+                        bits64: true,
+                    },
+                ]
+        );
+        assert_eq!(tree.slots().count(), 32);
+        // In the tree's order the first slot is the lowest.
+        for (index, slot) in (0..).zip(tree.slots()) {
+            assert_eq!(
+                slot,
+                Ok(fdt::Slot {
+                    base: 0x0a00_0000 + 0x200 * index,
+                    size: 0x200,
+                    coherent: true
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn a_tree_cut_anywhere() {
+        for size in 0..VIRT.len() {
+            assert!(fdt::Tree::new(&VIRT[..size]).is_err());
+        }
+        // The structure itself, whose last word is the end.
+        let mut blob = *STUB;
+        for size in 0..0xe4u8 {
+            blob[39] = size;
+            let chosen = fdt::Tree::new(&blob).and_then(|tree| tree.chosen());
+            assert!(chosen.is_err() || size == 0 || size >= 0xdc);
+        }
+    }
+
+    #[test]
+    fn a_tree_with_any_byte_changed() {
+        let mut blob = *STUB;
+        for at in 0..blob.len() {
+            for change in [0x01, 0x02, 0x80, 0xff] {
+                blob[at] ^= change;
+                if let Ok(tree) = fdt::Tree::new(&blob) {
+                    // Any answer will do, as long as there is one.
+                    let _ = tree.chosen();
+                    assert!(tree.slots().count() + tree.host_bridges().count() <= 2);
+                }
+                blob[at] ^= change;
+            }
+        }
+    }
+
+    #[test]
+    fn headers_of_no_tree() {
+        let with = |at: usize, value: u32| {
+            let mut blob = *STUB;
+            blob[at..at + 4].copy_from_slice(&value.to_be_bytes());
+            fdt::Tree::new(&blob)
+                .err()
+                .map(|why| (why, fdt::Tree::size(&blob).is_err()))
+        };
+        assert_eq!(
+            with(0, 0xd00d_feee),
+            Some((fdt::Error::Magic(0xd00d_feee), true))
+        );
+        assert_eq!(with(4, 473), Some((fdt::Error::Bounds, false)));
+        assert_eq!(with(4, u32::MAX), Some((fdt::Error::Bounds, true)));
+        assert_eq!(with(8, 0x3a), Some((fdt::Error::Bounds, false)));
+        assert_eq!(with(8, u32::MAX & !3), Some((fdt::Error::Bounds, false)));
+        assert_eq!(with(12, 0x11d), Some((fdt::Error::Bounds, false)));
+        assert_eq!(with(20, 16), Some((fdt::Error::Version(16), true)));
+        assert_eq!(with(24, 18), Some((fdt::Error::Version(17), true)));
+        assert_eq!(with(32, u32::MAX), Some((fdt::Error::Bounds, false)));
+        assert_eq!(with(36, u32::MAX), Some((fdt::Error::Bounds, false)));
+        assert_eq!(fdt::Tree::size(STUB), Ok(472));
+        assert_eq!(fdt::Tree::size(&STUB[..39]), Err(fdt::Error::Bounds));
+    }
+
+    /// Writes small trees.
+    struct Tree {
+        blob: [u8; 1024],
+        end: usize,
+    }
+
+    /// The strings of those trees.
+    const STRINGS: &[u8] = b"compatible\0reg\0ranges\0status\0dma-coherent\0bus-range\0\
+        linux,pci-domain\0#address-cells\0#size-cells\0";
+
+    impl Tree {
+        fn new() -> Self {
+            let mut tree = Self {
+                blob: [0; 1024],
+                end: 40,
+            };
+            tree.put(STRINGS);
+            tree
+        }
+
+        fn put(&mut self, bytes: &[u8]) {
+            self.blob[self.end..][..bytes.len()].copy_from_slice(bytes);
+            self.end = (self.end + bytes.len()).next_multiple_of(4);
+        }
+
+        fn words(&mut self, words: &[u32]) -> &mut Self {
+            for word in words {
+                self.put(&word.to_be_bytes());
+            }
+            self
+        }
+
+        fn begin(&mut self, name: &[u8]) -> &mut Self {
+            self.words(&[1]);
+            self.put(name);
+            self.end = (self.end + usize::from(name.len() % 4 == 0)).next_multiple_of(4);
+            self
+        }
+
+        fn end(&mut self) -> &mut Self {
+            self.words(&[2])
+        }
+
+        fn head(&mut self, name: &str, size: u32) {
+            let mut at = 0;
+            while !STRINGS[at..].starts_with(name.as_bytes()) {
+                at += 1;
+            }
+            self.words(&[3, size, at as u32]);
+        }
+
+        fn text(&mut self, name: &str, value: &[u8]) -> &mut Self {
+            self.head(name, value.len() as u32);
+            self.put(value);
+            self
+        }
+
+        fn cells(&mut self, name: &str, value: &[u32]) -> &mut Self {
+            self.head(name, 4 * value.len() as u32);
+            self.words(value)
+        }
+
+        /// Begins a host bridge of 16 buses at `base` that has 32-bit memory at 0x8000_0000.
+        fn bridge(&mut self, base: u32) -> &mut Self {
+            self.begin(b"pcie")
+                .text("compatible", b"x\0pci-host-ecam-generic\0")
+                .cells("#address-cells", &[3])
+                .cells("#size-cells", &[2])
+                .cells("reg", &[base, 0x100_0000])
+                .cells(
+                    "ranges",
+                    &[0x0200_0000, 0, 0x8000_0000, 0x5000_0000, 0, 0x1000_0000],
+                )
+        }
+
+        /// The whole.
+        fn seal(&mut self) -> &[u8] {
+            self.words(&[9]);
+            let start = (40 + STRINGS.len()).next_multiple_of(4);
+            let end = self.end;
+            self.end = 0;
+            let (size, strings) = ((end - start) as u32, STRINGS.len() as u32);
+            let start = start as u32;
+            self.words(&[
+                0xd00d_feed,
+                end as u32,
+                start,
+                40,
+                0,
+                17,
+                16,
+                0,
+                strings,
+                size,
+            ]);
+            &self.blob[..end]
+        }
+    }
+
+    /// The first host bridge, and how many there are, good or bad.
+    fn bridges(blob: &[u8]) -> (Option<Result<fdt::HostBridge, fdt::Error>>, usize) {
+        match fdt::Tree::new(blob) {
+            Ok(tree) => (tree.host_bridges().next(), tree.host_bridges().count()),
+            Err(why) => (Some(Err(why)), 0),
+        }
+    }
+
+    /// A host bridge on a bus that translates with these `ranges`.
+    fn behind_a_bus(ranges: &[u32]) -> Tree {
+        let mut tree = Tree::new();
+        tree.begin(b"")
+            .cells("#address-cells", &[2])
+            .cells("#size-cells", &[2])
+            .begin(b"soc")
+            .cells("#address-cells", &[1])
+            .cells("#size-cells", &[1])
+            .cells("ranges", ranges)
+            .text("dma-coherent", b"")
+            .bridge(0x4010_0000)
+            .cells("bus-range", &[0x10, 0xff])
+            .cells("linux,pci-domain", &[3])
+            .end()
+            .end()
+            .end();
+        tree
+    }
+
+    #[test]
+    fn a_host_bridge_behind_a_bus_that_translates() {
+        let ranges = [
+            0,
+            1,
+            0,
+            0x4000_0000, // 0 is at 0x1_0000_0000
+            0x4000_0000,
+            2,
+            0,
+            0x4000_0000,
+        ];
+        let (first, count) = bridges(behind_a_bus(&ranges).seal());
+        assert_eq!(count, 1);
+        assert!(matches!(first, Some(Ok(_))));
+        let Some(Ok(bridge)) = first else { return };
+        assert!(bridge.coherent);
+        // As many buses as there is room for.
+        assert_eq!(
+            bridge.ecam,
+            Ecam {
+                base: 0x2_0010_0000,
+                segment: 3,
+                first_bus: 0x10,
+                last_bus: 0x1f
+            }
+        );
+        assert_eq!(bridge.windows.cpu(0x8000_1000, 0x1000), Some(0x2_1000_1000));
+        assert_eq!(bridge.windows.cpu(0x8000_1000, 0x1000_0000), None);
+        assert_eq!(bridge.windows.cpu(0x7fff_ffff, 1), None);
+
+        // Half a range too much, and ranges that do not reach so far.
+        let (first, _) = bridges(behind_a_bus(&ranges[..6]).seal());
+        assert_eq!(first, Some(Err(fdt::Error::Property("ranges"))));
+        let (first, _) = bridges(behind_a_bus(&ranges[..4]).seal());
+        assert_eq!(first, Some(Err(fdt::Error::Untranslatable)));
+    }
+
+    #[test]
+    fn nodes_that_are_off_or_out_of_reach() {
+        for (status, count) in [
+            (&b"okay\0"[..], 1),
+            (b"ok\0", 1),
+            (b"disabled\0", 0),
+            (b"", 0),
+        ] {
+            let mut tree = Tree::new();
+            tree.begin(b"")
+                .cells("#address-cells", &[1])
+                .bridge(0)
+                .text("status", status)
+                .end()
+                .end();
+            assert_eq!(bridges(tree.seal()).1, count);
+            // The same said of the bus.
+            let mut tree = Tree::new();
+            tree.begin(b"")
+                .cells("#address-cells", &[1])
+                .begin(b"bus")
+                .text("status", status);
+            tree.cells("#address-cells", &[1])
+                .text("ranges", b"")
+                .bridge(0)
+                .end()
+                .end()
+                .end();
+            assert_eq!(bridges(tree.seal()).1, count);
+        }
+        let mut tree = Tree::new();
+        tree.begin(b"")
+            .cells("#address-cells", &[1])
+            .begin(b"i2c")
+            .cells("#address-cells", &[1]);
+        tree.bridge(0).end().end().end();
+        assert_eq!(
+            bridges(tree.seal()).0,
+            Some(Err(fdt::Error::Untranslatable))
+        );
+    }
+
+    #[test]
+    fn host_bridges_that_make_no_sense() {
+        for (name, value) in [
+            ("bus-range", &[1u32, 0][..]),
+            ("bus-range", &[0, 256]),
+            ("bus-range", &[0]),
+            ("linux,pci-domain", &[0x1_0000]),
+            ("linux,pci-domain", &[]),
+        ] {
+            let mut tree = Tree::new();
+            tree.begin(b"")
+                .cells("#address-cells", &[1])
+                .bridge(0)
+                .cells(name, value)
+                .end();
+            // The next one is as good as ever.
+            tree.bridge(0x1000_0000).end().end();
+            let (first, count) = bridges(tree.seal());
+            assert_eq!(count, 2);
+            assert!(matches!(first, Some(Err(fdt::Error::Property(wrong))) if wrong == name));
+        }
+        let mut tree = Tree::new();
+        tree.begin(b"")
+            .cells("#address-cells", &[1])
+            .bridge(0x1000)
+            .end()
+            .end();
+        assert_eq!(
+            bridges(tree.seal()).0,
+            Some(Err(fdt::Error::Ecam {
+                base: 0x1000,
+                size: 0x100_0000
+            }))
+        );
+        let mut tree = Tree::new();
+        tree.begin(b"")
+            .cells("#address-cells", &[5])
+            .bridge(0)
+            .end()
+            .end();
+        assert_eq!(
+            bridges(tree.seal()).0,
+            Some(Err(fdt::Error::Property("#address-cells")))
+        );
+    }
+
+    #[test]
+    fn structures_that_make_no_sense() {
+        let mut tree = Tree::new();
+        for _ in 0..17 {
+            tree.begin(b"x");
+        }
+        assert_eq!(bridges(tree.seal()).0, Some(Err(fdt::Error::TooDeep)));
+        for (tokens, why) in [
+            (&[2u32][..], fdt::Error::Token(2)),
+            (&[5], fdt::Error::Token(5)),
+            (&[1, 0, 2, 3, 0, 0], fdt::Error::Token(3)),
+            (&[1, 0], fdt::Error::Token(9)),
+            (&[4, 1, 0, 4, 3, u32::MAX, 0], fdt::Error::Truncated),
+            (&[1, u32::MAX], fdt::Error::Truncated),
+        ] {
+            let mut tree = Tree::new();
+            tree.words(tokens);
+            let (first, count) = bridges(tree.seal());
+            assert_eq!(first, Some(Err(why)));
+            // An error in the structure is the last thing said.
+            assert_eq!(count, 1);
+        }
+    }
+
+    /// One function of a simulated machine.
+    #[derive(Clone, Copy)]
+    struct Simulated {
+        devfn: u8,
+        /// The bridge it is behind, or the bus it is on when that is a host bridge's.
+        parent: Result<usize, u8>,
+        registers: [u32; 16],
+    }
+
+    impl Simulated {
+        /// Register 0x18 of a bridge: primary, secondary and subordinate bus.
+        fn numbers(&self) -> [u8; 4] {
+            self.registers[6].to_le_bytes()
+        }
+
+        /// The bits of a register that can be written, as QEMU has them.
+        fn writable(&self, register: usize) -> u32 {
+            match (self.registers[0], register) {
+                (_, 1) => 0x0000_0407,
+                (0x000c_1b36, 4) => 0xffff_f000,
+                (0x000c_1b36, 6 | 10 | 11) => 0xffff_ffff,
+                (0x000c_1b36, 8 | 9) => 0xfff0_fff0,
+                (0x1050_1af4, 5) => 0xffff_f000,
+                (0x1050_1af4, 8) => 0xffff_c000,
+                (0x1050_1af4, 9) => 0xffff_ffff,
+                _ => 0,
+            }
+        }
+    }
+
+    /// The configuration space of a machine, in which bridges forward what they are told to.
+    struct Machine {
+        functions: [Simulated; 12],
+        count: usize,
+        /// An address was changed while it was decoded.
+        careless: bool,
+    }
+
+    impl Machine {
+        fn empty() -> Self {
+            Self {
+                functions: [Simulated {
+                    devfn: 0,
+                    parent: Err(0),
+                    registers: [0; 16],
+                }; 12],
+                count: 0,
+                careless: false,
+            }
+        }
+
+        /// A machine as it was captured.
+        fn new(capture: &[u8]) -> Self {
+            let mut machine = Self::empty();
+            for record in capture.chunks_exact(68) {
+                let bus = record[0];
+                let bridge = machine.functions[..machine.count].iter().position(|other| {
+                    other.registers[0] == 0x000c_1b36 && other.numbers()[1] == bus
+                });
+                let mut registers = [0; 16];
+                for (register, bytes) in registers.iter_mut().zip(record[4..].chunks_exact(4)) {
+                    *register = u32::from_le_bytes(bytes.try_into().unwrap_or_default());
+                }
+                machine.add(bridge.filter(|_| bus != 0).ok_or(bus), record[1], registers);
+            }
+            machine
+        }
+
+        /// Adds a function and gives its index.
+        fn add(&mut self, parent: Result<usize, u8>, devfn: u8, registers: [u32; 16]) -> usize {
+            self.functions[self.count] = Simulated {
+                devfn,
+                parent,
+                registers,
+            };
+            self.count += 1;
+            self.count - 1
+        }
+
+        /// Adds a GPU that nobody has touched.
+        fn add_gpu(&mut self, parent: Result<usize, u8>, devfn: u8) -> usize {
+            let mut registers = gpu_as_captured();
+            registers[1] &= 0xffff_0000;
+            registers[5] = 0;
+            registers[8] = 0xc;
+            registers[9] = 0;
+            self.add(parent, devfn, registers)
+        }
+
+        /// Adds a root port with a secondary and a subordinate bus.
+        fn add_bridge(&mut self, parent: Result<usize, u8>, devfn: u8, below: [u8; 2]) -> usize {
+            let mut registers = Self::new(BARE).functions[1].registers;
+            registers[6] = u32::from_le_bytes([0, below[0], below[1], 0]);
+            self.add(parent, devfn, registers)
+        }
+
+        /// The function at an address, if the bridges lead there.
+        fn route(&self, address: Address) -> Option<usize> {
+            let devfn = (address.device() << 3) | address.function();
+            (0..self.count).find(|&index| {
+                let function = &self.functions[index];
+                let mut next = function.parent;
+                let mut direct = true;
+                while let Ok(bridge) = next {
+                    let [_, secondary, last, _] = self.functions[bridge].numbers();
+                    let reached = match direct {
+                        true => secondary == address.bus(),
+                        false => secondary <= address.bus() && address.bus() <= last,
+                    };
+                    if secondary == 0 || !reached {
+                        return false;
+                    }
+                    direct = false;
+                    next = self.functions[bridge].parent;
+                }
+                function.devfn == devfn && (!direct || next == Err(address.bus()))
+            })
+        }
+
+        fn register(&self, index: usize, register: usize) -> u32 {
+            self.functions[index].registers[register]
+        }
+    }
+
+    impl Config for Machine {
+        fn read32(&mut self, function: Address, offset: u16) -> u32 {
+            match self.route(function) {
+                Some(index) => self.register(index, usize::from(offset / 4)),
+                None => u32::MAX,
+            }
+        }
+
+        fn write32(&mut self, function: Address, offset: u16, value: u32) {
+            let Some(index) = self.route(function) else {
+                return;
+            };
+            let register = usize::from(offset / 4);
+            let function = &mut self.functions[index];
+            let mask = function.writable(register);
+            let bars = match function.registers[0] {
+                0x000c_1b36 => 4..=5,
+                _ => 4..=9,
+            };
+            if bars.contains(&register) && function.registers[1] & 3 != 0 {
+                self.careless = true;
+            }
+            let old = function.registers[register];
+            function.registers[register] = (old & !mask) | (value & mask);
+        }
+    }
+
+    /// The registers of a GPU as AAVMF left them.
+    fn gpu_as_captured() -> [u32; 16] {
+        Machine::new(PORT).functions[5].registers
+    }
+
+    fn at(bus: u8, device: u8, function: u8) -> Address {
+        Address::new(bus, device, function).unwrap()
+    }
+
+    /// All GPUs that are found, up to four, the path to the last, and the report.
+    fn gpus(config: &mut impl Config, numbers: Numbers) -> ([Option<Address>; 4], Path, Walk) {
+        let mut all = [None; 4];
+        let mut last = Path::new();
+        let mut count = 0;
+        let walk = find(config, &ECAM, numbers, |_, gpu, path| {
+            all[count] = Some(gpu);
+            last = *path;
+            count += 1;
+            match count {
+                4 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        (all, last, walk)
+    }
+
+    #[test]
+    fn a_gpu_behind_a_root_port() {
+        let (gpus, path, walk) = gpus(&mut Machine::new(PORT), Numbers::Keep);
+        assert_eq!(gpus, [Some(at(3, 0, 0)), None, None, None]);
+        assert!(path.as_slice() == [at(0, 3, 1)]);
+        assert_eq!(
+            walk,
+            Walk {
+                buses: 4,
+                functions: 6,
+                gpus: 1,
+                trouble: None
+            }
+        );
+    }
+
+    #[test]
+    fn a_gpu_behind_a_host_bridge_of_its_own() {
+        let (gpus, path, walk) = gpus(&mut Machine::new(PXB), Numbers::Keep);
+        assert_eq!(gpus, [Some(at(0x41, 0, 0)), None, None, None]);
+        assert!(path.as_slice() == [at(0x40, 0, 0)]);
+        assert_eq!(
+            walk,
+            Walk {
+                buses: 4,
+                functions: 5,
+                gpus: 1,
+                trouble: None
+            }
+        );
+    }
+
+    #[test]
+    fn a_chain_of_bridges_to_a_high_bus() {
+        let mut machine = Machine::empty();
+        let upper = machine.add_bridge(Err(0), 8, [0x40, 0x4f]);
+        let lower = machine.add_bridge(Ok(upper), 0, [0x41, 0x41]);
+        machine.add_gpu(Ok(lower), 0);
+        machine.add_gpu(Ok(upper), 0x10);
+        let (gpus, path, walk) = gpus(&mut machine, Numbers::Keep);
+        assert_eq!(
+            gpus,
+            [Some(at(0x41, 0, 0)), Some(at(0x40, 2, 0)), None, None]
+        );
+        assert!(path.as_slice() == [at(0, 1, 0)]);
+        assert_eq!((walk.buses, walk.functions, walk.trouble), (3, 4, None));
+    }
+
+    #[test]
+    fn the_first_gpu_is_enough() {
+        let mut machine = Machine::empty();
+        machine.add_gpu(Err(0), 8);
+        machine.add_gpu(Err(0), 0x10);
+        let walk = find(&mut machine, &ECAM, Numbers::Keep, |_, gpu, path| {
+            match gpu == at(0, 1, 0) && path.as_slice().is_empty() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        assert_eq!((walk.functions, walk.gpus), (1, 1));
+    }
+
+    #[test]
+    fn functions_that_are_not_there() {
+        // Function 1 of a device that has one function only, and one whose function 0 is missing.
+        let mut machine = Machine::empty();
+        machine.add_gpu(Err(0), 8);
+        machine.add_gpu(Err(0), 9);
+        machine.add_gpu(Err(0), 0x11);
+        let (all, _, _) = gpus(&mut machine, Numbers::Keep);
+        assert_eq!(all, [Some(at(0, 1, 0)), None, None, None]);
+        machine.functions[0].registers[3] |= 0x80 << 16;
+        let (all, _, _) = gpus(&mut machine, Numbers::Keep);
+        assert_eq!(all, [Some(at(0, 1, 0)), Some(at(0, 1, 1)), None, None]);
+        // Ids before virtio 1.0, and another vendor's.
+        machine.functions[0].registers[0] = 0x1010_1af4;
+        machine.functions[1].registers[0] = 0x1050_1af5;
+        assert_eq!(gpus(&mut machine, Numbers::Keep).2.gpus, 0);
+    }
+
+    #[test]
+    fn numbers_where_nobody_gave_any() {
+        let mut machine = Machine::new(BARE);
+        machine.add_gpu(Ok(4), 0);
+        let (all, _, walk) = gpus(&mut machine, Numbers::Keep);
+        assert_eq!(all, [None; 4]);
+        assert_eq!(walk.trouble, Some((at(0, 1, 0), Trouble::Unnumbered)));
+
+        let (all, path, walk) = gpus(&mut machine, Numbers::Assign);
+        assert_eq!(all, [Some(at(3, 0, 0)), None, None, None]);
+        assert!(path.as_slice() == [at(0, 3, 1)]);
+        assert_eq!((walk.buses, walk.functions, walk.trouble), (4, 6, None));
+        // Firmware would have given the same ones.
+        let firmware = Machine::new(PORT);
+        for index in 0..5 {
+            assert_eq!(machine.register(index, 6), firmware.register(index, 6));
+        }
+        // Once more, and they stay.
+        assert_eq!(gpus(&mut machine, Numbers::Assign), (all, path, walk));
+    }
+
+    #[test]
+    fn numbers_below_numbers() {
+        // Two chains of two; the walk breaks in the first, which is closed all the same.
+        let mut machine = Machine::empty();
+        let upper = machine.add_bridge(Err(0), 8, [0, 0]);
+        let lower = machine.add_bridge(Ok(upper), 0, [0, 0]);
+        machine.add_gpu(Ok(lower), 0);
+        let other = machine.add_bridge(Err(0), 0x10, [0, 0]);
+        let other = machine.add_bridge(Ok(other), 0, [0, 0]);
+        machine.add_gpu(Ok(other), 0);
+        find(&mut machine, &ECAM, Numbers::Assign, |_, _, _| {
+            ControlFlow::Break(())
+        });
+        assert_eq!(machine.functions[upper].numbers(), [0, 1, 2, 0]);
+        assert_eq!(machine.functions[lower].numbers(), [1, 2, 2, 0]);
+        assert_eq!(machine.functions[other].numbers(), [0; 4]);
+        let (all, path, _) = gpus(&mut machine, Numbers::Assign);
+        assert_eq!(all, [Some(at(2, 0, 0)), Some(at(4, 0, 0)), None, None]);
+        assert!(path.as_slice() == [at(0, 2, 0), at(3, 0, 0)]);
+    }
+
+    #[test]
+    fn bridges_that_lead_nowhere() {
+        for (below, trouble) in [
+            ([0x40, 0x3f], Trouble::Misnumbered(0x40)),
+            ([0x40, 0x41], Trouble::Misnumbered(0x20)),
+            ([0x20, 0x3f], Trouble::Twice(0x20)),
+        ] {
+            let mut machine = Machine::empty();
+            machine.add_bridge(Err(0), 8, [0x20, 0x2f]);
+            let second = machine.add_bridge(Err(0), 0x10, below);
+            if below == [0x40, 0x41] {
+                // Back to a bus above the one that it is on.
+                machine.add_bridge(Ok(second), 0, [0x20, 0x41]);
+            }
+            let walk = gpus(&mut machine, Numbers::Assign).2;
+            assert!(walk.trouble.is_some_and(|(_, why)| why == trouble));
+        }
+        let mut machine = Machine::empty();
+        machine.add_bridge(Err(0), 8, [0xff, 0xff]);
+        machine.add_bridge(Err(0), 0x10, [0, 0]);
+        let walk = gpus(&mut machine, Numbers::Assign).2;
+        assert_eq!(walk.trouble, Some((at(0, 2, 0), Trouble::NoNumberLeft)));
+
+        let mut machine = Machine::empty();
+        let mut above = Err(0);
+        for _ in 0..=Path::MAX {
+            above = Ok(machine.add_bridge(above, 0, [0, 0]));
+        }
+        machine.add_gpu(above, 0);
+        let (_, _, walk) = gpus(&mut machine, Numbers::Assign);
+        assert_eq!(walk.trouble, Some((at(8, 0, 0), Trouble::TooDeep)));
+        assert_eq!((walk.buses, walk.gpus), (9, 0));
+    }
+
+    /// Bridges everywhere, each of which leads to some other bus.
+    struct Maze {
+        step: u8,
+    }
+
+    impl Config for Maze {
+        fn read32(&mut self, function: Address, offset: u16) -> u32 {
+            match offset {
+                0 => 0x000c_1b36,
+                0xc => 0x0081_0000,
+                0x18 => {
+                    self.step = self.step.wrapping_mul(77).wrapping_add(function.bus() | 1);
+                    0xff_0000 | (u32::from(self.step) << 8)
+                }
+                _ => 0,
+            }
+        }
+
+        fn write32(&mut self, _: Address, _: u16, _: u32) {}
+    }
+
+    #[test]
+    fn a_maze_has_an_end() {
+        let walk = gpus(&mut Maze { step: 1 }, Numbers::Assign).2;
+        assert_eq!(walk.buses, 256);
+        assert_eq!(walk.functions, u16::MAX);
+    }
+
+    #[test]
+    fn bars_as_firmware_left_them() {
+        let mut machine = Machine::new(PORT);
+        let before = machine.functions[5].registers;
+        let mut gpu = Function::new(&mut machine, at(3, 0, 0));
+        assert_eq!(
+            gpu.bar(1),
+            Some(Bar {
+                space: Space::Memory32,
+                prefetchable: false,
+                address: 0x1000_0000
+            })
+        );
+        assert_eq!(
+            gpu.bar(4),
+            Some(Bar {
+                space: Space::Memory64,
+                prefetchable: true,
+                address: 0x80_0000_0000
+            })
+        );
+        // The upper half of BAR 4, and one that there never is.
+        assert_eq!(gpu.bar(5), None);
+        assert_eq!(gpu.bar(6), None);
+        assert_eq!(gpu.bar(255), None);
+        let sizes = [0, 1, 2, 3, 4, 5, 6].map(|index| gpu.bar_size(index));
+        assert_eq!(sizes, [0, 0x1000, 0, 0, 0x4000, 0, 0]);
+        assert_eq!(gpu.read16(0), 0x1af4);
+        assert_eq!(gpu.read16(2), 0x1050);
+        assert_eq!(gpu.read8(3), 0x10);
+        assert!(machine.functions[5].registers == before);
+        assert!(!machine.careless);
+    }
+
+    #[test]
+    fn the_command_register() {
+        let mut machine = Machine::empty();
+        machine.add_gpu(Err(0), 8);
+        machine.functions[0].registers[1] |= 0x0401;
+        let mut gpu = Function::new(&mut machine, at(0, 1, 0));
+        assert_eq!(gpu.enable(), 0x0401);
+        assert_eq!(gpu.command(), 0x0407);
+        gpu.set_command(0x0401);
+        assert_eq!(gpu.command(), 0x0401);
+    }
+
+    #[test]
+    fn bars_on_the_first_bus() {
+        let mut machine = Machine::empty();
+        machine.add_gpu(Err(0), 8);
+        machine.add_gpu(Err(0), 0x10);
+        let windows = windows();
+        let mut allocator = Allocator::new(&windows);
+        for device in [1, 2] {
+            let result = allocator.assign(&mut machine, at(0, device, 0), &Path::new());
+            assert_eq!(result, Ok(2));
+        }
+        // From the top of the windows, one below the other.
+        assert_eq!(machine.register(0, 5), 0x3efe_f000);
+        assert_eq!(machine.register(1, 5), 0x3efe_e000);
+        assert_eq!(
+            [machine.register(0, 8), machine.register(0, 9)],
+            [0xffff_c00c, 0xff]
+        );
+        assert_eq!(
+            [machine.register(1, 8), machine.register(1, 9)],
+            [0xffff_800c, 0xff]
+        );
+        assert!(!machine.careless);
+        // Once more: there is nothing to do.
+        assert_eq!(
+            allocator.assign(&mut machine, at(0, 1, 0), &Path::new()),
+            Ok(0)
+        );
+        assert_eq!(machine.register(0, 5), 0x3efe_f000);
+    }
+
+    #[test]
+    fn bars_behind_bridges() {
+        let mut machine = Machine::empty();
+        let upper = machine.add_bridge(Err(0), 8, [0, 0]);
+        let lower = machine.add_bridge(Ok(upper), 0, [0, 0]);
+        let gpu = machine.add_gpu(Ok(lower), 0);
+        let (found, path, _) = gpus(&mut machine, Numbers::Assign);
+        let address = found[0].unwrap_or(at(0, 0, 0));
+        let windows = windows();
+        let mut allocator = Allocator::new(&windows);
+        assert_eq!(allocator.assign(&mut machine, address, &path), Ok(2));
+        assert_eq!(machine.register(gpu, 5), 0x3ee0_0000);
+        assert_eq!(
+            [machine.register(gpu, 8), machine.register(gpu, 9)],
+            [0xfff0_000c, 0xff]
+        );
+        for bridge in [upper, lower] {
+            assert_eq!(machine.register(bridge, 8), 0x3ee0_3ee0);
+            assert_eq!(machine.register(bridge, 9), 0xfff1_fff1);
+            assert_eq!(
+                [machine.register(bridge, 10), machine.register(bridge, 11)],
+                [0xff, 0xff]
+            );
+        }
+        assert!(!machine.careless);
+
+        // A second GPU there would need the bridges to forward more.
+        let second = machine.add_gpu(Ok(lower), 8);
+        let before = machine.functions[second].registers;
+        assert_eq!(
+            allocator.assign(&mut machine, at(address.bus(), 1, 0), &path),
+            Err(NoRoom::Bridge(at(0, 1, 0)))
+        );
+        assert!(machine.functions[second].registers == before);
+    }
+
+    #[test]
+    fn bars_behind_a_bridge_of_32_bits() {
+        let mut machine = Machine::empty();
+        let bridge = machine.add_bridge(Err(0), 8, [1, 1]);
+        machine.functions[bridge].registers[9] = 0;
+        let gpu = machine.add_gpu(Ok(bridge), 0);
+        let (_, path, _) = gpus(&mut machine, Numbers::Keep);
+        let windows = windows();
+        let result = Allocator::new(&windows).assign(&mut machine, at(1, 0, 0), &path);
+        assert_eq!(result, Ok(2));
+        // The larger one first; both in the bridge's only window.
+        assert_eq!(
+            [machine.register(gpu, 8), machine.register(gpu, 9)],
+            [0x3ee0_000c, 0]
+        );
+        assert_eq!(machine.register(gpu, 5), 0x3ee0_4000);
+        assert_eq!(machine.register(bridge, 8), 0x3ee0_3ee0);
+        assert_eq!(machine.register(bridge, 9), 0x0000_fff0);
+    }
+
+    #[test]
+    fn bars_for_which_there_is_no_room() {
+        let mut machine = Machine::empty();
+        machine.add_gpu(Err(0), 8);
+        let before = machine.functions[0].registers;
+        let mut windows = Windows::default();
+        let assign = |windows: &Windows, machine: &mut Machine| {
+            Allocator::new(windows).assign(machine, at(0, 1, 0), &Path::new())
+        };
+        assert_eq!(assign(&windows, &mut machine), Err(NoRoom::Window(0x5000)));
+        let window = Window {
+            pci: 0x1_0000,
+            cpu: 0x8001_0000,
+            size: 0x4fff,
+            ..Window::default()
+        };
+        assert!(windows.push(window));
+        assert_eq!(assign(&windows, &mut machine), Err(NoRoom::Window(0x5000)));
+        assert!(machine.functions[0].registers == before);
+        // The alignment wants more than the sum.
+        assert!(windows.push(Window {
+            size: 0x8000,
+            ..window
+        }));
+        assert_eq!(assign(&windows, &mut machine), Ok(2));
+        assert_eq!(machine.register(0, 8), 0x1_000c);
+        assert_eq!(machine.register(0, 5), 0x1_4000);
+        assert_eq!(windows.cpu(0x1_4000, 0x1000), Some(0x8001_4000));
+    }
+
+    #[test]
+    fn windows_that_are_none() {
+        let mut windows = Windows::default();
+        assert_eq!(windows.cpu(0x1234_5000, 0x1000), Some(0x1234_5000));
+        assert_eq!(windows.cpu(u64::MAX, 2), None);
+        let good = Window {
+            pci: 0x1000,
+            cpu: 0x2000,
+            size: 0x1000,
+            ..Window::default()
+        };
+        assert!(!windows.push(Window { size: 0, ..good }));
+        assert!(!windows.push(Window {
+            pci: u64::MAX,
+            ..good
+        }));
+        assert!(!windows.push(Window {
+            cpu: u64::MAX,
+            ..good
+        }));
+        for _ in 0..Windows::MAX {
+            assert!(windows.push(good));
+        }
+        assert!(!windows.push(good));
+        assert_eq!(windows.as_slice().len(), Windows::MAX);
+    }
+
+    #[test]
+    fn addresses_as_text() {
+        assert_eq!("40:1f.7".parse(), Ok(at(0x40, 31, 7)));
+        assert_eq!("0:1.0".parse(), Ok(at(0, 1, 0)));
+        for text in [
+            "",
+            "1",
+            "00:20.0",
+            "00:00.8",
+            "100:00.0",
+            "+0:00.0",
+            "00:01.0 ",
+            "0000:00:01.0",
+        ] {
+            assert_eq!(text.parse::<Address>(), Err(BadAddress));
+        }
+        assert!(Address::new(0, 32, 0).is_none());
+        assert!(Address::new(0, 0, 8).is_none());
+    }
+
+    #[test]
+    fn what_the_user_says() {
+        let place = Place {
+            ecam: 0x40_1000_0000,
+            function: at(0, 1, 0),
+        };
+        assert_eq!(Place::parse(b"pci,0x4010000000,00:01.0"), Ok(place));
+        assert_eq!(Place::parse(b"pci,4010000000,0:1.0"), Ok(place));
+        for (options, why) in [
+            (&b""[..], BadOptions::Kind),
+            (b"mmio32,0x1000", BadOptions::Kind),
+            (b"\xff,0,0", BadOptions::Kind),
+            (b"pci", BadOptions::Base),
+            (b"pci,", BadOptions::Base),
+            (b"pci,0x,00:01.0", BadOptions::Base),
+            (b"pci,-1,00:01.0", BadOptions::Base),
+            (b"pci,0x+1,00:01.0", BadOptions::Base),
+            (b"pci,10000000000000000,00:01.0", BadOptions::Base),
+            (
+                b"pci,0x4010001000,00:01.0",
+                BadOptions::Unaligned(0x40_1000_1000),
+            ),
+            (b"pci,0x4010000000", BadOptions::Function(BadAddress)),
+            (b"pci,0x4010000000,00:01", BadOptions::Function(BadAddress)),
+            (b"pci,0x4010000000,\xff", BadOptions::Function(BadAddress)),
+            (b"pci,0x4010000000,00:01.0,", BadOptions::Trailing),
+            (b"pci,0x4010000000,00:01.0,x", BadOptions::Trailing),
+        ] {
+            assert_eq!(Place::parse(options), Err(why));
+        }
+    }
+}
