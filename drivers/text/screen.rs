@@ -95,11 +95,6 @@ impl<'a> Screen<'a> {
         self.grid.top(self.origin)
     }
 
-    /// Where the next character goes: column and row.
-    pub(crate) fn cursor(&self) -> (usize, usize) {
-        (self.col, self.row)
-    }
-
     /// Writes text. Newline goes to the start of the next row; carriage return, tab (every 8
     /// columns) and backspace move the cursor; any other byte is the glyph of that number. A row
     /// that is full wraps when one character more comes, as the VT does it.
