@@ -3,7 +3,7 @@
 //! Runs the driver's KUnit tests at a guest's boot and has the kernel's own kunit.py read the result.
 
 use crate::{qemu::Machine, tally::Tally};
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result};
 use serde_json::Value;
 use std::{path::Path, process::Command};
 
@@ -13,6 +13,8 @@ pub fn run(image: &Path, kunit_py: &Path, out: &Path) -> Result<Tally> {
     let mut vm = Machine::new(image).direct().append(words).start(out)?;
     vm.wait_end()?;
     vm.check_guest_errors()?;
+    // kunit.py changes to the kernel's folder before it opens a file.
+    let out = out.canonicalize()?;
     let (serial, json) = (out.join("serial.log"), out.join("kunit.json"));
     let output = Command::new("python3")
         .arg(kunit_py)
@@ -29,12 +31,11 @@ pub fn run(image: &Path, kunit_py: &Path, out: &Path) -> Result<Tally> {
             String::from_utf8_lossy(&output.stderr)
         )
     })?;
-    let tally = count(&serde_json::from_slice(&parsed)?);
-    ensure!(
-        output.status.success() || tally.failed > 0,
-        "kunit.py found the log {} broken",
-        serial.display()
-    );
+    let mut tally = count(&serde_json::from_slice(&parsed)?);
+    if tally.failed == 0 && !output.status.success() {
+        println!("kunit.py finds fault with {} itself", serial.display());
+        tally.count(false);
+    }
     Ok(tally)
 }
 

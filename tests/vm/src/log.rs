@@ -12,16 +12,18 @@ pub const FIRST_LINE: &str = "Booting Linux on physical CPU";
 /// The kernel's part of what the serial port got, from its first line on.
 pub fn kernel_part(serial: &[u8]) -> &[u8] {
     let first = FIRST_LINE.as_bytes();
-    let found = serial
+    let Some(at) = serial
         .windows(first.len())
-        .rposition(|window| window == first);
-    let start = found.map_or(serial.len(), |at| {
-        serial[..at]
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |newline| newline + 1)
-    });
-    &serial[start..]
+        .rposition(|window| window == first)
+    else {
+        return &[];
+    };
+    // The line may follow the firmware's escape sequences; it begins with its time.
+    let time = serial[..at]
+        .iter()
+        .rposition(|&byte| byte == b'[')
+        .filter(|_| serial[..at].ends_with(b"] "));
+    &serial[time.unwrap_or(at)..]
 }
 
 /// Lays `log` out in rows of `columns` cells: newline, tab stops every 8 cells, and a wrap that
@@ -150,8 +152,12 @@ mod tests {
 
     #[test]
     fn the_kernels_part_begins_with_its_first_line() {
-        let log = b"UEFI firmware\r\nEFI stub: hello\r\n[    0.000000] Booting Linux on physical CPU 0x0\r\nmore";
+        let log = b"UEFI firmware\r\nEFI stub: hello\r\n\x1b[01;01H[    0.000000] Booting Linux on physical CPU 0x0\r\nmore";
         assert!(kernel_part(log).starts_with(b"[    0.000000] Booting"));
+        assert!(
+            kernel_part(b"\x1b[01;01HBooting Linux on physical CPU 0x0\r\n")
+                .starts_with(b"Booting")
+        );
         assert_eq!(kernel_part(b"UEFI firmware"), b"");
     }
 

@@ -146,7 +146,9 @@ impl Machine {
         })?;
         stream.set_read_timeout(Some(LIMIT))?;
         let mut monitor = Qmp::new(Stream::new(BufReader::new(stream.try_clone()?), stream));
-        monitor.handshake().context("QEMU's monitor")?;
+        monitor
+            .handshake()
+            .with_context(|| format!("QEMU says '{}'", vm.complaints()))?;
         vm.monitor = Some(monitor);
         Ok(vm)
     }
@@ -187,8 +189,7 @@ impl Vm {
                 return Ok(found);
             }
             if let Some(status) = ended {
-                let errors = fs::read_to_string(self.out.join("qemu.err")).unwrap_or_default();
-                bail!("QEMU ended ({status}) before {what}: {}", errors.trim());
+                bail!("QEMU ended ({status}) before {what}: {}", self.complaints());
             }
             ensure!(
                 Instant::now() < deadline,
@@ -217,6 +218,14 @@ impl Vm {
     /// Waits, without a limit, until somebody closes the machine's window.
     pub fn wait_closed(&mut self) -> Result<ExitStatus> {
         Ok(self.child.wait()?)
+    }
+
+    /// What QEMU itself has to complain about.
+    fn complaints(&self) -> String {
+        fs::read_to_string(self.out.join("qemu.err"))
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
     }
 
     /// What the serial port got so far.
