@@ -87,7 +87,7 @@ impl fmt::Display for Signature {
     }
 }
 
-/// Why ACPI names no host bridge.
+/// Why ACPI names no host bridge, for a line that begins with `ACPI: `.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Error {
     /// A table lies in memory that cannot be read.
@@ -135,21 +135,21 @@ impl From<Unreadable> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(why) => write!(f, "ACPI: {why}"),
-            Self::NoRoot(at) => write!(f, "ACPI: no root pointer at {at:#x}"),
-            Self::RootChecksum => f.write_str("ACPI: the root pointer's checksum is wrong"),
-            Self::RootLength(length) => write!(f, "ACPI: the root pointer has {length} bytes"),
-            Self::NoTables => f.write_str("ACPI: the root pointer points to no tables"),
+            Self::Unreadable(why) => write!(f, "{why}"),
+            Self::NoRoot(at) => write!(f, "no root pointer at {at:#x}"),
+            Self::RootChecksum => f.write_str("the root pointer's checksum is wrong"),
+            Self::RootLength(length) => write!(f, "the root pointer has {length} bytes"),
+            Self::NoTables => f.write_str("the root pointer points to no tables"),
             Self::Signature { expected, found } => {
-                write!(f, "ACPI: {found} where {expected} should be")
+                write!(f, "{found} where {expected} should be")
             }
-            Self::Length(table, length) => write!(f, "ACPI: {table} cannot have {length} bytes"),
-            Self::Checksum(table) => write!(f, "ACPI: the checksum of {table} is wrong"),
-            Self::Address(table, at) => write!(f, "ACPI: {table} cannot be at {at:#x}"),
-            Self::NoMcfg => f.write_str("ACPI: no MCFG, so no PCI host bridge is named"),
+            Self::Length(table, length) => write!(f, "{table} cannot have {length} bytes"),
+            Self::Checksum(table) => write!(f, "the checksum of {table} is wrong"),
+            Self::Address(table, at) => write!(f, "{table} cannot be at {at:#x}"),
+            Self::NoMcfg => f.write_str("no MCFG, so no PCI host bridge is named"),
             Self::Allocation { base, first, last } => write!(
                 f,
-                "ACPI: MCFG has a host bridge at {base:#x} for buses {first:#04x} to {last:#04x}"
+                "MCFG has a host bridge at {base:#x} for buses {first:#04x} to {last:#04x}"
             ),
         }
     }

@@ -93,7 +93,7 @@ pub(crate) struct MemoryMap {
     pub(crate) descriptor_version: u32,
 }
 
-/// Why no ACPI root was found.
+/// Why no ACPI root was found, for a line that begins with `EFI: `.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Error {
     /// A table lies in memory that cannot be read.
@@ -121,17 +121,17 @@ impl From<Unreadable> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(why) => write!(f, "EFI: {why}"),
-            Self::Signature(found) => write!(f, "EFI: system table has signature {found:#018x}"),
-            Self::HeaderSize(size) => write!(f, "EFI: system table of only {size} bytes"),
-            Self::TableCount(count) => write!(f, "EFI: {count} configuration tables are too many"),
-            Self::TableAddress(at) => write!(f, "EFI: no configuration tables can be at {at:#x}"),
+            Self::Unreadable(why) => write!(f, "{why}"),
+            Self::Signature(found) => write!(f, "system table has signature {found:#018x}"),
+            Self::HeaderSize(size) => write!(f, "system table of only {size} bytes"),
+            Self::TableCount(count) => write!(f, "{count} configuration tables are too many"),
+            Self::TableAddress(at) => write!(f, "no configuration tables can be at {at:#x}"),
             Self::MemoryMap(map) => write!(
                 f,
-                "EFI: memory map of {} bytes, descriptors of {} bytes, version {} is none",
+                "no memory map has {} bytes, descriptors of {} bytes, version {}",
                 map.size, map.descriptor_size, map.descriptor_version
             ),
-            Self::NoAcpi => f.write_str("EFI: firmware has no ACPI tables"),
+            Self::NoAcpi => f.write_str("firmware has no ACPI tables"),
         }
     }
 }

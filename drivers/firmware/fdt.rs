@@ -58,7 +58,7 @@ const PROP: u32 = 3;
 const NOP: u32 = 4;
 const END: u32 = 9;
 
-/// Why a tree, or a node of it, cannot be used.
+/// Why a tree, or a node of it, cannot be used, for a line that begins with `devicetree: `.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Error {
     /// No tree begins here.
@@ -89,17 +89,17 @@ pub(crate) enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Magic(found) => write!(f, "devicetree: magic number is {found:#010x}"),
-            Self::Version(found) => write!(f, "devicetree: version {found} cannot be read"),
-            Self::Bounds => f.write_str("devicetree: header does not fit the tree"),
-            Self::Truncated => f.write_str("devicetree: ends early"),
-            Self::Token(found) => write!(f, "devicetree: token {found:#x} is out of place"),
-            Self::TooDeep => write!(f, "devicetree: more than {MAX_DEPTH} nodes deep"),
-            Self::Property(name) => write!(f, "devicetree: size of property {name} is wrong"),
-            Self::Untranslatable => f.write_str("devicetree: reg is behind a bus without ranges"),
+            Self::Magic(found) => write!(f, "magic number is {found:#010x}"),
+            Self::Version(found) => write!(f, "version {found} cannot be read"),
+            Self::Bounds => f.write_str("header does not fit the tree"),
+            Self::Truncated => f.write_str("ends early"),
+            Self::Token(found) => write!(f, "token {found:#x} is out of place"),
+            Self::TooDeep => write!(f, "more than {MAX_DEPTH} nodes deep"),
+            Self::Property(name) => write!(f, "size of property {name} is wrong"),
+            Self::Untranslatable => f.write_str("reg is behind a bus without ranges"),
             Self::Ecam { base, size } => write!(
                 f,
-                "devicetree: no configuration space of {size:#x} bytes can be at {base:#x}"
+                "no configuration space of {size:#x} bytes can be at {base:#x}"
             ),
         }
     }

@@ -189,7 +189,8 @@ mod firmware {
                 .with(descriptor + 16, &0x2000_0000u64.to_le_bytes())
         };
         assert_eq!(acpi_root(moved()), Ok(RSDP));
-        // One page less, and the table is not in the mapping: taken for physical, it cannot be read.
+        // One page less, and the mapping ends before the table: taken for physical, it cannot be
+        // read.
         let pages = (CONFIGURATION_TABLE - 0x4fec_0000) >> 12;
         assert_eq!(
             acpi_root(moved().with(descriptor + 24, &pages.to_le_bytes())),
@@ -1065,6 +1066,15 @@ mod firmware {
     }
 
     #[test]
+    fn numbers_beside_those_of_others() {
+        let mut machine = Machine::empty();
+        machine.add_bridge(Err(0), 8, [1, 5]);
+        let bridge = machine.add_bridge(Err(0), 0x10, [0, 0]);
+        assert_eq!(gpus(&mut machine, Numbers::Assign).2.trouble, None);
+        assert_eq!(machine.functions[bridge].numbers(), [0, 6, 6, 0]);
+    }
+
+    #[test]
     fn bridges_that_lead_nowhere() {
         for (below, trouble) in [
             ([0x40, 0x3f], Trouble::Misnumbered(0x40)),
@@ -1081,6 +1091,30 @@ mod firmware {
             let walk = gpus(&mut machine, Numbers::Assign).2;
             assert!(walk.trouble.is_some_and(|(_, why)| why == trouble));
         }
+        // Beyond what the bridge above forwards.
+        let mut machine = Machine::empty();
+        let upper = machine.add_bridge(Err(0), 8, [0x20, 0x2f]);
+        machine.add_bridge(Ok(upper), 0, [0x30, 0x3f]);
+        let walk = gpus(&mut machine, Numbers::Keep).2;
+        assert_eq!(
+            walk.trouble,
+            Some((at(0x20, 0, 0), Trouble::Misnumbered(0x30)))
+        );
+        // Neither does it help if the bridge between says that it forwards more.
+        machine.functions[1].registers[6] = 0x50_21_20;
+        machine.add_bridge(Ok(1), 0, [0x30, 0x3f]);
+        let walk = gpus(&mut machine, Numbers::Keep).2;
+        assert_eq!(
+            walk.trouble,
+            Some((at(0x21, 0, 0), Trouble::Misnumbered(0x30)))
+        );
+
+        // The bridge above has no number to spare, and then nobody has.
+        let mut machine = Machine::empty();
+        let upper = machine.add_bridge(Err(0), 8, [0x20, 0x20]);
+        machine.add_bridge(Ok(upper), 0, [0, 0]);
+        let walk = gpus(&mut machine, Numbers::Assign).2;
+        assert_eq!(walk.trouble, Some((at(0x20, 0, 0), Trouble::NoNumberLeft)));
         let mut machine = Machine::empty();
         machine.add_bridge(Err(0), 8, [0xff, 0xff]);
         machine.add_bridge(Err(0), 0x10, [0, 0]);
@@ -1278,6 +1312,23 @@ mod firmware {
         assert!(windows.push(window));
         assert_eq!(assign(&windows, &mut machine), Err(NoRoom::Window(0x5000)));
         assert!(machine.functions[0].registers == before);
+        // Room for one BAR is not taken if there is none for the other.
+        let mut halves = Windows::default();
+        let half = Window {
+            size: 0x1000,
+            ..window
+        };
+        assert!(halves.push(half));
+        assert!(halves.push(Window {
+            bits64: true,
+            ..half
+        }));
+        let mut allocator = Allocator::new(&halves);
+        for _ in 0..2 {
+            let result = allocator.assign(&mut machine, at(0, 1, 0), &Path::new());
+            assert_eq!(result, Err(NoRoom::Window(0x4000)));
+        }
+        assert!(machine.functions[0].registers == before);
         // The alignment wants more than the sum.
         assert!(windows.push(Window {
             size: 0x8000,
@@ -1318,8 +1369,8 @@ mod firmware {
 
     #[test]
     fn addresses_as_text() {
-        assert_eq!("40:1f.7".parse(), Ok(at(0x40, 31, 7)));
-        assert_eq!("0:1.0".parse(), Ok(at(0, 1, 0)));
+        assert_eq!("40:1f.7".parse::<Address>(), Ok(at(0x40, 31, 7)));
+        assert_eq!("0:1.0".parse::<Address>(), Ok(at(0, 1, 0)));
         for text in [
             "",
             "1",
