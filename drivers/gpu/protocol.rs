@@ -82,7 +82,7 @@ impl Rect {
 /// A command of the control queue.
 pub(crate) trait Command: IntoBytes + Immutable {
     /// What the device answers when all is well.
-    type Response: FromBytes + IntoBytes + Default;
+    type Response: FromBytes + IntoBytes + Immutable + Default;
     /// The type that such an answer has in its header.
     const OK: u32;
 }
@@ -137,10 +137,6 @@ commands! {
         width: U32::new(width),
         height: U32::new(height),
     }
-
-    /// VIRTIO_GPU_CMD_RESOURCE_UNREF: the picture is not needed any more.
-    ResourceUnref = 0x0102 -> Header, OK_NODATA, { resource_id: U32, padding: U32 }
-    new(resource: u32) { resource_id: U32::new(resource) }
 
     /// VIRTIO_GPU_CMD_SET_SCANOUT: a scanout shows a rectangle of a resource (0: of none).
     SetScanout = 0x0103 -> Header, OK_NODATA, { rect: Rect, scanout_id: U32, resource_id: U32 }

@@ -17,7 +17,6 @@ pub(crate) mod status;
 pub(crate) use self::{
     features::Features,
     ring::Ring,
-    setup::SetupError,
     status::Status, //
 };
 

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What virtgpu_bridge needs of Linux and the kernel crate does not wrap. Names that bindgen shall
+ * translate are listed in bindings_parameters.
+ */
+#include <linux/console.h>
+#include <linux/device/bus.h>
+#include <linux/dma-mapping.h>
+#include <linux/font.h>
+#include <linux/init.h>
+#include <linux/of_fdt.h>
+#include <linux/panic.h>
+#include <linux/pci.h>
+#include <linux/platform_device.h>
+#include <linux/serial_core.h>
+
+#include <asm/early_ioremap.h>
+
+#include "helpers.h"

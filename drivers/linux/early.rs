@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory and registers before there is memory management: `early_ioremap()` and its kin, which the
+//! kernel has until its own start is over. Only what runs from `earlycon=` may come here.
+
+use core::{
+    cell::UnsafeCell,
+    ptr::NonNull, //
+};
+
+use crate::{
+    firmware::{
+        fdt::Tree,
+        pci::{
+            Address,
+            Config,
+            Ecam, //
+        },
+        Memory,
+        Unreadable, //
+    },
+    linux::{
+        bindings,
+        registers::Window, //
+    },
+    virtio::Registers,
+};
+
+/// What one early mapping may hold: NR_FIX_BTMAPS pages of 4 KiB, less one for crooked ends.
+const MAP_BYTES: usize = 0x3f000;
+/// No arm64 machine has physical addresses of more bits.
+const ADDRESS_BITS: u32 = 52;
+/// Bytes of one function's configuration space.
+const FUNCTION_BYTES: usize = 4096;
+
+fn mappable(at: u64, length: usize) -> bool {
+    length != 0
+        && length <= MAP_BYTES
+        && at
+            .checked_add(length as u64)
+            .is_some_and(|end| end >> ADDRESS_BITS == 0)
+}
+
+// The functions called here are `__init`: `.ref.text` says that we know.
+
+#[link_section = ".ref.text"]
+#[inline(never)]
+fn ioremap(at: u64, length: usize) -> *mut u8 {
+    // SAFETY: `early_ioremap()` takes any address; see the module's description for when.
+    unsafe { bindings::early_ioremap(at, length).cast() }
+}
+
+#[link_section = ".ref.text"]
+#[inline(never)]
+fn iounmap(mapping: &Registered) {
+    // SAFETY: The mapping was made by `early_ioremap()` with this length.
+    unsafe { bindings::early_iounmap(mapping.base.as_ptr().cast(), mapping.length) }
+}
+
+#[link_section = ".ref.text"]
+#[inline(never)]
+fn memremap(at: u64, length: usize) -> *mut u8 {
+    // SAFETY: `early_memremap()` takes any address; see the module's description for when.
+    unsafe { bindings::early_memremap(at, length).cast() }
+}
+
+#[link_section = ".ref.text"]
+#[inline(never)]
+fn memunmap(base: *mut u8, length: usize) {
+    // SAFETY: Only called with what `memremap()` gave, and its length.
+    unsafe { bindings::early_memunmap(base.cast(), length) }
+}
+
+/// Registers that are mapped for a moment.
+///
+/// # Invariants
+///
+/// `base` is an early mapping of `length` bytes.
+pub(crate) struct Registered {
+    base: NonNull<u8>,
+    length: usize,
+}
+
+impl Registered {
+    /// Maps `length` bytes of registers at the physical address `at`, if that is possible.
+    pub(crate) fn map(at: u64, length: usize) -> Option<Self> {
+        if !mappable(at, length) {
+            return None;
+        }
+        // INVARIANT: A mapping of `length` bytes, if any.
+        NonNull::new(ioremap(at, length)).map(|base| Self { base, length })
+    }
+
+    /// The registers.
+    pub(crate) fn window(&self) -> Window<'_> {
+        // SAFETY: By the invariants; the borrow keeps the mapping.
+        unsafe { Window::new(self.base.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        iounmap(self);
+    }
+}
+
+/// Maps the page of the register at `at` for good, and gives the registers from there to its end.
+///
+/// There is one such page, which the kernel keeps for early consoles: the next call takes the old
+/// mapping away.
+pub(crate) fn map_page(at: u64) -> Option<Window<'static>> {
+    if !mappable(at, 1) {
+        return None;
+    }
+    // SAFETY: FIX_EARLYCON_MEM_BASE belongs to the early console, which we are. It can be set at any
+    // time from `early_ioremap_init()` on.
+    let base = unsafe { bindings::virtgpu_map_page(at) }.cast();
+    // SAFETY: The mapping reaches to the end of the page, and 4 KiB is the smallest page there is.
+    // It lasts; the caller of the next `map_page()` is the one who uses this window.
+    Some(unsafe { Window::new(base, 4096 - (at % 4096) as usize) })
+}
+
+/// Physical memory, to be read.
+///
+/// An address that firmware made up would end in an abort, as it does for `efi_init()` a moment
+/// later: nothing knows this early where there is memory.
+pub(crate) struct PhysicalMemory;
+
+impl Memory for PhysicalMemory {
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable> {
+        if at == 0 || !mappable(at, into.len()) {
+            return Err(Unreadable { at });
+        }
+        let base = NonNull::new(memremap(at, into.len())).ok_or(Unreadable { at })?;
+        // SAFETY: The mapping holds as many bytes as `into`, which is not part of it.
+        unsafe { base.copy_to_nonoverlapping(NonNull::from(&mut *into).cast(), into.len()) };
+        memunmap(base.as_ptr(), into.len());
+        Ok(())
+    }
+}
+
+/// The configuration space behind a host bridge, a function at a time.
+pub(crate) struct EarlyConfig<'e> {
+    ecam: &'e Ecam,
+    mapped: Option<(Address, Registered)>,
+}
+
+impl<'e> EarlyConfig<'e> {
+    /// Configuration space by `ecam`.
+    pub(crate) fn new(ecam: &'e Ecam) -> Self {
+        Self { ecam, mapped: None }
+    }
+
+    fn function(&mut self, function: Address) -> Option<Window<'_>> {
+        if !matches!(&self.mapped, Some((at, _)) if *at == function) {
+            // One mapping at a time: there are seven in all.
+            self.mapped = None;
+            let registers = Registered::map(self.ecam.place(function)?, FUNCTION_BYTES)?;
+            self.mapped = Some((function, registers));
+        }
+        self.mapped.as_ref().map(|(_, registers)| registers.window())
+    }
+}
+
+impl Config for EarlyConfig<'_> {
+    fn read32(&mut self, function: Address, offset: u16) -> u32 {
+        self.function(function)
+            .map_or(u32::MAX, |window| window.read32(offset.into()))
+    }
+
+    fn write32(&mut self, function: Address, offset: u16, value: u32) {
+        if let Some(window) = self.function(function) {
+            window.write32(offset.into(), value);
+        }
+    }
+}
+
+/// The flattened devicetree that the kernel was given; empty if there is none.
+pub(crate) fn devicetree() -> &'static [u8] {
+    // SAFETY: Set once, before any early parameter is looked at.
+    let tree = unsafe { bindings::initial_boot_params }.cast::<u8>();
+    if tree.is_null() {
+        return &[];
+    }
+    // SAFETY: The kernel has mapped the tree and verified its header (`early_init_dt_verify()`).
+    let header = unsafe { core::slice::from_raw_parts(tree, Tree::HEADER) };
+    let size = Tree::size(header).unwrap_or(0);
+    // SAFETY: As above; the kernel has mapped the whole tree by the size in that header.
+    unsafe { core::slice::from_raw_parts(tree, size) }
+}
+
+/// Memory of the kernel image, which a device can be told of before there is an allocator.
+///
+/// A page's alignment is more than anything in it needs.
+#[repr(C, align(4096))]
+pub(crate) struct ImageMemory<const WORDS: usize>(UnsafeCell<[u32; WORDS]>);
+
+// SAFETY: `take()` is the only access, and its caller the only one.
+unsafe impl<const WORDS: usize> Sync for ImageMemory<WORDS> {}
+
+impl<const WORDS: usize> ImageMemory<WORDS> {
+    /// Memory of zeroes.
+    pub(crate) const fn new() -> Self {
+        Self(UnsafeCell::new([0; WORDS]))
+    }
+
+    /// The memory and its physical address.
+    ///
+    /// # Safety
+    ///
+    /// What an earlier call returned, no one uses any more.
+    pub(crate) unsafe fn take(&'static self) -> (&'static mut [u32], u64) {
+        // SAFETY: A static of the kernel image has a physical address.
+        let address = unsafe { bindings::virtgpu_image_address(self.0.get().cast()) };
+        // SAFETY: By the safety requirement.
+        (unsafe { &mut *self.0.get() }, address)
+    }
+}

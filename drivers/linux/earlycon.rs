@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `earlycon=virtgpu`: what `drivers/tty/serial/earlycon.c` calls, and the console it registers.
+
+use core::{
+    ffi::CStr,
+    ptr,
+    sync::atomic::{
+        AtomicPtr,
+        Ordering, //
+    },
+};
+
+use kernel::ffi::{
+    c_char,
+    c_int,
+    c_uint, //
+};
+
+use crate::{
+    linux::{
+        bindings,
+        console, //
+    },
+    stages::earlycon,
+};
+
+/// The console that was registered for us, if one was.
+static CONSOLE: AtomicPtr<bindings::console> = AtomicPtr::new(ptr::null_mut());
+
+/// Sets the early console up; see `EARLYCON_DECLARE()` in `helpers.c`.
+///
+/// The reason of a failure is in the log by then. ENOENT is the one error that the caller does not
+/// call a malformed option.
+///
+/// # Safety
+///
+/// Called by the kernel with its `earlycon_device` and a string or null.
+#[no_mangle]
+unsafe extern "C" fn virtgpu_bridge_earlycon_setup(
+    device: *mut bindings::earlycon_device,
+    options: *const c_char,
+) -> c_int {
+    const ENOENT: c_int = -(kernel::bindings::ENOENT as c_int);
+    // SAFETY: The caller's only device, which no one else uses before it is registered.
+    let device = unsafe { &mut *device };
+    let options = if options.is_null() {
+        None
+    } else {
+        // SAFETY: A terminated string, by the safety requirement.
+        Some(unsafe { CStr::from_ptr(options.cast()) }.to_bytes())
+    };
+    // An address on the command line is parsed by the caller.
+    let mmio = (device.port.mapbase != 0).then_some(device.port.mapbase);
+    let Some(address) = earlycon::setup(options, mmio) else {
+        return ENOENT;
+    };
+    // For the line that the caller prints.
+    device.port.mapbase = address;
+    device.port.iotype = bindings::uart_iotype_UPIO_MEM32 as _;
+    // SAFETY: A valid console, not registered yet.
+    unsafe { (*device.con).write = Some(write) };
+    CONSOLE.store(device.con, Ordering::Relaxed);
+    0
+}
+
+/// # Safety
+///
+/// Called by the printk core as a console's `write()`.
+unsafe extern "C" fn write(_: *mut bindings::console, text: *const c_char, count: c_uint) {
+    // SAFETY: As it is called.
+    earlycon::write(unsafe { console::text(text, count) });
+}
+
+/// Takes the console from the printk core's list, if it is on it.
+pub(crate) fn unregister() {
+    let console = CONSOLE.swap(ptr::null_mut(), Ordering::Relaxed);
+    if !console.is_null() {
+        // SAFETY: The kernel's static `early_con`. If it was unregistered before, nothing happens.
+        unsafe { bindings::unregister_console(console) };
+    }
+}

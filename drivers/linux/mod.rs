@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the kernel crate does not wrap yet, as safe as it can be made: early mappings, registers and
+//! memory shared with a device, fonts, consoles, and the hooks by which the kernel calls us.
+
+pub(crate) mod bindings;
+pub(crate) mod console;
+#[cfg(not(MODULE))]
+pub(crate) mod early;
+#[cfg(not(MODULE))]
+pub(crate) mod earlycon;
+pub(crate) mod font;
+#[cfg(not(MODULE))]
+pub(crate) mod hooks;
+pub(crate) mod owner;
+pub(crate) mod parameters;
+#[cfg(MODULE)]
+pub(crate) mod pci_driver;
+pub(crate) mod registers;
+pub(crate) mod shared;

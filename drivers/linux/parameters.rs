@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver's parameters: of the module, or from the kernel's command line, which has to be read
+//! by hand this early.
+
+use core::ffi::CStr;
+
+use crate::{
+    linux::bindings,
+    text::Scroll, //
+};
+
+/// `virtgpu_bridge.scroll=pan|repaint|auto`.
+///
+/// # Errors
+///
+/// Another word than these, for the caller to complain about.
+pub(crate) fn scroll() -> Result<Scroll, &'static str> {
+    let word = word();
+    match word {
+        "pan" | "auto" => Ok(Scroll::Pan),
+        "repaint" => Ok(Scroll::Repaint),
+        _ => Err(word),
+    }
+}
+
+#[cfg(MODULE)]
+fn word() -> &'static str {
+    // SAFETY: The parameter is a string that lives as long as the module; it cannot be written.
+    let word = unsafe { CStr::from_ptr(bindings::virtgpu_scroll().cast()) };
+    word.to_str().unwrap_or("?")
+}
+
+/// The command line is `__initdata`: `.ref.text` says that we know, and read it only while it is
+/// there.
+#[cfg(not(MODULE))]
+#[link_section = ".ref.text"]
+#[inline(never)]
+fn word() -> &'static str {
+    // SAFETY: The command line is a terminated string, complete before any early parameter is
+    // looked at, and not written after that.
+    let line = unsafe { CStr::from_ptr((&raw const bindings::boot_command_line).cast()) };
+    let name = b"virtgpu_bridge.scroll=";
+    line.to_bytes()
+        .split(|byte| byte.is_ascii_whitespace())
+        // What is behind "--" is for init.
+        .take_while(|word| *word != b"--")
+        .filter_map(|word| word.strip_prefix(name))
+        .last()
+        .map_or("auto", |word| core::str::from_utf8(word).unwrap_or("?"))
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that the device sees as well, its doorbell, and the clock that ends all waiting.
+
+use core::cell::Cell;
+
+use crate::{
+    linux::{
+        bindings,
+        registers::Window, //
+    },
+    virtio::{
+        Doorbell,
+        Hal,
+        Registers,
+        Width, //
+    },
+};
+
+/// How long a device may take for anything, in seconds. A host under load, or a paused one, is slow
+/// and not dead.
+const PATIENCE: u64 = 3;
+
+/// The ring's part of the memory shared with a device.
+///
+/// # Invariants
+///
+/// `memory` is the start of `length` bytes, aligned to a page, which stay mapped and which nobody
+/// but the device and this type (through its copies) accesses. The device finds them at `address`.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared {
+    memory: *mut u8,
+    length: usize,
+    address: u64,
+    bell: &'static Bell,
+}
+
+// SAFETY: The memory is reached through volatile accesses only, from whatever context.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    /// Shares memory with a device.
+    ///
+    /// # Safety
+    ///
+    /// `memory` is the start of `length` bytes, aligned to a page and zero, which stay mapped as
+    /// normal, coherent memory as long as any copy of the new value is used, and which nothing else
+    /// accesses but a device, at its address `address`.
+    pub(crate) unsafe fn new(
+        memory: *mut u8,
+        length: usize,
+        address: u64,
+        bell: &'static Bell,
+    ) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            memory,
+            length,
+            address,
+            bell,
+        }
+    }
+
+    /// The bytes at `at`, naturally aligned, or `None` if they are not all within the memory.
+    fn at<T>(&self, at: usize) -> Option<*mut T> {
+        let end = at.checked_add(size_of::<T>())?;
+        (end <= self.length && at % align_of::<T>() == 0)
+            .then(|| self.memory.wrapping_add(at).cast())
+    }
+
+    fn load<T: Default>(&self, at: usize) -> T {
+        match self.at::<T>(at) {
+            // SAFETY: By `at()` and the type's invariants the bytes are mapped and aligned. The
+            // device may write them meanwhile, which a volatile access of a number allows for.
+            Some(from) => unsafe { from.read_volatile() },
+            None => T::default(),
+        }
+    }
+
+    fn store<T>(&self, at: usize, value: T) {
+        if let Some(to) = self.at::<T>(at) {
+            // SAFETY: As in `load()`.
+            unsafe { to.write_volatile(value) }
+        }
+    }
+}
+
+impl Hal for Shared {
+    fn device_address(&self, at: usize) -> u64 {
+        self.address.wrapping_add(at as u64)
+    }
+
+    fn load16(&self, at: usize) -> u16 {
+        u16::from_le(self.load(at))
+    }
+
+    fn load32(&self, at: usize) -> u32 {
+        u32::from_le(self.load(at))
+    }
+
+    fn store16(&self, at: usize, value: u16) {
+        self.store(at, value.to_le());
+    }
+
+    fn store32(&self, at: usize, value: u32) {
+        self.store(at, value.to_le());
+    }
+
+    fn store64(&self, at: usize, value: u64) {
+        self.store(at, value.to_le());
+    }
+
+    fn copy_out(&self, at: usize, into: &mut [u8]) {
+        for (i, byte) in into.iter_mut().enumerate() {
+            *byte = self.load(at + i);
+        }
+    }
+
+    fn copy_in(&self, at: usize, from: &[u8]) {
+        let words = from.chunks_exact(size_of::<u64>());
+        let rest = words.remainder();
+        let mut at = at;
+        for word in words {
+            let mut bytes = [0; size_of::<u64>()];
+            bytes.copy_from_slice(word);
+            self.store(at, u64::from_ne_bytes(bytes));
+            at += size_of::<u64>();
+        }
+        for &byte in rest {
+            self.store(at, byte);
+            at += 1;
+        }
+    }
+
+    fn write_barrier(&self) {
+        // SAFETY: A barrier has no requirements.
+        unsafe { bindings::virtgpu_dma_wmb() }
+    }
+
+    fn read_barrier(&self) {
+        // SAFETY: A barrier has no requirements.
+        unsafe { bindings::virtgpu_dma_rmb() }
+    }
+
+    fn full_barrier(&self) {
+        // SAFETY: A barrier has no requirements.
+        unsafe { bindings::virtgpu_dma_mb() }
+    }
+
+    fn notify(&self) {
+        self.bell.ring();
+    }
+
+    fn wait(&self, done: &mut dyn FnMut() -> bool) -> bool {
+        let start = ticks();
+        // SAFETY: Reading the counter's frequency has no requirements.
+        let patience = PATIENCE * u64::from(unsafe { bindings::virtgpu_counter_hz() });
+        loop {
+            // In this order: what happened while we were kept from running counts.
+            let late = ticks().wrapping_sub(start) > patience;
+            if done() {
+                return true;
+            }
+            if late {
+                return false;
+            }
+            core::hint::spin_loop();
+        }
+    }
+}
+
+/// The system counter, which runs from reset on at a known frequency.
+pub(crate) fn ticks() -> u64 {
+    // SAFETY: Reading the counter has no requirements.
+    unsafe { bindings::virtgpu_counter() }
+}
+
+/// Microseconds since an earlier value of [`ticks`].
+pub(crate) fn microseconds_since(start: u64) -> u64 {
+    // SAFETY: Reading the counter's frequency has no requirements.
+    let hz = u64::from(unsafe { bindings::virtgpu_counter_hz() });
+    (ticks().wrapping_sub(start).saturating_mul(1_000_000))
+        .checked_div(hz)
+        .unwrap_or(0)
+}
+
+/// Where the doorbell is mapped, if it is.
+pub(crate) struct Bell(Cell<Option<(Window<'static>, Width, u16)>>);
+
+// SAFETY: A bell is set and rung by the one who owns the screen (`linux::owner`), or while nobody
+// else can know of it.
+unsafe impl Sync for Bell {}
+
+impl Bell {
+    /// A bell that rings nowhere.
+    pub(crate) const fn new() -> Self {
+        Self(Cell::new(None))
+    }
+
+    /// Hangs the bell up: `window` begins with the register of `doorbell`.
+    pub(crate) fn hang(&self, window: Window<'static>, doorbell: &Doorbell) {
+        self.0.set(Some((window, doorbell.width, doorbell.queue)));
+    }
+
+    /// The same bell, whose register has moved to the start of `window`.
+    #[cfg(not(MODULE))]
+    pub(crate) fn move_to(&self, window: Window<'static>) {
+        self.0
+            .set(self.0.get().map(|(_, width, queue)| (window, width, queue)));
+    }
+
+    /// Takes it down.
+    pub(crate) fn take_down(&self) {
+        self.0.set(None);
+    }
+
+    fn ring(&self) {
+        match self.0.get() {
+            Some((window, Width::Bits16, queue)) => window.write16(0, queue),
+            Some((window, Width::Bits32, queue)) => window.write32(0, u32::from(queue)),
+            None => {}
+        }
+    }
+}

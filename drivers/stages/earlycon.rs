@@ -1,0 +1,578 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The first stage: `earlycon=virtgpu`, from the kernel's first line until another console or
+//! another driver comes.
+//!
+//! A device is found in what firmware left ([`crate::firmware`]), or where the command line says. It
+//! is ours until a driver binds to it; between, the PCI core may take its registers away and put
+//! them elsewhere, and the text waits as long.
+
+use core::{
+    fmt,
+    ops::ControlFlow,
+    sync::atomic::{
+        AtomicBool,
+        AtomicU64,
+        AtomicUsize,
+        Ordering, //
+    },
+};
+
+use kernel::{
+    pr_err,
+    pr_info,
+    pr_warn, //
+};
+
+use crate::{
+    firmware::{
+        acpi::Mcfg,
+        cmdline,
+        efi,
+        fdt::Tree,
+        pci::{
+            self,
+            bars::{
+                NoRoom,
+                Space, //
+            },
+            Address,
+            Allocator,
+            Ecam,
+            Function,
+            Numbers,
+            Path,
+            Windows, //
+        },
+    },
+    linux::{
+        early::{
+            self,
+            EarlyConfig,
+            ImageMemory,
+            PhysicalMemory,
+            Registered, //
+        },
+        font::default_font,
+        owner::Owned,
+        parameters,
+        shared::{
+            microseconds_since,
+            ticks,
+            Bell,
+            Shared, //
+        },
+    },
+    stages::log::{
+        Log,
+        LogError, //
+    },
+    text::Scroll,
+    virtio::{
+        mmio::{
+            self,
+            Mmio,
+            MmioError, //
+        },
+        pci::{
+            Capabilities,
+            CapabilityError,
+            Pci,
+            COMMON_WINDOW, //
+        },
+        ring::RING_BYTES,
+        setup::{
+            self,
+            SetupError, //
+        },
+        Features,
+        Ring,
+        Transport, //
+    },
+};
+
+/// Bytes of all memory that is shared with the device or holds text.
+const MEMORY_BYTES: usize = 240 << 10;
+
+/// The features that we use beside the obligatory ones.
+const WANTED: Features = Features::EVENT_IDX;
+
+static MEMORY: ImageMemory<{ MEMORY_BYTES / 4 }> = ImageMemory::new();
+static BELL: Bell = Bell::new();
+static STAGE: Owned<Option<Stage>> = Owned::new(None);
+
+// What the hooks ask about every device of a bus, without the lock.
+static UP: AtomicBool = AtomicBool::new(false);
+static PCI_DEVICE: AtomicUsize = AtomicUsize::new(0);
+static MMIO_BASE: AtomicU64 = AtomicU64::new(0);
+
+/// The early console.
+struct Stage {
+    log: Log<'static, Shared>,
+    place: Place,
+    state: State,
+    /// Trouble with the device was reported.
+    reported: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The device is ours and its registers are where we think.
+    Running,
+    /// Its registers are on the move; text is kept.
+    Paused,
+    /// It has another driver, or cannot be reached any more.
+    Stopped,
+}
+
+/// Where a device was found.
+enum Place {
+    Pci {
+        function: Address,
+        path: Path,
+        /// The doorbell's BAR and the offset into it.
+        bar: u8,
+        offset: u64,
+    },
+    Mmio {
+        base: u64,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pci { function, .. } => write!(f, "PCI {function}"),
+            Self::Mmio { base } => write!(f, "MMIO {base:#x}"),
+        }
+    }
+}
+
+/// Why a device that was found is not used.
+enum Refusal {
+    Capabilities(CapabilityError),
+    Bar(u8),
+    Room(NoRoom),
+    Mmio(MmioError),
+    Map(u64),
+    Setup(SetupError),
+    Log(LogError),
+}
+
+impl From<SetupError> for Refusal {
+    fn from(error: SetupError) -> Self {
+        Self::Setup(error)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Capabilities(error) => error.fmt(f),
+            Self::Bar(bar) => write!(f, "its BAR {bar} has no usable address"),
+            Self::Room(error) => error.fmt(f),
+            Self::Mmio(error) => error.fmt(f),
+            Self::Map(at) => write!(f, "its registers at {at:#x} cannot be mapped"),
+            Self::Setup(error) => error.fmt(f),
+            Self::Log(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Finds a device and lights its screen. `options` and `mmio` are what the command line says, if it
+/// does. Returns the address of the device's doorbell; `None` after it has said why not.
+pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
+    let start = ticks();
+    let scroll = parameters::scroll().unwrap_or_else(|word| {
+        pr_warn!("virtgpu_bridge.scroll={word}: not pan, repaint or auto; taking auto\n");
+        Scroll::Pan
+    });
+    let mut search = Search {
+        scroll,
+        lit: None,
+        seen: 0,
+    };
+    if let Some(base) = mmio {
+        search.mmio(base, true);
+    } else if let Some(options) = options {
+        match cmdline::Place::parse(options) {
+            Ok(place) => search.told(&place),
+            Err(error) => {
+                pr_err!("earlycon=virtgpu: {}\n", format_args!("{error}"));
+                return None;
+            }
+        }
+    } else {
+        search.everywhere();
+    }
+    let seen = search.seen;
+    let Some((stage, address)) = search.lit else {
+        if seen == 0 {
+            pr_info!("no virtio-gpu found for earlycon\n");
+        }
+        return None;
+    };
+    let grid = *stage.log.grid();
+    let mode = stage.log.mode();
+    pr_info!(
+        "{}: scanout {}, {}x{}, {}x{} characters of {}, {}, {} KiB, {} us\n",
+        format_args!("{}", stage.place),
+        mode.scanout,
+        mode.width,
+        mode.height,
+        grid.cols(),
+        grid.rows(),
+        format_args!("{}", grid.glyph()),
+        match grid.scroll() {
+            Scroll::Pan => "panning",
+            Scroll::Repaint => "repainting",
+        },
+        MEMORY_BYTES >> 10,
+        microseconds_since(start),
+    );
+    if let Place::Mmio { base } = stage.place {
+        MMIO_BASE.store(base, Ordering::Relaxed);
+    }
+    UP.store(true, Ordering::Relaxed);
+    STAGE.with(|slot| *slot = Some(stage))?;
+    Some(address)
+}
+
+/// A search for a GPU that shows something.
+struct Search {
+    scroll: Scroll,
+    /// The stage, and the physical address of its doorbell.
+    lit: Option<(Stage, u64)>,
+    /// GPUs met.
+    seen: u32,
+}
+
+impl Search {
+    fn everywhere(&mut self) {
+        let mut chosen = None;
+        match Tree::new(early::devicetree()) {
+            Ok(tree) => {
+                self.devicetree(&tree);
+                chosen = tree.chosen().ok();
+            }
+            Err(error) => pr_warn!("devicetree: {}\n", format_args!("{error}")),
+        }
+        if self.lit.is_some() {
+            return;
+        }
+        if let Some(chosen) = chosen {
+            if let Some(table) = chosen.system_table {
+                self.acpi(table, chosen.memory_map);
+            }
+        }
+    }
+
+    fn devicetree(&mut self, tree: &Tree<'_>) {
+        for bridge in tree.host_bridges() {
+            match bridge {
+                Ok(bridge) => self.host_bridge(&bridge.ecam, &bridge.windows, Numbers::Assign),
+                Err(error) => pr_warn!("devicetree: {}\n", format_args!("{error}")),
+            }
+            if self.lit.is_some() {
+                return;
+            }
+        }
+        for slot in tree.slots() {
+            match slot {
+                Ok(slot) => self.mmio(slot.base, false),
+                Err(error) => pr_warn!("devicetree: {}\n", format_args!("{error}")),
+            }
+            if self.lit.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn acpi(&mut self, system_table: u64, map: Option<efi::MemoryMap>) {
+        let mut memory = PhysicalMemory;
+        let root = match efi::acpi_root(&mut memory, system_table, map) {
+            Ok(root) => root,
+            Err(error) => return pr_info!("EFI: {}\n", format_args!("{error}")),
+        };
+        let mcfg = match Mcfg::find(&mut memory, root) {
+            Ok(mcfg) => mcfg,
+            Err(error) => return pr_info!("ACPI: {}\n", format_args!("{error}")),
+        };
+        for ecam in mcfg.host_bridges(&mut memory) {
+            match ecam {
+                Ok(ecam) => self.host_bridge(&ecam, &Windows::default(), Numbers::Keep),
+                Err(error) => pr_warn!("ACPI: {}\n", format_args!("{error}")),
+            }
+            if self.lit.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn host_bridge(&mut self, ecam: &Ecam, windows: &Windows, numbers: Numbers) {
+        let mut config = EarlyConfig::new(ecam);
+        let mut allocator = Allocator::new(windows);
+        let walk = pci::find(&mut config, ecam, numbers, |config, function, path| {
+            self.pci(config, windows, Some(&mut allocator), function, path);
+            if self.lit.is_some() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        if let (None, Some((bridge, trouble))) = (&self.lit, walk.trouble) {
+            pr_warn!("PCI bridge {} {}\n", format_args!("{bridge}"), format_args!("{trouble}"));
+        }
+    }
+
+    fn told(&mut self, place: &cmdline::Place) {
+        let function = place.function;
+        let Some(ecam) = Ecam::new(place.ecam, 0, 0, function.bus()) else {
+            return pr_err!("no configuration space can be at {:#x}\n", place.ecam);
+        };
+        let mut config = EarlyConfig::new(&ecam);
+        let id = Function::new(&mut config, function).read32(0);
+        let gpu = u32::from(crate::virtio::pci::DEVICE_GPU) << 16
+            | u32::from(crate::virtio::pci::VENDOR);
+        if id != gpu {
+            return pr_err!("{}: no virtio-gpu there, but {id:#010x}\n", format_args!("{function}"));
+        }
+        self.pci(&mut config, &Windows::default(), None, function, &Path::new());
+    }
+
+    fn pci(
+        &mut self,
+        config: &mut EarlyConfig<'_>,
+        windows: &Windows,
+        allocator: Option<&mut Allocator<'_>>,
+        function: Address,
+        path: &Path,
+    ) {
+        self.seen += 1;
+        match self.try_pci(config, windows, allocator, function, path) {
+            Ok(lit) => self.lit = Some(lit),
+            Err(error) => {
+                pr_warn!("PCI {}: {}\n", format_args!("{function}"), format_args!("{error}"));
+            }
+        }
+    }
+
+    fn try_pci(
+        &mut self,
+        config: &mut EarlyConfig<'_>,
+        windows: &Windows,
+        allocator: Option<&mut Allocator<'_>>,
+        function: Address,
+        path: &Path,
+    ) -> Result<(Stage, u64), Refusal> {
+        let capabilities =
+            Capabilities::read(|offset| Function::new(config, function).read32(offset))
+                .map_err(Refusal::Capabilities)?;
+        if let Some(allocator) = allocator {
+            allocator
+                .assign(config, function, path)
+                .map_err(Refusal::Room)?;
+        }
+        let mut place = |piece: &crate::virtio::pci::Place| {
+            let mut gpu = Function::new(config, function);
+            let bar = gpu.bar(piece.bar).filter(|bar| bar.space != Space::Io);
+            let size = gpu.bar_size(piece.bar);
+            bar.filter(|bar| bar.address != 0 && piece.fits(size))
+                .and_then(|bar| windows.cpu(bar.address, size))
+                .map(|base| base + u64::from(piece.offset))
+                .ok_or(Refusal::Bar(piece.bar))
+        };
+        let common_at = place(&capabilities.common)?;
+        let notify_at = place(&capabilities.notify)?;
+
+        for &bridge in path.as_slice() {
+            Function::new(config, bridge).enable();
+        }
+        let mut gpu = Function::new(config, function);
+        let command = gpu.enable();
+        gpu.disable_interrupts();
+        let result = Registered::map(common_at, COMMON_WINDOW)
+            .ok_or(Refusal::Map(common_at))
+            .and_then(|common| {
+                let mut transport = Pci::new(common.window(), &capabilities);
+                self.light(&mut transport, |offset| notify_at + offset)
+            });
+        match result {
+            Ok((log, bell)) => {
+                let place = Place::Pci {
+                    function,
+                    path: *path,
+                    bar: capabilities.notify.bar,
+                    offset: u64::from(capabilities.notify.offset) + (bell - notify_at),
+                };
+                Ok((Stage::new(log, place), bell))
+            }
+            Err(error) => {
+                gpu.set_command(command);
+                Err(error)
+            }
+        }
+    }
+
+    /// Looks into a virtio-mmio slot. An empty one is worth a line only if the user named it.
+    fn mmio(&mut self, base: u64, told: bool) {
+        let result = self.try_mmio(base);
+        match result {
+            Ok(lit) => {
+                self.seen += 1;
+                self.lit = Some(lit);
+            }
+            Err(Refusal::Mmio(MmioError::Empty | MmioError::NotGpu(_))) if !told => {}
+            Err(error) => {
+                self.seen += 1;
+                pr_warn!("MMIO {base:#x}: {}\n", format_args!("{error}"));
+            }
+        }
+    }
+
+    fn try_mmio(&mut self, base: u64) -> Result<(Stage, u64), Refusal> {
+        let slot = Registered::map(base, mmio::WINDOW).ok_or(Refusal::Map(base))?;
+        let mut transport = Mmio::new(slot.window()).map_err(Refusal::Mmio)?;
+        let (log, bell) = self.light(&mut transport, |offset| base + offset)?;
+        Ok((Stage::new(log, Place::Mmio { base }), bell))
+    }
+
+    /// Sets a device up and starts the log on it. Returns where its doorbell is, of which
+    /// `notify` gives the physical address.
+    fn light(
+        &self,
+        transport: &mut impl Transport,
+        notify: impl FnOnce(u64) -> u64,
+    ) -> Result<(Log<'static, Shared>, u64), Refusal> {
+        // SAFETY: What an earlier device was given went with its `Log`, and it was reset.
+        let (memory, address) = unsafe { MEMORY.take() };
+        memory.fill(0);
+        let (ring, rest) = memory.split_at_mut(RING_BYTES / 4);
+        // SAFETY: Page-aligned and zero, static, and nobody else has `ring`.
+        let hal = unsafe { Shared::new(ring.as_mut_ptr().cast(), RING_BYTES, address, &BELL) };
+        let agreement = setup::initialise(transport, &hal, WANTED, false, |size_max| {
+            Ring::place(&hal, size_max)
+        })?;
+        let bell = notify(agreement.doorbell.offset as u64);
+        let result = early::map_page(bell)
+            .ok_or(Refusal::Map(bell))
+            .and_then(|window| {
+                BELL.hang(window, &agreement.doorbell);
+                Log::start(hal, &agreement, self.scroll, rest, default_font).map_err(Refusal::Log)
+            });
+        if result.is_err() {
+            BELL.take_down();
+            // A device that does not even do that cannot be helped.
+            let _ = setup::reset(transport, &hal);
+        }
+        result.map(|log| (log, bell))
+    }
+}
+
+impl Stage {
+    fn new(log: Log<'static, Shared>, place: Place) -> Self {
+        Self {
+            log,
+            place,
+            state: State::Running,
+            reported: false,
+        }
+    }
+}
+
+/// Whether there is an early console, be it paused.
+pub(crate) fn is_up() -> bool {
+    UP.load(Ordering::Relaxed)
+}
+
+/// Whether the PCI device whose `pci_dev` is at this address is ours.
+pub(crate) fn is_pci(device: usize) -> bool {
+    device != 0 && PCI_DEVICE.load(Ordering::Relaxed) == device
+}
+
+/// Whether the virtio-mmio slot at this physical address is ours.
+pub(crate) fn is_mmio(base: u64) -> bool {
+    base != 0 && MMIO_BASE.load(Ordering::Relaxed) == base
+}
+
+/// Writes text to the screen, or keeps it until the screen is there again.
+pub(crate) fn write(text: &[u8]) {
+    let trouble = STAGE.with(|stage| {
+        let stage = stage.as_mut()?;
+        match stage.state {
+            State::Running => stage.log.write(text),
+            State::Paused => stage.log.remember(text),
+            State::Stopped => {}
+        }
+        let trouble = stage.log.trouble().filter(|_| !stage.reported)?;
+        stage.reported = true;
+        Some(trouble)
+    });
+    if let Some(Some(trouble)) = trouble {
+        pr_warn!("text is missing on the screen: {}\n", format_args!("{trouble}"));
+    }
+}
+
+/// The PCI core has found the function at `address`, and will now size and move its BARs. `gpu` is
+/// the address of its `pci_dev` if it is a virtio-gpu. Our device, and the bridges before it, cannot
+/// be reached for a while.
+pub(crate) fn pci_found(address: Address, gpu: Option<usize>) {
+    STAGE.with(|stage| {
+        let Some(stage) = stage.as_mut() else {
+            return;
+        };
+        let Place::Pci { function, path, .. } = &stage.place else {
+            return;
+        };
+        let device = gpu.filter(|_| *function == address && PCI_DEVICE.load(Ordering::Relaxed) == 0);
+        if let Some(device) = device {
+            PCI_DEVICE.store(device, Ordering::Relaxed);
+        }
+        if stage.state == State::Running && (device.is_some() || path.as_slice().contains(&address))
+        {
+            stage.state = State::Paused;
+        }
+    });
+}
+
+/// Our PCI device's BARs have come to rest; `resource` gives the physical address and the size of
+/// each. What was kept is drawn.
+pub(crate) fn pci_ready(resource: impl Fn(u8) -> (u64, u64)) {
+    STAGE.with(|stage| {
+        let Some(stage) = stage.as_mut() else {
+            return;
+        };
+        let (Place::Pci { bar, offset, .. }, State::Paused) = (&stage.place, stage.state) else {
+            return;
+        };
+        let (start, size) = resource(*bar);
+        let window = if start != 0 && *offset + 2 <= size {
+            early::map_page(start + offset)
+        } else {
+            None
+        };
+        match window {
+            Some(window) => {
+                BELL.move_to(window);
+                stage.state = State::Running;
+                stage.log.redraw();
+            }
+            None => {
+                BELL.take_down();
+                stage.state = State::Stopped;
+                pr_warn!("BAR {bar} of our device got no address, the screen stops\n");
+            }
+        }
+    });
+}
+
+/// Leaves the device alone from now on.
+pub(crate) fn stop() {
+    STAGE.with(|stage| {
+        if let Some(stage) = stage.as_mut() {
+            stage.state = State::Stopped;
+            BELL.take_down();
+        }
+    });
+    UP.store(false, Ordering::Relaxed);
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A boot console on virtio-gpu, which has no framebuffer that could be inherited from firmware.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`stages`] | the boot as the user sees it: Linux on one side, the rooms below on the other |
+//! | [`text`] | cells, glyphs, rows on a panning screen: what changes, as rectangles |
+//! | [`firmware`] | what firmware left: where the device is |
+//! | [`gpu`] | speaking virtio-gpu: wire structures and typed commands |
+//! | [`virtio`] | reaching a device: PCI, MMIO, features, the split ring |
+//! | [`linux`] | what the kernel crate does not wrap yet |
+//!
+//! Imports run downwards. `text`, `firmware`, `gpu` and `virtio` are pure: no `unsafe`, no kernel, no
+//! allocation, so that they compile, and are tested, anywhere.
+
+use kernel::prelude::*;
+
+#[cfg(not(MODULE))]
+mod firmware;
+mod gpu;
+mod linux;
+mod stages;
+mod text;
+mod virtio;
+
+#[cfg(CONFIG_VIRTGPU_BRIDGE_KUNIT_TEST)]
+#[path = "../tests/kunit/mod.rs"]
+mod kunit;
+
+module! {
+    type: Bridge,
+    name: "virtgpu_bridge",
+    authors: ["The virtgpu_bridge authors"],
+    description: "Boot console on virtio-gpu",
+    license: "GPL",
+}
+
+/// The driver. Built in, all it does began with `earlycon=`.
+struct Bridge {
+    #[cfg(MODULE)]
+    _driver: linux::pci_driver::Registration,
+}
+
+impl kernel::Module for Bridge {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self {
+            #[cfg(MODULE)]
+            _driver: linux::pci_driver::Registration::new(_module)?,
+        })
+    }
+}
