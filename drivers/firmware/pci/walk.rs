@@ -115,9 +115,10 @@ pub(crate) struct Walk {
 
 /// Looks for virtio-gpus behind a host bridge and hands each to `found`, until that breaks.
 ///
-/// `found` gets the GPU's address and the bridges that lead to it. Buses that no bridge leads to
-/// are looked at last, if nothing has been found before: more host bridges may share the window, as
-/// QEMU's `pxb-pcie` does. Each bus is looked at once, so the walk ends whatever the bridges say.
+/// `found` gets the GPU's address and the bridges that lead to it. If there was none, and firmware
+/// has been here, buses that no bridge leads to are looked at, too: more host bridges may share the
+/// window, as QEMU's `pxb-pcie` does. Each bus is looked at once, so the walk ends whatever the
+/// bridges say.
 pub(crate) fn find<C: Config>(
     config: &mut C,
     ecam: &Ecam,
@@ -133,7 +134,7 @@ pub(crate) fn find<C: Config>(
     };
     let mut flow = walker.tree(config, ecam.first_bus, &mut found);
     for bus in ecam.first_bus..=ecam.last_bus {
-        if flow.is_break() || walker.walk.gpus > 0 {
+        if numbers == Numbers::Assign || flow.is_break() || walker.walk.gpus > 0 {
             break;
         }
         if !walker.is_seen(bus) && is_populated(config, bus) {
