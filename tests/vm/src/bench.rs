@@ -28,37 +28,46 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Kernels and what goes with them.
 pub struct Bench {
-    /// A kernel with the driver built in.
-    pub image: PathBuf,
     /// The guest's fonts.
     pub fonts: Fonts,
+    image: PathBuf,
+    plain: PathBuf,
     initrd: PathBuf,
 }
 
 impl Bench {
-    /// Packs the initramfs below `out`, with `module` if there is one.
+    /// A bench for the kernel `image` with the driver built in and the kernel `plain` without it;
+    /// `module` goes to the initramfs, which is written to `out`.
     pub fn new(
         image: &Path,
-        kernel_source: &Path,
+        plain: &Path,
         module: Option<&Path>,
+        kernel_source: &Path,
         out: &Path,
     ) -> Result<Self> {
-        ensure!(image.exists(), "no kernel image {}", image.display());
+        for image in [image, plain] {
+            ensure!(image.exists(), "no kernel image {}", image.display());
+        }
         fs::create_dir_all(out)?;
         let initrd = out.join("initramfs.cpio");
         initramfs::write(&initrd, module)?;
+        let fonts = Fonts::read(kernel_source)?;
         Ok(Self {
+            fonts,
             image: image.to_owned(),
-            fonts: Fonts::read(kernel_source)?,
+            plain: plain.to_owned(),
             initrd,
         })
     }
 
-    /// A guest with that kernel, its log whole on the serial port.
-    pub fn guest(&self, image: &Path) -> Machine {
-        Machine::new(image)
-            .initrd(&self.initrd)
-            .append("printk.devkmsg=on kunit.enable=0 vt.global_cursor_default=0")
+    fn guest(&self, image: &Path) -> Machine {
+        let quiet = "printk.devkmsg=on kunit.enable=0 vt.global_cursor_default=0";
+        Machine::new(image).initrd(&self.initrd).append(quiet)
+    }
+
+    /// A guest without the driver.
+    pub fn plain(&self) -> Machine {
+        self.guest(&self.plain)
     }
 
     /// A guest with the driver as its early console, which stays, and nobody else at the device.
@@ -66,14 +75,15 @@ impl Bench {
         self.told("earlycon=virtgpu")
     }
 
-    /// The same, with an early console of one's own choice.
-    pub fn told(&self, earlycon: &str) -> Machine {
+    /// The same, with other words for `earlycon=virtgpu`.
+    pub fn told(&self, words: &str) -> Machine {
         let alone = "keep_bootcon initcall_blacklist=virtio_pci_driver_init,virtio_mmio_init";
-        self.guest(&self.image).append(earlycon).append(alone)
+        self.guest(&self.image).append(words).append(alone)
     }
 
-    /// The same, but the kernel's own drivers take the device when their time comes.
-    pub fn early_only(&self) -> Machine {
+    /// A guest with the driver, whose early console stays, and the kernel's own drivers, which
+    /// take the device when their time comes.
+    pub fn shared(&self) -> Machine {
         self.guest(&self.image)
             .append("earlycon=virtgpu keep_bootcon")
     }
@@ -88,6 +98,18 @@ impl Bench {
     ) -> Result<(Vm, usize)> {
         let mut vm = machine.start(out)?;
         vm.wait_for(READY)?;
+        let serial = vm.serial()?;
+        let log = String::from_utf8_lossy(&serial);
+        let failure = log
+            .lines()
+            .find(|line| line.contains("vm: ") && line.ends_with("failed"));
+        if let Some(line) = failure {
+            bail!(
+                "the guest says '{}', see serial.log in {}",
+                line.trim(),
+                out.display()
+            );
+        }
         let rows = self.look(&mut vm, device, out, |screen, vm| {
             log::compare_tail(screen, log::kernel_part(&vm.serial()?))
         })?;
@@ -139,10 +161,8 @@ fn bail_blank<T>(width: usize, height: usize) -> Result<T> {
 /// The lines of a log in which the driver speaks.
 pub fn driver_lines(serial: &[u8]) -> Vec<String> {
     let log = String::from_utf8_lossy(serial);
-    let ours = log.lines().filter(|line| line.contains("virtgpu"));
-    // The kernel's own lines: its command line, and what earlycon.c says of any name it is given.
-    let others = ["earlycon=", "earlycon: "];
-    ours.filter(|line| !others.iter().any(|other| line.contains(other)))
+    log.lines()
+        .filter(|line| line.contains("virtgpu_bridge: "))
         .map(str::to_owned)
         .collect()
 }

@@ -1,280 +1,288 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The cases of `vm test`: one machine each, or a few, and what its screen and its log must show.
+//! The cases of `vm test`: a machine each, and what its screen and its log must show.
 
 use crate::{
     bench::{driver_lines, Bench, GPU, READY},
     log,
-    qemu::Machine,
+    qemu::{Machine, Vm},
     screen::{show, Screen},
 };
 use anyhow::{bail, ensure, Context, Result};
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
-/// All that a case may use.
-pub struct Kit {
-    /// The kernel under test and what goes with it.
-    pub bench: Bench,
-    /// The same kernel without the driver.
-    pub plain: PathBuf,
-    /// Whether a module was given, and is in the initramfs.
-    pub module: bool,
-}
-
-/// A case: what it is called, and a function that says what it saw or what is wrong.
+/// A case.
 pub struct Case {
     /// Also the name of its folder of logs and screenshots.
     pub name: &'static str,
-    /// Whether it is left out without `--long`.
-    pub long: bool,
-    /// Runs it; the path is its folder.
-    pub run: fn(&Kit, &Path) -> Result<String>,
+    machine: fn(&Bench) -> Machine,
+    expect: Expect,
 }
 
-const fn case(name: &'static str, run: fn(&Kit, &Path) -> Result<String>) -> Case {
+/// What must be seen of a machine.
+enum Expect {
+    /// The text on the screen is the end of the log.
+    Text,
+    /// The boot goes on, and the driver has at most one line to say.
+    Unharmed,
+    /// The boot goes on, and a line of the driver's says why it does not use the device.
+    Refused(&'static str),
+    /// Something else; the path is the case's folder.
+    Own(fn(&Bench, &Machine, &Path) -> Result<String>),
+}
+use Expect::{Own, Refused, Text, Unharmed};
+
+const fn case(name: &'static str, expect: Expect, machine: fn(&Bench) -> Machine) -> Case {
     Case {
         name,
-        long: false,
-        run,
+        machine,
+        expect,
     }
 }
 
-const fn long(name: &'static str, run: fn(&Kit, &Path) -> Result<String>) -> Case {
-    Case {
-        name,
-        long: true,
-        run,
+impl Case {
+    /// Runs the case in the folder `out`; says what was seen.
+    pub fn run(&self, bench: &Bench, out: &Path) -> Result<String> {
+        let machine = (self.machine)(bench);
+        match self.expect {
+            Text => text(bench, &machine, out),
+            Unharmed => unharmed(&machine, out),
+            Refused(reason) => refused(&machine, reason, out),
+            Own(run) => run(bench, &machine, out),
+        }
     }
 }
 
-/// All cases, those that take long first.
+/// The cases, those that take long first.
 pub const CASES: &[Case] = &[
-    case("long-log", |kit, out| same(kit, long_log(kit), out)),
-    case("scroll-repaint", |kit, out| {
-        same(
-            kit,
-            long_log(kit).append("virtgpu_bridge.scroll=repaint"),
-            out,
-        )
+    case("long-log", Text, long_log),
+    case("scroll-repaint", Text, |bench| {
+        long_log(bench).append("virtgpu_bridge.scroll=repaint")
     }),
-    case("early-panic", early_panic),
-    case("first-line", first_line),
-    case("aavmf", |kit, out| {
-        same(kit, kit.bench.early().device(GPU), out)
+    case("early-panic", Own(early_panic), |bench| {
+        bench.told("mem=1M nokaslr").device(GPU)
     }),
-    case("aavmf-root-port", |kit, out| {
-        let ports = (1..=6).fold(kit.bench.early(), |machine, at| {
+    case("first-line", Own(first_line), |bench| {
+        sized(bench, 640, 4192)
+    }),
+    case("aavmf", Text, |bench| bench.early().device(GPU)),
+    case("aavmf-root-port", Text, |bench| {
+        let ports = (1..=6).fold(bench.early(), |machine, at| {
             machine.device(&format!("pcie-root-port,id=port{at},chassis={at}"))
         });
-        let switch = ports
-            .device("x3130-upstream,bus=port6,id=switch")
-            .device("xio3130-downstream,bus=switch,id=leg,chassis=7");
-        same(kit, switch.device("virtio-gpu-pci,bus=leg"), out)
+        let switch = ports.device("x3130-upstream,bus=port6,id=up");
+        let leg = switch.device("xio3130-downstream,bus=up,id=leg,chassis=7");
+        leg.device("virtio-gpu-pci,bus=leg")
     }),
-    case("direct-pci", |kit, out| {
-        same(kit, kit.bench.early().direct().device(GPU), out)
+    case("aavmf-second-root", Text, |bench| {
+        let root = bench.early().device("pxb-pcie,id=root,bus_nr=128");
+        let port = root.device("pcie-root-port,id=port1,bus=root,chassis=1");
+        port.device("virtio-gpu-pci,bus=port1")
     }),
-    case("direct-pci-root-port", |kit, out| {
-        let machine = kit
-            .bench
+    case("direct-pci", Text, |bench| {
+        bench.early().direct().device(GPU)
+    }),
+    case("direct-pci-root-port", Text, |bench| {
+        let port = bench
             .early()
             .direct()
             .device("pcie-root-port,id=port1,chassis=1");
-        same(kit, machine.device("virtio-gpu-pci,bus=port1"), out)
+        port.device("virtio-gpu-pci,bus=port1")
     }),
-    case("direct-mmio", |kit, out| same(kit, mmio(kit), out)),
-    case("direct-mmio-legacy", |kit, out| {
-        refused(
-            kit.bench.early().direct().device("virtio-gpu-device"),
-            "legacy",
-            out,
-        )
+    case("direct-mmio", Text, |bench| modern_mmio(bench.early())),
+    case("direct-mmio-legacy", Refused("legacy"), |bench| {
+        bench.early().direct().device("virtio-gpu-device")
     }),
-    case("told-mmio", |kit, out| {
-        let told = kit.bench.told("earlycon=virtgpu,mmio32,0xa003e00");
-        same(kit, modern(told.direct()), out)
+    case("told-mmio", Text, |bench| {
+        modern_mmio(bench.told("earlycon=virtgpu,mmio32,0xa003e00"))
     }),
-    case("told-pci", |kit, out| {
-        let told = kit.bench.told("earlycon=virtgpu,pci,0x4010000000,00:01.0");
-        same(kit, told.device("virtio-gpu-pci,addr=1"), out)
+    case("told-pci", Text, |bench| {
+        let told = bench.told("earlycon=virtgpu,pci,0x4010000000,00:01.0");
+        told.device("virtio-gpu-pci,addr=1")
     }),
-    case("no-gpu", |kit, out| unharmed(kit.bench.early(), out)),
-    case("no-gpu-direct", |kit, out| {
-        unharmed(kit.bench.early().direct(), out)
+    case(
+        "told-wrong",
+        Refused("00:02.0: no virtio-gpu there"),
+        |bench| {
+            let told = bench.told("earlycon=virtgpu,pci,0x4010000000,00:02.0");
+            told.device("virtio-gpu-pci,addr=1")
+        },
+    ),
+    case("no-gpu", Unharmed, Bench::early),
+    case("no-gpu-direct", Unharmed, |bench| bench.early().direct()),
+    case("ramfb-only", Unharmed, |bench| {
+        bench.early().device("ramfb")
     }),
-    case("ramfb-only", |kit, out| {
-        unharmed(kit.bench.early().device("ramfb"), out)
+    case("two-gpus", Own(two_gpus), |bench| {
+        let one = bench.early().device("virtio-gpu-pci,id=one,addr=3");
+        one.device("virtio-gpu-pci,id=two,addr=4")
     }),
-    case("two-gpus", two_gpus),
-    case("640x480", |kit, out| same(kit, sized(kit, 640, 480), out)),
-    case("1366x768", |kit, out| same(kit, sized(kit, 1366, 768), out)),
-    case("1920x1080", |kit, out| {
-        same(kit, sized(kit, 1920, 1080), out)
+    case("640x480", Text, |bench| sized(bench, 640, 480)),
+    case("1366x768", Text, |bench| sized(bench, 1366, 768)),
+    case("1920x1080", Text, |bench| sized(bench, 1920, 1080)),
+    case("3840x2160", Text, |bench| sized(bench, 3840, 2160)),
+    case("handover-to-virtio", Own(handover), |bench| {
+        bench.shared().device(GPU)
     }),
-    case("3840x2160", |kit, out| {
-        same(kit, sized(kit, 3840, 2160), out)
+    case("handover-to-virtio-mmio", Own(handover), |bench| {
+        modern_mmio(bench.shared())
     }),
-    case("handover-to-virtio", handover_to_virtio),
-    case("handover-to-fbcon", handover_to_fbcon),
-    case("iommu-platform", iommu_platform),
-    case("module", |kit, out| {
-        same(
-            kit,
-            module(kit)?
-                .append("vm.insmod=/virtgpu_bridge.ko")
-                .append(ALONE),
-            out,
-        )
+    case("handover-to-fbcon", Own(handover_to_fbcon), |bench| {
+        bench.shared().append(FBCON).device(GPU)
     }),
-    case("module-again", |kit, out| {
-        let words =
-            "vm.insmod=/virtgpu_bridge.ko vm.rmmod=virtgpu_bridge vm.insmod=/virtgpu_bridge.ko";
-        same(kit, module(kit)?.append(words).append(ALONE), out)
+    case("iommu-platform", Own(iommu_platform), |bench| {
+        bench.early().device("virtio-gpu-pci,iommu_platform=on")
     }),
-    case("module-gives-back", |kit, out| {
-        let words = "vm.unbind=virtio-pci vm.insmod=/virtgpu_bridge.ko vm.rmmod=virtgpu_bridge vm.bind=virtio-pci";
-        same(kit, module(kit)?.append(words).append(FBCON), out)
+    case("module", Text, |bench| {
+        bench.plain().append(ALONE).append(INSMOD).device(GPU)
+    }),
+    case("module-again", Text, |bench| {
+        let twice = bench
+            .plain()
+            .append(ALONE)
+            .append(INSMOD)
+            .append(RMMOD)
+            .append(INSMOD);
+        twice.device(GPU)
+    }),
+    case("module-gives-back", Text, |bench| {
+        let lent = bench
+            .plain()
+            .append("vm.unbind=virtio-pci")
+            .append(INSMOD)
+            .append(RMMOD);
+        lent.append("vm.bind=virtio-pci").append(FBCON).device(GPU)
     }),
     // The reader itself, on a picture that the kernel's own console draws.
-    case("fbcon", |kit, out| {
-        same(
-            kit,
-            kit.bench.guest(&kit.plain).append(FBCON).device(GPU),
-            out,
-        )
-    }),
-    long("smp", |kit, out| {
-        same(kit, long_log(kit).option("-smp", "8"), out)
+    case("fbcon", Text, |bench| {
+        bench.plain().append(FBCON).device(GPU)
     }),
 ];
 
-/// What the kernel says when the early console is in use.
-const REGISTERED: &str = "bootconsole [virtgpu0] enabled";
+/// More cases, with `--long`.
+pub const LONG_CASES: &[Case] = &[
+    case("eight-cpus", Text, |bench| {
+        long_log(bench).option("-smp", "8")
+    }),
+    case("long-log-3840x2160", Text, |bench| {
+        sized(bench, 3840, 2160).append(LONG_LOG)
+    }),
+    case("long-log-mmio", Text, |bench| {
+        modern_mmio(bench.early()).append(LONG_LOG)
+    }),
+];
 
 /// Keeps the kernel's own drivers from the device.
-const ALONE: &str = "initcall_blacklist=virtio_pci_driver_init";
+const ALONE: &str = "initcall_blacklist=virtio_pci_driver_init,virtio_mmio_init";
+const INSMOD: &str = "vm.insmod=/virtgpu_bridge.ko";
+const RMMOD: &str = "vm.rmmod=virtgpu_bridge";
+
+/// More than five screens of 160x50, lines longer than a row, and what is not ASCII.
+const LONG_LOG: &str = "vm.lines=400 vm.bytes vm.lines=30";
 
 /// Has the log on fbcon too, and enough of it to push off what was wrapped for 80 columns.
 const FBCON: &str = "console=tty0 vm.lines=60";
 
-fn long_log(kit: &Kit) -> Machine {
-    kit.bench
-        .early()
-        .append("vm.lines=400 vm.bytes vm.lines=30")
-        .device(GPU)
+fn long_log(bench: &Bench) -> Machine {
+    bench.early().append(LONG_LOG).device(GPU)
 }
 
-fn sized(kit: &Kit, width: u32, height: u32) -> Machine {
-    kit.bench
+fn sized(bench: &Bench, width: u32, height: u32) -> Machine {
+    bench
         .early()
         .device(&format!("{GPU},xres={width},yres={height}"))
 }
 
-/// Adds the GPU as a virtio-mmio device of version 2.
-fn modern(machine: Machine) -> Machine {
-    machine
-        .option("-global", "virtio-mmio.force-legacy=false")
-        .device("virtio-gpu-device")
-}
-
-fn mmio(kit: &Kit) -> Machine {
-    modern(kit.bench.early().direct())
-}
-
-fn module(kit: &Kit) -> Result<Machine> {
-    ensure!(kit.module, "no module was given (--module)");
-    Ok(kit.bench.guest(&kit.plain).device(GPU))
-}
-
-/// The text on the screen is the end of the log.
-fn same(kit: &Kit, machine: Machine, out: &Path) -> Result<String> {
-    let (_, rows) = kit.bench.same_text(&machine, None, out)?;
-    Ok(equal(rows))
+/// The GPU as a virtio-mmio device of version 2, without firmware.
+fn modern_mmio(machine: Machine) -> Machine {
+    let modern = machine
+        .direct()
+        .option("-global", "virtio-mmio.force-legacy=false");
+    modern.device("virtio-gpu-device")
 }
 
 fn equal(rows: usize) -> String {
     format!("{rows} of {rows} rows")
 }
 
-/// The boot goes on, and the driver has at most one line to say.
-fn unharmed(machine: Machine, out: &Path) -> Result<String> {
-    let (lines, _) = boot(&machine, out)?;
-    ensure!(
-        lines.len() <= 1,
-        "the driver says more than one line without its device:\n{}",
-        lines.join("\n")
-    );
-    Ok(lines.into_iter().next().unwrap_or_else(|| "no line".into()))
+fn text(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (_, rows) = bench.same_text(machine, None, out)?;
+    Ok(equal(rows))
 }
 
-/// The boot goes on, and one line of the driver's names the reason why it does not use the device.
-fn refused(machine: Machine, reason: &str, out: &Path) -> Result<String> {
-    let (lines, _) = boot(&machine, out)?;
-    let line = lines
-        .iter()
-        .find(|line| line.to_lowercase().contains(&reason.to_lowercase()));
+fn unharmed(machine: &Machine, out: &Path) -> Result<String> {
+    let lines = driver_lines(&boot(machine, out)?.serial()?);
+    let said = lines.join("\n");
+    ensure!(
+        lines.len() <= 1,
+        "the driver says more than one line without its device:\n{said}"
+    );
+    Ok(if said.is_empty() {
+        "not a word".into()
+    } else {
+        said
+    })
+}
+
+fn refused(machine: &Machine, reason: &str, out: &Path) -> Result<String> {
+    let lines = driver_lines(&boot(machine, out)?.serial()?);
+    let line = lines.iter().find(|line| line.contains(reason));
     let line = line.with_context(|| format!("no line says '{reason}':\n{}", lines.join("\n")))?;
     Ok(line.trim().to_owned())
 }
 
-/// Boots to init; gives what the driver says and whether its console was registered.
-fn boot(machine: &Machine, out: &Path) -> Result<(Vec<String>, bool)> {
+/// Boots to init, without a word from QEMU.
+fn boot(machine: &Machine, out: &Path) -> Result<Vm> {
     let mut vm = machine.start(out)?;
     vm.wait_for(READY)?;
     vm.check_guest_errors()?;
-    Ok((driver_lines(&vm.serial()?), vm.serial_has(REGISTERED)?))
+    Ok(vm)
+}
+
+/// Whether the early console is, or was, in use.
+fn registered(vm: &Vm) -> Result<bool> {
+    vm.serial_has("bootconsole [virtgpu0] enabled")
 }
 
 /// A device behind an IOMMU is either used or refused for the feature's name.
-fn iommu_platform(kit: &Kit, out: &Path) -> Result<String> {
-    let machine = kit.bench.early().device("virtio-gpu-pci,iommu_platform=on");
-    let (_, registered) = boot(&machine, &out.join("first"))?;
-    if registered {
-        same(kit, machine, out)
+fn iommu_platform(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    if registered(&boot(machine, &out.join("first"))?)? {
+        text(bench, machine, out)
     } else {
         refused(machine, "ACCESS_PLATFORM", out)
     }
 }
 
 /// The kernel's own driver takes the device; the boot goes on and the device sees nothing wrong.
-fn handover_to_virtio(kit: &Kit, out: &Path) -> Result<String> {
-    let machine = kit.bench.early_only().append("vm.lines=50").device(GPU);
-    let (_, registered) = boot(&machine, out)?;
-    ensure!(registered, "the early console was not registered");
+fn handover(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let vm = boot(&machine.clone().append("vm.lines=50"), out)?;
+    ensure!(registered(&vm)?, "the early console was not registered");
+    ensure!(
+        vm.serial_has("Initialized virtio_gpu")?,
+        "virtio_gpu did not get the device"
+    );
     Ok("the boot went on".into())
 }
 
 /// The same, and the kernel's own console then shows the log.
-fn handover_to_fbcon(kit: &Kit, out: &Path) -> Result<String> {
-    let machine = kit.bench.early_only().append(FBCON).device(GPU);
-    let (vm, rows) = kit.bench.same_text(&machine, None, out)?;
-    ensure!(
-        vm.serial_has(REGISTERED)?,
-        "the early console was not registered"
-    );
+fn handover_to_fbcon(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = bench.same_text(machine, None, out)?;
+    ensure!(registered(&vm)?, "the early console was not registered");
     Ok(equal(rows))
 }
 
 /// The first of two GPUs is used, the log says which, and the other stays dark.
-fn two_gpus(kit: &Kit, out: &Path) -> Result<String> {
-    let machine = kit
-        .bench
-        .early()
-        .device("virtio-gpu-pci,id=one,addr=3")
-        .device("virtio-gpu-pci,id=two,addr=4");
-    let (mut vm, rows) = kit.bench.same_text(&machine, Some("one"), out)?;
-    let lines = driver_lines(&vm.serial()?);
+fn two_gpus(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (mut vm, rows) = bench.same_text(machine, Some("one"), out)?;
+    let said = driver_lines(&vm.serial()?).join("\n");
     ensure!(
-        lines.iter().any(|line| line.contains("00:03.0")),
-        "the log does not say that 00:03.0 was chosen:\n{}",
-        lines.join("\n")
+        said.contains("00:03.0"),
+        "the log does not say that 00:03.0 was chosen:\n{said}"
     );
     let (path, picture) = vm.screenshot("other.png", Some("two"))?;
+    let other = Screen::read(&picture, &bench.fonts);
     ensure!(
-        !Screen::read(&picture, &kit.bench.fonts).is_text(),
+        !other.is_text(),
         "text on the other GPU, see {}",
         path.display()
     );
@@ -282,16 +290,15 @@ fn two_gpus(kit: &Kit, out: &Path) -> Result<String> {
 }
 
 /// On a screen tall enough for the whole log, that begins in the first row, early and late.
-fn first_line(kit: &Kit, out: &Path) -> Result<String> {
-    let fonts = &kit.bench.fonts;
-    let mut vm = sized(kit, 640, 4192).start(out)?;
+fn first_line(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
     let (early, age) = vm.wait("text on the screen", Duration::from_secs(60), |vm| {
         let (_, picture) = vm.screenshot("early.png", None)?;
-        let screen = Screen::read(&picture, fonts);
+        let screen = Screen::read(&picture, &bench.fonts);
         Ok(screen.is_text().then(|| (screen, vm.age())))
     })?;
     vm.wait_for(READY)?;
-    let all = kit.bench.look(&mut vm, None, out, |screen, vm| {
+    let all = bench.look(&mut vm, None, out, |screen, vm| {
         let serial = vm.serial()?;
         let rows = log::lay_out(log::kernel_part(&serial), screen.columns);
         ensure!(
@@ -313,15 +320,17 @@ fn first_line(kit: &Kit, out: &Path) -> Result<String> {
 }
 
 /// A kernel that dies before it has an allocator shows all it says, as the serial port does.
-fn early_panic(kit: &Kit, out: &Path) -> Result<String> {
-    let machine = |console: &str| kit.bench.told(console).append("mem=1M nokaslr").device(GPU);
+fn early_panic(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let end = "---[ end Kernel panic";
-    let mut reference = machine("earlycon=pl011,0x9000000").start(&out.join("reference"))?;
+    let mut reference = machine
+        .clone()
+        .append("earlycon=pl011,0x9000000")
+        .start(&out.join("reference"))?;
     reference.wait_for(end)?;
     let serial = reference.serial()?;
     drop(reference);
-    let mut vm = machine("earlycon=virtgpu").start(out)?;
-    let rows = kit.bench.look(&mut vm, None, out, |screen, _| {
+    let mut vm = machine.clone().append("earlycon=virtgpu").start(out)?;
+    let rows = bench.look(&mut vm, None, out, |screen, _| {
         let expected = log::lay_out(log::kernel_part(&serial), screen.columns);
         let expected = comparable(
             expected

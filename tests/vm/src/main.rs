@@ -30,7 +30,7 @@ mod tally;
 
 use anyhow::{Context, Result};
 use bench::Bench;
-use cases::{Case, Kit, CASES};
+use cases::{Case, CASES, LONG_CASES};
 use clap::{Args, Parser};
 use std::{
     fs,
@@ -122,8 +122,13 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<()> {
     let tally = match cli {
         Cli::Run { guest, window } => {
-            let bench = Bench::new(&guest.image, &guest.fonts, None, &guest.out)?;
-            return run::run(&bench, window, &guest.out);
+            let Guest { image, fonts, out } = guest;
+            println!("booting {} under UEFI firmware", image.display());
+            return run::run(
+                &Bench::new(&image, &image, None, &fonts, &out)?,
+                window,
+                &out,
+            );
         }
         Cli::Test {
             guest,
@@ -133,19 +138,14 @@ fn dispatch(cli: Cli) -> Result<()> {
             long,
             jobs,
         } => {
-            let bench = Bench::new(&guest.image, &guest.fonts, module.as_deref(), &guest.out)?;
-            let kit = Kit {
-                bench,
-                plain: plain_image,
-                module: module.is_some(),
-            };
-            let chosen = |case: &&Case| (long || !case.long) && case.name.contains(&only);
-            test(
-                &kit,
-                &CASES.iter().filter(chosen).collect::<Vec<_>>(),
-                jobs,
-                &guest.out,
-            )
+            let Guest { image, fonts, out } = guest;
+            let bench = Bench::new(&image, &plain_image, module.as_deref(), &fonts, &out)?;
+            let more = if long { LONG_CASES } else { &[] };
+            let cases = CASES
+                .iter()
+                .chain(more)
+                .filter(|case| case.name.contains(&only));
+            test(&bench, &cases.collect::<Vec<_>>(), jobs, &out)
         }
         Cli::Kunit {
             image,
@@ -177,7 +177,7 @@ fn dispatch(cli: Cli) -> Result<()> {
 }
 
 /// Runs `cases`, `jobs` at a time, and says how each went as soon as it has ended.
-fn test(kit: &Kit, cases: &[&Case], jobs: usize, out: &std::path::Path) -> Tally {
+fn test(bench: &Bench, cases: &[&Case], jobs: usize, out: &std::path::Path) -> Tally {
     let next = AtomicUsize::new(0);
     let tally = Mutex::new(Tally::default());
     thread::scope(|scope| {
@@ -185,7 +185,7 @@ fn test(kit: &Kit, cases: &[&Case], jobs: usize, out: &std::path::Path) -> Tally
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let started = Instant::now();
-                    let result = (case.run)(kit, &out.join(case.name));
+                    let result = case.run(bench, &out.join(case.name));
                     let (word, what) = match &result {
                         Ok(seen) => ("ok  ", seen.clone()),
                         Err(error) => ("FAIL", format!("{error:#}")),

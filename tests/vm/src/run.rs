@@ -28,7 +28,6 @@ pub fn run(bench: &Bench, window: bool, out: &Path) -> Result<()> {
         machine = machine.window(display()?);
     }
     let mut vm = machine.start(out)?;
-    println!("booting {} under UEFI firmware", bench.image.display());
 
     // The last screenshot before the first one with text is the firmware's, unless it is blank.
     let (early, text) = ("early.png", "2-first-text.png");
