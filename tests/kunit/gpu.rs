@@ -30,7 +30,6 @@ mod gpu {
                 ResourceAttachBacking,
                 ResourceCreate2d,
                 ResourceFlush,
-                ResourceUnref,
                 SetScanout,
                 TransferToHost2d, //
             },
@@ -64,7 +63,6 @@ mod gpu {
         assert_eq!(size_of::<Rect>(), 16);
         assert_eq!(size_of::<GetDisplayInfo>(), 24);
         assert_eq!(size_of::<ResourceCreate2d>(), 40);
-        assert_eq!(size_of::<ResourceUnref>(), 32);
         assert_eq!(size_of::<SetScanout>(), 48);
         assert_eq!(size_of::<ResourceFlush>(), 48);
         assert_eq!(size_of::<TransferToHost2d>(), 56);
@@ -84,8 +82,6 @@ mod gpu {
             0x101,
             &[7, 2, 0x500, 0x640]
         ));
-        // resource_id, padding
-        assert!(is(&ResourceUnref::new(7), 0x102, &[7, 0]));
         // r, scanout_id, resource_id
         assert!(is(
             &SetScanout::new(rect, 3, 7),
@@ -164,7 +160,7 @@ mod gpu {
     fn a_call_returns_the_answer_that_was_hoped_for() {
         static MEMORY: Memory = Memory::new();
         let mut control = control(&MEMORY, |memory| memory.answer(0x1100));
-        assert!(control.call(&ResourceUnref::new(7), None).is_ok());
+        assert!(control.call(&ResourceAttachBacking::new(7, 0), None).is_ok());
         // OK_NODATA is no display info.
         let Err(error) = control.call(&GetDisplayInfo::new(), None) else {
             return assert!(false);
@@ -181,9 +177,9 @@ mod gpu {
     fn a_call_fails_with_what_the_device_said() {
         static MEMORY: Memory = Memory::new();
         let mut control = control(&MEMORY, |memory| memory.answer(0x1203));
-        let error = control.call(&ResourceUnref::new(7), None).err();
+        let error = control.call(&ResourceAttachBacking::new(7, 0), None).err();
         let refusal = Refusal {
-            command: 0x102,
+            command: 0x106,
             response: 0x1203,
         };
         assert_eq!(error, Some(GpuError::Refused(refusal)));
@@ -237,7 +233,7 @@ mod gpu {
             Some(stalled)
         );
         let kicks = MEMORY.kicks();
-        assert_eq!(control.post(&ResourceUnref::new(7)), Err(stalled));
+        assert_eq!(control.post(&ResourceAttachBacking::new(7, 0)), Err(stalled));
         control.publish();
         assert_eq!(MEMORY.kicks(), kicks);
     }

@@ -17,6 +17,7 @@ use std::{
 use vm_memory::{
     Bytes,
     GuestAddress,
+    GuestMemoryBackend,
     GuestMemoryMmap, //
 };
 
@@ -88,6 +89,24 @@ impl Guest {
             .device
             .borrow_mut()
             .run(&self.0.memory, self.0.kicked.take());
+    }
+
+    /// The memory from `at` on as the driver's own, in words.
+    ///
+    /// For one caller in the life of a guest: the words are the guest's only reference to that
+    /// memory. A device reaches it by raw pointers.
+    pub(crate) fn words(&self, at: usize, count: usize) -> &'static mut [u32] {
+        let host = self.0.memory.get_host_address(address(at)).unwrap();
+        self.0
+            .memory
+            .check_range(address(at), 4 * count)
+            .then_some(())
+            .unwrap();
+        // The mapping outlives every test.
+        std::mem::forget(self.clone());
+        // SAFETY: `count` words from `host` on are in the mapping, which is never undone; they are
+        // aligned if `at` is. That there is no other reference is up to the caller.
+        unsafe { std::slice::from_raw_parts_mut(host.cast(), count) }
     }
 
     fn read<const N: usize>(&self, at: usize) -> [u8; N] {

@@ -21,12 +21,38 @@ pub(crate) mod text;
 #[path = "../../../drivers/virtio/mod.rs"]
 pub(crate) mod virtio;
 
+/// The stages: what of them is as pure as the rooms.
+#[path = "../../../drivers/stages"]
+pub(crate) mod stages {
+    pub(crate) mod display;
+}
+
 #[cfg(test)]
 mod device;
 #[cfg(test)]
+mod display;
+#[cfg(test)]
 mod guest;
+#[cfg(test)]
+mod host;
 #[cfg(test)]
 #[path = "../../kunit/mod.rs"]
 mod kunit;
 #[cfg(test)]
+mod qemu;
+#[cfg(test)]
 mod queue;
+#[cfg(test)]
+mod rutabaga;
+#[cfg(test)]
+mod wire;
+
+/// A property is tried on so many random inputs; what fails is printed, and no file is written.
+#[cfg(test)]
+fn cases(cases: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config {
+        cases,
+        failure_persistence: None,
+        ..Default::default()
+    }
+}

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use crate::{
+    cases,
     device::{
         connect,
         Backend,
@@ -103,6 +104,8 @@ fn exchange(size: u16, features: Features, order: Order, requests: &[(Vec<u8>, b
 }
 
 proptest! {
+    #![proptest_config(cases(200))]
+
     #[test]
     fn every_request_arrives_and_every_answer_returns(
         size in prop::sample::select(vec![4u16, 5, 8, 16, 63, 64, 256]),

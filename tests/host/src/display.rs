@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From bytes of a log to the picture that a person sees, through every room and over somebody
+//! else's ring, on devices of both readings of a transfer's `offset`.
+
+use std::{
+    cell::RefCell,
+    rc::Rc, //
+};
+
+use proptest::prelude::*;
+
+use crate::{
+    cases,
+    device::{
+        connect,
+        Order, //
+    },
+    gpu::{
+        protocol::{
+            GetDisplayInfo,
+            Mode, //
+        },
+        Control,
+        GpuError, //
+    },
+    guest::{
+        Guest,
+        Nobody, //
+    },
+    host::{
+        Host,
+        Pictures, //
+    },
+    qemu::Qemu,
+    rutabaga::Crosvm,
+    stages::display::{
+        Display,
+        DisplayError, //
+    },
+    text::{
+        Cell,
+        Font,
+        Screen,
+        Scroll, //
+    },
+    virtio::{
+        ring::{
+            RingError,
+            RING_BYTES, //
+        },
+        Features, //
+    },
+};
+
+/// What the VT's default colours are on the screen: light grey on black.
+const COLOURS: (u32, u32) = (0xaa_aaaa, 0);
+
+/// A font of noise: no two glyphs, and no two rows of one, look alike. The blank is blank.
+struct Noise {
+    width: u32,
+    height: u32,
+    data: Vec<u8>,
+}
+
+impl Noise {
+    fn new(width: u32, height: u32) -> Self {
+        let pitch = width.div_ceil(8);
+        let glyph_bytes = (pitch * height) as usize;
+        let mut seed = 1u32;
+        let mut data: Vec<u8> = (0..256 * glyph_bytes)
+            .map(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 24) as u8
+            })
+            .collect();
+        data[32 * glyph_bytes..33 * glyph_bytes].fill(0);
+        Self {
+            width,
+            height,
+            data,
+        }
+    }
+
+    /// Whether a glyph has ink at (x, y).
+    fn ink(&self, glyph: u8, x: u32, y: u32) -> bool {
+        let pitch = self.width.div_ceil(8);
+        let at = (u32::from(glyph) * self.height + y) * pitch + x / 8;
+        self.data[at as usize] & (0x80 >> (x % 8)) != 0
+    }
+
+    /// The picture of a text, as wide and high as `mode`.
+    fn picture(&self, mode: (u32, u32), text: &[Vec<u8>]) -> Vec<u32> {
+        let pixel = |x: u32, y: u32| {
+            let row = text.get((y / self.height) as usize);
+            let glyph = row.and_then(|row| row.get((x / self.width) as usize));
+            match glyph {
+                Some(&glyph) if self.ink(glyph, x % self.width, y % self.height) => COLOURS.0,
+                _ => COLOURS.1,
+            }
+        };
+        (0..mode.1)
+            .flat_map(|y| (0..mode.0).map(move |x| pixel(x, y)))
+            .collect()
+    }
+}
+
+/// A screen of characters that does what a terminal does, the slow and simple way.
+pub(crate) struct Terminal {
+    cols: usize,
+    rows: usize,
+    text: Vec<Vec<u8>>,
+    col: usize,
+}
+
+impl Terminal {
+    pub(crate) fn new(cols: usize, rows: usize) -> Self {
+        Self {
+            cols,
+            rows,
+            text: vec![vec![b' '; cols]],
+            col: 0,
+        }
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            match byte {
+                b'\n' => self.newline(),
+                b'\r' => self.col = 0,
+                // At the last column there is nowhere to go; after it, the wrap is still due.
+                b'\t' if self.col < self.cols => {
+                    self.col = (self.col / 8 * 8 + 8).min(self.cols - 1);
+                }
+                b'\t' => {}
+                8 => self.col = self.col.min(self.cols - 1).saturating_sub(1),
+                glyph => {
+                    if self.col == self.cols {
+                        self.newline();
+                    }
+                    let row = self.text.len() - 1;
+                    self.text[row][self.col] = glyph;
+                    self.col += 1;
+                }
+            }
+        }
+    }
+
+    fn newline(&mut self) {
+        self.col = 0;
+        self.text.push(vec![b' '; self.cols]);
+        if self.text.len() > self.rows {
+            self.text.remove(0);
+        }
+    }
+
+    /// The rows of the screen from the top; those below the last one are blank.
+    pub(crate) fn text(&self) -> &[Vec<u8>] {
+        &self.text
+    }
+}
+
+/// What a screen is made of.
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    mode: (u32, u32),
+    glyph: (u32, u32),
+    scroll: Scroll,
+    band: usize,
+    cells: usize,
+    queue: u16,
+    features: Features,
+    order: Order,
+}
+
+const SETTING: Setting = Setting {
+    mode: (160, 96),
+    glyph: (8, 16),
+    scroll: Scroll::Pan,
+    band: 96 << 10,
+    cells: 1 << 16,
+    queue: 64,
+    features: Features::EVENT_IDX,
+    order: Order::First,
+};
+
+/// A display and all that is behind it.
+struct Rig<P> {
+    guest: Guest,
+    host: Rc<RefCell<Host<P>>>,
+    display: Display<'static, Guest>,
+    screen: Screen<'static>,
+    terminal: Terminal,
+    noise: &'static Noise,
+    mode: (u32, u32),
+}
+
+impl<P: Pictures + 'static> Rig<P> {
+    /// `None` where there is no grid for such a setting.
+    fn new(setting: Setting, pictures: P) -> Option<Self> {
+        let Setting { mode, glyph, .. } = setting;
+        let guest = Guest::new(RING_BYTES + setting.band);
+        let host = Host::new(pictures, mode.0, mode.1);
+        let (ring, host) = connect(&guest, setting.queue, setting.features, setting.order, host);
+        let mut control = Control::new(ring);
+        let mode = control
+            .call(&GetDisplayInfo::new(), None)
+            .unwrap()
+            .first_enabled()
+            .unwrap();
+        let noise: &Noise = Box::leak(Box::new(Noise::new(glyph.0, glyph.1)));
+        let font = Font::new(glyph.0, glyph.1, 256, &noise.data).unwrap();
+        let band = guest.words(RING_BYTES, setting.band / 4);
+        let (scroll, cells) = (setting.scroll, setting.cells);
+        let display = match Display::start(control, mode, font, scroll, cells, band) {
+            Err(DisplayError::Grid(_)) => return None,
+            display => display.unwrap(),
+        };
+        let grid = *display.grid();
+        let cells = vec![Cell::BLANK; grid.cols() * grid.rows()].leak();
+        Some(Self {
+            guest,
+            host,
+            display,
+            screen: Screen::new(cells, grid).unwrap(),
+            terminal: Terminal::new(grid.cols(), grid.rows()),
+            noise,
+            mode: (mode.width, mode.height),
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.screen.write(bytes, &mut self.display);
+        self.terminal.write(bytes);
+    }
+
+    /// Lets the device finish, and compares what it shows.
+    fn check(&mut self) {
+        self.display.drain().unwrap();
+        let host = self.host.borrow();
+        assert_eq!(host.complaints, [""; 0]);
+        assert_eq!(self.display.refusals(), (0, None));
+        let expected = self.noise.picture(self.mode, self.terminal.text());
+        let wrong = host
+            .shown()
+            .iter()
+            .zip(&expected)
+            .position(|(is, should)| is != should);
+        if let Some(at) = wrong {
+            let (x, y) = (at as u32 % self.mode.0, at as u32 / self.mode.0);
+            panic!(
+                "pixel ({x}, {y}) is {:#x}, not {:#x}",
+                host.shown()[at],
+                expected[at]
+            );
+        }
+        assert_eq!(host.shown().len(), expected.len());
+    }
+}
+
+/// Writes a log to both devices and looks at both screens at the end, or after `each` write. Returns
+/// whether there was a grid for it.
+fn log(setting: Setting, writes: &[Vec<u8>], each: bool) -> bool {
+    fn on<P: Pictures + 'static>(
+        setting: Setting,
+        pictures: P,
+        writes: &[Vec<u8>],
+        each: bool,
+    ) -> bool {
+        let Some(mut rig) = Rig::new(setting, pictures) else {
+            return false;
+        };
+        for bytes in writes {
+            rig.write(bytes);
+            if each {
+                rig.check();
+            }
+        }
+        rig.check();
+        true
+    }
+    on(setting, Qemu::default(), writes, each) && on(setting, Crosvm::new(), writes, each)
+}
+
+/// Something like a log: words, lines, and now and then anything at all.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        6 => "[a-z0-9:.]{1,30}\n".prop_map(String::into_bytes),
+        2 => "[ -~]{0,90}".prop_map(String::into_bytes),
+        1 => "[\r\t\n\x08 a]{0,12}".prop_map(String::into_bytes),
+        1 => prop::collection::vec(any::<u8>(), 0..40),
+    ]
+}
+
+fn setting() -> impl Strategy<Value = Setting> {
+    (
+        (16u32..200, 32u32..130),
+        prop::sample::select(vec![(8u32, 16u32), (6, 10), (5, 7), (12, 22), (16, 32)]),
+        prop::sample::select(vec![Scroll::Pan, Scroll::Repaint]),
+        prop::sample::select(vec![12usize << 10, 20 << 10, 96 << 10]),
+        prop::sample::select(vec![4u16, 16, 64]),
+        prop::sample::select(vec![Features::empty(), Features::EVENT_IDX]),
+        prop::sample::select(vec![24usize, 1 << 16]),
+    )
+        .prop_map(
+            |(mode, glyph, scroll, band, queue, features, cells)| Setting {
+                mode,
+                glyph,
+                scroll,
+                band,
+                queue,
+                features,
+                cells,
+                ..SETTING
+            },
+        )
+}
+
+proptest! {
+    #![proptest_config(cases(64))]
+
+    #[test]
+    fn any_log_is_on_the_screen(
+        setting in setting(),
+        writes in prop::collection::vec(piece(), 1..40),
+        each in any::<bool>(),
+    ) {
+        prop_assume!(log(setting, &writes, each));
+    }
+}
