@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What only C can say: macros and inline functions of the kernel, for Rust to call, and the three
- * tables that the kernel fills by macro. No logic.
+ * What only C can say: macros and inline functions of the kernel, for Rust to call, and the tables
+ * that the kernel fills by macro. No logic.
  */
-#include <linux/io.h>
 #include <linux/init.h>
+#include <linux/io.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/pci.h>
@@ -65,4 +65,5 @@ void __iomem *virtgpu_map_page(phys_addr_t address)
 EARLYCON_DECLARE(virtgpu, virtgpu_bridge_earlycon_setup);
 arch_initcall(virtgpu_bridge_watch);
 DECLARE_PCI_FIXUP_EARLY(PCI_ANY_ID, PCI_ANY_ID, virtgpu_bridge_pci_early);
+DECLARE_PCI_FIXUP_FINAL(PCI_VENDOR_ID_REDHAT_QUMRANET, 0x1050, virtgpu_bridge_pci_final);
 #endif

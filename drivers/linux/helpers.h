@@ -23,6 +23,7 @@ void __iomem *virtgpu_map_page(phys_addr_t address);
 int virtgpu_bridge_earlycon_setup(struct earlycon_device *device, const char *options);
 int virtgpu_bridge_watch(void);
 void virtgpu_bridge_pci_early(struct pci_dev *dev);
+void virtgpu_bridge_pci_final(struct pci_dev *dev);
 #endif
 
 #endif

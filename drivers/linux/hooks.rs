@@ -30,8 +30,6 @@ use crate::{
     },
 };
 
-/// A device is on its bus; nobody has it yet.
-const ADDED: c_ulong = bindings::bus_notifier_event_BUS_NOTIFY_ADD_DEVICE as c_ulong;
 /// A driver's probe is about to be called.
 const BINDING: c_ulong = bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER as c_ulong;
 
@@ -100,6 +98,28 @@ unsafe extern "C" fn virtgpu_bridge_pci_early(device: *mut kernel_bindings::pci_
     console::locked(|| earlycon::pci_found(address, gpu));
 }
 
+/// A GPU's BARs have come to rest; see `DECLARE_PCI_FIXUP_FINAL()` in `helpers.c`.
+///
+/// # Safety
+///
+/// Called by the PCI core with a valid device.
+#[no_mangle]
+unsafe extern "C" fn virtgpu_bridge_pci_final(device: *mut kernel_bindings::pci_dev) {
+    if !earlycon::is_pci(device.addr()) {
+        return;
+    }
+    let resource = |bar: u8| {
+        // SAFETY: A valid device, and a number below 6.
+        unsafe {
+            (
+                kernel_bindings::pci_resource_start(device, bar.into()),
+                kernel_bindings::pci_resource_len(device, bar.into()),
+            )
+        }
+    };
+    console::locked(|| earlycon::pci_ready(resource));
+}
+
 /// # Safety
 ///
 /// Called by the driver core for a device of the PCI bus.
@@ -116,21 +136,8 @@ unsafe extern "C" fn pci_event(
             dev
         )
     };
-    if earlycon::is_pci(device.addr()) {
-        if event == ADDED {
-            let resource = |bar: u8| {
-                // SAFETY: A valid device, and a number below 6.
-                unsafe {
-                    (
-                        kernel_bindings::pci_resource_start(device, bar.into()),
-                        kernel_bindings::pci_resource_len(device, bar.into()),
-                    )
-                }
-            };
-            console::locked(|| earlycon::pci_ready(resource));
-        } else if event == BINDING {
-            leave();
-        }
+    if event == BINDING && earlycon::is_pci(device.addr()) {
+        leave();
     }
     0
 }

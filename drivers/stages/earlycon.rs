@@ -313,7 +313,9 @@ impl Search {
         let mut config = EarlyConfig::new(ecam);
         let mut allocator = Allocator::new(windows);
         let walk = pci::find(&mut config, ecam, numbers, |config, function, path| {
-            self.pci(config, windows, Some(&mut allocator), function, path);
+            // Without windows there is nothing to assign from: firmware has done it.
+            let allocator = (!windows.as_slice().is_empty()).then_some(&mut allocator);
+            self.pci(config, windows, allocator, function, path);
             if self.lit.is_some() {
                 ControlFlow::Break(())
             } else {
@@ -555,7 +557,7 @@ pub(crate) fn pci_ready(resource: impl Fn(u8) -> (u64, u64)) {
             Some(window) => {
                 BELL.move_to(window);
                 stage.state = State::Running;
-                stage.log.redraw();
+                stage.log.write(&[]);
             }
             None => {
                 BELL.take_down();

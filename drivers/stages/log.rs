@@ -126,14 +126,10 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         self.screen.write(text, &mut self.display);
     }
 
-    /// Takes note of text without drawing it, for [`Log::redraw`] to show later.
+    /// Takes note of text without drawing it; the next [`Log::write`] does.
+    #[cfg(not(MODULE))]
     pub(crate) fn remember(&mut self, text: &[u8]) {
-        self.screen.write(text, &mut Nowhere);
-    }
-
-    /// Draws the whole screen.
-    pub(crate) fn redraw(&mut self) {
-        self.screen.redraw(&mut self.display);
+        self.screen.remember(text);
     }
 
     /// How the text is laid out.
@@ -150,13 +146,4 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     pub(crate) fn trouble(&self) -> Option<GpuError> {
         self.display.failed().or(self.display.refusals().1)
     }
-}
-
-/// No surface at all.
-struct Nowhere;
-
-impl crate::text::Surface for Nowhere {
-    fn draw(&mut self, _: crate::text::Places, _: &[Cell], _: usize) {}
-    fn pan(&mut self, _: u32) {}
-    fn finish(&mut self, _: core::ops::Range<u32>) {}
 }

@@ -70,6 +70,10 @@ pub(crate) struct Screen<'a> {
     /// The cursor; `col` is the number of columns when the next character has to wrap.
     col: usize,
     row: usize,
+    /// The uppermost row that was written since the screen was shown, and how many rows have
+    /// scrolled away since.
+    touched: usize,
+    scrolled: usize,
 }
 
 impl<'a> Screen<'a> {
@@ -87,6 +91,8 @@ impl<'a> Screen<'a> {
             shown: [0; MAX_SLOTS],
             col: 0,
             row: 0,
+            touched: 0,
+            scrolled: 0,
         })
     }
 
@@ -101,37 +107,28 @@ impl<'a> Screen<'a> {
     ///
     /// Rows that scroll away within the same write are never drawn.
     pub(crate) fn write(&mut self, bytes: &[u8], on: &mut impl Surface) {
-        let (start, cols) = (self.row, self.grid.cols());
-        let mut scrolled = 0;
+        self.remember(bytes);
+        self.show(on);
+    }
+
+    /// Takes text as [`Self::write`] does, without drawing it; the next write shows it.
+    pub(crate) fn remember(&mut self, bytes: &[u8]) {
+        let cols = self.grid.cols();
         for &byte in bytes {
             match byte {
-                b'\n' => scrolled += self.newline(),
+                b'\n' => self.newline(),
                 b'\r' => self.col = 0,
                 b'\t' if self.col == cols => {}
                 b'\t' => self.col = ((self.col | 7) + 1).min(cols - 1),
                 0x08 => self.col = self.col.min(cols - 1).saturating_sub(1),
                 glyph => {
                     if self.col == cols {
-                        scrolled += self.newline();
+                        self.newline();
                     }
                     self.put(Cell::new(glyph, Cell::BLANK.attribute()));
                 }
             }
         }
-        // The cursor never goes up: what was written is between where it was and where it is.
-        self.show(start.saturating_sub(scrolled)..self.row + 1, scrolled, on);
-    }
-
-    /// Draws everything, over whatever is on the resource.
-    pub(crate) fn redraw(&mut self, on: &mut impl Surface) {
-        self.shown = [self.grid.cols() as u16; MAX_SLOTS];
-        for row in 0..self.grid.rows() {
-            self.draw(row, true, on);
-        }
-        for slot in 0..self.grid.window() {
-            self.blank(slot, on);
-        }
-        self.pan(on);
     }
 
     /// Puts a cell at the cursor, which has a column to be in.
@@ -151,19 +148,20 @@ impl<'a> Screen<'a> {
         }
     }
 
-    /// Goes to the start of the next row. Returns the rows scrolled for it: 1 or 0.
-    fn newline(&mut self) -> usize {
+    /// Goes to the start of the next row.
+    fn newline(&mut self) {
         self.col = 0;
         if self.row + 1 < self.grid.rows() {
             self.row += 1;
-            return 0;
+            return;
         }
         let (leaves, cols) = (self.first, self.grid.cols());
         let ink = usize::from(self.state[leaves].ink);
         self.cells[leaves * cols..][..ink].fill(Cell::BLANK);
         self.state[leaves] = Row::BLANK;
         self.first = self.index(1);
-        1
+        self.scrolled = self.scrolled.saturating_add(1);
+        self.touched = self.touched.saturating_sub(1);
     }
 
     /// Where a row of the screen is in `cells` and `state`.
@@ -176,8 +174,12 @@ impl<'a> Screen<'a> {
         }
     }
 
-    /// Draws what changed in the rows `touched`, after `scrolled` rows have left the screen.
-    fn show(&mut self, touched: Range<usize>, scrolled: usize, on: &mut impl Surface) {
+    /// Draws what changed since it was last called.
+    fn show(&mut self, on: &mut impl Surface) {
+        // The cursor never goes up: what was written is between where it was and where it is.
+        let touched = self.touched..self.row + 1;
+        let scrolled = core::mem::take(&mut self.scrolled);
+        self.touched = self.row;
         let (rows, window) = (self.grid.rows(), self.grid.window());
         let pans = scrolled != 0 && self.grid.scroll() == Scroll::Pan;
         let left = self.origin;

@@ -621,14 +621,14 @@ mod text {
                 *byte = bytes_of[dice.below(bytes_of.len())];
             }
             let (draws, pans) = (model.draws, model.pans);
-            screen.write(bytes, &mut model);
             plain.write(bytes);
-            if dice.below(16) == 0 {
-                // The device holds something else.
-                model = Model::new(&grid);
-                model.resource = [[0xff; COLS]; 1 + 2 * WINDOW];
-                screen.redraw(&mut model);
-            } else if model.draws - draws > model.window || model.pans - pans > 1 {
+            if dice.below(4) == 0 {
+                // Shown with a later write.
+                screen.remember(bytes);
+                continue;
+            }
+            screen.write(bytes, &mut model);
+            if model.draws - draws > model.window || model.pans - pans > 1 {
                 return false;
             }
             let shown = model.seen[..model.window] == plain.text[..model.window];
