@@ -86,6 +86,10 @@ pub fn compare_head(screen: &Screen, log: &[u8]) -> Result<usize> {
 
 /// Compares a screen, from its first row on, with rows laid out; names the first row that differs.
 pub fn compare_rows(screen: &Screen, expected: &[Vec<u8>]) -> Result<usize> {
+    ensure!(
+        !expected.is_empty(),
+        "the serial port's log has not the kernel's first line"
+    );
     let written = screen.written();
     let wanted = |row: &[u8]| -> Vec<Cell> {
         let blanks = std::iter::repeat(b' ').take(screen.columns - row.len());
@@ -121,7 +125,6 @@ pub fn compare_rows(screen: &Screen, expected: &[Vec<u8>]) -> Result<usize> {
         screen.clean_edges,
         "the strip right of or below the text is not black"
     );
-    ensure!(!expected.is_empty(), "the log is empty");
     Ok(expected.len())
 }
 
