@@ -50,6 +50,7 @@ struct State {
     device: RefCell<Box<dyn Device>>,
     kicked: Cell<bool>,
     kicks: Cell<usize>,
+    turns: Cell<usize>,
 }
 
 /// A [`Hal`] on memory of its own. Clones are the same guest.
@@ -65,6 +66,7 @@ impl Guest {
             device: RefCell::new(Box::new(Nobody)),
             kicked: Cell::new(false),
             kicks: Cell::new(0),
+            turns: Cell::new(0),
         }))
     }
 
@@ -83,8 +85,14 @@ impl Guest {
         self.0.kicks.get()
     }
 
+    /// How often the device had a turn.
+    pub(crate) fn turns(&self) -> usize {
+        self.0.turns.get()
+    }
+
     /// Gives the device a turn.
     pub(crate) fn run(&self) {
+        self.0.turns.set(self.0.turns.get() + 1);
         self.0
             .device
             .borrow_mut()

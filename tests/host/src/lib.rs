@@ -28,6 +28,8 @@ pub(crate) mod stages {
 }
 
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod device;
 #[cfg(test)]
 mod display;
@@ -38,6 +40,8 @@ mod host;
 #[cfg(test)]
 #[path = "../../kunit/mod.rs"]
 mod kunit;
+#[cfg(test)]
+mod liar;
 #[cfg(test)]
 mod qemu;
 #[cfg(test)]

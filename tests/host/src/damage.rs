@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What real firmware left, damaged: whoever reads it comes to an end, without a panic.
+
+use std::{
+    collections::HashMap,
+    ops::ControlFlow, //
+};
+
+use proptest::prelude::*;
+
+use crate::{
+    cases,
+    firmware::{
+        acpi::Mcfg,
+        cmdline::Place,
+        efi,
+        fdt::Tree,
+        pci::{
+            find,
+            Address,
+            Allocator,
+            Config,
+            Ecam,
+            Function,
+            Numbers,
+            Window,
+            Windows, //
+        },
+        Memory,
+        Unreadable, //
+    },
+    virtio::pci::{
+        Capabilities,
+        COMMON_WINDOW, //
+    },
+};
+
+static STUB: &[u8] = include_bytes!("../../data/stub.dtb");
+static VIRT: &[u8] = include_bytes!("../../data/virt.dtb");
+static AAVMF: &[u8] = include_bytes!("../../data/aavmf.mem");
+static PORT: &[u8] = include_bytes!("../../data/pci-port.bin");
+
+/// EFI's system table in [`AAVMF`].
+const SYSTEM_TABLE: u64 = 0x4ffd_0018;
+/// ACPI's root pointer there.
+const RSDP: u64 = 0x4f0b_e018;
+
+/// Reads all that can be read from a tree. Returns how much that is.
+fn read_tree(blob: &[u8]) -> usize {
+    let Ok(tree) = Tree::new(blob) else {
+        return 0;
+    };
+    let _ = tree.chosen();
+    // A node takes 8 bytes at least; an error may come once more.
+    let most = blob.len() / 8 + 1;
+    let (bridges, slots) = (
+        tree.host_bridges().take(most + 1).count(),
+        tree.slots().take(most + 1).count(),
+    );
+    assert!(bridges <= most && slots <= most, "a tree without end");
+    bridges + slots
+}
+
+fn put32(blob: &mut [u8], at: usize, value: usize) {
+    let value = u32::try_from(value).unwrap();
+    blob[at..at + 4].copy_from_slice(&value.to_be_bytes());
+}
+
+fn get32(blob: &[u8], at: usize) -> usize {
+    u32::from_be_bytes(blob[at..at + 4].try_into().unwrap()) as usize
+}
+
+#[test]
+fn trees_end_anywhere() {
+    assert_eq!(read_tree(VIRT), 33);
+    for whole in [STUB, VIRT] {
+        for length in 0..whole.len() {
+            assert_eq!(read_tree(&whole[..length]), 0);
+        }
+        // The header says that it is so: first the blob, then the structure or the strings.
+        let [structure, strings] = [36, 32].map(|at| get32(whole, at));
+        for (field, size) in [(36, structure), (32, strings)] {
+            for length in 0..size {
+                let mut blob = whole.to_vec();
+                put32(&mut blob, field, length);
+                read_tree(&blob);
+            }
+        }
+    }
+}
+
+/// Captured memory by its addresses.
+struct Captured(HashMap<u64, Vec<u8>>);
+
+impl Captured {
+    fn new() -> Self {
+        let mut pieces = HashMap::new();
+        let mut rest = AAVMF;
+        while !rest.is_empty() {
+            let number = |at: usize| u64::from_le_bytes(rest[at..at + 8].try_into().unwrap());
+            let (start, size) = (number(0), number(8) as usize);
+            pieces.insert(start, rest[16..16 + size].to_vec());
+            rest = &rest[16 + size..];
+        }
+        Self(pieces)
+    }
+
+    /// Makes the checksums right again, so that damage is seen by those who come after the check.
+    fn seal(&mut self) {
+        let seal = |bytes: &mut [u8], at: usize| {
+            let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+            bytes[at] = bytes[at].wrapping_sub(sum);
+        };
+        for (&start, piece) in &mut self.0 {
+            if start == RSDP {
+                seal(&mut piece[..20], 8);
+                seal(&mut piece[..36], 32);
+            } else if piece.len() >= 36 {
+                let length = u32::from_le_bytes(piece[4..8].try_into().unwrap()) as usize;
+                if let Some(table) = piece.get_mut(..length).filter(|table| table.len() >= 36) {
+                    seal(table, 9);
+                }
+            }
+        }
+    }
+}
+
+impl Memory for Captured {
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable> {
+        let bytes = self.0.iter().find_map(|(&start, piece)| {
+            let offset = usize::try_from(at.checked_sub(start)?).ok()?;
+            piece.get(offset..)?.get(..into.len())
+        });
+        into.copy_from_slice(bytes.ok_or(Unreadable { at })?);
+        Ok(())
+    }
+}
+
+/// Configuration space of some functions; all that is written stays.
+struct Space(HashMap<(u8, u8), [u32; 64]>);
+
+impl Space {
+    fn new() -> Self {
+        let functions = PORT.chunks_exact(68).map(|chunk| {
+            let mut registers = [0; 64];
+            for (register, bytes) in registers.iter_mut().zip(chunk[4..].chunks_exact(4)) {
+                *register = u32::from_le_bytes(bytes.try_into().unwrap());
+            }
+            ((chunk[0], chunk[1] << 3 | chunk[2]), registers)
+        });
+        Self(functions.collect())
+    }
+
+    fn register(&mut self, function: Address, offset: u16) -> Option<&mut u32> {
+        assert!(offset % 4 == 0 && offset < 4096);
+        let devfn = function.device() << 3 | function.function();
+        let registers = self.0.get_mut(&(function.bus(), devfn))?;
+        registers.get_mut(usize::from(offset / 4))
+    }
+}
+
+impl Config for Space {
+    fn read32(&mut self, function: Address, offset: u16) -> u32 {
+        self.register(function, offset).map_or(u32::MAX, |it| *it)
+    }
+
+    fn write32(&mut self, function: Address, offset: u16, value: u32) {
+        if let Some(register) = self.register(function, offset) {
+            *register = value;
+        }
+    }
+}
+
+/// What is damaged: where, as a share of the whole, and what it becomes.
+fn damage() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
+    let byte = prop_oneof![any::<u8>(), Just(0), Just(0xff), Just(0x80), 0..8u8];
+    prop::collection::vec((any::<prop::sample::Index>(), byte), 1..12)
+}
+
+/// Numbers at the edges of what a register holds, and any other.
+fn edge() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        any::<u64>(),
+        (0..64u32, 0..3u64).prop_map(|(bit, off)| (1u64 << bit).wrapping_add(off).wrapping_sub(1)),
+    ]
+}
+
+fn window() -> impl Strategy<Value = Window> {
+    (edge(), edge(), edge(), any::<bool>(), any::<bool>()).prop_map(
+        |(pci, cpu, size, prefetchable, bits64)| Window {
+            pci,
+            cpu,
+            size,
+            prefetchable,
+            bits64,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(cases(1000))]
+
+    #[test]
+    fn trees(whole in prop::sample::select(vec![STUB, VIRT]), damage in damage()) {
+        let mut blob = whole.to_vec();
+        for (at, byte) in damage {
+            let at = at.index(blob.len());
+            blob[at] = byte;
+        }
+        read_tree(&blob);
+    }
+
+    #[test]
+    fn tables(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), damage()), 1..4),
+        sealed in any::<bool>(),
+        map in prop::option::of((edge(), any::<u32>(), 0..200u32)),
+    ) {
+        let mut memory = Captured::new();
+        let mut starts: Vec<u64> = memory.0.keys().copied().collect();
+        starts.sort_unstable();
+        for (piece, damage) in damage {
+            let piece = memory.0.get_mut(piece.get(&starts)).unwrap();
+            for (at, byte) in damage {
+                let at = at.index(piece.len());
+                piece[at] = byte;
+            }
+        }
+        if sealed {
+            memory.seal();
+        }
+        let map = map.map(|(start, size, descriptor_size)| efi::MemoryMap {
+            start,
+            size,
+            descriptor_size,
+            descriptor_version: 1,
+        });
+        let root = efi::acpi_root(&mut memory, SYSTEM_TABLE, map).unwrap_or(RSDP);
+        for root in [root, RSDP] {
+            if let Ok(mcfg) = Mcfg::find(&mut memory, root) {
+                prop_assert!(mcfg.host_bridges(&mut memory).count() <= AAVMF.len());
+            }
+        }
+    }
+
+    #[test]
+    fn configuration_spaces(
+        damage in prop::collection::vec((0..6usize, 0..16usize, any::<u32>(), any::<u32>()), 0..24),
+        numbers in prop::sample::select(vec![Numbers::Keep, Numbers::Assign]),
+        buses in any::<(u8, u8)>(),
+        windows in prop::collection::vec(window(), 0..5),
+    ) {
+        let mut space = Space::new();
+        let mut functions: Vec<_> = space.0.keys().copied().collect();
+        functions.sort_unstable();
+        for (function, register, bits, mask) in damage {
+            let registers = space.0.get_mut(&functions[function % functions.len()]).unwrap();
+            registers[register] = registers[register] & !mask | bits & mask;
+        }
+        let (first, last) = (buses.0.min(buses.1) % 8, buses.0.max(buses.1));
+        let Some(ecam) = Ecam::new(0x40_1000_0000, 0, first, last) else {
+            return Ok(());
+        };
+        let mut all = Windows::default();
+        for window in windows {
+            all.push(window);
+        }
+        let mut allocator = Allocator::new(&all);
+        let mut gpus = 0;
+        let walk = find(&mut space, &ecam, numbers, |space, gpu, path| {
+            gpus += 1;
+            let _ = allocator.assign(space, gpu, path);
+            let mut function = Function::new(space, gpu);
+            for index in 0..=u8::MAX {
+                let size = function.bar_size(index);
+                if let Some(bar) = function.bar(index) {
+                    all.cpu(bar.address, size);
+                }
+            }
+            let _ = Capabilities::read(|offset| function.read32(offset));
+            ControlFlow::Continue(())
+        });
+        prop_assert_eq!(walk.gpus, gpus);
+    }
+
+    #[test]
+    fn capability_lists(space in prop::collection::vec(any::<u32>(), 64), ids in any::<u64>()) {
+        let mut space = space;
+        space[1] |= 1 << 20;
+        for (n, dword) in space.iter_mut().enumerate().skip(16) {
+            // More of virtio's, of a length that may do, and of the types that are looked for.
+            if ids >> n & 1 != 0 {
+                *dword = *dword & 0x0300_ff00 | 0x0014_0009;
+            }
+        }
+        let found = Capabilities::read(|offset| {
+            assert!(offset % 4 == 0);
+            space[usize::from(offset / 4)]
+        });
+        if let Ok(found) = found {
+            prop_assert!(found.common.bar <= 5 && found.notify.bar <= 5);
+            prop_assert!(found.common.length as usize >= COMMON_WINDOW);
+            prop_assert!(found.notify.length >= 2);
+        }
+    }
+
+    #[test]
+    fn options(text in prop::collection::vec(any::<u8>(), 0..40), like in "pci,(0x)?[0-9a-g]{0,18},[0-9a-f:.,]{0,9}") {
+        let _ = Place::parse(&text);
+        let _ = Place::parse(like.as_bytes());
+    }
+
+    #[test]
+    fn options_say_what_they_say(
+        base in 0..1u64 << 44,
+        bus in any::<u8>(),
+        device in 0..32u8,
+        function in 0..8u8,
+    ) {
+        let base = base << 20;
+        let text = format!("pci,{base:#x},{bus:02x}:{device:02x}.{function}");
+        let place = Place { ecam: base, function: Address::new(bus, device, function).unwrap() };
+        prop_assert_eq!(Place::parse(text.as_bytes()).ok(), Some(place));
+    }
+}
