@@ -282,7 +282,7 @@ fn two_gpus(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let (path, picture) = vm.screenshot("other.png", Some("two"))?;
     let other = Screen::read(&picture, &bench.fonts);
     ensure!(
-        !other.is_text(),
+        !other.is_console(),
         "text on the other GPU, see {}",
         path.display()
     );
@@ -295,7 +295,7 @@ fn first_line(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let (early, age) = vm.wait("text on the screen", Duration::from_secs(60), |vm| {
         let (_, picture) = vm.screenshot("early.png", None)?;
         let screen = Screen::read(&picture, &bench.fonts);
-        Ok(screen.is_text().then(|| (screen, vm.age())))
+        Ok(screen.is_console().then(|| (screen, vm.age())))
     })?;
     vm.wait_for(READY)?;
     let all = bench.look(&mut vm, None, out, |screen, vm| {

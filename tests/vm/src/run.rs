@@ -29,19 +29,21 @@ pub fn run(bench: &Bench, window: bool, out: &Path) -> Result<()> {
     }
     let mut vm = machine.start(out)?;
 
-    // The last screenshot before the first one with text is the firmware's, unless it is blank.
+    // The firmware's picture is the last one that is no text; QEMU has a text of its own for a
+    // display that is off.
     let (early, text) = ("early.png", "2-first-text.png");
     vm.wait("text on the screen", Duration::from_secs(60), |vm| {
         let (path, picture) = vm.screenshot(early, None)?;
-        let is_text = Screen::read(&picture, &bench.fonts).is_text();
-        if is_text {
+        let screen = Screen::read(&picture, &bench.fonts);
+        let is_console = screen.is_console();
+        if is_console {
             fs::rename(path, out.join(text))?;
-        } else if !picture.is_blank() {
+        } else if screen.unreadable() > 0 {
             fs::rename(path, out.join("1-firmware.png"))?;
         } else {
             fs::remove_file(path)?;
         }
-        Ok(is_text.then_some(()))
+        Ok(is_console.then_some(()))
     })?;
     moment(&vm, "first text on the screen");
     thread::sleep(Duration::from_millis(400));

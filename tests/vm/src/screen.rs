@@ -102,12 +102,8 @@ impl Screen {
 
     /// The rows from the first to the last that is not blank.
     pub fn written(&self) -> &[Vec<Cell>] {
-        let blank = |row: &Vec<Cell>| row.iter().all(|&cell| cell == Some(b' '));
-        let end = self
-            .rows
-            .iter()
-            .rposition(|row| !blank(row))
-            .map_or(0, |last| last + 1);
+        let last = self.rows.iter().rposition(|row| !is_blank(row));
+        let end = last.map_or(0, |last| last + 1);
         &self.rows[..end]
     }
 
@@ -120,9 +116,11 @@ impl Screen {
             .count()
     }
 
-    /// Whether this is a console with something on it, rather than a picture.
-    pub fn is_text(&self) -> bool {
-        self.unreadable() == 0 && self.clean_edges && !self.written().is_empty()
+    /// Whether this is a console, written from the first row on. QEMU's own "Display output is not
+    /// active." has the same font and colours, but stands in the middle.
+    pub fn is_console(&self) -> bool {
+        let begun = self.rows.first().is_some_and(|row| !is_blank(row));
+        begun && self.unreadable() == 0 && self.clean_edges
     }
 
     /// The text, a line a row.
@@ -142,6 +140,10 @@ pub fn show(row: &[Cell]) -> String {
         })
         .collect();
     text.trim_end().to_owned()
+}
+
+fn is_blank(row: &[Cell]) -> bool {
+    row.iter().all(|&cell| cell == Some(b' '))
 }
 
 fn read_cell(picture: &Picture, font: &Font, column: usize, row: usize) -> Cell {
@@ -195,13 +197,14 @@ pub(crate) mod tests {
         let screen = read(&paint(&[b"Booting", b"", b"\x80 ~ end"]));
         assert_eq!((screen.columns, screen.rows.len()), (10, 3));
         assert_eq!(screen.text(), "Booting\n\n\\x80 ~ end\n");
-        assert!(screen.is_text());
+        assert!(screen.is_console());
     }
 
     #[test]
-    fn a_blank_screen_is_no_text() {
+    fn a_screen_without_a_first_row_is_no_console() {
         assert!(paint(&[]).is_blank());
-        assert!(!read(&paint(&[])).is_text());
+        assert!(!read(&paint(&[])).is_console());
+        assert!(!read(&paint(&[b"", b"inactive"])).is_console());
     }
 
     #[test]
