@@ -32,6 +32,10 @@ use crate::{
         Host,
         Pictures, //
     },
+    liar::{
+        deeds,
+        Liar, //
+    },
     qemu::Qemu,
     rutabaga::Crosvm,
     stages::display::{
@@ -49,7 +53,8 @@ use crate::{
             RingError,
             RING_BYTES, //
         },
-        Features, //
+        Features,
+        Ring, //
     },
 };
 
@@ -258,6 +263,13 @@ impl<P: Pictures + 'static> Rig<P> {
     }
 }
 
+impl<P> Rig<P> {
+    /// How many tiles a row has.
+    fn tiles(&self) -> usize {
+        self.display.grid().band().tiles()
+    }
+}
+
 /// Writes a log to both devices and looks at both screens at the end, or after `each` write. Returns
 /// whether there was a grid for it.
 fn log(setting: Setting, writes: &[Vec<u8>], each: bool) -> bool {
@@ -326,5 +338,133 @@ proptest! {
         each in any::<bool>(),
     ) {
         prop_assume!(log(setting, &writes, each));
+    }
+}
+
+/// A log of numbered lines, some longer than the screen is wide, in pieces of several lines.
+fn numbered(lines: usize, a_piece: usize) -> Vec<Vec<u8>> {
+    let line = |n: usize| format!("[{n:>5}] {}\n", "spam and ham, ".repeat(n * 7 % 23 % 12));
+    let lines: Vec<usize> = (0..lines).collect();
+    let piece = |piece: &[usize]| piece.iter().flat_map(|&n| line(n).into_bytes()).collect();
+    lines.chunks(a_piece).map(piece).collect()
+}
+
+/// The memory that the driver brings, and the way it divides it.
+fn driver(mode: (u32, u32), glyph: (u32, u32), scroll: Scroll) -> Setting {
+    let cells = (mode.0 / glyph.0 * (mode.1 / glyph.1)) as usize;
+    Setting {
+        mode,
+        glyph,
+        scroll,
+        band: (240 << 10) - RING_BYTES - 2 * cells & !3,
+        cells,
+        ..SETTING
+    }
+}
+
+#[test]
+fn usual_modes_in_the_drivers_memory() {
+    for scroll in [Scroll::Pan, Scroll::Repaint] {
+        for mode in [(640, 480), (1280, 800), (1366, 768), (1920, 1080)] {
+            let setting = driver(mode, (8, 16), scroll);
+            let rig = Rig::new(setting, Qemu::default()).unwrap();
+            assert_eq!((rig.tiles(), rig.display.grid().scroll()), (1, scroll));
+            assert!(log(setting, &numbered(160, 13), false), "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn a_row_that_does_not_fit_is_drawn_in_tiles() {
+    let setting = driver((3840, 2160), (8, 16), Scroll::Pan);
+    let rig = Rig::new(setting, Qemu::default()).unwrap();
+    assert_eq!((rig.tiles(), rig.display.grid().scroll()), (3, Scroll::Pan));
+    drop(rig);
+    assert!(log(setting, &numbered(300, 60), false));
+    // The same on a small screen, for every way a write can go.
+    let setting = Setting {
+        band: 12 << 10,
+        ..driver((400, 150), (8, 16), Scroll::Repaint)
+    };
+    assert!(Rig::new(setting, Qemu::default()).unwrap().tiles() > 1);
+    for a_piece in [1, 2, 9, 30] {
+        assert!(log(setting, &numbered(60, a_piece), true));
+    }
+}
+
+#[test]
+fn refusals_are_counted_and_stop_nothing() {
+    let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
+    rig.write(b"before\n");
+    rig.check();
+    rig.host.borrow_mut().patience = Some(0);
+    for line in numbered(100, 1) {
+        rig.write(&line);
+    }
+    rig.display.drain().unwrap();
+    let complaints = rig.host.borrow().complaints.len();
+    let (count, first) = rig.display.refusals();
+    assert_eq!(count as usize, complaints);
+    assert!(complaints >= 100);
+    // A transfer, and ERR_UNSPEC.
+    assert_eq!(
+        first.unwrap().to_string(),
+        "the device answered command 0x0105 with 0x1200"
+    );
+    assert_eq!(rig.display.failed(), None);
+}
+
+#[test]
+fn a_device_that_vanishes_is_waited_for_once() {
+    let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
+    rig.write(b"before\n");
+    rig.guest.plug(Nobody);
+    for line in numbered(100, 1) {
+        rig.write(&line);
+    }
+    let stalled = Some(GpuError::Ring(RingError::Stalled));
+    assert_eq!(rig.display.failed(), stalled);
+    let (turns, kicks) = (rig.guest.turns(), rig.guest.kicks());
+    for line in numbered(100, 1) {
+        rig.write(&line);
+    }
+    assert_eq!((rig.guest.turns(), rig.guest.kicks()), (turns, kicks));
+    assert_eq!(rig.display.failed(), stalled);
+}
+
+#[test]
+fn what_was_written_is_with_the_device_before_the_write_returns() {
+    // A guest that dies right after: nobody waits, nobody rings again.
+    for scroll in [Scroll::Pan, Scroll::Repaint] {
+        let setting = Setting { scroll, ..SETTING };
+        let mut rig = Rig::new(setting, Crosvm::new()).unwrap();
+        for line in numbered(30, 1) {
+            rig.write(&line);
+        }
+        rig.guest.run();
+        let expected = rig.noise.picture(rig.mode, rig.terminal.text());
+        assert!(rig.host.borrow().shown() == expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn a_liar_stops_the_display_and_nothing_else(
+        deeds in deeds(),
+        writes in prop::collection::vec(piece(), 1..60),
+    ) {
+        let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
+        rig.display.drain().unwrap();
+        let place = Ring::place(&rig.guest, SETTING.queue).unwrap();
+        rig.guest.plug(Liar::new(place, deeds));
+        for bytes in &writes {
+            let (failed, kicks) = (rig.display.failed(), rig.guest.kicks());
+            rig.write(bytes);
+            if failed.is_some() {
+                prop_assert_eq!((rig.display.failed(), rig.guest.kicks()), (failed, kicks));
+            }
+        }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Host<P> {
     shown: Vec<u32>,
     /// What was wrong with commands that were refused.
     pub(crate) complaints: Vec<String>,
-    /// From here on, that many commands until all are refused.
+    /// So many commands more, and all are refused.
     pub(crate) patience: Option<usize>,
 }
 
@@ -157,13 +157,16 @@ impl<P: Pictures> Host<P> {
                 let Some((shown, window)) = self.scanout.filter(|(shown, _)| *shown == id) else {
                     return Ok(());
                 };
-                let pixels = self.pictures.read(shown, window);
-                let places =
-                    (window.y..).flat_map(|y| (0..window.width).map(move |x| (window.x + x, y)));
-                for ((to, from), (x, y)) in self.shown.iter_mut().zip(pixels).zip(places) {
-                    if area.contains(x, y) {
-                        *to = from;
-                    }
+                let area = area.common(&window);
+                if area.width == 0 || area.height == 0 {
+                    return Ok(());
+                }
+                let pixels = self.pictures.read(shown, area);
+                let width = window.width as usize;
+                let below = (area.y - window.y) as usize * width + (area.x - window.x) as usize;
+                let rows = self.shown[below..].chunks_mut(width);
+                for (to, from) in rows.zip(pixels.chunks(area.width as usize)) {
+                    to[..from.len()].copy_from_slice(from);
                 }
             }
         }

@@ -34,9 +34,16 @@ impl Area {
         end(self.x, self.width) <= width.into() && end(self.y, self.height) <= height.into()
     }
 
-    /// Whether a pixel is in it.
-    pub(crate) fn contains(&self, x: u32, y: u32) -> bool {
-        x.wrapping_sub(self.x) < self.width && y.wrapping_sub(self.y) < self.height
+    /// What is in both; of no size if nothing is.
+    pub(crate) fn common(&self, other: &Self) -> Self {
+        let (x, y) = (self.x.max(other.x), self.y.max(other.y));
+        let end = |a: u32, b: u32, c: u32, d: u32| (a + b).min(c + d);
+        Self {
+            x,
+            y,
+            width: end(self.x, self.width, other.x, other.width).saturating_sub(x),
+            height: end(self.y, self.height, other.y, other.height).saturating_sub(y),
+        }
     }
 }
 
