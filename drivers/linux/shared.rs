@@ -102,10 +102,6 @@ impl Hal for Shared {
         self.store(at, value.to_le());
     }
 
-    fn store32(&self, at: usize, value: u32) {
-        self.store(at, value.to_le());
-    }
-
     fn store64(&self, at: usize, value: u64) {
         self.store(at, value.to_le());
     }

@@ -53,8 +53,6 @@ pub(crate) trait Hal {
     fn load32(&self, at: usize) -> u32;
     /// Writes 16 bits, once.
     fn store16(&self, at: usize, value: u16);
-    /// Writes 32 bits, once.
-    fn store32(&self, at: usize, value: u32);
     /// Writes 64 bits, once.
     fn store64(&self, at: usize, value: u64);
     /// Copies bytes out.

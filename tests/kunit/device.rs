@@ -184,10 +184,6 @@ impl Hal for (&Memory, Act) {
         self.0.store16(at, value);
     }
 
-    fn store32(&self, at: usize, value: u32) {
-        self.0.store32(at, value);
-    }
-
     fn store64(&self, at: usize, value: u64) {
         self.copy_in(at, &value.to_le_bytes());
     }

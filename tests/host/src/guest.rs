@@ -148,11 +148,6 @@ impl Hal for Guest {
         self.copy_in(at, &value.to_le_bytes());
     }
 
-    fn store32(&self, at: usize, value: u32) {
-        assert!(at % 4 == 0);
-        self.copy_in(at, &value.to_le_bytes());
-    }
-
     fn store64(&self, at: usize, value: u64) {
         assert!(at % 8 == 0);
         self.copy_in(at, &value.to_le_bytes());
