@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# virtgpu_bridge: `make run` shows it, `make check` proves it, `make help` lists the rest.
+# Kbuild's door is the file of that name.
+
+# Which kernel: a version that Debian packages, or a source tree of one's own.
+KVERSION ?= 7.3
+KDIR ?=
+# `debug` adds tests/debug.config.
+VARIANT ?=
+# Whether to work in the tool root (tests/toolroot): yes, no, or what tests/tools-pass finds.
+TOOLROOT ?= auto
+DISPLAY_WINDOW ?=
+
+TARGETS := run check check-all image plain-image modules graft ungraft kunit host-test vm-test \
+	   style fmt clippy
+
+.DEFAULT_GOAL := help
+.PHONY: help clean $(TARGETS)
+
+help:
+	@echo 'The two commands:'
+	@echo '  make run        boot a virtual machine with the driver; screenshots in build/run/'
+	@echo '  make check      host, KUnit and VM tests on one kernel; ends with N passed, N failed'
+	@echo 'The rest:'
+	@echo '  check-all       check, and the same on other kernels and with debug options'
+	@echo '  image           build/Image, the kernel with the driver built in'
+	@echo '  modules         build/virtgpu_bridge.ko (KDIR=: for the kernel built there)'
+	@echo '  graft ungraft   put the driver into the kernel tree KDIR=, or take it out again'
+	@echo '  kunit host-test vm-test style    parts of check (ONLY= picks VM cases by name)'
+	@echo '  fmt clippy      format the sources; lint them as the kernel does'
+	@echo '  clean           remove build/'
+	@echo 'Variables: KVERSION=7.2|7.3 (now $(KVERSION)), KDIR=kernel tree, DISPLAY_WINDOW=1, TOOLROOT=yes|no'
+
+ifndef IN_TOOLROOT
+ifeq ($(TOOLROOT),auto)
+TOOLROOT := $(shell tests/tools-pass 2>/dev/null && echo no || echo yes)
+endif
+endif
+
+ifeq ($(if $(IN_TOOLROOT),no,$(TOOLROOT)),yes)
+
+# Everything again, inside the tool root.
+$(TARGETS):
+	@MAKEFLAGS= TOOLROOT_BIND="$(abspath $(KDIR))" tests/toolroot \
+		make --no-print-directory $@ $(MAKEOVERRIDES)
+
+clean:
+	tests/toolroot --discard
+	rm -rf build
+
+else
+
+build := $(CURDIR)/build
+name := $(if $(KDIR),own,$(KVERSION))$(addprefix -,$(VARIANT))
+source := $(if $(KDIR),$(abspath $(KDIR)),$(build)/linux-$(KVERSION))
+obj := $(build)/obj-$(name)
+log := $(build)/log
+jobs := -j$(shell nproc)
+kmake := $(MAKE) -C $(obj) LLVM=1 ARCH=arm64 $(jobs)
+# What a kernel build prints, about.
+lines := $(if $(filter debug,$(VARIANT)),2600,1900)
+
+bitflags-version := $(shell sed -n 's/^bitflags = "=\(.*\)"/\1/p' tests/host/Cargo.toml)
+bitflags := $(build)/bitflags-$(bitflags-version)
+cargo-flags := --locked --manifest-path tests/Cargo.toml --target-dir $(build)/target
+vm := $(build)/target/debug/vm
+driver-files := $(shell find Kbuild drivers tests/kunit tests/data -type f)
+configs := samples/virtgpu_bridge.config tests/test.config \
+	   $(if $(filter debug,$(VARIANT)),tests/debug.config)
+
+$(build)/linux-%/Makefile: | tests/kernel-source
+	@tests/kernel-source $* $(build)/linux-$*
+
+# The crate that Kbuild compiles with the driver, as the registry has it.
+$(bitflags)/src/lib.rs:
+	@echo '== fetching crates'
+	@cargo fetch $(filter-out --target-dir $(build)/target,$(cargo-flags)) >/dev/null
+	@rm -rf $(bitflags) && mkdir -p $(build)
+	@cp -r $${CARGO_HOME:-$$HOME/.cargo}/registry/src/*/bitflags-$(bitflags-version) $(bitflags)
+	@touch $@
+
+.PHONY: grafted
+grafted: $(source)/Makefile $(bitflags)/src/lib.rs
+	@tests/graft $(source) $(bitflags)
+
+# A configuration, first without the driver.
+$(obj)/.stamp-config: $(configs) $(source)/Makefile | grafted
+	@mkdir -p $(obj)
+	@$(MAKE) -s -C $(source) O=$(obj) LLVM=1 ARCH=arm64 rustavailable tinyconfig
+	@$(source)/scripts/kconfig/merge_config.sh -m -O $(obj) $(obj)/.config $(configs) \
+		>$(obj)/merge.log
+	@$(source)/scripts/config --file $(obj)/.config -d VIRTGPU_BRIDGE
+	@$(kmake) -s olddefconfig
+	@for line in $$(grep -h '^CONFIG_' $(configs) | grep -v VIRTGPU_BRIDGE); do \
+		grep -q "^$$line$$" $(obj)/.config || echo "note: $(name) has no $$line"; done
+	@touch $@
+
+# The same kernel without the driver: a peer, and the one that loads the module.
+$(build)/Image-plain-$(name): $(obj)/.stamp-config
+	@$(obj)/source/scripts/config --file $(obj)/.config -d VIRTGPU_BRIDGE
+	@$(kmake) -s olddefconfig
+	@tests/progress $(log)/plain-image-$(name).log 'kernel $(name) without the driver' $(lines) \
+		$(kmake) Image modules
+	@cp $(obj)/arch/arm64/boot/Image $@
+
+$(build)/Image-$(name): $(build)/Image-plain-$(name) $(driver-files) | grafted
+	@$(obj)/source/scripts/config --file $(obj)/.config -e VIRTGPU_BRIDGE \
+		-e VIRTGPU_BRIDGE_KUNIT_TEST
+	@$(kmake) -s olddefconfig
+	@tests/progress $(log)/image-$(name).log 'kernel $(name) with the driver' 100 $(kmake) Image
+	@cp $(obj)/arch/arm64/boot/Image $@
+
+plain-image: $(build)/Image-plain-$(name)
+
+image: $(build)/Image-$(name)
+	@ln -sf Image-$(name) $(build)/Image
+	@echo 'build/Image -> build/Image-$(name)'
+
+# With KDIR=, for a kernel that was built there or whose build tree that is.
+module-kernel := $(if $(KDIR),$(source),$(obj))
+$(build)/module-$(name)/drivers/virtgpu_bridge.ko: $(driver-files) $(bitflags)/src/lib.rs \
+		$(if $(KDIR),,$(build)/Image-plain-$(name))
+	@tests/progress $(log)/module-$(name).log 'module for kernel $(name)' 15 \
+		$(MAKE) -C $(module-kernel) LLVM=1 ARCH=arm64 M=$(CURDIR) MO=$(build)/module-$(name) \
+		BITFLAGS=$(bitflags) modules
+
+modules: $(build)/module-$(name)/drivers/virtgpu_bridge.ko
+	@cp $< $(build)/virtgpu_bridge.ko
+	@echo 'build/virtgpu_bridge.ko'
+
+graft: $(bitflags)/src/lib.rs
+	@tests/graft $(or $(KDIR),$(error graft needs KDIR=, a kernel source tree)) $(bitflags)
+
+ungraft:
+	@tests/graft --undo $(or $(KDIR),$(error ungraft needs KDIR=, a kernel source tree))
+
+$(vm): $(shell find tests/vm -name '*.rs' -o -name Cargo.toml) tests/Cargo.lock
+	@tests/progress $(log)/vm-build.log 'building the VM test tool' 60 \
+		cargo build $(cargo-flags) -p vm
+	@touch $@
+
+# busybox and what else a guest runs: Debian's own packages for arm64, only unpacked.
+$(build)/arm64/usr/bin/busybox:
+	@rm -rf $(build)/arm64
+	@tests/progress $(log)/arm64.log 'unpacking the arm64 userland' 20 \
+		mmdebstrap --mode=$(if $(IN_TOOLROOT),root,auto) --variant=extract --architectures=arm64 \
+		--include=busybox-static trixie $(build)/arm64
+	@touch $@
+
+guest := --image $(build)/Image-$(name) --fonts $(source)
+
+run: image $(vm) $(build)/arm64/usr/bin/busybox
+	@$(vm) run $(guest) --out build/run $(if $(DISPLAY_WINDOW),--window)
+
+host-test: $(bitflags)/src/lib.rs
+	@tests/progress $(log)/host-test.log 'host tests' 250 cargo test $(cargo-flags)
+	@$(cargo-results)
+cargo-results = grep -h '^test result' $(log)/host-test.log
+
+kunit: image $(vm)
+	@$(vm) kunit --image $(build)/Image-$(name) --out build/kunit-$(name) \
+		--kunit-py $(source)/tools/testing/kunit/kunit.py | tee $(log)/kunit-$(name).log
+
+vm-test: image modules $(vm) $(build)/arm64/usr/bin/busybox
+	@$(vm) test $(guest) --plain-image $(build)/Image-plain-$(name) \
+		--module $(build)/module-$(name)/drivers/virtgpu_bridge.ko --out build/vm-$(name) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(LONG),--long) | tee $(log)/vm-test-$(name).log
+
+rust-files = $(shell git ls-files '*.rs')
+
+fmt:
+	@rustfmt --edition 2021 --config-path $(source)/.rustfmt.toml $(rust-files)
+
+# As the kernel has it: rustfmt, clippy for both ways to build, checkpatch, no compiler warnings.
+style: image modules
+	@tests/style $(source) $(module-kernel) $(bitflags) $(name) | tee $(log)/style-$(name).log
+
+clippy: image
+	@tests/style --clippy $(source) $(module-kernel) $(bitflags) $(name)
+
+# Each part runs, whatever became of the others, and the sum decides.
+parts := host-test.log kunit-$(KVERSION).log vm-test-$(KVERSION).log style-$(KVERSION).log
+check: image modules $(vm)
+	@rm -f $(addprefix $(log)/,$(parts))
+	@for part in host-test kunit style vm-test; do \
+		$(MAKE) --no-print-directory $$part || :; done
+	@$(vm) tally $(addprefix $(log)/,$(parts))
+
+# The same on the other kernel, and on one with all that complains. First check itself.
+more := kunit-7.2 vm-test-7.2 style-7.2 kunit-7.3-debug vm-test-7.3-debug
+check-all: $(source)/Makefile
+	@rm -f $(patsubst %,$(log)/%.log,$(more))
+	@$(MAKE) --no-print-directory check KVERSION=7.3 LONG=1 || :
+	@for part in kunit style vm-test; do \
+		$(MAKE) --no-print-directory $$part KVERSION=7.2 || :; done
+	@for part in kunit vm-test; do \
+		$(MAKE) --no-print-directory $$part KVERSION=7.3 VARIANT=debug || :; done
+	@$(vm) tally $(addprefix $(log)/,host-test.log kunit-7.3.log vm-test-7.3.log style-7.3.log) \
+		$(patsubst %,$(log)/%.log,$(more))
+
+clean:
+	rm -rf build
+
+endif
