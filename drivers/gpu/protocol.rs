@@ -54,7 +54,9 @@ impl Header {
 }
 
 /// `struct virtio_gpu_rect`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub(crate) struct Rect {
     /// Left edge.
@@ -103,6 +105,8 @@ macro_rules! commands {
 
         impl $name {
             /// The command with its fields in the order of the specification.
+            // Some commands have nothing to leave at zero.
+            #[allow(clippy::needless_update)]
             pub(crate) fn new($($arg: $arg_type),*) -> Self {
                 Self {
                     header: Header::new($kind),

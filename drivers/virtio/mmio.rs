@@ -105,7 +105,7 @@ impl<R: Registers> Transport for Mmio<R> {
         let low = self.registers.read32(DEVICE_FEATURES);
         self.registers.write32(DEVICE_FEATURES_SEL, 1);
         let high = self.registers.read32(DEVICE_FEATURES);
-        Features::from_bits_retain(u64::from(high) << 32 | u64::from(low))
+        Features::from_bits_retain((u64::from(high) << 32) | u64::from(low))
     }
 
     fn set_driver_features(&mut self, features: Features) {

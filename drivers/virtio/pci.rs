@@ -113,7 +113,7 @@ impl Capabilities {
         let mut notify = None;
         let [.., status_low, _] = read(0x04).to_le_bytes();
         let [mut at, ..] = read(0x34).to_le_bytes();
-        if status_low & 1 << 4 == 0 {
+        if status_low & (1 << 4) == 0 {
             // No capability list at all (PCI 3.0, section 6.2.3).
             at = 0;
         }
@@ -138,11 +138,14 @@ impl Capabilities {
                 let usable = place.bar <= 5 && place.offset % 4 == 0;
                 match kind {
                     CAP_COMMON if usable && common.is_none() => {
-                        if usize::try_from(place.length).is_ok_and(|length| length >= COMMON_WINDOW) {
+                        if usize::try_from(place.length).is_ok_and(|length| length >= COMMON_WINDOW)
+                        {
                             common = Some(place);
                         }
                     }
-                    CAP_NOTIFY if usable && notify.is_none() && length >= 20 && place.length >= 2 => {
+                    CAP_NOTIFY
+                        if usable && notify.is_none() && length >= 20 && place.length >= 2 =>
+                    {
                         notify = Some((place, read(offset + 16)));
                     }
                     _ => {}
@@ -191,7 +194,7 @@ impl<R: Registers> Transport for Pci<R> {
         let low = self.common.read32(DEVICE_FEATURE);
         self.common.write32(DEVICE_FEATURE_SELECT, 1);
         let high = self.common.read32(DEVICE_FEATURE);
-        Features::from_bits_retain(u64::from(high) << 32 | u64::from(low))
+        Features::from_bits_retain((u64::from(high) << 32) | u64::from(low))
     }
 
     fn set_driver_features(&mut self, features: Features) {

@@ -239,9 +239,7 @@ impl<H: Hal + Clone> Ring<H> {
         // Section 2.7.13.4.1: the index must be visible before the device's wish is read.
         self.hal.full_barrier();
         let wanted = if self.event_idx {
-            let event = self
-                .hal
-                .load16(USED + ENTRIES + 8 * usize::from(self.size));
+            let event = self.hal.load16(USED + ENTRIES + 8 * usize::from(self.size));
             // Section 2.7.10: did the index pass `avail_event`?
             self.next.wrapping_sub(event).wrapping_sub(1) < self.next.wrapping_sub(old)
         } else {
@@ -279,7 +277,7 @@ impl<H: Hal + Clone> Ring<H> {
                 Ok(head) if head < self.size && head % 2 == 0 => head / 2,
                 _ => return self.fail(RingError::Corrupt),
             };
-            if self.in_flight & 1 << slot == 0 {
+            if self.in_flight & (1 << slot) == 0 {
                 return self.fail(RingError::Corrupt);
             }
             self.in_flight &= !(1 << slot);
@@ -363,7 +361,7 @@ impl<H: Hal + Clone> Ring<H> {
     fn descriptor(&self, index: u16, part: Part, flags: u16, next: u16) {
         let at = DESCRIPTORS + 16 * usize::from(index);
         self.hal.store64(at, self.hal.device_address(part.at));
-        let rest = part.length as u64 | u64::from(flags) << 32 | u64::from(next) << 48;
+        let rest = part.length as u64 | (u64::from(flags) << 32) | (u64::from(next) << 48);
         self.hal.store64(at + 8, rest);
     }
 }
