@@ -322,7 +322,7 @@ impl Model {
         if let Some(word) = self.queue.get(index) {
             let old = word.get();
             word.set(if high {
-                old & 0xffff_ffff | u64::from(value) << 32
+                old & 0xffff_ffff | (u64::from(value) << 32)
             } else {
                 old & !0xffff_ffff | u64::from(value)
             });

@@ -147,14 +147,14 @@ impl Space {
             for (register, bytes) in registers.iter_mut().zip(chunk[4..].chunks_exact(4)) {
                 *register = u32::from_le_bytes(bytes.try_into().unwrap());
             }
-            ((chunk[0], chunk[1] << 3 | chunk[2]), registers)
+            ((chunk[0], (chunk[1] << 3) | chunk[2]), registers)
         });
         Self(functions.collect())
     }
 
     fn register(&mut self, function: Address, offset: u16) -> Option<&mut u32> {
         assert!(offset % 4 == 0 && offset < 4096);
-        let devfn = function.device() << 3 | function.function();
+        let devfn = (function.device() << 3) | function.function();
         let registers = self.0.get_mut(&(function.bus(), devfn))?;
         registers.get_mut(usize::from(offset / 4))
     }
@@ -290,7 +290,7 @@ proptest! {
         space[1] |= 1 << 20;
         for (n, dword) in space.iter_mut().enumerate().skip(16) {
             // More of virtio's, of a length that may do, and of the types that are looked for.
-            if ids >> n & 1 != 0 {
+            if (ids >> n) & 1 != 0 {
                 *dword = *dword & 0x0300_ff00 | 0x0014_0009;
             }
         }

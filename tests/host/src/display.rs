@@ -356,7 +356,7 @@ fn driver(mode: (u32, u32), glyph: (u32, u32), scroll: Scroll) -> Setting {
         mode,
         glyph,
         scroll,
-        band: (240 << 10) - RING_BYTES - 2 * cells & !3,
+        band: ((240 << 10) - RING_BYTES - 2 * cells) & !3,
         cells,
         ..SETTING
     }

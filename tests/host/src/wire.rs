@@ -84,7 +84,7 @@ impl Request {
     /// Decodes a command; `None` if it is none, or of another size than it says.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-        let long = |at: usize| Some(u64::from(word(at)?) | u64::from(word(at + 4)?) << 32);
+        let long = |at: usize| Some(u64::from(word(at)?) | (u64::from(word(at + 4)?) << 32));
         let area = || {
             Some(Area {
                 x: word(24)?,
