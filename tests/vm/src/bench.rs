@@ -23,8 +23,11 @@ pub const READY: &str = "vm: ready";
 /// QEMU's GPU on PCI.
 pub const GPU: &str = "virtio-gpu-pci";
 
+/// How long the firmware and the kernel may take to show text, on a busy host.
+pub const TIME_FOR_TEXT: Duration = Duration::from_secs(60);
+
 /// How long a screen that differs from the log must stay as it is to be called wrong.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Kernels and what goes with them.
 pub struct Bench {
@@ -98,21 +101,11 @@ impl Bench {
     ) -> Result<(Vm, usize)> {
         let mut vm = machine.start(out)?;
         vm.wait_for(READY)?;
-        let serial = vm.serial()?;
-        let log = String::from_utf8_lossy(&serial);
-        let failure = log
-            .lines()
-            .find(|line| line.contains("vm: ") && line.ends_with("failed"));
-        if let Some(line) = failure {
-            bail!(
-                "the guest says '{}', see serial.log in {}",
-                line.trim(),
-                out.display()
-            );
-        }
+        vm.check_kernel()?;
         let rows = self.look(&mut vm, device, out, |screen, vm| {
             log::compare_tail(screen, log::kernel_part(&vm.serial()?))
         })?;
+        vm.check_kernel()?;
         vm.check_guest_errors()?;
         Ok((vm, rows))
     }

@@ -3,13 +3,13 @@
 //! The cases of `vm test`: a machine each, and what its screen and its log must show.
 
 use crate::{
-    bench::{driver_lines, Bench, GPU, READY},
+    bench::{driver_lines, Bench, GPU, READY, TIME_FOR_TEXT},
     log,
     qemu::{Machine, Vm},
     screen::{show, Screen},
 };
 use anyhow::{bail, ensure, Context, Result};
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 /// A case.
 pub struct Case {
@@ -63,7 +63,7 @@ pub const CASES: &[Case] = &[
         bench.told("mem=1M nokaslr").device(GPU)
     }),
     case("first-line", Own(first_line), |bench| {
-        sized(bench, 640, 4192)
+        sized(bench, 640, 4080)
     }),
     case("aavmf", Text, |bench| bench.early().device(GPU)),
     case("aavmf-root-port", Text, |bench| {
@@ -121,6 +121,8 @@ pub const CASES: &[Case] = &[
     case("1366x768", Text, |bench| sized(bench, 1366, 768)),
     case("1920x1080", Text, |bench| sized(bench, 1920, 1080)),
     case("3840x2160", Text, |bench| sized(bench, 3840, 2160)),
+    // More rows than a console may have.
+    case("640x4192", Text, |bench| sized(bench, 640, 4192)),
     case("handover-to-virtio", Own(handover), |bench| {
         bench.shared().device(GPU)
     }),
@@ -231,10 +233,11 @@ fn refused(machine: &Machine, reason: &str, out: &Path) -> Result<String> {
     Ok(line.trim().to_owned())
 }
 
-/// Boots to init, without a word from QEMU.
+/// Boots to init, without a fault of the kernel's or a word from QEMU.
 fn boot(machine: &Machine, out: &Path) -> Result<Vm> {
     let mut vm = machine.start(out)?;
     vm.wait_for(READY)?;
+    vm.check_kernel()?;
     vm.check_guest_errors()?;
     Ok(vm)
 }
@@ -292,7 +295,7 @@ fn two_gpus(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 /// On a screen tall enough for the whole log, that begins in the first row, early and late.
 fn first_line(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
-    let (early, age) = vm.wait("text on the screen", Duration::from_secs(60), |vm| {
+    let (early, age) = vm.wait("text on the screen", TIME_FOR_TEXT, |vm| {
         let (_, picture) = vm.screenshot("early.png", None)?;
         let screen = Screen::read(&picture, &bench.fonts);
         Ok(screen.is_console().then(|| (screen, vm.age())))
@@ -310,6 +313,7 @@ fn first_line(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let serial = vm.serial()?;
     let first = log::compare_head(&early, log::kernel_part(&serial))
         .with_context(|| format!("an early look, see {}", out.join("early.png").display()))?;
+    vm.check_kernel()?;
     vm.check_guest_errors()?;
     Ok(format!(
         "{} after {:.1} s, {} at the end",
@@ -330,6 +334,13 @@ fn early_panic(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let serial = reference.serial()?;
     drop(reference);
     let mut vm = machine.clone().append("earlycon=virtgpu").start(out)?;
+    vm.wait("the panic's last line on the screen", TIME_FOR_TEXT, |vm| {
+        let (_, picture) = vm.screenshot("screen.png", None)?;
+        Ok(Screen::read(&picture, &bench.fonts)
+            .text()
+            .contains(end)
+            .then_some(()))
+    })?;
     let rows = bench.look(&mut vm, None, out, |screen, _| {
         let expected = log::lay_out(log::kernel_part(&serial), screen.columns);
         let expected = comparable(

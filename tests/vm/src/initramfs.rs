@@ -3,21 +3,23 @@
 //! The guest's initramfs: busybox of Debian's arm64, our init script and perhaps a module, as a
 //! newc cpio archive.
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result};
 use cpio::{newc, newc::ModeFileType};
 use std::{
     fs::{self, File},
     io::Cursor,
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
 };
 
 /// What the guest runs as init; it is part of this program.
 const INIT: &[u8] = include_bytes!("../initramfs/init");
 
+/// Where the Makefile unpacks Debian's busybox-static for arm64.
+const BUSYBOX: &str = "build/arm64/usr/bin/busybox";
+
 /// Writes the archive to `path`, with `module` at the guest's root if there is one.
 pub fn write(path: &Path, module: Option<&Path>) -> Result<()> {
-    let busybox = fs::read(busybox()?)?;
+    let busybox = fs::read(BUSYBOX).with_context(|| format!("no {BUSYBOX}: 'make run' gets it"))?;
     let mut files = vec![
         (file("init", 0o755), INIT.to_vec()),
         (file("bin/busybox", 0o755), busybox),
@@ -57,30 +59,4 @@ fn directory(name: &str) -> newc::Builder {
     newc::Builder::new(name)
         .mode(0o755)
         .set_mode_file_type(ModeFileType::Directory)
-}
-
-/// The path of a static arm64 busybox, unpacked from Debian's package on first use.
-fn busybox() -> Result<PathBuf> {
-    let root = Path::new("build/arm64");
-    let busybox = root.join("usr/bin/busybox");
-    if !busybox.exists() {
-        println!("unpacking Debian's arm64 busybox to {}", root.display());
-        let output = Command::new("mmdebstrap")
-            .args([
-                "--quiet",
-                "--mode=root",
-                "--variant=extract",
-                "--architectures=arm64",
-            ])
-            .args(["--include=busybox-static", "trixie"])
-            .arg(root)
-            .output()
-            .context("cannot run mmdebstrap")?;
-        let reason = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success() && busybox.exists(),
-            "mmdebstrap got no busybox: {reason}"
-        );
-    }
-    Ok(busybox)
 }

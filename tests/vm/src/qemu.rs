@@ -29,6 +29,17 @@ const SERIAL: &str = "console=ttyAMA0 console=nowhere";
 /// What Linux' own driver does to QEMU's virtio-mmio, which has no shared memory regions to select.
 const NOT_OURS: &str = "virtio_mmio_write: bad register offset (0xac)";
 
+/// How the kernel's reports of its own faults begin.
+const REPORTS: &[&str] = &[
+    "panicked at",
+    "BUG: ",
+    "WARNING: ",
+    "Internal error",
+    "Kernel panic",
+    "Call trace:",
+    "INFO: ",
+];
+
 /// A machine to be started.
 #[derive(Clone)]
 pub struct Machine {
@@ -208,10 +219,14 @@ impl Vm {
         }
     }
 
-    /// Waits for `text` on the serial port.
+    /// Waits for `text` on the serial port, or for the kernel's death.
     pub fn wait_for(&mut self, text: &str) -> Result<()> {
         self.wait(&format!("'{text}' on the serial port"), LIMIT, |vm| {
-            Ok(vm.serial_has(text)?.then_some(()))
+            let found = vm.serial_has(text)?;
+            if !found && vm.serial_has("---[ end Kernel panic")? {
+                vm.check_kernel()?;
+            }
+            Ok(found.then_some(()))
         })
     }
 
@@ -280,6 +295,24 @@ impl Vm {
             if let Some(line) = log.lines().find(about) {
                 bail!("QEMU says '{line}' ({})", path.display());
             }
+        }
+        Ok(())
+    }
+
+    /// Fails with the first line in which the kernel reports a fault, or init that it failed.
+    pub fn check_kernel(&self) -> Result<()> {
+        let serial = self.serial()?;
+        let log = String::from_utf8_lossy(&serial);
+        let bad = |line: &&str| {
+            REPORTS.iter().any(|report| line.contains(report))
+                || (line.contains("] vm: ") && line.ends_with(" failed"))
+        };
+        if let Some(line) = log.lines().find(bad) {
+            bail!(
+                "the guest says '{}', see {}",
+                line.trim(),
+                self.out.join("serial.log").display()
+            );
         }
         Ok(())
     }

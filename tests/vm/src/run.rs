@@ -3,7 +3,7 @@
 //! `vm run`: one boot as a user sees it, kept as screenshots and text.
 
 use crate::{
-    bench::{Bench, GPU, READY},
+    bench::{Bench, GPU, READY, TIME_FOR_TEXT},
     log,
     qemu::Vm,
     screen::Screen,
@@ -32,7 +32,7 @@ pub fn run(bench: &Bench, window: bool, out: &Path) -> Result<()> {
     // The firmware's picture is the last one that is no text; QEMU has a text of its own for a
     // display that is off.
     let (early, text) = ("early.png", "2-first-text.png");
-    vm.wait("text on the screen", Duration::from_secs(60), |vm| {
+    vm.wait("text on the screen", TIME_FOR_TEXT, |vm| {
         let (path, picture) = vm.screenshot(early, None)?;
         let screen = Screen::read(&picture, &bench.fonts);
         let is_console = screen.is_console();
