@@ -183,10 +183,9 @@ impl<H: Hal + Clone> Control<H> {
             return Ok(());
         }
         ring.publish();
-        ring.wait(
-            &mut |ring, slot| answers.note(ring, slot),
-            |ring| ring.in_flight() & bits == 0,
-        )?;
+        ring.wait(&mut |ring, slot| answers.note(ring, slot), |ring| {
+            ring.in_flight() & bits == 0
+        })?;
         Ok(())
     }
 

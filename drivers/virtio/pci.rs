@@ -135,16 +135,17 @@ impl Capabilities {
                     offset: read(offset + 8),
                     length: read(offset + 12),
                 };
-                let usable = place.bar <= 5 && place.offset % 4 == 0;
+                // Sections 4.1.4.3.1 and 4.1.4.4.1.
+                let usable = |align| place.bar <= 5 && place.offset % align == 0;
                 match kind {
-                    CAP_COMMON if usable && common.is_none() => {
+                    CAP_COMMON if usable(4) && common.is_none() => {
                         if usize::try_from(place.length).is_ok_and(|length| length >= COMMON_WINDOW)
                         {
                             common = Some(place);
                         }
                     }
                     CAP_NOTIFY
-                        if usable && notify.is_none() && length >= 20 && place.length >= 2 =>
+                        if usable(2) && notify.is_none() && length >= 20 && place.length >= 2 =>
                     {
                         notify = Some((place, read(offset + 16)));
                     }

@@ -342,6 +342,8 @@ mod virtio {
         assert!(changed(&[(0x4c, 56)]).is_ok());
         assert_eq!(changed(&[(0x48, 2)]), common);
         assert_eq!(changed(&[(0x7c, 1)]), notify);
+        assert_eq!(changed(&[(0x78, 0x3001)]), notify);
+        assert!(changed(&[(0x78, 0x3002)]).is_ok());
         // Too short to hold its own fields.
         assert_eq!(changed(&[(0x40, 0x010f0009)]), common);
         assert_eq!(changed(&[(0x70, 0x02136009)]), notify);

@@ -7,7 +7,8 @@
 //! * [`guest`]: memory and a doorbell, shared with a device;
 //! * [`device`]: a device's end of the ring, on rust-vmm's `virtio-queue`;
 //! * [`wire`]: commands decoded by their offsets in the specification;
-//! * [`host`]: a 2D device that executes them, on [`qemu`]'s pixels or [`rutabaga`]'s.
+//! * [`host`]: a 2D device that executes them, on [`qemu`]'s pixels or [`rutabaga`]'s;
+//! * [`queue`], [`liar`], [`damage`], [`display`]: the tests, from the ring to the picture.
 
 // The driver uses what the rooms offer; here only tests do.
 #![allow(dead_code, unused_imports)]
