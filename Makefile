@@ -3,6 +3,10 @@
 # virtgpu_bridge: `make run` shows it, `make check` proves it, `make help` lists the rest.
 # Kbuild's door is the file of that name.
 
+# A pipe into tee keeps the exit status.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+
 # Which kernel: a version that Debian packages, or a source tree of one's own.
 KVERSION ?= 7.3
 KDIR ?=
@@ -135,7 +139,7 @@ graft: $(bitflags)/src/lib.rs
 ungraft:
 	@tests/graft --undo $(or $(KDIR),$(error ungraft needs KDIR=, a kernel source tree))
 
-$(vm): $(shell find tests/vm -name '*.rs' -o -name Cargo.toml) tests/Cargo.lock
+$(vm): $(shell find tests/vm -name '*.rs' -o -name Cargo.toml -o -name init) tests/Cargo.lock
 	@tests/progress $(log)/vm-build.log 'building the VM test tool' 60 \
 		cargo build $(cargo-flags) -p vm
 	@touch $@
