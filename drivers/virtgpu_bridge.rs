@@ -24,7 +24,7 @@ mod stages;
 mod text;
 mod virtio;
 
-#[cfg(CONFIG_VIRTGPU_BRIDGE_KUNIT_TEST)]
+#[cfg(all(CONFIG_VIRTGPU_BRIDGE_KUNIT_TEST, not(MODULE)))]
 #[path = "../tests/kunit/mod.rs"]
 mod kunit;
 

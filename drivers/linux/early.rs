@@ -21,7 +21,8 @@ use crate::{
     },
     linux::{
         bindings,
-        registers::Window, //
+        registers::Window,
+        shared::Block, //
     },
     virtio::Registers,
 };
@@ -158,7 +159,9 @@ impl<'e> EarlyConfig<'e> {
             let registers = Registered::map(self.ecam.place(function)?, FUNCTION_BYTES)?;
             self.mapped = Some((function, registers));
         }
-        self.mapped.as_ref().map(|(_, registers)| registers.window())
+        self.mapped
+            .as_ref()
+            .map(|(_, registers)| registers.window())
     }
 }
 
@@ -204,15 +207,16 @@ impl<const WORDS: usize> ImageMemory<WORDS> {
         Self(UnsafeCell::new([0; WORDS]))
     }
 
-    /// The memory and its physical address.
+    /// The memory, for a device that takes physical addresses.
     ///
     /// # Safety
     ///
     /// What an earlier call returned, no one uses any more.
-    pub(crate) unsafe fn take(&'static self) -> (&'static mut [u32], u64) {
+    pub(crate) unsafe fn take(&'static self) -> Block {
         // SAFETY: A static of the kernel image has a physical address.
         let address = unsafe { bindings::virtgpu_image_address(self.0.get().cast()) };
-        // SAFETY: By the safety requirement.
-        (unsafe { &mut *self.0.get() }, address)
+        // SAFETY: By the safety requirement, for the reference; it is aligned to a page, static, and
+        // for nobody but a device.
+        unsafe { Block::new(&mut *self.0.get(), address) }
     }
 }

@@ -11,10 +11,13 @@ use core::{
     },
 };
 
-use kernel::ffi::{
-    c_char,
-    c_int,
-    c_uint, //
+use kernel::{
+    ffi::{
+        c_char,
+        c_int,
+        c_uint, //
+    },
+    str::CStrExt, //
 };
 
 use crate::{
@@ -48,7 +51,7 @@ unsafe extern "C" fn virtgpu_bridge_earlycon_setup(
         None
     } else {
         // SAFETY: A terminated string, by the safety requirement.
-        Some(unsafe { CStr::from_ptr(options.cast()) }.to_bytes())
+        Some(unsafe { CStr::from_char_ptr(options) }.to_bytes())
     };
     // An address on the command line is parsed by the caller.
     let mmio = (device.port.mapbase != 0).then_some(device.port.mapbase);

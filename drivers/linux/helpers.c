@@ -3,8 +3,10 @@
  * What only C can say: macros and inline functions of the kernel, for Rust to call, and the tables
  * that the kernel fills by macro. No logic.
  */
+#include <linux/dma-mapping.h>
 #include <linux/init.h>
 #include <linux/io.h>
+#include <linux/iommu-dma.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/pci.h>
@@ -50,7 +52,12 @@ u32 virtgpu_counter_hz(void)
 	return arch_timer_get_cntfrq();
 }
 
-#ifndef MODULE
+#ifdef MODULE
+bool virtgpu_behind_iommu(struct device *dev)
+{
+	return use_dma_iommu(dev);
+}
+#else
 phys_addr_t virtgpu_image_address(const void *at)
 {
 	return __pa_symbol(at);

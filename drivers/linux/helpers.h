@@ -5,6 +5,7 @@
 
 #include <linux/types.h>
 
+struct device;
 struct earlycon_device;
 struct pci_dev;
 
@@ -14,6 +15,10 @@ void virtgpu_dma_mb(void);
 u64 virtgpu_counter(void);
 u32 virtgpu_counter_hz(void);
 const char *virtgpu_scroll(void);
+
+#ifdef MODULE
+bool virtgpu_behind_iommu(struct device *dev);
+#endif
 
 #if !defined(MODULE) || defined(__BINDGEN__)
 phys_addr_t virtgpu_image_address(const void *at);

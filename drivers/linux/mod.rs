@@ -4,6 +4,8 @@
 //! memory shared with a device, fonts, consoles, and the hooks by which the kernel calls us.
 
 pub(crate) mod bindings;
+#[cfg(MODULE)]
+pub(crate) mod coherent;
 pub(crate) mod console;
 #[cfg(not(MODULE))]
 pub(crate) mod early;
@@ -12,8 +14,12 @@ pub(crate) mod earlycon;
 pub(crate) mod font;
 #[cfg(not(MODULE))]
 pub(crate) mod hooks;
+#[cfg(MODULE)]
+pub(crate) mod module_console;
 pub(crate) mod owner;
 pub(crate) mod parameters;
+#[cfg(MODULE)]
+pub(crate) mod pci_device;
 #[cfg(MODULE)]
 pub(crate) mod pci_driver;
 pub(crate) mod registers;

@@ -5,6 +5,8 @@
 
 use core::ffi::CStr;
 
+use kernel::str::CStrExt;
+
 use crate::{
     linux::bindings,
     text::Scroll, //
@@ -27,7 +29,7 @@ pub(crate) fn scroll() -> Result<Scroll, &'static str> {
 #[cfg(MODULE)]
 fn word() -> &'static str {
     // SAFETY: The parameter is a string that lives as long as the module; it cannot be written.
-    let word = unsafe { CStr::from_ptr(bindings::virtgpu_scroll().cast()) };
+    let word = unsafe { CStr::from_char_ptr(bindings::virtgpu_scroll()) };
     word.to_str().unwrap_or("?")
 }
 
@@ -39,7 +41,7 @@ fn word() -> &'static str {
 fn word() -> &'static str {
     // SAFETY: The command line is a terminated string, complete before any early parameter is
     // looked at, and not written after that.
-    let line = unsafe { CStr::from_ptr((&raw const bindings::boot_command_line).cast()) };
+    let line = unsafe { CStr::from_char_ptr((&raw const bindings::boot_command_line).cast()) };
     let name = b"virtgpu_bridge.scroll=";
     line.to_bytes()
         .split(|byte| byte.is_ascii_whitespace())

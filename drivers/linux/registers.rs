@@ -21,6 +21,9 @@ pub(crate) struct Window<'m> {
     mapping: PhantomData<&'m ()>,
 }
 
+// SAFETY: A mapping is the same on every CPU.
+unsafe impl Send for Window<'_> {}
+
 impl<'m> Window<'m> {
     /// A window on a mapping.
     ///

@@ -21,6 +21,30 @@ use crate::{
 /// and not dead.
 const PATIENCE: u64 = 3;
 
+/// Memory that a device sees as well.
+///
+/// # Invariants
+///
+/// `words` begins at a page and stays mapped as normal, coherent memory. A device finds it at
+/// `address`; nothing else accesses it.
+pub(crate) struct Block {
+    words: &'static mut [u32],
+    address: u64,
+}
+
+impl Block {
+    /// Memory that a device finds at `address`.
+    ///
+    /// # Safety
+    ///
+    /// `words` begins at a page and stays mapped as normal, coherent memory as long as the new value,
+    /// or what is made of it, is used. A device finds it at `address`; nothing else accesses it.
+    pub(crate) unsafe fn new(words: &'static mut [u32], address: u64) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self { words, address }
+    }
+}
+
 /// The ring's part of the memory shared with a device.
 ///
 /// # Invariants
@@ -39,26 +63,28 @@ pub(crate) struct Shared {
 unsafe impl Send for Shared {}
 
 impl Shared {
-    /// Shares memory with a device.
-    ///
-    /// # Safety
-    ///
-    /// `memory` is the start of `length` bytes, aligned to a page and zero, which stay mapped as
-    /// normal, coherent memory as long as any copy of the new value is used, and which nothing else
-    /// accesses but a device, at its address `address`.
-    pub(crate) unsafe fn new(
-        memory: *mut u8,
+    /// Takes the first `length` bytes of a block for the ring and returns the rest; all are zero.
+    /// `bell` is the device's.
+    pub(crate) fn new(
+        block: Block,
         length: usize,
-        address: u64,
         bell: &'static Bell,
-    ) -> Self {
-        // INVARIANT: By the safety requirements.
-        Self {
-            memory,
+    ) -> (Self, &'static mut [u32]) {
+        block.words.fill(0);
+        let (ring, rest) = block.words.split_at_mut(length / size_of::<u32>());
+        // INVARIANT: By the invariants of a block.
+        let ring = Self {
+            memory: ring.as_mut_ptr().cast(),
             length,
-            address,
+            address: block.address,
             bell,
-        }
+        };
+        (ring, rest)
+    }
+
+    /// The device's doorbell.
+    pub(crate) fn bell(&self) -> &'static Bell {
+        self.bell
     }
 
     /// The bytes at `at`, naturally aligned, or `None` if they are not all within the memory.
@@ -213,6 +239,7 @@ impl Bell {
     fn ring(&self) {
         match self.0.get() {
             Some((window, Width::Bits16, queue)) => window.write16(0, queue),
+            #[cfg(not(MODULE))]
             Some((window, Width::Bits32, queue)) => window.write32(0, u32::from(queue)),
             None => {}
         }

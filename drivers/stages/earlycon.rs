@@ -27,15 +27,11 @@ use kernel::{
 use crate::{
     firmware::{
         acpi::Mcfg,
-        cmdline,
-        efi,
+        cmdline, efi,
         fdt::Tree,
         pci::{
             self,
-            bars::{
-                NoRoom,
-                Space, //
-            },
+            bars::Space,
             Address,
             Allocator,
             Ecam,
@@ -53,19 +49,20 @@ use crate::{
             PhysicalMemory,
             Registered, //
         },
-        font::default_font,
         owner::Owned,
-        parameters,
         shared::{
-            microseconds_since,
             ticks,
             Bell,
             Shared, //
         },
     },
-    stages::log::{
-        Log,
-        LogError, //
+    stages::{
+        log::Log,
+        start::{
+            self,
+            Refusal,
+            MEMORY_BYTES, //
+        },
     },
     text::Scroll,
     virtio::{
@@ -76,26 +73,13 @@ use crate::{
         },
         pci::{
             Capabilities,
-            CapabilityError,
             Pci,
             COMMON_WINDOW, //
         },
         ring::RING_BYTES,
-        setup::{
-            self,
-            SetupError, //
-        },
-        Features,
-        Ring,
         Transport, //
     },
 };
-
-/// Bytes of all memory that is shared with the device or holds text.
-const MEMORY_BYTES: usize = 240 << 10;
-
-/// The features that we use beside the obligatory ones.
-const WANTED: Features = Features::EVENT_IDX;
 
 static MEMORY: ImageMemory<{ MEMORY_BYTES / 4 }> = ImageMemory::new();
 static BELL: Bell = Bell::new();
@@ -111,8 +95,6 @@ struct Stage {
     log: Log<'static, Shared>,
     place: Place,
     state: State,
-    /// Trouble with the device was reported.
-    reported: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,47 +130,12 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why a device that was found is not used.
-enum Refusal {
-    Capabilities(CapabilityError),
-    Bar(u8),
-    Room(NoRoom),
-    Mmio(MmioError),
-    Map(u64),
-    Setup(SetupError),
-    Log(LogError),
-}
-
-impl From<SetupError> for Refusal {
-    fn from(error: SetupError) -> Self {
-        Self::Setup(error)
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Capabilities(error) => error.fmt(f),
-            Self::Bar(bar) => write!(f, "its BAR {bar} has no usable address"),
-            Self::Room(error) => error.fmt(f),
-            Self::Mmio(error) => error.fmt(f),
-            Self::Map(at) => write!(f, "its registers at {at:#x} cannot be mapped"),
-            Self::Setup(error) => error.fmt(f),
-            Self::Log(error) => error.fmt(f),
-        }
-    }
-}
-
 /// Finds a device and lights its screen. `options` and `mmio` are what the command line says, if it
 /// does. Returns the address of the device's doorbell; `None` after it has said why not.
 pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
-    let start = ticks();
-    let scroll = parameters::scroll().unwrap_or_else(|word| {
-        pr_warn!("virtgpu_bridge.scroll={word}: not pan, repaint or auto; taking auto\n");
-        Scroll::Pan
-    });
+    let begun = ticks();
     let mut search = Search {
-        scroll,
+        scroll: start::scroll(),
         lit: None,
         seen: 0,
     };
@@ -212,24 +159,7 @@ pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
         }
         return None;
     };
-    let grid = *stage.log.grid();
-    let mode = stage.log.mode();
-    pr_info!(
-        "{}: scanout {}, {}x{}, {}x{} characters of {}, {}, {} KiB, {} us\n",
-        format_args!("{}", stage.place),
-        mode.scanout,
-        mode.width,
-        mode.height,
-        grid.cols(),
-        grid.rows(),
-        format_args!("{}", grid.glyph()),
-        match grid.scroll() {
-            Scroll::Pan => "panning",
-            Scroll::Repaint => "repainting",
-        },
-        MEMORY_BYTES >> 10,
-        microseconds_since(start),
-    );
+    start::announce(&stage.place, &stage.log, begun);
     if let Place::Mmio { base } = stage.place {
         MMIO_BASE.store(base, Ordering::Relaxed);
     }
@@ -323,7 +253,11 @@ impl Search {
             }
         });
         if let (None, Some((bridge, trouble))) = (&self.lit, walk.trouble) {
-            pr_warn!("PCI bridge {} {}\n", format_args!("{bridge}"), format_args!("{trouble}"));
+            pr_warn!(
+                "PCI bridge {} {}\n",
+                format_args!("{bridge}"),
+                format_args!("{trouble}")
+            );
         }
     }
 
@@ -334,12 +268,21 @@ impl Search {
         };
         let mut config = EarlyConfig::new(&ecam);
         let id = Function::new(&mut config, function).read32(0);
-        let gpu = u32::from(crate::virtio::pci::DEVICE_GPU) << 16
-            | u32::from(crate::virtio::pci::VENDOR);
+        let gpu =
+            u32::from(crate::virtio::pci::DEVICE_GPU) << 16 | u32::from(crate::virtio::pci::VENDOR);
         if id != gpu {
-            return pr_err!("{}: no virtio-gpu there, but {id:#010x}\n", format_args!("{function}"));
+            return pr_err!(
+                "{}: no virtio-gpu there, but {id:#010x}\n",
+                format_args!("{function}")
+            );
         }
-        self.pci(&mut config, &Windows::default(), None, function, &Path::new());
+        self.pci(
+            &mut config,
+            &Windows::default(),
+            None,
+            function,
+            &Path::new(),
+        );
     }
 
     fn pci(
@@ -353,9 +296,7 @@ impl Search {
         self.seen += 1;
         match self.try_pci(config, windows, allocator, function, path) {
             Ok(lit) => self.lit = Some(lit),
-            Err(error) => {
-                pr_warn!("PCI {}: {}\n", format_args!("{function}"), format_args!("{error}"));
-            }
+            Err(error) => start::refuse(format_args!("PCI {function}"), &error),
         }
     }
 
@@ -427,7 +368,7 @@ impl Search {
             Err(Refusal::Mmio(MmioError::Empty | MmioError::NotGpu(_))) if !told => {}
             Err(error) => {
                 self.seen += 1;
-                pr_warn!("MMIO {base:#x}: {}\n", format_args!("{error}"));
+                start::refuse(format_args!("MMIO {base:#x}"), &error);
             }
         }
     }
@@ -447,26 +388,13 @@ impl Search {
         notify: impl FnOnce(u64) -> u64,
     ) -> Result<(Log<'static, Shared>, u64), Refusal> {
         // SAFETY: What an earlier device was given went with its `Log`, and it was reset.
-        let (memory, address) = unsafe { MEMORY.take() };
-        memory.fill(0);
-        let (ring, rest) = memory.split_at_mut(RING_BYTES / 4);
-        // SAFETY: Page-aligned and zero, static, and nobody else has `ring`.
-        let hal = unsafe { Shared::new(ring.as_mut_ptr().cast(), RING_BYTES, address, &BELL) };
-        let agreement = setup::initialise(transport, &hal, WANTED, false, |size_max| {
-            Ring::place(&hal, size_max)
-        })?;
-        let bell = notify(agreement.doorbell.offset as u64);
-        let result = early::map_page(bell)
-            .ok_or(Refusal::Map(bell))
-            .and_then(|window| {
-                BELL.hang(window, &agreement.doorbell);
-                Log::start(hal, &agreement, self.scroll, rest, default_font).map_err(Refusal::Log)
-            });
-        if result.is_err() {
-            BELL.take_down();
-            // A device that does not even do that cannot be helped.
-            let _ = setup::reset(transport, &hal);
-        }
+        let memory = unsafe { MEMORY.take() };
+        let (hal, rest) = Shared::new(memory, RING_BYTES, &BELL);
+        let mut bell = 0;
+        let result = start::light(transport, hal, rest, false, self.scroll, |agreement| {
+            bell = notify(agreement.doorbell.offset as u64);
+            early::map_page(bell).ok_or(Refusal::Map(bell))
+        });
         result.map(|log| (log, bell))
     }
 }
@@ -477,7 +405,6 @@ impl Stage {
             log,
             place,
             state: State::Running,
-            reported: false,
         }
     }
 }
@@ -506,12 +433,10 @@ pub(crate) fn write(text: &[u8]) {
             State::Paused => stage.log.remember(text),
             State::Stopped => {}
         }
-        let trouble = stage.log.trouble().filter(|_| !stage.reported)?;
-        stage.reported = true;
-        Some(trouble)
+        stage.log.trouble()
     });
     if let Some(Some(trouble)) = trouble {
-        pr_warn!("text is missing on the screen: {}\n", format_args!("{trouble}"));
+        start::complain(trouble);
     }
 }
 
@@ -526,7 +451,8 @@ pub(crate) fn pci_found(address: Address, gpu: Option<usize>) {
         let Place::Pci { function, path, .. } = &stage.place else {
             return;
         };
-        let device = gpu.filter(|_| *function == address && PCI_DEVICE.load(Ordering::Relaxed) == 0);
+        let device =
+            gpu.filter(|_| *function == address && PCI_DEVICE.load(Ordering::Relaxed) == 0);
         if let Some(device) = device {
             PCI_DEVICE.store(device, Ordering::Relaxed);
         }

@@ -80,6 +80,8 @@ pub(crate) struct Log<'a, H> {
     display: Display<'a, H>,
     screen: Screen<'a>,
     mode: Mode,
+    /// Trouble was told.
+    told: bool,
 }
 
 impl<'a, H: Hal + Clone> Log<'a, H> {
@@ -118,6 +120,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
             display,
             screen,
             mode,
+            told: false,
         })
     }
 
@@ -142,8 +145,20 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         self.mode
     }
 
-    /// What keeps the text from the screen, or kept some of it.
-    pub(crate) fn trouble(&self) -> Option<GpuError> {
-        self.display.failed().or(self.display.refusals().1)
+    /// Waits until all that was written is on the screen, or the device fails.
+    #[cfg(MODULE)]
+    pub(crate) fn finish(&mut self) {
+        // The display keeps the error.
+        let _ = self.display.drain();
+    }
+
+    /// What keeps the text from the screen, or kept some of it; told once.
+    pub(crate) fn trouble(&mut self) -> Option<GpuError> {
+        if self.told {
+            return None;
+        }
+        let trouble = self.display.failed().or(self.display.refusals().1);
+        self.told = trouble.is_some();
+        trouble
     }
 }

@@ -8,3 +8,4 @@ pub(crate) mod earlycon;
 pub(crate) mod log;
 #[cfg(MODULE)]
 pub(crate) mod module;
+pub(crate) mod start;

@@ -8,6 +8,7 @@
 //! to those who set a device up.
 
 pub(crate) mod features;
+#[cfg(not(MODULE))]
 pub(crate) mod mmio;
 pub(crate) mod pci;
 pub(crate) mod ring;
@@ -122,6 +123,7 @@ pub(crate) enum Width {
     /// 16 bits.
     Bits16,
     /// 32 bits.
+    #[cfg(not(MODULE))]
     Bits32,
 }
 

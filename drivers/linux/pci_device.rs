@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A PCI device that the driver core has bound to us, and what is taken of it and given back.
+
+use core::{
+    ffi::CStr,
+    fmt,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    bindings,
+    error::{
+        to_result,
+        Error, //
+    },
+    ffi::c_int,
+    str::CStrExt, //
+};
+
+use crate::{
+    linux::{
+        pci_driver::NAME,
+        registers::Window, //
+    },
+    virtio::pci::Place, //
+};
+
+/// What the PCI core did not do, and its reason.
+pub(crate) struct PciError(&'static str, Error);
+
+impl PciError {
+    pub(crate) fn new(what: &'static str, error: Error) -> Self {
+        Self(what, error)
+    }
+
+    /// The reason.
+    pub(crate) fn reason(&self) -> Error {
+        self.1
+    }
+}
+
+impl fmt::Display for PciError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:?})", self.0, self.1)
+    }
+}
+
+/// A device that is bound to this driver, or that somebody holds a reference of.
+///
+/// # Invariants
+///
+/// A valid `pci_dev`, which stays so as long as the value is used.
+#[derive(Clone, Copy)]
+pub(crate) struct PciDevice(NonNull<bindings::pci_dev>);
+
+// SAFETY: The PCI core's functions take a device in any context that may sleep.
+unsafe impl Send for PciDevice {}
+
+impl PciDevice {
+    /// A device from the PCI core; `None` if it is null.
+    ///
+    /// # Safety
+    ///
+    /// It is null or valid as long as the new value is used.
+    pub(crate) unsafe fn new(device: *mut bindings::pci_dev) -> Option<Self> {
+        // INVARIANT: By the safety requirement.
+        NonNull::new(device).map(Self)
+    }
+
+    /// What the PCI core calls it by.
+    pub(crate) fn as_ptr(self) -> *mut bindings::pci_dev {
+        self.0.as_ptr()
+    }
+
+    /// What the driver core and the DMA API call it by.
+    pub(crate) fn as_device(self) -> *mut bindings::device {
+        // SAFETY: A valid device, of which this is a part.
+        unsafe { &raw mut (*self.as_ptr()).dev }
+    }
+
+    /// The driver that has it, if one does.
+    pub(crate) fn driver(&self) -> Option<&str> {
+        // SAFETY: A valid device; the pointer is only looked at.
+        let bound = !unsafe { (&raw const (*self.as_device()).driver).read_volatile() }.is_null();
+        // SAFETY: A valid device. The name is that of the driver, or of the bus if there is none; as
+        // for all who ask, no lock keeps the driver.
+        let name = unsafe { CStr::from_char_ptr(bindings::dev_driver_string(self.as_device())) };
+        name.to_str().ok().filter(|_| bound)
+    }
+
+    /// The 32 bits of its configuration space at `offset`; all ones if they cannot be read.
+    pub(crate) fn read32(self, offset: u16) -> u32 {
+        let mut value = u32::MAX;
+        // SAFETY: A valid device, and a place for the value.
+        unsafe { bindings::pci_read_config_dword(self.as_ptr(), offset.into(), &mut value) };
+        value
+    }
+
+    /// The physical address and the size of a BAR of memory. `None` if nobody has given it an
+    /// address, or if it is something else.
+    pub(crate) fn memory_bar(self, bar: u8) -> Option<(u64, u64)> {
+        // SAFETY: A valid device.
+        let memory =
+            unsafe { bindings::pci_select_bars(self.as_ptr(), bindings::IORESOURCE_MEM as usize) };
+        if bar > 5 || memory & 1 << bar == 0 {
+            return None;
+        }
+        // SAFETY: A valid device, and a number below 6.
+        let (start, size) = unsafe {
+            (
+                bindings::pci_resource_start(self.as_ptr(), bar.into()),
+                bindings::pci_resource_len(self.as_ptr(), bar.into()),
+            )
+        };
+        (start != 0).then_some((start, size))
+    }
+}
+
+impl fmt::Display for PciDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SAFETY: A valid device has a name.
+        let name = unsafe { CStr::from_char_ptr(bindings::dev_name(self.as_device())) };
+        write!(f, "PCI {}", name.to_str().unwrap_or("?"))
+    }
+}
+
+/// A device that answers at its BARs, may reach memory and does not interrupt, until this is
+/// dropped.
+pub(crate) struct Enabled {
+    device: PciDevice,
+    /// BARs that are ours, a bit for each.
+    bars: c_int,
+    /// Whether INTx was allowed before.
+    intx: bool,
+}
+
+impl Enabled {
+    /// Enables a device and takes those of its BARs whose bit is set in `bars`.
+    ///
+    /// # Errors
+    ///
+    /// The PCI core does not, or somebody else has a BAR.
+    pub(crate) fn new(device: PciDevice, bars: c_int) -> Result<Self, PciError> {
+        let pdev = device.as_ptr();
+        // SAFETY: A valid device, here and below.
+        to_result(unsafe { bindings::pci_enable_device_mem(pdev) })
+            .map_err(|error| PciError::new("it cannot be enabled", error))?;
+        let name = NAME.as_char_ptr();
+        // SAFETY: As above; the name is static.
+        let taken = to_result(unsafe { bindings::pci_request_selected_regions(pdev, bars, name) });
+        if let Err(error) = taken {
+            // SAFETY: Enabled above.
+            unsafe { bindings::pci_disable_device(pdev) };
+            return Err(PciError::new("somebody has its BARs", error));
+        }
+        let mut command = 0;
+        // SAFETY: As above.
+        unsafe {
+            bindings::pci_read_config_word(pdev, bindings::PCI_COMMAND as c_int, &mut command);
+            bindings::pci_intx(pdev, 0);
+            bindings::pci_set_master(pdev);
+        }
+        Ok(Self {
+            device,
+            bars,
+            intx: u32::from(command) & bindings::PCI_COMMAND_INTX_DISABLE == 0,
+        })
+    }
+}
+
+impl Drop for Enabled {
+    fn drop(&mut self) {
+        let pdev = self.device.as_ptr();
+        // SAFETY: A valid device, all of which was done in `new()`.
+        unsafe {
+            bindings::pci_clear_master(pdev);
+            bindings::pci_intx(pdev, self.intx.into());
+            bindings::pci_release_selected_regions(pdev, self.bars);
+            bindings::pci_disable_device(pdev);
+        }
+    }
+}
+
+/// A part of a BAR, mapped until this is dropped.
+///
+/// # Invariants
+///
+/// `base` is a mapping of at least `length` bytes of the device's registers.
+pub(crate) struct Mapped {
+    device: PciDevice,
+    base: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: A mapping is the same everywhere.
+unsafe impl Send for Mapped {}
+
+impl Mapped {
+    /// Maps a piece of an enabled device's BARs; `None` if it is not within its BAR, or cannot be.
+    pub(crate) fn new(device: PciDevice, piece: &Place) -> Option<Self> {
+        let (_, size) = device.memory_bar(piece.bar)?;
+        if piece.length == 0 || !piece.fits(size) {
+            return None;
+        }
+        // SAFETY: A valid device and a number below 6.
+        let base = unsafe {
+            bindings::pci_iomap_range(
+                device.as_ptr(),
+                piece.bar.into(),
+                piece.offset as usize,
+                piece.length as usize,
+            )
+        };
+        // INVARIANT: The BAR has that many bytes from `offset` on, so the mapping has as well.
+        NonNull::new(base.cast()).map(|base| Self {
+            device,
+            base,
+            length: piece.length as usize,
+        })
+    }
+
+    /// The registers.
+    ///
+    /// # Safety
+    ///
+    /// No copy of the window is used after `self` is dropped.
+    pub(crate) unsafe fn window(&self) -> Window<'static> {
+        // SAFETY: By the invariants, and the safety requirement.
+        unsafe { Window::new(self.base.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: Mapped in `new()`.
+        unsafe { bindings::pci_iounmap(self.device.as_ptr(), self.base.as_ptr().cast()) }
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module as a driver of the PCI core's.
+//!
+//! `kernel::pci::Driver` is not the same trait from one kernel to the next; the structure below it
+//! is.
+
+use core::{
+    cell::UnsafeCell,
+    ffi::CStr,
+    ptr, //
+};
+
+use kernel::{
+    bindings,
+    error::{
+        to_result,
+        Result, //
+    },
+    ffi::c_int,
+    str::CStrExt,
+    ThisModule, //
+};
+
+use crate::{
+    linux::pci_device::PciDevice,
+    stages::module,
+    virtio::pci::{
+        DEVICE_GPU,
+        VENDOR, //
+    },
+};
+
+/// What the driver is called in sysfs.
+pub(crate) const NAME: &CStr = c"virtgpu_bridge";
+
+/// Matches any subsystem.
+const ANY_ID: u32 = !0;
+
+static IDS: [bindings::pci_device_id; 2] = [
+    bindings::pci_device_id {
+        vendor: VENDOR as u32,
+        device: DEVICE_GPU as u32,
+        subvendor: ANY_ID,
+        subdevice: ANY_ID,
+        ..NO_ID
+    },
+    NO_ID,
+];
+
+/// The end of a table.
+const NO_ID: bindings::pci_device_id = {
+    // SAFETY: Numbers only.
+    unsafe { core::mem::zeroed() }
+};
+
+struct Driver(UnsafeCell<bindings::pci_driver>);
+
+// SAFETY: Only the PCI core uses it, under its own locks.
+unsafe impl Sync for Driver {}
+
+static DRIVER: Driver = Driver(UnsafeCell::new({
+    // SAFETY: Numbers, null pointers, and `None`.
+    unsafe { core::mem::zeroed() }
+}));
+
+/// The driver is registered as long as this lives.
+pub(crate) struct Registration(());
+
+impl Registration {
+    /// Registers the driver; devices that nobody has are probed before this returns.
+    ///
+    /// # Errors
+    ///
+    /// As the PCI core says.
+    pub(crate) fn new(this: &'static ThisModule) -> Result<Self> {
+        let name = NAME.as_char_ptr();
+        // SAFETY: A static driver, registered once: a module has one of us. Nobody else uses it
+        // before.
+        to_result(unsafe {
+            let driver = DRIVER.0.get();
+            (*driver).name = name;
+            (*driver).id_table = IDS.as_ptr();
+            (*driver).probe = Some(probe);
+            (*driver).remove = Some(remove);
+            bindings::__pci_register_driver(driver, this.as_ptr(), name)
+        })?;
+        module::registered();
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // SAFETY: Registered in `new()`.
+        unsafe { bindings::pci_unregister_driver(DRIVER.0.get()) };
+    }
+}
+
+/// Calls `f` on all virtio-gpus that there are.
+pub(crate) fn gpus(mut f: impl FnMut(PciDevice)) {
+    let mut at = ptr::null_mut();
+    loop {
+        // SAFETY: Null, or a device from the last call, whose reference is given up here.
+        at = unsafe { bindings::pci_get_device(VENDOR.into(), DEVICE_GPU.into(), at) };
+        // SAFETY: Null, or a device that we have a reference of until the next call.
+        let Some(device) = (unsafe { PciDevice::new(at) }) else {
+            return;
+        };
+        f(device);
+    }
+}
+
+/// # Safety
+///
+/// Called by the PCI core for a device of `IDS`, as `pci_driver.probe`.
+unsafe extern "C" fn probe(
+    device: *mut bindings::pci_dev,
+    _: *const bindings::pci_device_id,
+) -> c_int {
+    // SAFETY: A valid device, which `remove()` is called for before it goes.
+    let Some(device) = (unsafe { PciDevice::new(device) }) else {
+        return kernel::error::code::ENODEV.to_errno();
+    };
+    module::probe(device).map_or_else(|error| error.to_errno(), |()| 0)
+}
+
+/// # Safety
+///
+/// Called by the PCI core for a device whose `probe()` succeeded.
+unsafe extern "C" fn remove(_: *mut bindings::pci_dev) {
+    module::remove();
+}

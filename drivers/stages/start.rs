@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the stages have in common: from a device's registers to a log on its screen, what is said
+//! about it, and why it may come to nothing.
+
+use core::fmt;
+
+use kernel::{
+    pr_info,
+    pr_warn, //
+};
+
+use crate::{
+    gpu::GpuError,
+    linux::{
+        font::default_font,
+        parameters,
+        registers::Window,
+        shared::{
+            microseconds_since,
+            Shared, //
+        },
+    },
+    stages::log::{
+        Log,
+        LogError, //
+    },
+    text::Scroll,
+    virtio::{
+        pci::CapabilityError,
+        setup::{
+            self,
+            Agreement,
+            SetupError, //
+        },
+        Features,
+        Ring,
+        Transport, //
+    },
+};
+
+#[cfg(not(MODULE))]
+use crate::{
+    firmware::pci::bars::NoRoom,
+    virtio::mmio::MmioError, //
+};
+
+#[cfg(MODULE)]
+use crate::linux::pci_device::PciError;
+
+/// Bytes of all memory that is shared with the device or holds text.
+pub(crate) const MEMORY_BYTES: usize = 240 << 10;
+
+/// The features that we use beside the obligatory ones.
+const WANTED: Features = Features::EVENT_IDX;
+
+/// Why a device that was found is not used.
+pub(crate) enum Refusal {
+    /// Its registers are not where they should be.
+    Capabilities(CapabilityError),
+    /// The BAR of this number does not hold what it should, or nobody gave it an address.
+    Bar(u8),
+    /// There is no address for a BAR.
+    #[cfg(not(MODULE))]
+    Room(NoRoom),
+    /// No virtio-mmio device that could be used.
+    #[cfg(not(MODULE))]
+    Mmio(MmioError),
+    /// The registers at this physical address cannot be mapped.
+    Map(u64),
+    /// The PCI core says no.
+    #[cfg(MODULE)]
+    Pci(PciError),
+    /// The device goes round an IOMMU that the kernel has put before it.
+    #[cfg(MODULE)]
+    RoundIommu,
+    /// The device does not agree.
+    Setup(SetupError),
+    /// It shows no log.
+    Log(LogError),
+}
+
+impl From<SetupError> for Refusal {
+    fn from(error: SetupError) -> Self {
+        Self::Setup(error)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Capabilities(error) => error.fmt(f),
+            Self::Bar(bar) => write!(f, "its BAR {bar} has no usable address"),
+            #[cfg(not(MODULE))]
+            Self::Room(error) => error.fmt(f),
+            #[cfg(not(MODULE))]
+            Self::Mmio(error) => error.fmt(f),
+            Self::Map(at) => write!(f, "its registers at {at:#x} cannot be mapped"),
+            #[cfg(MODULE)]
+            Self::Pci(error) => error.fmt(f),
+            #[cfg(MODULE)]
+            Self::RoundIommu => f.write_str(
+                "the device goes round its IOMMU (no ACCESS_PLATFORM): start it with iommu_platform=on",
+            ),
+            Self::Setup(error) => error.fmt(f),
+            Self::Log(error) => error.fmt(f),
+        }
+    }
+}
+
+/// How the user wants the screen to scroll.
+pub(crate) fn scroll() -> Scroll {
+    parameters::scroll().unwrap_or_else(|word| {
+        pr_warn!("virtgpu_bridge.scroll={word}: not pan, repaint or auto; taking auto\n");
+        Scroll::Pan
+    })
+}
+
+/// Sets a device up and starts the log on it. `hal` is the ring's part of [`MEMORY_BYTES`] that are
+/// shared with the device, and `rest` the rest.
+///
+/// `platform_dma` says that the memory's address is the platform's, for ACCESS_PLATFORM. `doorbell`
+/// maps the doorbell that was agreed on.
+///
+/// # Errors
+///
+/// As [`Refusal`] says; the device has been reset then, or FAILED.
+pub(crate) fn light(
+    transport: &mut impl Transport,
+    hal: Shared,
+    rest: &'static mut [u32],
+    platform_dma: bool,
+    scroll: Scroll,
+    doorbell: impl FnOnce(&Agreement) -> Result<Window<'static>, Refusal>,
+) -> Result<Log<'static, Shared>, Refusal> {
+    let agreement = setup::initialise(transport, &hal, WANTED, platform_dma, |size_max| {
+        Ring::place(&hal, size_max)
+    })?;
+    let result = doorbell(&agreement).and_then(|window| {
+        hal.bell().hang(window, &agreement.doorbell);
+        Log::start(hal, &agreement, scroll, rest, default_font).map_err(Refusal::Log)
+    });
+    if result.is_err() {
+        hal.bell().take_down();
+        // A device that does not even do that cannot be helped.
+        let _ = setup::reset(transport, &hal);
+    }
+    result
+}
+
+/// Says what shows the log: the device at `place`, as of `begun` ticks.
+pub(crate) fn announce(place: impl fmt::Display, log: &Log<'_, Shared>, begun: u64) {
+    let grid = log.grid();
+    let mode = log.mode();
+    pr_info!(
+        "{}: scanout {}, {}x{}, {}x{} characters of {}, {}, {} KiB, {} us\n",
+        format_args!("{place}"),
+        mode.scanout,
+        mode.width,
+        mode.height,
+        grid.cols(),
+        grid.rows(),
+        format_args!("{}", grid.glyph()),
+        match grid.scroll() {
+            Scroll::Pan => "panning",
+            Scroll::Repaint => "repainting",
+        },
+        MEMORY_BYTES >> 10,
+        microseconds_since(begun),
+    );
+}
+
+/// Says what a device that was found is not used for.
+pub(crate) fn refuse(place: impl fmt::Display, refusal: &Refusal) {
+    pr_warn!(
+        "{}: {}\n",
+        format_args!("{place}"),
+        format_args!("{refusal}")
+    );
+}
+
+/// Says that the screen does not show everything.
+pub(crate) fn complain(trouble: GpuError) {
+    pr_warn!(
+        "text is missing on the screen: {}\n",
+        format_args!("{trouble}")
+    );
+}
