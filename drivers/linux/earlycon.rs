@@ -60,7 +60,7 @@ unsafe extern "C" fn virtgpu_bridge_earlycon_setup(
     };
     // For the line that the caller prints.
     device.port.mapbase = address;
-    device.port.iotype = bindings::uart_iotype_UPIO_MEM32 as _;
+    device.port.iotype = bindings::uart_iotype_UPIO_MEM32;
     // SAFETY: A valid console, not registered yet.
     unsafe { (*device.con).write = Some(write) };
     CONSOLE.store(device.con, Ordering::Relaxed);
