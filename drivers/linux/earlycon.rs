@@ -78,8 +78,14 @@ unsafe extern "C" fn write(_: *mut bindings::console, text: *const c_char, count
 /// Takes the console from the printk core's list, if it is on it.
 pub(crate) fn unregister() {
     let console = CONSOLE.swap(ptr::null_mut(), Ordering::Relaxed);
-    if !console.is_null() {
-        // SAFETY: The kernel's static `early_con`. If it was unregistered before, nothing happens.
+    if console.is_null() {
+        return;
+    }
+    // SAFETY: The kernel's static `early_con`; whoever changes its flags does so in one go.
+    let flags = unsafe { (&raw const (*console).flags).read_volatile() };
+    // One that is gone already would be called disabled once more.
+    if flags & bindings::cons_flags_CON_ENABLED as i16 != 0 {
+        // SAFETY: As above. If it was unregistered since, nothing happens.
         unsafe { bindings::unregister_console(console) };
     }
 }

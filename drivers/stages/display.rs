@@ -192,14 +192,14 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.control
             .call(&ResourceAttachBacking::new(RESOURCE, count), Some(entries))?;
 
-        // One transfer of a slot of zeroes, which the backing repeats, clears all text rows.
+        // One transfer of a slot of zeroes, which the backing repeats, clears it all.
         self.band.fill(0);
-        let top = self.grid.glyph().height;
-        let all = Rect::new(0, top, width, height.saturating_sub(top));
+        let all = Rect::new(0, 0, width, height);
         let clear = TransferToHost2d::new(all, self.grid.band().offset(0, 0), RESOURCE);
         self.control.call(&clear, None)?;
         self.control.call(&self.window(1), None)?;
-        let visible = Rect::new(0, top, self.grid.screen().width, self.grid.screen().height);
+        let Size { width, height } = self.grid.screen();
+        let visible = Rect::new(0, self.grid.origin(1), width, height);
         self.control.call(&ResourceFlush::new(visible, RESOURCE), None)?;
         Ok(())
     }
@@ -207,7 +207,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// The command that shows the window whose first text row is `top`.
     fn window(&self, top: u32) -> SetScanout {
         let Size { width, height } = self.grid.screen();
-        let rect = Rect::new(0, self.grid.y(top), width, height);
+        let rect = Rect::new(0, self.grid.origin(top), width, height);
         SetScanout::new(rect, self.scanout, RESOURCE)
     }
 

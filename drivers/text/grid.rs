@@ -5,7 +5,8 @@
 //! The resource is a stack of *text rows*, each as high as a glyph. Text row 0 is never used: QEMU
 //! takes a transfer of offset 0 to x 0, y 0 in the full width for one of the whole backing store.
 //!
-//! [`Scroll::Repaint`]: text rows 1.. are the rows of the screen, and stay so.
+//! [`Scroll::Repaint`]: text rows 1.. are the rows of the screen, and stay so. The scanout begins with
+//! text row 0, which stays blank, because this is for devices that take no other origin than 0.
 //!
 //! [`Scroll::Pan`]: the scanout is a window that moves down by a row where text scrolls up by one.
 //! N ring slots, as many as the screen shows text rows (a part of one counts), live at text rows
@@ -152,7 +153,7 @@ pub(crate) struct Grid {
     glyph: Size,
     cols: usize,
     rows: usize,
-    /// Text rows that the scanout shows, the last one perhaps in part.
+    /// Text rows but 0 that the scanout shows, the last one perhaps in part.
     window: usize,
     scroll: Scroll,
     band: Band,
@@ -178,8 +179,6 @@ impl Grid {
         let fit = |side: u32, of: u32| side.checked_div(of).filter(|&n| n != 0).ok_or(no_cell);
         let cols = fit(mode.width, glyph.width)? as usize;
         let rows = fit(mode.height, glyph.height)? as usize;
-        let (cols, rows) =
-            cap(cols.min(MAX_COLS), rows.min(MAX_ROWS), limits.cells).ok_or(no_cell)?;
         let grid = |scroll| Self::scrolling(mode, glyph, cols, rows, scroll, limits);
         match wish {
             Scroll::Pan => grid(Scroll::Pan).or_else(|_| grid(Scroll::Repaint)),
@@ -195,11 +194,14 @@ impl Grid {
         scroll: Scroll,
         limits: &Limits,
     ) -> Result<Self, GridError> {
-        let window = mode.height.div_ceil(glyph.height);
-        let text_rows = match scroll {
-            Scroll::Pan => 1 + 2 * window,
-            Scroll::Repaint => 1 + window,
+        let shown = mode.height.div_ceil(glyph.height);
+        let (rows, window, text_rows) = match scroll {
+            Scroll::Pan => (rows, shown, 1 + 2 * shown),
+            // One less than the screen has room for: text row 0.
+            Scroll::Repaint => (rows - 1, shown - 1, shown),
         };
+        let (cols, rows) = cap(cols.min(MAX_COLS), rows.min(MAX_ROWS), limits.cells)
+            .ok_or(GridError::NoCell { mode, glyph })?;
         let band = Band::new(mode.width, glyph, text_rows, limits)?;
         let grid = Self {
             mode,
@@ -248,7 +250,7 @@ impl Grid {
     }
 
     /// The size of the scanout's rectangle, in pixels: the mode. Its x is 0, its y is
-    /// [`Self::y`] of the window's first text row.
+    /// [`Self::origin`] of the window's first text row.
     pub(crate) fn screen(&self) -> Size {
         self.mode
     }
@@ -266,7 +268,15 @@ impl Grid {
         text_row.saturating_mul(self.glyph.height)
     }
 
-    /// The text rows that the scanout shows, the last of them perhaps in part.
+    /// The first pixel row of the scanout's rectangle where the window's first text row is `top`.
+    pub(crate) fn origin(&self, top: u32) -> u32 {
+        match self.scroll {
+            Scroll::Pan => self.y(top),
+            Scroll::Repaint => 0,
+        }
+    }
+
+    /// The text rows that the scanout shows, the last of them perhaps in part; without text row 0.
     pub(super) fn window(&self) -> usize {
         self.window
     }

@@ -166,18 +166,18 @@ mod text {
         };
         let scroll = |limits| with(limits).map(|grid| (grid.scroll(), grid.resource().height));
         assert_eq!(scroll(bytes(101)), Ok((Scroll::Pan, 101 * 16)));
-        assert_eq!(scroll(bytes(100)), Ok((Scroll::Repaint, 51 * 16)));
-        assert_eq!(scroll(bytes(51)), Ok((Scroll::Repaint, 51 * 16)));
-        let needed = 1280 * 4 * 16 * 51;
-        let limit = 1280 * 4 * 16 * 50 + 1;
+        assert_eq!(scroll(bytes(100)), Ok((Scroll::Repaint, 50 * 16)));
+        assert_eq!(scroll(bytes(50)), Ok((Scroll::Repaint, 50 * 16)));
+        let needed = 1280 * 4 * 16 * 50;
+        let limit = 1280 * 4 * 16 * 49 + 1;
         assert_eq!(
-            with(bytes(50)).err(),
+            with(bytes(49)).err(),
             Some(GridError::Resource { needed, limit })
         );
         // A list of entries too short for the larger resource.
         let entries = 100;
         let short = Limits { entries, ..PLENTY };
-        assert_eq!(scroll(short), Ok((Scroll::Repaint, 51 * 16)));
+        assert_eq!(scroll(short), Ok((Scroll::Repaint, 50 * 16)));
         // A ring too long, and a resource too high.
         let high = |height| grid(size(64, height), size(8, 16), Scroll::Pan).map(|g| g.scroll());
         assert_eq!(high(4112), Some(Scroll::Pan));
@@ -213,9 +213,9 @@ mod text {
             let error = with(band_bytes, all, Scroll::Repaint).err();
             assert!(matches!(error, Some(GridError::Band(_))));
         }
-        let error = with(1 << 20, 50, Scroll::Repaint).err();
+        let error = with(1 << 20, 49, Scroll::Repaint).err();
         assert!(matches!(error, Some(GridError::Band(_))));
-        assert!(with(1 << 20, 51, Scroll::Repaint).is_ok());
+        assert!(with(1 << 20, 50, Scroll::Repaint).is_ok());
     }
 
     /// The way a device reads pixel `x`, `row` of a rectangle at `at`, in bytes into the backing.
@@ -336,7 +336,7 @@ mod text {
 
     /// Whether a device finds `cells`, painted from `first_col` on, in a slot and tile.
     fn shows(font: &Font<'_>, band_bytes: usize, cells: &[Cell], first_col: usize) -> bool {
-        let mode = size(4 * font.size().width, font.size().height);
+        let mode = size(4 * font.size().width, 2 * font.size().height);
         let limits = Limits {
             band_bytes,
             ..PLENTY
@@ -431,7 +431,8 @@ mod text {
     impl Model {
         fn new(grid: &Grid) -> Self {
             Self {
-                window: grid.screen().height.div_ceil(grid.glyph().height) as usize,
+                window: (grid.screen().height - (grid.y(1) - grid.origin(1)))
+                    .div_ceil(grid.glyph().height) as usize,
                 resource: [[b' '; COLS]; 1 + 2 * WINDOW],
                 top: 1,
                 seen: [[b' '; COLS]; WINDOW],
@@ -536,7 +537,9 @@ mod text {
             cells: COLS * rows,
             ..PLENTY
         };
-        let mode = size(9 * 4 + 3, rows as u32 * 6 + below);
+        // Where nothing pans, the first row of the screen is none of the text's.
+        let first = u32::from(scroll == Scroll::Repaint);
+        let mode = size(9 * 4 + 3, (first + rows as u32) * 6 + below);
         let grid = Grid::new(mode, size(4, 6), scroll, &limits).ok()?;
         let right = grid.cols() == COLS && grid.rows() == rows && grid.scroll() == scroll;
         right.then_some(grid)
@@ -673,9 +676,13 @@ mod text {
                 let mut screen = Screen::new(&mut cells, grid).ok_or(())?;
                 for _ in 0..2 * WINDOW {
                     screen.write(b"\n", &mut model);
-                    let bottom = grid.y(screen.top()) + grid.screen().height;
+                    let bottom = grid.origin(screen.top()) + grid.screen().height;
                     assert!(bottom <= grid.resource().height);
                     assert!(screen.top() >= 1);
+                    // Text begins at the window's top, or below a blank row where nothing pans.
+                    let above = grid.y(screen.top()) - grid.origin(screen.top());
+                    assert_eq!(above != 0, scroll == Scroll::Repaint);
+                    assert!(scroll == Scroll::Pan || grid.origin(screen.top()) == 0);
                 }
                 assert!(grid.screen().width <= grid.resource().width);
             }

@@ -245,7 +245,7 @@ impl<P: Pictures + 'static> Rig<P> {
         let host = self.host.borrow();
         assert_eq!(host.complaints, [""; 0]);
         assert_eq!(self.display.refusals(), (0, None));
-        let expected = self.noise.picture(self.mode, self.terminal.text());
+        let expected = self.expected();
         let wrong = host
             .shown()
             .iter()
@@ -264,6 +264,16 @@ impl<P: Pictures + 'static> Rig<P> {
 }
 
 impl<P> Rig<P> {
+    /// The picture that should be seen.
+    fn expected(&self) -> Vec<u32> {
+        let mut text = self.terminal.text().to_vec();
+        if self.display.grid().scroll() == Scroll::Repaint {
+            // Text row 0, which is always blank.
+            text.insert(0, Vec::new());
+        }
+        self.noise.picture(self.mode, &text)
+    }
+
     /// How many tiles a row has.
     fn tiles(&self) -> usize {
         self.display.grid().band().tiles()
@@ -442,7 +452,7 @@ fn what_was_written_is_with_the_device_before_the_write_returns() {
             rig.write(&line);
         }
         rig.guest.run();
-        let expected = rig.noise.picture(rig.mode, rig.terminal.text());
+        let expected = rig.expected();
         assert!(rig.host.borrow().shown() == expected);
     }
 }
