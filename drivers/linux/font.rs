@@ -15,13 +15,14 @@ use crate::{
 pub(crate) fn default_font(width: u32, height: u32) -> Option<Font<'static>> {
     let (width, height) = (i32::try_from(width).ok()?, i32::try_from(height).ok()?);
     // SAFETY: Null pointers stand for "every size is fine".
-    let desc = unsafe {
-        bindings::get_default_font(width, height, ptr::null_mut(), ptr::null_mut())
-    };
+    let desc =
+        unsafe { bindings::get_default_font(width, height, ptr::null_mut(), ptr::null_mut()) };
     // SAFETY: It is null, or one of the static descriptions in `lib/fonts/`.
     let desc = unsafe { desc.as_ref() }?;
     let pitch = desc.width.div_ceil(8);
-    let length = pitch.checked_mul(desc.height)?.checked_mul(desc.charcount)?;
+    let length = pitch
+        .checked_mul(desc.height)?
+        .checked_mul(desc.charcount)?;
     if desc.data.is_null() {
         return None;
     }

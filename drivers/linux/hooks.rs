@@ -39,8 +39,7 @@ struct Notifier(UnsafeCell<bindings::notifier_block>);
 // SAFETY: After registration only the kernel uses it, under its own lock.
 unsafe impl Sync for Notifier {}
 
-type Callback =
-    unsafe extern "C" fn(*mut bindings::notifier_block, c_ulong, *mut c_void) -> c_int;
+type Callback = unsafe extern "C" fn(*mut bindings::notifier_block, c_ulong, *mut c_void) -> c_int;
 
 impl Notifier {
     const fn new(callback: Callback) -> Self {
@@ -86,7 +85,11 @@ unsafe extern "C" fn virtgpu_bridge_pci_early(device: *mut kernel_bindings::pci_
     // SAFETY: By the safety requirement; a device has a bus.
     let (bus, devfn, id) = unsafe {
         let device = &*device;
-        ((*device.bus).number, device.devfn, (device.vendor, device.device))
+        (
+            (*device.bus).number,
+            device.devfn,
+            (device.vendor, device.device),
+        )
     };
     let Some(address) = u8::try_from(devfn)
         .ok()
@@ -161,12 +164,8 @@ unsafe extern "C" fn platform_event(
         };
         // SAFETY: A valid device; the resource is null or valid.
         let resource = unsafe {
-            kernel_bindings::platform_get_resource(
-                device,
-                kernel_bindings::IORESOURCE_MEM,
-                0,
-            )
-            .as_ref()
+            kernel_bindings::platform_get_resource(device, kernel_bindings::IORESOURCE_MEM, 0)
+                .as_ref()
         };
         if resource.is_some_and(|resource| earlycon::is_mmio(resource.start)) {
             leave();

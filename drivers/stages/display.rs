@@ -177,7 +177,10 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
 
         // The band is free until something is drawn: it carries the list of its own pieces.
         let mut count = 0;
-        for (words, (offset, length)) in self.band.chunks_exact_mut(4).zip(self.grid.band().entries())
+        for (words, (offset, length)) in self
+            .band
+            .chunks_exact_mut(4)
+            .zip(self.grid.band().entries())
         {
             let address = self.control.hal().device_address(BAND + offset as usize);
             words
@@ -200,7 +203,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.control.call(&self.window(1), None)?;
         let Size { width, height } = self.grid.screen();
         let visible = Rect::new(0, self.grid.origin(1), width, height);
-        self.control.call(&ResourceFlush::new(visible, RESOURCE), None)?;
+        self.control
+            .call(&ResourceFlush::new(visible, RESOURCE), None)?;
         Ok(())
     }
 
@@ -277,10 +281,13 @@ impl<H: Hal + Clone> Surface for Display<'_, H> {
                 display.grid.y(text_rows.start),
                 display.grid.y(text_rows.end),
             );
-            let rect = Rect::new(0, top, display.grid.screen().width, bottom.saturating_sub(top));
-            display
-                .control
-                .post(&ResourceFlush::new(rect, RESOURCE))?;
+            let rect = Rect::new(
+                0,
+                top,
+                display.grid.screen().width,
+                bottom.saturating_sub(top),
+            );
+            display.control.post(&ResourceFlush::new(rect, RESOURCE))?;
             display.control.publish();
             Ok(())
         });

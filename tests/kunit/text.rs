@@ -681,7 +681,7 @@ mod text {
                     assert!(screen.top() >= 1);
                     // Text begins at the window's top, or below a blank row where nothing pans.
                     let above = grid.y(screen.top()) - grid.origin(screen.top());
-                    assert_eq!(above != 0, scroll == Scroll::Repaint);
+                    assert!((above == 0) == (scroll == Scroll::Pan));
                     assert!(scroll == Scroll::Pan || grid.origin(screen.top()) == 0);
                 }
                 assert!(grid.screen().width <= grid.resource().width);
