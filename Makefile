@@ -81,7 +81,8 @@ $(bitflags)/src/lib.rs:
 	@echo '== fetching crates'
 	@cargo fetch $(filter-out --target-dir $(build)/target,$(cargo-flags)) >/dev/null
 	@rm -rf $(bitflags) && mkdir -p $(build)
-	@cp -r $${CARGO_HOME:-$$HOME/.cargo}/registry/src/*/bitflags-$(bitflags-version) $(bitflags)
+	@set -- $${CARGO_HOME:-$$HOME/.cargo}/registry/src/*/bitflags-$(bitflags-version) && \
+		cp -r "$$1" $(bitflags)
 	@touch $@
 
 .PHONY: grafted
@@ -185,7 +186,7 @@ clippy: image
 
 # Each part runs, whatever became of the others, and the sum decides.
 parts := host-test.log kunit-$(KVERSION).log vm-test-$(KVERSION).log style-$(KVERSION).log
-check: image modules $(vm)
+check: $(vm)
 	@rm -f $(addprefix $(log)/,$(parts))
 	@for part in host-test kunit style vm-test; do \
 		$(MAKE) --no-print-directory $$part || :; done

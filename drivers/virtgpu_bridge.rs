@@ -11,7 +11,8 @@
 //! | [`virtio`] | reaching a device: PCI, MMIO, features, the split ring |
 //! | [`linux`] | what the kernel crate does not wrap yet |
 //!
-//! Imports run downwards. `text`, `firmware`, `gpu` and `virtio` are pure: no `unsafe`, no kernel, no
+//! Calls run downwards; only what the kernel calls, a console's `write()` or a hook, enters by `linux`
+//! and goes up to its stage. `text`, `firmware`, `gpu` and `virtio` are pure: no `unsafe`, no kernel, no
 //! allocation, so that they compile, and are tested, anywhere.
 
 use kernel::prelude::*;

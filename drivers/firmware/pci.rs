@@ -231,6 +231,12 @@ impl<'c, C: Config> Function<'c, C> {
         command
     }
 
+    /// Puts the command register back as [`Self::enable`] gave it, without mastering the bus: what
+    /// the function was told of is not its any more.
+    pub(crate) fn disable(&mut self, command: u16) {
+        self.set_command(command & !COMMAND_MASTER);
+    }
+
     /// Keeps the function from raising INTx interrupts, which nobody serves: its queues are polled.
     pub(crate) fn disable_interrupts(&mut self) {
         let command = self.command();

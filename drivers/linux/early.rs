@@ -27,8 +27,8 @@ use crate::{
     virtio::Registers,
 };
 
-/// What one early mapping may hold: NR_FIX_BTMAPS pages of 4 KiB, less one for crooked ends.
-const MAP_BYTES: usize = 0x3f000;
+/// What one early mapping may hold: less than NR_FIX_BTMAPS pages, whatever their size is.
+const MAP_BYTES: usize = 0x10000;
 /// No arm64 machine has physical addresses of more bits.
 const ADDRESS_BITS: u32 = 52;
 /// Bytes of one function's configuration space.
@@ -103,22 +103,6 @@ impl Drop for Registered {
     fn drop(&mut self) {
         iounmap(self);
     }
-}
-
-/// Maps the page of the register at `at` for good, and gives the registers from there to its end.
-///
-/// There is one such page, which the kernel keeps for early consoles: the next call takes the old
-/// mapping away.
-pub(crate) fn map_page(at: u64) -> Option<Window<'static>> {
-    if !mappable(at, 1) {
-        return None;
-    }
-    // SAFETY: FIX_EARLYCON_MEM_BASE belongs to the early console, which we are. It can be set at any
-    // time from `early_ioremap_init()` on.
-    let base = unsafe { bindings::virtgpu_map_page(at) }.cast();
-    // SAFETY: The mapping reaches to the end of the page, and 4 KiB is the smallest page there is.
-    // It lasts; the caller of the next `map_page()` is the one who uses this window.
-    Some(unsafe { Window::new(base, 4096 - (at % 4096) as usize) })
 }
 
 /// Physical memory, to be read.

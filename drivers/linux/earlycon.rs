@@ -17,6 +17,7 @@ use kernel::{
         c_int,
         c_uint, //
     },
+    pr_err,
     str::CStrExt, //
 };
 
@@ -55,7 +56,16 @@ unsafe extern "C" fn virtgpu_bridge_earlycon_setup(
     };
     // An address on the command line is parsed by the caller.
     let mmio = (device.port.mapbase != 0).then_some(device.port.mapbase);
-    let Some(address) = earlycon::setup(options, mmio) else {
+    let address = if device.port.iobase != 0 {
+        pr_err!("earlycon=virtgpu: a virtio device has no I/O ports\n");
+        None
+    } else {
+        earlycon::setup(options, mmio)
+    };
+    let Some(address) = address else {
+        // The caller's device is static: what is in it is taken for the next option's.
+        device.port.mapbase = 0;
+        device.port.iobase = 0;
         return ENOENT;
     };
     // For the line that the caller prints.

@@ -65,8 +65,15 @@ phys_addr_t virtgpu_image_address(const void *at)
 
 void __iomem *virtgpu_map_page(phys_addr_t address)
 {
+	/* Clearing flushes the TLB, which setting does not: break before make. */
+	clear_fixmap(FIX_EARLYCON_MEM_BASE);
 	set_fixmap_io(FIX_EARLYCON_MEM_BASE, address & PAGE_MASK);
 	return (void __iomem *)__fix_to_virt(FIX_EARLYCON_MEM_BASE) + (address & ~PAGE_MASK);
+}
+
+void virtgpu_unmap_page(void)
+{
+	clear_fixmap(FIX_EARLYCON_MEM_BASE);
 }
 
 EARLYCON_DECLARE(virtgpu, virtgpu_bridge_earlycon_setup);

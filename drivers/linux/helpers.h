@@ -23,6 +23,7 @@ bool virtgpu_behind_iommu(struct device *dev);
 #if !defined(MODULE) || defined(__BINDGEN__)
 phys_addr_t virtgpu_image_address(const void *at);
 void __iomem *virtgpu_map_page(phys_addr_t address);
+void virtgpu_unmap_page(void);
 
 /* Called from C: the Rust ends of what macros in helpers.c register. */
 int virtgpu_bridge_earlycon_setup(struct earlycon_device *device, const char *options);

@@ -30,8 +30,14 @@ use crate::{
     },
 };
 
+/// Where configuration space has the first BAR.
+const BARS: u8 = 0x10;
+
 /// A driver's probe is about to be called.
 const BINDING: c_ulong = bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER as c_ulong;
+
+/// A device is about to be gone.
+const LEAVING: c_ulong = bindings::bus_notifier_event_BUS_NOTIFY_DEL_DEVICE as c_ulong;
 
 /// A notifier that the kernel links into its list.
 struct Notifier(UnsafeCell<bindings::notifier_block>);
@@ -98,7 +104,23 @@ unsafe extern "C" fn virtgpu_bridge_pci_early(device: *mut kernel_bindings::pci_
         return;
     };
     let gpu = (id == (VENDOR, DEVICE_GPU)).then_some(device.addr());
-    console::locked(|| earlycon::pci_found(address, gpu));
+    let dword = |offset: u8| {
+        let mut value = 0;
+        // SAFETY: A valid device. If it cannot be read, the value is all ones.
+        unsafe { kernel_bindings::pci_read_config_dword(device, offset.into(), &mut value) };
+        u64::from(value)
+    };
+    let bar = |number: u8| {
+        let low = dword(BARS + 4 * number);
+        // PCI 3.0, section 6.2.5.1: type 2 is 64 bits wide.
+        let high = if low & 6 == 4 {
+            dword(BARS + 4 * number + 4)
+        } else {
+            0
+        };
+        high << 32 | low & !0xf
+    };
+    console::locked(|| earlycon::pci_found(address, gpu, bar));
 }
 
 /// A GPU's BARs have come to rest; see `DECLARE_PCI_FIXUP_FINAL()` in `helpers.c`.
@@ -139,7 +161,7 @@ unsafe extern "C" fn pci_event(
             dev
         )
     };
-    if event == BINDING && earlycon::is_pci(device.addr()) {
+    if (event == BINDING || event == LEAVING) && earlycon::is_pci(device.addr()) {
         leave();
     }
     0
@@ -153,7 +175,7 @@ unsafe extern "C" fn platform_event(
     event: c_ulong,
     device: *mut c_void,
 ) -> c_int {
-    if event == BINDING {
+    if event == BINDING || event == LEAVING {
         // SAFETY: Devices of the platform bus are part of a `platform_device`.
         let device = unsafe {
             kernel::container_of!(
@@ -174,7 +196,7 @@ unsafe extern "C" fn platform_event(
     0
 }
 
-/// The device gets a driver: from now on it is not ours.
+/// The device gets a driver, or goes: from now on it is not ours.
 fn leave() {
     console::locked(earlycon::stop);
     crate::linux::earlycon::unregister();

@@ -3,6 +3,7 @@
 //! What the kernel crate does not wrap yet, as safe as it can be made: early mappings, registers and
 //! memory shared with a device, fonts, consoles, and the hooks by which the kernel calls us.
 
+pub(crate) mod bell;
 pub(crate) mod bindings;
 #[cfg(MODULE)]
 pub(crate) mod coherent;

@@ -21,8 +21,9 @@ pub(crate) struct Owned<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: `with()` hands the value to one context at a time. The exception, a CPU in panic, runs
-// after the other CPUs were stopped, and whom it took the value from never runs again.
+// SAFETY: `with()` hands the value to one context at a time. The exception is a CPU in panic: before
+// the others are stopped the console lock keeps it out like everybody, and after that whom it took the
+// value from does not run again. A CPU that could not be stopped is what a panic has to live with.
 unsafe impl<T: Send> Sync for Owned<T> {}
 
 impl<T> Owned<T> {

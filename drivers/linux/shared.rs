@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that the device sees as well, its doorbell, and the clock that ends all waiting.
+//! Memory that the device sees as well, and the clock that ends all waiting.
 
-use core::cell::Cell;
+use zerocopy::{
+    FromBytes,
+    IntoBytes, //
+};
 
 use crate::{
     linux::{
-        bindings,
-        registers::Window, //
+        bell::Bell,
+        bindings, //
     },
-    virtio::{
-        Doorbell,
-        Hal,
-        Registers,
-        Width, //
-    },
+    virtio::Hal,
 };
 
 /// How long a device may take for anything, in seconds. A host under load, or a paused one, is slow
@@ -94,16 +92,16 @@ impl Shared {
             .then(|| self.memory.wrapping_add(at).cast())
     }
 
-    fn load<T: Default>(&self, at: usize) -> T {
+    fn load<T: FromBytes + Default>(&self, at: usize) -> T {
         match self.at::<T>(at) {
             // SAFETY: By `at()` and the type's invariants the bytes are mapped and aligned. The
-            // device may write them meanwhile, which a volatile access of a number allows for.
+            // device may write anything meanwhile, which is a `T` as well.
             Some(from) => unsafe { from.read_volatile() },
             None => T::default(),
         }
     }
 
-    fn store<T>(&self, at: usize, value: T) {
+    fn store<T: IntoBytes>(&self, at: usize, value: T) {
         if let Some(to) = self.at::<T>(at) {
             // SAFETY: As in `load()`.
             unsafe { to.write_volatile(value) }
@@ -204,44 +202,4 @@ pub(crate) fn microseconds_since(start: u64) -> u64 {
     (ticks().wrapping_sub(start).saturating_mul(1_000_000))
         .checked_div(hz)
         .unwrap_or(0)
-}
-
-/// Where the doorbell is mapped, if it is.
-pub(crate) struct Bell(Cell<Option<(Window<'static>, Width, u16)>>);
-
-// SAFETY: A bell is set and rung by the one who owns the screen (`linux::owner`), or while nobody
-// else can know of it.
-unsafe impl Sync for Bell {}
-
-impl Bell {
-    /// A bell that rings nowhere.
-    pub(crate) const fn new() -> Self {
-        Self(Cell::new(None))
-    }
-
-    /// Hangs the bell up: `window` begins with the register of `doorbell`.
-    pub(crate) fn hang(&self, window: Window<'static>, doorbell: &Doorbell) {
-        self.0.set(Some((window, doorbell.width, doorbell.queue)));
-    }
-
-    /// The same bell, whose register has moved to the start of `window`.
-    #[cfg(not(MODULE))]
-    pub(crate) fn move_to(&self, window: Window<'static>) {
-        self.0
-            .set(self.0.get().map(|(_, width, queue)| (window, width, queue)));
-    }
-
-    /// Takes it down.
-    pub(crate) fn take_down(&self) {
-        self.0.set(None);
-    }
-
-    fn ring(&self) {
-        match self.0.get() {
-            Some((window, Width::Bits16, queue)) => window.write16(0, queue),
-            #[cfg(not(MODULE))]
-            Some((window, Width::Bits32, queue)) => window.write32(0, u32::from(queue)),
-            None => {}
-        }
-    }
 }

@@ -42,6 +42,7 @@ use crate::{
         },
     },
     linux::{
+        bell::Bell,
         early::{
             self,
             EarlyConfig,
@@ -52,7 +53,6 @@ use crate::{
         owner::Owned,
         shared::{
             ticks,
-            Bell,
             Shared, //
         },
     },
@@ -77,6 +77,7 @@ use crate::{
             COMMON_WINDOW, //
         },
         ring::RING_BYTES,
+        Doorbell,
         Transport, //
     },
 };
@@ -94,6 +95,7 @@ static MMIO_BASE: AtomicU64 = AtomicU64::new(0);
 struct Stage {
     log: Log<'static, Shared>,
     place: Place,
+    doorbell: Doorbell,
     state: State,
 }
 
@@ -112,8 +114,9 @@ enum Place {
     Pci {
         function: Address,
         path: Path,
-        /// The doorbell's BAR and the offset into it.
+        /// The doorbell's BAR, its address on the bus when we found it, and the offset into it.
         bar: u8,
+        address: u64,
         offset: u64,
     },
     Mmio {
@@ -263,10 +266,21 @@ impl Search {
 
     fn told(&mut self, place: &cmdline::Place) {
         let function = place.function;
-        let Some(ecam) = Ecam::new(place.ecam, 0, 0, function.bus()) else {
+        let Some(ecam) = Ecam::new(place.ecam, 0, 0, u8::MAX) else {
             return pr_err!("no configuration space can be at {:#x}\n", place.ecam);
         };
         let mut config = EarlyConfig::new(&ecam);
+        // The bridges on the way, which the PCI core may close for a while.
+        let mut path = Path::new();
+        if function.bus() != 0 {
+            pci::find(&mut config, &ecam, Numbers::Keep, |_, found, way| {
+                if found == function {
+                    path = *way;
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            });
+        }
         let id = Function::new(&mut config, function).read32(0);
         let gpu =
             u32::from(crate::virtio::pci::DEVICE_GPU) << 16 | u32::from(crate::virtio::pci::VENDOR);
@@ -276,13 +290,7 @@ impl Search {
                 format_args!("{function}")
             );
         }
-        self.pci(
-            &mut config,
-            &Windows::default(),
-            None,
-            function,
-            &Path::new(),
-        );
+        self.pci(&mut config, &Windows::default(), None, function, &path);
     }
 
     fn pci(
@@ -327,7 +335,11 @@ impl Search {
         };
         let common_at = place(&capabilities.common)?;
         let notify_at = place(&capabilities.notify)?;
+        let address = Function::new(config, function)
+            .bar(capabilities.notify.bar)
+            .map_or(0, |bar| bar.address);
 
+        // Bridges stay open, whatever comes: others may be behind them.
         for &bridge in path.as_slice() {
             Function::new(config, bridge).enable();
         }
@@ -341,17 +353,19 @@ impl Search {
                 self.light(&mut transport, |offset| notify_at + offset)
             });
         match result {
-            Ok((log, bell)) => {
+            Ok((log, doorbell, bell)) => {
                 let place = Place::Pci {
                     function,
                     path: *path,
                     bar: capabilities.notify.bar,
+                    address,
                     offset: u64::from(capabilities.notify.offset) + (bell - notify_at),
                 };
-                Ok((Stage::new(log, place), bell))
+                Ok((Stage::new(log, place, doorbell), bell))
             }
             Err(error) => {
-                gpu.set_command(command);
+                // It must not reach the memory that the next one gets.
+                gpu.disable(command);
                 Err(error)
             }
         }
@@ -374,36 +388,47 @@ impl Search {
     }
 
     fn try_mmio(&mut self, base: u64) -> Result<(Stage, u64), Refusal> {
-        let slot = Registered::map(base, mmio::WINDOW).ok_or(Refusal::Map(base))?;
+        let slot = Some(base)
+            .filter(|base| base % 4 == 0)
+            .and_then(|base| Registered::map(base, mmio::WINDOW))
+            .ok_or(Refusal::Map(base))?;
         let mut transport = Mmio::new(slot.window()).map_err(Refusal::Mmio)?;
-        let (log, bell) = self.light(&mut transport, |offset| base + offset)?;
-        Ok((Stage::new(log, Place::Mmio { base }), bell))
+        let (log, doorbell, bell) = self.light(&mut transport, |offset| base + offset)?;
+        Ok((Stage::new(log, Place::Mmio { base }, doorbell), bell))
     }
 
-    /// Sets a device up and starts the log on it. Returns where its doorbell is, of which
+    /// Sets a device up and starts the log on it. Returns its doorbell as well, and where that is:
     /// `notify` gives the physical address.
     fn light(
         &self,
         transport: &mut impl Transport,
         notify: impl FnOnce(u64) -> u64,
-    ) -> Result<(Log<'static, Shared>, u64), Refusal> {
-        // SAFETY: What an earlier device was given went with its `Log`, and it was reset.
+    ) -> Result<(Log<'static, Shared>, Doorbell, u64), Refusal> {
+        // SAFETY: What an earlier device was given went with its `Log`. It was reset, or cannot
+        // master the bus any more.
         let memory = unsafe { MEMORY.take() };
         let (hal, rest) = Shared::new(memory, RING_BYTES, &BELL);
-        let mut bell = 0;
-        let result = start::light(transport, hal, rest, false, self.scroll, |agreement| {
-            bell = notify(agreement.doorbell.offset as u64);
-            early::map_page(bell).ok_or(Refusal::Map(bell))
-        });
-        result.map(|log| (log, bell))
+        let mut place = None;
+        let log = start::light(transport, hal, rest, false, self.scroll, |agreement| {
+            let bell = notify(agreement.doorbell.offset as u64);
+            place = Some((agreement.doorbell, bell));
+            if BELL.hang_at(bell, agreement.doorbell) {
+                Ok(())
+            } else {
+                Err(Refusal::Map(bell))
+            }
+        })?;
+        let (doorbell, bell) = place.ok_or(Refusal::Map(0))?;
+        Ok((log, doorbell, bell))
     }
 }
 
 impl Stage {
-    fn new(log: Log<'static, Shared>, place: Place) -> Self {
+    fn new(log: Log<'static, Shared>, place: Place, doorbell: Doorbell) -> Self {
         Self {
             log,
             place,
+            doorbell,
             state: State::Running,
         }
     }
@@ -440,24 +465,35 @@ pub(crate) fn write(text: &[u8]) {
     }
 }
 
-/// The PCI core has found the function at `address`, and will now size and move its BARs. `gpu` is
-/// the address of its `pci_dev` if it is a virtio-gpu. Our device, and the bridges before it, cannot
-/// be reached for a while.
-pub(crate) fn pci_found(address: Address, gpu: Option<usize>) {
+/// The PCI core has found the function at `at`, and will now size and move its BARs. `gpu` is the
+/// address of its `pci_dev` if it is a virtio-gpu, and `bar` gives the bus address in one of its BARs.
+/// Our device, and the bridges before it, cannot be reached for a while.
+///
+/// The same place behind another host bridge has another address in that BAR.
+pub(crate) fn pci_found(at: Address, gpu: Option<usize>, bar: impl Fn(u8) -> u64) {
     STAGE.with(|stage| {
         let Some(stage) = stage.as_mut() else {
             return;
         };
-        let Place::Pci { function, path, .. } = &stage.place else {
+        let Place::Pci {
+            function,
+            path,
+            bar: number,
+            address,
+            ..
+        } = &stage.place
+        else {
             return;
         };
-        let device =
-            gpu.filter(|_| *function == address && PCI_DEVICE.load(Ordering::Relaxed) == 0);
+        // Once the device is known, bridges have been opened for it.
+        if PCI_DEVICE.load(Ordering::Relaxed) != 0 || stage.state == State::Stopped {
+            return;
+        }
+        let device = gpu.filter(|_| *function == at && bar(*number) == *address);
         if let Some(device) = device {
             PCI_DEVICE.store(device, Ordering::Relaxed);
         }
-        if stage.state == State::Running && (device.is_some() || path.as_slice().contains(&address))
-        {
+        if device.is_some() || path.as_slice().contains(&at) {
             stage.state = State::Paused;
         }
     });
@@ -474,22 +510,14 @@ pub(crate) fn pci_ready(resource: impl Fn(u8) -> (u64, u64)) {
             return;
         };
         let (start, size) = resource(*bar);
-        let window = if start != 0 && *offset + 2 <= size {
-            early::map_page(start + offset)
+        let fits = start != 0 && *offset + 2 <= size;
+        if fits && BELL.hang_at(start + offset, stage.doorbell) {
+            stage.state = State::Running;
+            stage.log.write(&[]);
         } else {
-            None
-        };
-        match window {
-            Some(window) => {
-                BELL.move_to(window);
-                stage.state = State::Running;
-                stage.log.write(&[]);
-            }
-            None => {
-                BELL.take_down();
-                stage.state = State::Stopped;
-                pr_warn!("BAR {bar} of our device got no address, the screen stops\n");
-            }
+            BELL.take_down();
+            stage.state = State::Stopped;
+            pr_warn!("BAR {bar} of our device got no address, the screen stops\n");
         }
     });
 }
@@ -503,4 +531,6 @@ pub(crate) fn stop() {
         }
     });
     UP.store(false, Ordering::Relaxed);
+    PCI_DEVICE.store(0, Ordering::Relaxed);
+    MMIO_BASE.store(0, Ordering::Relaxed);
 }

@@ -24,6 +24,7 @@ use kernel::{
 
 use crate::{
     linux::{
+        bell::Bell,
         coherent::Coherent,
         console, module_console,
         owner::Owned,
@@ -36,7 +37,6 @@ use crate::{
         registers::Window,
         shared::{
             ticks,
-            Bell,
             Shared, //
         },
     },
@@ -221,9 +221,9 @@ impl Stage {
                     },
                 )?;
                 // SAFETY: The doorbell is taken down before the mapping goes.
-                let window = unsafe { mapped.window() };
+                BELL.hang(unsafe { mapped.window() }, agreement.doorbell);
                 doorbell = Some(mapped);
-                Ok(window)
+                Ok(())
             },
         )?;
         Ok(Self {

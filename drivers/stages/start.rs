@@ -15,7 +15,6 @@ use crate::{
     linux::{
         font::default_font,
         parameters,
-        registers::Window,
         shared::{
             microseconds_since,
             Shared, //
@@ -119,8 +118,8 @@ pub(crate) fn scroll() -> Scroll {
 /// Sets a device up and starts the log on it. `hal` is the ring's part of [`MEMORY_BYTES`] that are
 /// shared with the device, and `rest` the rest.
 ///
-/// `platform_dma` says that the memory's address is the platform's, for ACCESS_PLATFORM. `doorbell`
-/// maps the doorbell that was agreed on.
+/// `platform_dma` says that the memory's address is the platform's, for ACCESS_PLATFORM. `hang`
+/// hangs the bell up that was agreed on.
 ///
 /// # Errors
 ///
@@ -131,13 +130,12 @@ pub(crate) fn light(
     rest: &'static mut [u32],
     platform_dma: bool,
     scroll: Scroll,
-    doorbell: impl FnOnce(&Agreement) -> Result<Window<'static>, Refusal>,
+    hang: impl FnOnce(&Agreement) -> Result<(), Refusal>,
 ) -> Result<Log<'static, Shared>, Refusal> {
     let agreement = setup::initialise(transport, &hal, WANTED, platform_dma, |size_max| {
         Ring::place(&hal, size_max)
     })?;
-    let result = doorbell(&agreement).and_then(|window| {
-        hal.bell().hang(window, &agreement.doorbell);
+    let result = hang(&agreement).and_then(|()| {
         Log::start(hal, &agreement, scroll, rest, default_font).map_err(Refusal::Log)
     });
     if result.is_err() {

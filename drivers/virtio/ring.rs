@@ -122,11 +122,17 @@ impl<H: Hal + Clone> Ring<H> {
     /// A ring in the memory behind `hal`, whose first [`RING_BYTES`] bytes are zero, with the `size`
     /// that [`Ring::place`] gave.
     pub(crate) fn new(hal: H, size: u16, features: Features) -> Self {
-        hal.store16(AVAILABLE + FLAGS, NO_INTERRUPT);
+        let event_idx = features.contains(Features::EVENT_IDX);
+        if event_idx {
+            // Section 2.7.7.1: the flags stay 0. The farthest index is 65535 completions away.
+            hal.store16(AVAILABLE + ENTRIES + 2 * usize::from(size), u16::MAX);
+        } else {
+            hal.store16(AVAILABLE + FLAGS, NO_INTERRUPT);
+        }
         Self {
             hal,
             size,
-            event_idx: features.contains(Features::EVENT_IDX),
+            event_idx,
             next: 0,
             published: 0,
             seen: 0,
@@ -280,8 +286,9 @@ impl<H: Hal + Clone> Ring<H> {
             if self.in_flight & (1 << slot) == 0 {
                 return self.fail(RingError::Corrupt);
             }
-            self.in_flight &= !(1 << slot);
+            // In this order: a panic between the two loses a slot, and not the ring.
             self.seen = self.seen.wrapping_add(1);
+            self.in_flight &= !(1 << slot);
             completed(self, slot);
         }
         if self.event_idx {

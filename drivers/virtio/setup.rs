@@ -82,7 +82,8 @@ pub(crate) struct Agreement {
 ///
 /// # Errors
 ///
-/// The device is left with status FAILED and the reason is returned.
+/// The device is left with status FAILED, unless it did not even finish a reset, and the reason is
+/// returned.
 pub(crate) fn initialise(
     transport: &mut impl Transport,
     hal: &impl Hal,
@@ -128,8 +129,9 @@ fn negotiate(
 
     let size = transport.queue_size_max(0);
     let queue = place(size).ok_or(SetupError::QueueSize(size))?;
-    transport.enable_queue(0, &queue);
+    // Nothing that can fail comes after the device knows our memory.
     let doorbell = transport.doorbell(0).ok_or(SetupError::Doorbell)?;
+    transport.enable_queue(0, &queue);
     transport.set_status(status | Status::DRIVER_OK);
     Ok(Agreement {
         features: accepted,

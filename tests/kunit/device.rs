@@ -73,6 +73,15 @@ impl Memory {
             .map_or(0, |place| self.load16(self.at(place.available) + 2))
     }
 
+    /// What the driver says of interrupts: the available ring's flags, and `used_event`.
+    pub(crate) fn interrupts(&self) -> (u16, u16) {
+        self.place().map_or((0, 0), |place| {
+            let at = self.at(place.available);
+            let event = at + 4 + 2 * usize::from(QUEUE_SIZE);
+            (self.load16(at), self.load16(event))
+        })
+    }
+
     /// The used index: how many commands the device has answered.
     pub(crate) fn used(&self) -> u16 {
         self.place()

@@ -375,6 +375,22 @@ mod virtio {
     }
 
     #[test]
+    fn no_interrupt_is_asked_for() {
+        static MEMORY: Memory = Memory::new();
+        static WITH_EVENT_IDX: Memory = Memory::new();
+        let _ = ring(&MEMORY, nothing);
+        assert_eq!(MEMORY.interrupts(), (1, 0));
+        // Section 2.7.7.1: with EVENT_IDX the flags are 0, and an index says it.
+        let features = Features::VERSION_1 | Features::EVENT_IDX;
+        let _ = Ring::new(
+            (&WITH_EVENT_IDX, nothing as fn(&Memory)),
+            QUEUE_SIZE,
+            features,
+        );
+        assert_eq!(WITH_EVENT_IDX.interrupts(), (0, u16::MAX));
+    }
+
+    #[test]
     fn a_command_is_two_descriptors() {
         static MEMORY: Memory = Memory::new();
         let mut ring = ring(&MEMORY, nothing);
