@@ -97,8 +97,9 @@ $(obj)/.stamp-config: $(configs) $(source)/Makefile | grafted
 		>$(obj)/merge.log
 	@$(source)/scripts/config --file $(obj)/.config -d VIRTGPU_BRIDGE
 	@$(kmake) -s olddefconfig
-	@for line in $$(grep -h '^CONFIG_' $(configs) | grep -v VIRTGPU_BRIDGE); do \
-		grep -q "^$$line$$" $(obj)/.config || echo "note: $(name) has no $$line"; done
+	@lost=; for line in $$(grep -h '^CONFIG_' $(configs) | grep -v VIRTGPU_BRIDGE); do \
+		grep -q "^$$line$$" $(obj)/.config || lost="$$lost $$line"; done; \
+		[ -z "$$lost" ] || { echo "kernel $(name) cannot have:$$lost"; exit 1; }
 	@touch $@
 
 # The same kernel without the driver: a peer, and the one that loads the module.
