@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A boot console on virtio-gpu, which has no framebuffer that could be inherited from firmware.
+//! A boot console on virtio-gpu, which has no framebuffer that could be inherited from firmware: the log
+//! from the first line on, then the virtual terminal, until the native driver gets the device.
 //!
 //! | room | what lives there |
 //! |---|---|
@@ -14,6 +15,9 @@
 //! Calls run downwards; only what the kernel calls, a console's `write()` or a hook, enters by `linux`
 //! and goes up to its stage. `text`, `firmware`, `gpu` and `virtio` are pure: no `unsafe`, no kernel, no
 //! allocation, so that they compile, and are tested, anywhere.
+
+// Only the VT needs all of `text`, and there is none in a module.
+#![cfg_attr(any(MODULE, not(CONFIG_VT)), allow(dead_code, unused_imports))]
 
 use kernel::prelude::*;
 
@@ -37,17 +41,34 @@ module! {
     license: "GPL",
 }
 
-/// The driver. Built in, all it does began with `earlycon=`.
+/// The driver. Built in, all it does began with `earlycon=`, or when consoles were set up.
 struct Bridge {
     #[cfg(MODULE)]
-    _driver: linux::pci_driver::Registration,
+    _driver: Driver,
 }
 
 impl kernel::Module for Bridge {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
             #[cfg(MODULE)]
-            _driver: linux::pci_driver::Registration::new(_module)?,
+            _driver: {
+                // SAFETY: A module begins once, and `Driver` goes with it.
+                unsafe { linux::pci_driver::register(_module.as_ptr())? };
+                stages::module::registered();
+                Driver
+            },
         })
+    }
+}
+
+/// The module's driver, registered as long as this lives.
+#[cfg(MODULE)]
+struct Driver;
+
+#[cfg(MODULE)]
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // SAFETY: It was registered.
+        unsafe { linux::pci_driver::unregister() };
     }
 }

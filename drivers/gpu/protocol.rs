@@ -142,6 +142,10 @@ commands! {
         height: U32::new(height),
     }
 
+    /// VIRTIO_GPU_CMD_RESOURCE_UNREF: a picture that is not needed any more.
+    ResourceUnref = 0x0102 -> Header, OK_NODATA, { resource_id: U32, padding: U32 }
+    new(resource: u32) { resource_id: U32::new(resource) }
+
     /// VIRTIO_GPU_CMD_SET_SCANOUT: a scanout shows a rectangle of a resource (0: of none).
     SetScanout = 0x0103 -> Header, OK_NODATA, { rect: Rect, scanout_id: U32, resource_id: U32 }
     new(rect: Rect, scanout: u32, resource: u32) {

@@ -14,7 +14,12 @@ use crate::{
 };
 
 /// A doorbell, if it is mapped; ringing another one does nothing.
-pub(crate) struct Bell(Cell<Option<(Window<'static>, Doorbell)>>);
+pub(crate) struct Bell {
+    hung: Cell<Option<(Window<'static>, Doorbell)>>,
+    /// Whether the mapping is the early console's.
+    #[cfg(not(MODULE))]
+    early: Cell<bool>,
+}
 
 // SAFETY: A bell is changed and rung by the one who owns the screen (`linux::owner`), or while
 // nobody else can know of it.
@@ -23,24 +28,32 @@ unsafe impl Sync for Bell {}
 impl Bell {
     /// A bell that rings nowhere.
     pub(crate) const fn new() -> Self {
-        Self(Cell::new(None))
+        Self {
+            hung: Cell::new(None),
+            #[cfg(not(MODULE))]
+            early: Cell::new(false),
+        }
     }
 
     /// Hangs the bell up: `window` begins with the register of `doorbell`.
-    #[cfg(MODULE)]
     pub(crate) fn hang(&self, window: Window<'static>, doorbell: Doorbell) {
-        self.0.set(Some((window, doorbell)));
+        self.take_down();
+        self.hung.set(Some((window, doorbell)));
     }
 
-    /// Takes it down.
-    #[cfg(MODULE)]
+    /// Takes the bell down, and the early console's mapping with it.
     pub(crate) fn take_down(&self) {
-        self.0.set(None);
+        self.hung.set(None);
+        #[cfg(not(MODULE))]
+        if self.early.take() {
+            // SAFETY: The mapping is ours, and the window on it is gone.
+            unsafe { crate::linux::bindings::virtgpu_unmap_page() };
+        }
     }
 
     /// Rings, with the number of the queue.
     pub(crate) fn ring(&self) {
-        if let Some((window, doorbell)) = self.0.get() {
+        if let Some((window, doorbell)) = self.hung.get() {
             match doorbell.width {
                 Width::Bits16 => window.write16(0, doorbell.queue),
                 #[cfg(not(MODULE))]
@@ -68,15 +81,8 @@ impl Bell {
         // SAFETY: The mapping reaches to the end of the page, and 4 KiB is the smallest page there
         // is. It lasts until `take_down()`, which takes the window first.
         let window = unsafe { Window::new(base, 4096 - (at % 4096) as usize) };
-        self.0.set(Some((window, doorbell)));
+        self.hung.set(Some((window, doorbell)));
+        self.early.set(true);
         true
-    }
-
-    /// Takes the bell down, and the mapping with it.
-    pub(crate) fn take_down(&self) {
-        if self.0.replace(None).is_some() {
-            // SAFETY: The mapping is ours, and the window on it is gone.
-            unsafe { crate::linux::bindings::virtgpu_unmap_page() };
-        }
     }
 }

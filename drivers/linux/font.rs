@@ -1,12 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's built-in fonts (`lib/fonts/`).
+//! Fonts: the kernel's built-in ones (`lib/fonts/`), and those that users load.
 
 use core::ptr;
 
 use crate::{
     linux::bindings,
     text::Font, //
+};
+
+#[cfg(all(CONFIG_VT, not(MODULE)))]
+use kernel::{
+    error::{
+        code::EINVAL,
+        Result, //
+    },
+    ffi::{
+        c_char,
+        c_uint, //
+    },
+    prelude::*, //
 };
 
 /// The font that the kernel chooses for a screen of `width` by `height` pixels, as fbcon does.
@@ -18,6 +31,14 @@ pub(crate) fn default_font(width: u32, height: u32) -> Option<Font<'static>> {
     let desc =
         unsafe { bindings::get_default_font(width, height, ptr::null_mut(), ptr::null_mut()) };
     // SAFETY: It is null, or one of the static descriptions in `lib/fonts/`.
+    unsafe { described(desc) }
+}
+
+/// # Safety
+///
+/// `desc` is null, or one of the static descriptions in `lib/fonts/`.
+unsafe fn described(desc: *const bindings::font_desc) -> Option<Font<'static>> {
+    // SAFETY: By the safety requirement.
     let desc = unsafe { desc.as_ref() }?;
     let pitch = desc.width.div_ceil(8);
     let length = pitch
@@ -29,4 +50,93 @@ pub(crate) fn default_font(width: u32, height: u32) -> Option<Font<'static>> {
     // SAFETY: A font's data is static, and as long as its description says.
     let data = unsafe { core::slice::from_raw_parts(desc.data.cast::<u8>(), length as usize) };
     Font::new(desc.width, desc.height, desc.charcount as usize, data).ok()
+}
+
+/// A font that a user wants.
+///
+/// # Invariants
+///
+/// `font` is in `data`, which is never changed, or static.
+#[cfg(all(CONFIG_VT, not(MODULE)))]
+pub(crate) struct UserFont {
+    font: Font<'static>,
+    _data: KVVec<u8>,
+}
+
+#[cfg(all(CONFIG_VT, not(MODULE)))]
+impl UserFont {
+    /// Copies a font of the VT core's, whose glyphs are `pitch` scanlines apart.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL for a font that cannot be used, ENOMEM.
+    ///
+    /// # Safety
+    ///
+    /// It has as many glyphs as it says.
+    pub(crate) unsafe fn new(from: &bindings::console_font, pitch: c_uint) -> Result<Self> {
+        let (row, height) = (from.width.div_ceil(8) as usize, from.height as usize);
+        let stride = row * pitch as usize;
+        if from.data.is_null() || row * height == 0 || row * height > stride {
+            return Err(EINVAL);
+        }
+        let length = stride.checked_mul(from.charcount as usize).ok_or(EINVAL)?;
+        // SAFETY: By the safety requirement.
+        let glyphs = unsafe { core::slice::from_raw_parts(from.data, length) };
+        let mut data = KVVec::new();
+        for glyph in glyphs.chunks_exact(stride) {
+            data.extend_from_slice(&glyph[..row * height], GFP_KERNEL)?;
+        }
+        // SAFETY: The memory stays where it is until the vector goes, and is not changed. The font
+        // is given out for as long as this lives; see `font()`.
+        let kept = unsafe { core::slice::from_raw_parts(data.as_ptr(), data.len()) };
+        let font = Font::new(from.width, from.height, from.charcount as usize, kept);
+        // INVARIANT: It is in `data`.
+        font.map(|font| Self { font, _data: data })
+            .map_err(|_| EINVAL)
+    }
+
+    /// The font, for a screen that has another one before this is dropped.
+    pub(crate) fn font(&self) -> Font<'static> {
+        self.font
+    }
+}
+
+/// The built-in font of a name, or the default one for so many pixels if there is none.
+///
+/// # Safety
+///
+/// `name` is null or a terminated string.
+#[cfg(all(CONFIG_VT, not(MODULE)))]
+pub(crate) unsafe fn named(name: *const c_char, pixels: (u32, u32)) -> Option<UserFont> {
+    let font = if name.is_null() {
+        default_font(pixels.0, pixels.1)?
+    } else {
+        // SAFETY: By the safety requirement, for the name; what is found is null, or one of the static
+        // descriptions.
+        unsafe { described(bindings::find_font(name.cast())) }?
+    };
+    // INVARIANT: It is static.
+    Some(UserFont {
+        font,
+        _data: KVVec::new(),
+    })
+}
+
+/// Copies the glyphs of a font to where they are `pitch` scanlines apart, with zeroes between.
+///
+/// # Safety
+///
+/// There is room for them all, and `pitch` is at least the font's height.
+#[cfg(all(CONFIG_VT, not(MODULE)))]
+pub(crate) unsafe fn export(font: &Font<'_>, to: *mut u8, pitch: c_uint) {
+    let (size, bytes) = (font.size(), font.glyph_bytes());
+    let stride = size.width.div_ceil(8) as usize * pitch as usize;
+    for (at, glyph) in font.data().chunks_exact(bytes).enumerate() {
+        // SAFETY: By the safety requirement.
+        let to = unsafe { core::slice::from_raw_parts_mut(to.wrapping_add(at * stride), stride) };
+        let (glyph_to, rest) = to.split_at_mut(bytes.min(stride));
+        glyph_to.copy_from_slice(&glyph[..bytes.min(stride)]);
+        rest.fill(0);
+    }
 }

@@ -7,10 +7,14 @@
 #include <linux/init.h>
 #include <linux/io.h>
 #include <linux/iommu-dma.h>
+#include <linux/kexec.h>
 #include <linux/mm.h>
-#include <linux/moduleparam.h>
+#include <linux/module.h>
 #include <linux/pci.h>
+#include <linux/pm.h>
+#include <linux/platform_device.h>
 #include <linux/serial_core.h>
+#include <linux/workqueue.h>
 
 #include <asm/arch_timer.h>
 #include <asm/barrier.h>
@@ -52,12 +56,63 @@ u32 virtgpu_counter_hz(void)
 	return arch_timer_get_cntfrq();
 }
 
-#ifdef MODULE
 bool virtgpu_behind_iommu(struct device *dev)
 {
 	return use_dma_iommu(dev);
 }
-#else
+
+#ifndef MODULE
+static char *handover = "auto";
+module_param(handover, charp, 0444);
+MODULE_PARM_DESC(handover, "When the native driver gets the device: auto or never");
+
+const char *virtgpu_handover(void)
+{
+	return handover;
+}
+
+bool virtgpu_kexec_in_progress(void)
+{
+	return kexec_in_progress;
+}
+
+void virtgpu_watch_modules(struct notifier_block *nb)
+{
+	register_module_notifier(nb);
+}
+
+int virtgpu_register_platform_driver(struct platform_driver *driver)
+{
+	return platform_driver_register(driver);
+}
+
+/* Without a promise the PM core switches to another virtual terminal before it sleeps. */
+void virtgpu_keeps_its_picture(struct device *dev, bool keeps)
+{
+	if (keeps)
+		pm_vt_switch_required(dev, false);
+	else
+		pm_vt_switch_unregister(dev);
+}
+
+static void virtgpu_settle(struct work_struct *work)
+{
+	virtgpu_bridge_settle();
+}
+
+static DECLARE_WORK(settle_work, virtgpu_settle);
+
+void virtgpu_settle_later(void)
+{
+	/* Drivers are not probed while the system sleeps. */
+	queue_work(system_freezable_wq, &settle_work);
+}
+
+void virtgpu_settle_now(void)
+{
+	flush_work(&settle_work);
+}
+
 phys_addr_t virtgpu_image_address(const void *at)
 {
 	return __pa_symbol(at);
@@ -79,5 +134,22 @@ void virtgpu_unmap_page(void)
 EARLYCON_DECLARE(virtgpu, virtgpu_bridge_earlycon_setup);
 arch_initcall(virtgpu_bridge_watch);
 DECLARE_PCI_FIXUP_EARLY(PCI_ANY_ID, PCI_ANY_ID, virtgpu_bridge_pci_early);
-DECLARE_PCI_FIXUP_FINAL(PCI_VENDOR_ID_REDHAT_QUMRANET, 0x1050, virtgpu_bridge_pci_final);
+device_initcall_sync(virtgpu_bridge_native);
+
+#ifdef CONFIG_VT
+static void virtgpu_blink(struct work_struct *work)
+{
+	virtgpu_bridge_blink();
+}
+
+static DECLARE_DELAYED_WORK(blink_work, virtgpu_blink);
+
+void virtgpu_blink_later(unsigned int milliseconds)
+{
+	queue_delayed_work(system_power_efficient_wq, &blink_work,
+			   msecs_to_jiffies(milliseconds));
+}
+
+console_initcall(virtgpu_bridge_console);
+#endif
 #endif

@@ -7,7 +7,9 @@
 
 struct device;
 struct earlycon_device;
+struct notifier_block;
 struct pci_dev;
+struct platform_driver;
 
 void virtgpu_dma_wmb(void);
 void virtgpu_dma_rmb(void);
@@ -16,20 +18,30 @@ u64 virtgpu_counter(void);
 u32 virtgpu_counter_hz(void);
 const char *virtgpu_scroll(void);
 
-#ifdef MODULE
 bool virtgpu_behind_iommu(struct device *dev);
-#endif
 
 #if !defined(MODULE) || defined(__BINDGEN__)
 phys_addr_t virtgpu_image_address(const void *at);
 void __iomem *virtgpu_map_page(phys_addr_t address);
 void virtgpu_unmap_page(void);
 
+const char *virtgpu_handover(void);
+bool virtgpu_kexec_in_progress(void);
+void virtgpu_watch_modules(struct notifier_block *nb);
+int virtgpu_register_platform_driver(struct platform_driver *driver);
+void virtgpu_keeps_its_picture(struct device *dev, bool keeps);
+void virtgpu_settle_later(void);
+void virtgpu_settle_now(void);
+void virtgpu_blink_later(unsigned int milliseconds);
+
 /* Called from C: the Rust ends of what macros in helpers.c register. */
 int virtgpu_bridge_earlycon_setup(struct earlycon_device *device, const char *options);
 int virtgpu_bridge_watch(void);
 void virtgpu_bridge_pci_early(struct pci_dev *dev);
-void virtgpu_bridge_pci_final(struct pci_dev *dev);
+int virtgpu_bridge_console(void);
+int virtgpu_bridge_native(void);
+void virtgpu_bridge_settle(void);
+void virtgpu_bridge_blink(void);
 #endif
 
 #endif

@@ -1,29 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the driver core tells us what becomes of our device: its BARs are about to move, they have
-//! moved, a driver is about to take it.
+//! Where the kernel calls us without a driver of ours being asked: when drivers can be registered, and
+//! when the PCI core is about to move BARs.
 
-use core::{
-    cell::UnsafeCell,
-    ffi::c_void,
-    ptr, //
-};
+use core::ptr;
 
 use kernel::{
     bindings as kernel_bindings,
-    ffi::{
-        c_int,
-        c_ulong, //
-    },
+    ffi::c_int,
+    pr_err, //
 };
 
 use crate::{
     firmware::pci::Address,
     linux::{
-        bindings,
-        console, //
+        console,
+        holder,
+        pci_driver,
+        platform_driver,
+        uevent, //
     },
-    stages::earlycon,
+    stages::device as stage,
     virtio::pci::{
         DEVICE_GPU,
         VENDOR, //
@@ -33,47 +30,22 @@ use crate::{
 /// Where configuration space has the first BAR.
 const BARS: u8 = 0x10;
 
-/// A driver's probe is about to be called.
-const BINDING: c_ulong = bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER as c_ulong;
-
-/// A device is about to be gone.
-const LEAVING: c_ulong = bindings::bus_notifier_event_BUS_NOTIFY_DEL_DEVICE as c_ulong;
-
-/// A notifier that the kernel links into its list.
-struct Notifier(UnsafeCell<bindings::notifier_block>);
-
-// SAFETY: After registration only the kernel uses it, under its own lock.
-unsafe impl Sync for Notifier {}
-
-type Callback = unsafe extern "C" fn(*mut bindings::notifier_block, c_ulong, *mut c_void) -> c_int;
-
-impl Notifier {
-    const fn new(callback: Callback) -> Self {
-        Self(UnsafeCell::new(bindings::notifier_block {
-            notifier_call: Some(callback),
-            next: ptr::null_mut(),
-            priority: 0,
-        }))
-    }
-}
-
-static PCI: Notifier = Notifier::new(pci_event);
-static PLATFORM: Notifier = Notifier::new(platform_event);
-
-/// An `arch_initcall`, after the buses exist and before anything is on them.
+/// An `arch_initcall`, after the buses exist and before anything is on them: so are we before the
+/// drivers of all virtio devices.
 #[no_mangle]
 extern "C" fn virtgpu_bridge_watch() -> c_int {
-    if earlycon::is_up() {
-        // SAFETY: Both buses are registered (`postcore_initcall`, `driver_init()`), and the
-        // notifiers are static.
-        unsafe {
-            bindings::bus_register_notifier(&raw const bindings::pci_bus_type, PCI.0.get());
-            bindings::bus_register_notifier(
-                &raw const bindings::platform_bus_type,
-                PLATFORM.0.get(),
-            );
-        }
+    let class = uevent::register();
+    // SAFETY: Called once; there is no module that could go.
+    let pci = unsafe { pci_driver::register(ptr::null_mut()) };
+    // SAFETY: Called once.
+    let platform = unsafe { platform_driver::register() };
+    for error in [class.err(), pci.err(), platform.err()]
+        .into_iter()
+        .flatten()
+    {
+        pr_err!("no driver of ours: {:?}\n", error);
     }
+    holder::watch();
     0
 }
 
@@ -85,7 +57,7 @@ extern "C" fn virtgpu_bridge_watch() -> c_int {
 /// Called by the PCI core with a valid device.
 #[no_mangle]
 unsafe extern "C" fn virtgpu_bridge_pci_early(device: *mut kernel_bindings::pci_dev) {
-    if !earlycon::is_up() {
+    if !stage::is_up() {
         return;
     }
     // SAFETY: By the safety requirement; a device has a bus.
@@ -120,84 +92,5 @@ unsafe extern "C" fn virtgpu_bridge_pci_early(device: *mut kernel_bindings::pci_
         };
         high << 32 | low & !0xf
     };
-    console::locked(|| earlycon::pci_found(address, gpu, bar));
-}
-
-/// A GPU's BARs have come to rest; see `DECLARE_PCI_FIXUP_FINAL()` in `helpers.c`.
-///
-/// # Safety
-///
-/// Called by the PCI core with a valid device.
-#[no_mangle]
-unsafe extern "C" fn virtgpu_bridge_pci_final(device: *mut kernel_bindings::pci_dev) {
-    if !earlycon::is_pci(device.addr()) {
-        return;
-    }
-    let resource = |bar: u8| {
-        // SAFETY: A valid device, and a number below 6.
-        unsafe {
-            (
-                kernel_bindings::pci_resource_start(device, bar.into()),
-                kernel_bindings::pci_resource_len(device, bar.into()),
-            )
-        }
-    };
-    console::locked(|| earlycon::pci_ready(resource));
-}
-
-/// # Safety
-///
-/// Called by the driver core for a device of the PCI bus.
-unsafe extern "C" fn pci_event(
-    _: *mut bindings::notifier_block,
-    event: c_ulong,
-    device: *mut c_void,
-) -> c_int {
-    // SAFETY: Devices of the PCI bus are part of a `pci_dev`.
-    let device = unsafe {
-        kernel::container_of!(
-            device.cast::<kernel_bindings::device>(),
-            kernel_bindings::pci_dev,
-            dev
-        )
-    };
-    if (event == BINDING || event == LEAVING) && earlycon::is_pci(device.addr()) {
-        leave();
-    }
-    0
-}
-
-/// # Safety
-///
-/// Called by the driver core for a device of the platform bus.
-unsafe extern "C" fn platform_event(
-    _: *mut bindings::notifier_block,
-    event: c_ulong,
-    device: *mut c_void,
-) -> c_int {
-    if event == BINDING || event == LEAVING {
-        // SAFETY: Devices of the platform bus are part of a `platform_device`.
-        let device = unsafe {
-            kernel::container_of!(
-                device.cast::<kernel_bindings::device>(),
-                kernel_bindings::platform_device,
-                dev
-            )
-        };
-        // SAFETY: A valid device; the resource is null or valid.
-        let resource = unsafe {
-            kernel_bindings::platform_get_resource(device, kernel_bindings::IORESOURCE_MEM, 0)
-                .as_ref()
-        };
-        if resource.is_some_and(|resource| earlycon::is_mmio(resource.start)) {
-            leave();
-        }
-    }
-    0
-}
-
-/// The device gets a driver, or goes: from now on it is not ours.
-fn leave() {
-    console::locked(earlycon::stop);
-    crate::linux::earlycon::unregister();
+    console::locked(|| stage::pci_found(address, gpu, bar));
 }

@@ -5,23 +5,33 @@
 
 pub(crate) mod bell;
 pub(crate) mod bindings;
-#[cfg(MODULE)]
 pub(crate) mod coherent;
 pub(crate) mod console;
+#[cfg(all(CONFIG_VT, not(MODULE)))]
+pub(crate) mod consw;
 #[cfg(not(MODULE))]
 pub(crate) mod early;
 #[cfg(not(MODULE))]
 pub(crate) mod earlycon;
 pub(crate) mod font;
 #[cfg(not(MODULE))]
+pub(crate) mod holder;
+#[cfg(not(MODULE))]
 pub(crate) mod hooks;
+pub(crate) mod mapped;
 #[cfg(MODULE)]
 pub(crate) mod module_console;
 pub(crate) mod owner;
 pub(crate) mod parameters;
-#[cfg(MODULE)]
 pub(crate) mod pci_device;
-#[cfg(MODULE)]
 pub(crate) mod pci_driver;
+#[cfg(not(MODULE))]
+pub(crate) mod platform_driver;
+#[cfg(not(MODULE))]
+pub(crate) mod pm;
 pub(crate) mod registers;
 pub(crate) mod shared;
+#[cfg(not(MODULE))]
+pub(crate) mod uevent;
+#[cfg(all(CONFIG_VT, not(MODULE)))]
+pub(crate) mod vc;

@@ -12,13 +12,16 @@ use crate::{
     text::Scroll, //
 };
 
-/// `virtgpu_bridge.scroll=pan|repaint|auto`.
+/// `virtgpu_bridge.scroll=pan|repaint|auto`. `early` says that parameters have not been looked at.
 ///
 /// # Errors
 ///
 /// Another word than these, for the caller to complain about.
-pub(crate) fn scroll() -> Result<Scroll, &'static str> {
-    let word = word();
+pub(crate) fn scroll(early: bool) -> Result<Scroll, &'static str> {
+    #[cfg(not(MODULE))]
+    let word = if early { early_word() } else { word() };
+    #[cfg(MODULE)]
+    let word = if early { "auto" } else { word() };
     match word {
         "pan" | "auto" => Ok(Scroll::Pan),
         "repaint" => Ok(Scroll::Repaint),
@@ -26,11 +29,26 @@ pub(crate) fn scroll() -> Result<Scroll, &'static str> {
     }
 }
 
-#[cfg(MODULE)]
 fn word() -> &'static str {
-    // SAFETY: The parameter is a string that lives as long as the module; it cannot be written.
+    // SAFETY: The parameter is a string that lives as long as the driver; it cannot be written.
     let word = unsafe { CStr::from_char_ptr(bindings::virtgpu_scroll()) };
     word.to_str().unwrap_or("?")
+}
+
+/// Whether the native driver is to get the device when it is ready:
+/// `virtgpu_bridge.handover=auto|never`, and not with `nomodeset`, with which it would refuse.
+#[cfg(not(MODULE))]
+pub(crate) fn hands_over() -> bool {
+    // SAFETY: A string that lives as long as the driver; it cannot be written.
+    let word = unsafe { CStr::from_char_ptr(bindings::virtgpu_handover()) };
+    // SAFETY: Asking has no requirements.
+    let nomodeset = unsafe { bindings::video_firmware_drivers_only() };
+    match word.to_bytes() {
+        b"never" => return false,
+        b"auto" => {}
+        _ => kernel::pr_warn!("virtgpu_bridge.handover= is not auto or never; taking auto\n"),
+    }
+    !nomodeset
 }
 
 /// The command line is `__initdata`: `.ref.text` says that we know, and read it only while it is
@@ -38,7 +56,7 @@ fn word() -> &'static str {
 #[cfg(not(MODULE))]
 #[link_section = ".ref.text"]
 #[inline(never)]
-fn word() -> &'static str {
+fn early_word() -> &'static str {
     // SAFETY: The command line is a terminated string, complete before any early parameter is
     // looked at, and not written after that.
     let line = unsafe { CStr::from_char_ptr((&raw const bindings::boot_command_line).cast()) };

@@ -18,13 +18,7 @@ use kernel::{
     str::CStrExt, //
 };
 
-use crate::{
-    linux::{
-        pci_driver::NAME,
-        registers::Window, //
-    },
-    virtio::pci::Place, //
-};
+use crate::linux::pci_driver::NAME;
 
 /// What the PCI core did not do, and its reason.
 pub(crate) struct PciError(&'static str, Error);
@@ -35,6 +29,7 @@ impl PciError {
     }
 
     /// The reason.
+    #[cfg(MODULE)]
     pub(crate) fn reason(&self) -> Error {
         self.1
     }
@@ -80,6 +75,7 @@ impl PciDevice {
     }
 
     /// The driver that has it, if one does.
+    #[cfg(MODULE)]
     pub(crate) fn driver(&self) -> Option<&str> {
         // SAFETY: A valid device; the pointer is only looked at.
         let bound = !unsafe { (&raw const (*self.as_device()).driver).read_volatile() }.is_null();
@@ -87,6 +83,13 @@ impl PciDevice {
         // for all who ask, no lock keeps the driver.
         let name = unsafe { CStr::from_char_ptr(bindings::dev_driver_string(self.as_device())) };
         name.to_str().ok().filter(|_| bound)
+    }
+
+    /// Keeps it from memory.
+    #[cfg(not(MODULE))]
+    pub(crate) fn clear_master(self) {
+        // SAFETY: A valid device.
+        unsafe { bindings::pci_clear_master(self.as_ptr()) };
     }
 
     /// The 32 bits of its configuration space at `offset`; all ones if they cannot be read.
@@ -179,61 +182,5 @@ impl Drop for Enabled {
             bindings::pci_release_selected_regions(pdev, self.bars);
             bindings::pci_disable_device(pdev);
         }
-    }
-}
-
-/// A part of a BAR, mapped until this is dropped.
-///
-/// # Invariants
-///
-/// `base` is a mapping of at least `length` bytes of the device's registers.
-pub(crate) struct Mapped {
-    device: PciDevice,
-    base: NonNull<u8>,
-    length: usize,
-}
-
-// SAFETY: A mapping is the same everywhere.
-unsafe impl Send for Mapped {}
-
-impl Mapped {
-    /// Maps a piece of an enabled device's BARs; `None` if it is not within its BAR, or cannot be.
-    pub(crate) fn new(device: PciDevice, piece: &Place) -> Option<Self> {
-        let (_, size) = device.memory_bar(piece.bar)?;
-        if piece.length == 0 || !piece.fits(size) {
-            return None;
-        }
-        // SAFETY: A valid device and a number below 6.
-        let base = unsafe {
-            bindings::pci_iomap_range(
-                device.as_ptr(),
-                piece.bar.into(),
-                piece.offset as usize,
-                piece.length as usize,
-            )
-        };
-        // INVARIANT: The BAR has that many bytes from `offset` on, so the mapping has as well.
-        NonNull::new(base.cast()).map(|base| Self {
-            device,
-            base,
-            length: piece.length as usize,
-        })
-    }
-
-    /// The registers.
-    ///
-    /// # Safety
-    ///
-    /// No copy of the window is used after `self` is dropped.
-    pub(crate) unsafe fn window(&self) -> Window<'static> {
-        // SAFETY: By the invariants, and the safety requirement.
-        unsafe { Window::new(self.base.as_ptr(), self.length) }
-    }
-}
-
-impl Drop for Mapped {
-    fn drop(&mut self) {
-        // SAFETY: Mapped in `new()`.
-        unsafe { bindings::pci_iounmap(self.device.as_ptr(), self.base.as_ptr().cast()) }
     }
 }

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module as a driver of the PCI core's.
+//! The driver of the PCI core's, by which it knows who has a virtio-gpu.
 //!
 //! `kernel::pci::Driver` is not the same trait from one kernel to the next; the structure below it
 //! is.
 
 use core::{
     cell::UnsafeCell,
-    ffi::CStr,
-    ptr, //
+    ffi::CStr, //
 };
+
+#[cfg(MODULE)]
+use core::ptr;
 
 use kernel::{
     bindings,
@@ -18,18 +20,25 @@ use kernel::{
         Result, //
     },
     ffi::c_int,
-    str::CStrExt,
-    ThisModule, //
+    str::CStrExt, //
 };
 
 use crate::{
     linux::pci_device::PciDevice,
-    stages::module,
     virtio::pci::{
         DEVICE_GPU,
         VENDOR, //
     },
 };
+
+#[cfg(not(MODULE))]
+use crate::{
+    linux::pm,
+    stages::device as stage, //
+};
+
+#[cfg(MODULE)]
+use crate::stages::module as stage;
 
 /// What the driver is called in sysfs.
 pub(crate) const NAME: &CStr = c"virtgpu_bridge";
@@ -64,40 +73,55 @@ static DRIVER: Driver = Driver(UnsafeCell::new({
     unsafe { core::mem::zeroed() }
 }));
 
-/// The driver is registered as long as this lives.
-pub(crate) struct Registration(());
-
-impl Registration {
-    /// Registers the driver; devices that nobody has are probed before this returns.
-    ///
-    /// # Errors
-    ///
-    /// As the PCI core says.
-    pub(crate) fn new(this: &'static ThisModule) -> Result<Self> {
-        let name = NAME.as_char_ptr();
-        // SAFETY: A static driver, registered once: a module has one of us. Nobody else uses it
-        // before.
-        to_result(unsafe {
-            let driver = DRIVER.0.get();
-            (*driver).name = name;
-            (*driver).id_table = IDS.as_ptr();
-            (*driver).probe = Some(probe);
-            (*driver).remove = Some(remove);
-            bindings::__pci_register_driver(driver, this.as_ptr(), name)
-        })?;
-        module::registered();
-        Ok(Self(()))
-    }
+/// Registers the driver; devices that nobody has are probed before this returns. `owner` is the
+/// module, or null.
+///
+/// # Errors
+///
+/// As the PCI core says.
+///
+/// # Safety
+///
+/// Called once, and the owner calls [`unregister`] before it goes.
+pub(crate) unsafe fn register(owner: *mut bindings::module) -> Result {
+    let name = NAME.as_char_ptr();
+    // SAFETY: A static driver, registered once, by the safety requirement. Nobody else uses it
+    // before.
+    to_result(unsafe {
+        let driver = DRIVER.0.get();
+        (*driver).name = name;
+        (*driver).id_table = IDS.as_ptr();
+        (*driver).probe = Some(probe);
+        (*driver).remove = Some(remove);
+        #[cfg(not(MODULE))]
+        {
+            (*driver).shutdown = Some(shutdown);
+            (*driver).driver.pm = pm::operations();
+        }
+        bindings::__pci_register_driver(driver, owner, name)
+    })
 }
 
-impl Drop for Registration {
-    fn drop(&mut self) {
-        // SAFETY: Registered in `new()`.
-        unsafe { bindings::pci_unregister_driver(DRIVER.0.get()) };
-    }
+/// Takes the driver from the PCI core, and from its devices.
+///
+/// # Safety
+///
+/// [`register`] returned well before.
+#[cfg(MODULE)]
+pub(crate) unsafe fn unregister() {
+    // SAFETY: By the safety requirement.
+    unsafe { bindings::pci_unregister_driver(DRIVER.0.get()) };
+}
+
+/// Whether this is our driver.
+#[cfg(not(MODULE))]
+pub(crate) fn is(driver: *const bindings::device_driver) -> bool {
+    // SAFETY: A place in a static; the pointer is only compared.
+    driver == unsafe { &raw const (*DRIVER.0.get()).driver }
 }
 
 /// Calls `f` on all virtio-gpus that there are.
+#[cfg(MODULE)]
 pub(crate) fn gpus(mut f: impl FnMut(PciDevice)) {
     let mut at = ptr::null_mut();
     loop {
@@ -122,12 +146,22 @@ unsafe extern "C" fn probe(
     let Some(device) = (unsafe { PciDevice::new(device) }) else {
         return kernel::error::code::ENODEV.to_errno();
     };
-    module::probe(device).map_or_else(|error| error.to_errno(), |()| 0)
+    #[cfg(not(MODULE))]
+    let device = stage::Device::Pci(device);
+    stage::probe(device).map_or_else(|error| error.to_errno(), |()| 0)
 }
 
 /// # Safety
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded.
 unsafe extern "C" fn remove(_: *mut bindings::pci_dev) {
-    module::remove();
+    stage::remove();
+}
+
+/// # Safety
+///
+/// Called by the PCI core for a device whose `probe()` succeeded.
+#[cfg(not(MODULE))]
+unsafe extern "C" fn shutdown(_: *mut bindings::pci_dev) {
+    stage::shutdown();
 }

@@ -19,6 +19,7 @@ use crate::{
             ResourceAttachBacking,
             ResourceCreate2d,
             ResourceFlush,
+            ResourceUnref,
             SetScanout,
             TransferToHost2d, //
         },
@@ -29,6 +30,7 @@ use crate::{
     text::{
         Band,
         Cell,
+        Cursor,
         Font,
         Grid,
         GridError,
@@ -49,8 +51,8 @@ use crate::{
     },
 };
 
-/// Our resource's ID on the host.
-const RESOURCE: u32 = 1;
+/// Our resource's ID on the host, and the one that takes turns with it.
+const RESOURCES: [u32; 2] = [1, 2];
 /// Host memory that a resource may take: QEMU's `max_hostmem` where nobody set it.
 const RESOURCE_BYTES: u64 = 256 << 20;
 /// The band begins where the ring ends.
@@ -86,13 +88,38 @@ impl fmt::Display for DisplayError {
     }
 }
 
+/// Lays text out on a mode, in the memory there is.
+fn lay_out(
+    mode: Mode,
+    font: &Font<'_>,
+    scroll: Scroll,
+    cells: usize,
+    band: &[u32],
+) -> Result<Grid, GridError> {
+    let limits = Limits {
+        cells,
+        band_bytes: size_of_val(band),
+        // The list of entries is handed over in the band itself.
+        entries: size_of_val(band) / size_of::<MemEntry>(),
+        resource_bytes: RESOURCE_BYTES,
+    };
+    let size = Size {
+        width: mode.width,
+        height: mode.height,
+    };
+    Grid::new(size, font.size(), scroll, &limits)
+}
+
 /// A scanout with text on it.
 pub(crate) struct Display<'a, H> {
     control: Control<H>,
     scanout: u32,
     grid: Grid,
     font: Font<'a>,
+    palette: Palette,
     painter: Painter,
+    /// Which of [`RESOURCES`] is ours.
+    resource: u32,
     /// Pixels; shared with the device, which reads a slot of it only while `busy` says so.
     band: &'a mut [u32],
     /// For each slot of the band, the commands that read it, as [`Control::post`] names them.
@@ -117,24 +144,15 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         cells: usize,
         band: &'a mut [u32],
     ) -> Result<Self, DisplayError> {
-        let limits = Limits {
-            cells,
-            band_bytes: size_of_val(band),
-            // The list of entries is handed over in the band itself.
-            entries: size_of_val(band) / size_of::<MemEntry>(),
-            resource_bytes: RESOURCE_BYTES,
-        };
-        let size = Size {
-            width: mode.width,
-            height: mode.height,
-        };
-        let grid = Grid::new(size, font.size(), scroll, &limits)?;
+        let grid = lay_out(mode, &font, scroll, cells, band)?;
         let mut display = Self {
             control,
             scanout: mode.scanout,
             grid,
             font,
+            palette: Palette::DEFAULT,
             painter: Painter::new(),
+            resource: RESOURCES[0],
             band,
             busy: [0; Band::MAX_SLOTS],
             next: 0,
@@ -144,9 +162,61 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         Ok(display)
     }
 
+    /// Starts again with another font, on a resource of its own. The screen is blank then, and so
+    /// has the text to be.
+    ///
+    /// # Errors
+    ///
+    /// As [`DisplayError`] says: of the grid, with nothing changed; of the device, which is left
+    /// alone from then on.
+    pub(crate) fn set_font(
+        &mut self,
+        mode: Mode,
+        font: Font<'a>,
+        scroll: Scroll,
+        cells: usize,
+    ) -> Result<(), DisplayError> {
+        let grid = lay_out(mode, &font, scroll, cells, self.band)?;
+        let old = self.resource;
+        self.resource = RESOURCES[usize::from(old == RESOURCES[0])];
+        let bytes = |size: Size| u64::from(size.width) * u64::from(size.height) * 4;
+        // Rather dark for a moment than more than the host has.
+        let first = bytes(self.grid.resource()) + bytes(grid.resource()) >= RESOURCE_BYTES;
+        self.grid = grid;
+        self.font = font;
+        self.attempt(|display| {
+            display.drain()?;
+            let unref = ResourceUnref::new(old);
+            if first {
+                display.control.call(&unref, None)?;
+            }
+            display.create()?;
+            if !first {
+                display.control.call(&unref, None)?;
+            }
+            Ok(())
+        });
+        self.failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// The font of the text.
+    pub(crate) fn font(&self) -> &Font<'a> {
+        &self.font
+    }
+
+    /// The colours of what is drawn from now on.
+    pub(crate) fn palette(&mut self) -> &mut Palette {
+        &mut self.palette
+    }
+
     /// How the text is laid out.
     pub(crate) fn grid(&self) -> &Grid {
         &self.grid
+    }
+
+    /// The ring's memory and doorbell.
+    pub(crate) fn hal(&self) -> &H {
+        self.control.hal()
     }
 
     /// What stopped the display for good, if anything did.
@@ -165,15 +235,14 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// # Errors
     ///
     /// The queue failed, now or before.
-    #[cfg_attr(not(MODULE), allow(dead_code))]
     pub(crate) fn drain(&mut self) -> Result<(), GpuError> {
         self.control.wait(u32::MAX)
     }
 
-    fn create(&mut self) -> Result<(), DisplayError> {
+    fn create(&mut self) -> Result<(), GpuError> {
         let Size { width, height } = self.grid.resource();
         self.control
-            .call(&ResourceCreate2d::new(RESOURCE, width, height), None)?;
+            .call(&ResourceCreate2d::new(self.resource, width, height), None)?;
 
         // The band is free until something is drawn: it carries the list of its own pieces.
         let mut count = 0;
@@ -192,27 +261,36 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             at: BAND,
             length: count as usize * size_of::<MemEntry>(),
         };
-        self.control
-            .call(&ResourceAttachBacking::new(RESOURCE, count), Some(entries))?;
-
-        // One transfer of a slot of zeroes, which the backing repeats, clears it all.
-        self.band.fill(0);
-        let all = Rect::new(0, 0, width, height);
-        let clear = TransferToHost2d::new(all, self.grid.band().offset(0, 0), RESOURCE);
+        let attach = ResourceAttachBacking::new(self.resource, count);
+        self.control.call(&attach, Some(entries))?;
+        let clear = self.clear();
         self.control.call(&clear, None)?;
         self.control.call(&self.window(1), None)?;
-        let Size { width, height } = self.grid.screen();
-        let visible = Rect::new(0, self.grid.origin(1), width, height);
-        self.control
-            .call(&ResourceFlush::new(visible, RESOURCE), None)?;
+        self.control.call(&self.flush(1), None)?;
         Ok(())
+    }
+
+    /// The command that blackens the whole resource, while nothing of the band is with the device:
+    /// one transfer of a slot of zeroes, which the backing repeats.
+    fn clear(&mut self) -> TransferToHost2d {
+        self.band.fill(0);
+        let Size { width, height } = self.grid.resource();
+        let all = Rect::new(0, 0, width, height);
+        TransferToHost2d::new(all, self.grid.band().offset(0, 0), self.resource)
+    }
+
+    /// The command that makes the window whose first text row is `top` visible.
+    fn flush(&self, top: u32) -> ResourceFlush {
+        let Size { width, height } = self.grid.screen();
+        let visible = Rect::new(0, self.grid.origin(top), width, height);
+        ResourceFlush::new(visible, self.resource)
     }
 
     /// The command that shows the window whose first text row is `top`.
     fn window(&self, top: u32) -> SetScanout {
         let Size { width, height } = self.grid.screen();
         let rect = Rect::new(0, self.grid.origin(top), width, height);
-        SetScanout::new(rect, self.scanout, RESOURCE)
+        SetScanout::new(rect, self.scanout, self.resource)
     }
 
     /// Runs `f` unless something failed before, and keeps its error.
@@ -223,7 +301,13 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     }
 
     /// Paints one tile of a row and posts its transfers.
-    fn tile(&mut self, places: Places, cells: &[Cell], tile: usize) -> Result<(), GpuError> {
+    fn tile(
+        &mut self,
+        places: Places,
+        cells: &[Cell],
+        tile: usize,
+        cursor: Option<&Cursor>,
+    ) -> Result<(), GpuError> {
         let slot = self.next;
         self.next = (slot + 1) % self.grid.band().slots();
         self.control.wait(self.busy[slot])?;
@@ -233,8 +317,17 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         let Some(pixels) = self.band.get_mut(band.slot(slot)) else {
             return Ok(());
         };
-        self.painter
-            .paint(&self.font, &Palette::DEFAULT, band, cells, pixels, 0);
+        let (font, palette) = (&self.font, &self.palette);
+        self.painter.paint(font, palette, band, cells, pixels, 0);
+        let cursor = cursor.and_then(|cursor| {
+            let col = cursor.col.checked_sub(tile * band.tile_cols())?;
+            let lines = cursor.lines.clone();
+            Some((cells.get(col)?, Cursor { row: 0, col, lines }))
+        });
+        if let Some((&cell, cursor)) = cursor {
+            self.painter
+                .paint_cursor(font, palette, band, cell, &cursor, pixels);
+        }
 
         let Size { width, height } = self.grid.glyph();
         for row in places.iter() {
@@ -247,23 +340,28 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             let offset = self.grid.band().offset(slot, tile);
             let bit = self
                 .control
-                .post(&TransferToHost2d::new(rect, offset, RESOURCE))?;
-            // The bit belonged to a command that is done.
-            for busy in &mut self.busy {
-                *busy &= !bit;
-            }
-            self.busy[slot] |= bit;
+                .post(&TransferToHost2d::new(rect, offset, self.resource))?;
+            self.reads(slot, bit);
         }
         Ok(())
+    }
+
+    /// The command of this bit reads a slot.
+    fn reads(&mut self, slot: usize, bit: u32) {
+        // The bit belonged to a command that is done.
+        for busy in &mut self.busy {
+            *busy &= !bit;
+        }
+        self.busy[slot] |= bit;
     }
 }
 
 impl<H: Hal + Clone> Surface for Display<'_, H> {
-    fn draw(&mut self, places: Places, cells: &[Cell], from: usize) {
+    fn draw(&mut self, places: Places, cells: &[Cell], from: usize, cursor: Option<&Cursor>) {
         let columns = self.grid.band().tile_cols();
         for (tile, cells) in cells.chunks(columns).enumerate() {
             if tile * columns + cells.len() > from {
-                self.attempt(|display| display.tile(places, cells, tile));
+                self.attempt(|display| display.tile(places, cells, tile, cursor));
             }
         }
     }
@@ -287,7 +385,20 @@ impl<H: Hal + Clone> Surface for Display<'_, H> {
                 display.grid.screen().width,
                 bottom.saturating_sub(top),
             );
-            display.control.post(&ResourceFlush::new(rect, RESOURCE))?;
+            let flush = ResourceFlush::new(rect, display.resource);
+            display.control.post(&flush)?;
+            display.control.publish();
+            Ok(())
+        });
+    }
+
+    fn blacken(&mut self, top: u32) {
+        self.attempt(|display| {
+            display.drain()?;
+            let clear = display.clear();
+            let bit = display.control.post(&clear)?;
+            display.reads(0, bit);
+            display.control.post(&display.flush(top))?;
             display.control.publish();
             Ok(())
         });

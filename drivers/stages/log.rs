@@ -9,6 +9,8 @@ use zerocopy::{
     IntoBytes, //
 };
 
+#[cfg(not(MODULE))]
+use crate::text::Palette;
 use crate::{
     gpu::{
         protocol::{
@@ -26,6 +28,7 @@ use crate::{
         Cell,
         Font,
         Grid,
+        Rows,
         Screen,
         Scroll, //
     },
@@ -80,8 +83,26 @@ pub(crate) struct Log<'a, H> {
     display: Display<'a, H>,
     screen: Screen<'a>,
     mode: Mode,
+    /// Cells that a screen may have.
+    cells: usize,
+    /// How the user wants the screen to scroll.
+    scroll: Scroll,
+    /// The device cannot be reached for a while: text is kept.
+    #[cfg(not(MODULE))]
+    paused: bool,
+    /// Text was written that the VT does not know of.
+    #[cfg(not(MODULE))]
+    ahead: bool,
     /// Trouble was told.
     told: bool,
+}
+
+/// The mode of the first scanout. A function of its own, because the answer is large and a kernel's
+/// stack is not.
+#[inline(never)]
+fn first_mode(control: &mut Control<impl Hal + Clone>) -> Result<Mode, LogError> {
+    let info = control.call(&GetDisplayInfo::new(), None)?;
+    info.first_enabled().ok_or(LogError::NoScanout)
 }
 
 impl<'a, H: Hal + Clone> Log<'a, H> {
@@ -101,38 +122,134 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     ) -> Result<Self, LogError> {
         let ring = Ring::new(hal, agreement.queue.size, agreement.features);
         let mut control = Control::new(ring);
-        let info = control.call(&GetDisplayInfo::new(), None)?;
-        let mode = info.first_enabled().ok_or(LogError::NoScanout)?;
+        let mode = first_mode(&mut control)?;
         let font = font(mode.width, mode.height).ok_or(LogError::NoFont)?;
 
-        let fit = |side: u32, of: u32| side.checked_div(of).unwrap_or(0) as usize;
+        // Enough for a smaller font, should the user load one.
+        let fit = |side: u32, of: u32| (side / of.clamp(1, 8)) as usize;
         let cells = fit(mode.width, font.size().width)
             .saturating_mul(fit(mode.height, font.size().height))
             .min(CELLS);
-        let words = (cells * size_of::<Cell>()).div_ceil(size_of::<u32>());
-        let (band, cells_memory) = memory.split_at_mut(memory.len().saturating_sub(words));
+        let bytes = size_of::<Rows>() + cells * size_of::<Cell>();
+        let words = bytes.div_ceil(size_of::<u32>());
+        let (band, text) = memory.split_at_mut(memory.len().saturating_sub(words));
         let display = Display::start(control, mode, font, scroll, cells, band)?;
 
         // Cells are plain numbers: there is no memory that cannot hold them.
-        let cells = <[Cell]>::mut_from_bytes(cells_memory.as_mut_bytes()).unwrap_or_default();
-        let screen = Screen::new(cells, *display.grid()).ok_or(LogError::NoFont)?;
+        let (rows, memory) =
+            Rows::mut_from_prefix(text.as_mut_bytes()).map_err(|_| LogError::NoFont)?;
+        let memory = <[Cell]>::mut_from_bytes(memory).unwrap_or_default();
+        let screen = Screen::new(memory, rows, *display.grid(), display.font().glyph_bits())
+            .ok_or(LogError::NoFont)?;
         Ok(Self {
             display,
             screen,
             mode,
+            cells,
+            scroll,
+            #[cfg(not(MODULE))]
+            paused: false,
+            #[cfg(not(MODULE))]
+            ahead: false,
             told: false,
         })
     }
 
     /// Writes text. A device that fails is left alone from then on.
     pub(crate) fn write(&mut self, text: &[u8]) {
-        self.screen.write(text, &mut self.display);
+        self.screen.remember(text);
+        #[cfg(not(MODULE))]
+        {
+            self.ahead = true;
+        }
+        self.show();
     }
 
-    /// Takes note of text without drawing it; the next [`Log::write`] does.
+    /// Lets the device alone until [`Log::resume`].
     #[cfg(not(MODULE))]
-    pub(crate) fn remember(&mut self, text: &[u8]) {
-        self.screen.remember(text);
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Shows what was kept.
+    #[cfg(not(MODULE))]
+    pub(crate) fn resume(&mut self) {
+        self.paused = false;
+        self.show();
+    }
+
+    /// Whether text was written since [`Log::catch_up`].
+    #[cfg(not(MODULE))]
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.ahead
+    }
+
+    /// The VT knows now what was written. Returns whether that was news.
+    #[cfg(not(MODULE))]
+    pub(crate) fn catch_up(&mut self) -> bool {
+        core::mem::take(&mut self.ahead)
+    }
+
+    /// Ends the log. The ring's memory, which can wait, is for the device's reset.
+    pub(crate) fn end(mut self) -> H {
+        self.finish();
+        self.display.hal().clone()
+    }
+
+    /// The text, to be changed; [`Log::show`] brings it to the screen.
+    #[cfg(not(MODULE))]
+    pub(crate) fn screen(&mut self) -> &mut Screen<'a> {
+        &mut self.screen
+    }
+
+    /// Shows what changed.
+    pub(crate) fn show(&mut self) {
+        #[cfg(not(MODULE))]
+        if self.paused {
+            return;
+        }
+        self.screen.show(&mut self.display);
+    }
+
+    /// Makes the screen black until [`Screen::unblank`].
+    #[cfg(not(MODULE))]
+    pub(crate) fn blank(&mut self) {
+        if !self.paused {
+            self.screen.blank(&mut self.display);
+        }
+    }
+
+    /// Draws all text again, in these colours, with the next [`Log::show`].
+    #[cfg(not(MODULE))]
+    pub(crate) fn set_palette(&mut self, palette: Palette) {
+        if *self.display.palette() != palette {
+            *self.display.palette() = palette;
+            self.screen.redraw();
+        }
+    }
+
+    /// The font of the text.
+    #[cfg(not(MODULE))]
+    pub(crate) fn font(&self) -> &Font<'a> {
+        self.display.font()
+    }
+
+    /// Goes on with another font, on a blank screen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Display::set_font`].
+    #[cfg(not(MODULE))]
+    pub(crate) fn set_font(&mut self, font: Font<'a>) -> Result<(), LogError> {
+        self.display
+            .set_font(self.mode, font, self.scroll, self.cells)?;
+        if self.screen.renew(*self.display.grid(), font.glyph_bits()) {
+            // The resource is black, which need not be the palette's.
+            self.screen.redraw();
+            Ok(())
+        } else {
+            Err(LogError::NoFont)
+        }
     }
 
     /// How the text is laid out.
@@ -146,7 +263,6 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     }
 
     /// Waits until all that was written is on the screen, or the device fails.
-    #[cfg(MODULE)]
     pub(crate) fn finish(&mut self) {
         // The display keeps the error.
         let _ = self.display.drain();

@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The stages of a boot: Linux on one side, the rooms of this crate on the other.
+//! The boot as the user sees it, stage by stage.
 
+#[cfg(not(MODULE))]
+pub(crate) mod device;
 pub(crate) mod display;
 #[cfg(not(MODULE))]
 pub(crate) mod earlycon;
+#[cfg(not(MODULE))]
+pub(crate) mod handover;
+pub(crate) mod held;
 pub(crate) mod log;
 #[cfg(MODULE)]
 pub(crate) mod module;
+#[cfg(not(MODULE))]
+pub(crate) mod search;
 pub(crate) mod start;
+#[cfg(all(CONFIG_VT, not(MODULE)))]
+pub(crate) mod vt;

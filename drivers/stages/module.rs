@@ -25,39 +25,22 @@ use kernel::{
 use crate::{
     linux::{
         bell::Bell,
-        coherent::Coherent,
         console, module_console,
         owner::Owned,
-        pci_device::{
-            Enabled,
-            Mapped,
-            PciDevice, //
-        },
+        pci_device::PciDevice,
         pci_driver,
-        registers::Window,
         shared::{
             ticks,
             Shared, //
         },
     },
     stages::{
+        held::Held,
         log::Log,
         start::{
             self,
-            Refusal,
-            MEMORY_BYTES, //
+            Refusal, //
         },
-    },
-    virtio::{
-        pci::{
-            Capabilities,
-            Pci,
-            Place,
-            COMMON_WINDOW, //
-        },
-        ring::RING_BYTES,
-        setup,
-        Features, //
     },
 };
 
@@ -66,29 +49,11 @@ static STAGE: Owned<Option<Stage>> = Owned::new(None);
 /// Whether a device is the screen, or about to be.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
-/// A device that shows the log. Its parts are given back in their order here.
+/// A device that shows the log.
 struct Stage {
     log: Log<'static, Shared>,
-    _running: Running,
-    _doorbell: Option<Mapped>,
-    _common: Mapped,
-    _enabled: Enabled,
-    _memory: Coherent,
+    held: Held,
     device: PciDevice,
-}
-
-/// A device that works on its queue, until this is dropped.
-struct Running {
-    transport: Pci<Window<'static>>,
-    hal: Shared,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.hal.bell().take_down();
-        // One that does not even do that loses the bus next.
-        let _ = setup::reset(&mut self.transport, &self.hal);
-    }
 }
 
 /// What is left to say when the driver is registered: why no device became the screen, if none did
@@ -155,8 +120,14 @@ pub(crate) fn remove() {
         if let Some(trouble) = stage.log.trouble() {
             start::complain(trouble);
         }
-        let device = stage.device;
-        drop(stage);
+        let Stage {
+            log,
+            mut held,
+            device,
+        } = stage;
+        let hal = log.end();
+        held.reset(&BELL, &hal);
+        drop(held);
         pr_info!("{}: given back\n", format_args!("{device}"));
     }
     CLAIMED.store(false, Ordering::Release);
@@ -176,73 +147,8 @@ pub(crate) fn write(text: &[u8]) {
 
 impl Stage {
     fn new(device: PciDevice) -> Result<Self, Refusal> {
-        let capabilities =
-            Capabilities::read(|offset| device.read32(offset)).map_err(Refusal::Capabilities)?;
-        let memory = Coherent::new(device, MEMORY_BYTES).map_err(Refusal::Pci)?;
-        let bars = 1 << capabilities.common.bar | 1 << capabilities.notify.bar;
-        let enabled = Enabled::new(device, bars).map_err(Refusal::Pci)?;
-        let common = map(
-            device,
-            &Place {
-                length: COMMON_WINDOW as u32,
-                ..capabilities.common
-            },
-        )?;
-        // SAFETY: The transport is not used after an error, and a stage drops it, with `Running`, before
-        // its mappings.
-        let mut transport = Pci::new(unsafe { common.window() }, &capabilities);
-        // SAFETY: A device does not work on the memory any more when `light()` has failed, nor when a
-        // stage drops it: it was reset, and lost the bus.
-        let (hal, rest) = Shared::new(unsafe { memory.take() }, RING_BYTES, &BELL);
-        let mut doorbell = None;
-        let log = start::light(
-            &mut transport,
-            hal,
-            rest,
-            true,
-            start::scroll(),
-            |agreement| {
-                if memory.is_behind_iommu()
-                    && !agreement.features.contains(Features::ACCESS_PLATFORM)
-                {
-                    return Err(Refusal::RoundIommu);
-                }
-                let notify = capabilities.notify;
-                let offset = u32::try_from(agreement.doorbell.offset)
-                    .ok()
-                    .and_then(|offset| offset.checked_add(notify.offset))
-                    .ok_or(Refusal::Bar(notify.bar))?;
-                let mapped = map(
-                    device,
-                    &Place {
-                        offset,
-                        length: 2,
-                        ..notify
-                    },
-                )?;
-                // SAFETY: The doorbell is taken down before the mapping goes.
-                BELL.hang(unsafe { mapped.window() }, agreement.doorbell);
-                doorbell = Some(mapped);
-                Ok(())
-            },
-        )?;
-        Ok(Self {
-            log,
-            _running: Running { transport, hal },
-            _doorbell: doorbell,
-            _common: common,
-            _enabled: enabled,
-            _memory: memory,
-            device,
-        })
+        let mut held = Held::pci(device)?;
+        let log = held.light_mapped(&BELL)?;
+        Ok(Self { log, held, device })
     }
-}
-
-/// Maps a piece of a device's BARs.
-fn map(device: PciDevice, piece: &Place) -> Result<Mapped, Refusal> {
-    let (start, _) = device
-        .memory_bar(piece.bar)
-        .filter(|(_, size)| piece.fits(*size))
-        .ok_or(Refusal::Bar(piece.bar))?;
-    Mapped::new(device, piece).ok_or(Refusal::Map(start + u64::from(piece.offset)))
 }

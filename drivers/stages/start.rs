@@ -15,6 +15,7 @@ use crate::{
     linux::{
         font::default_font,
         parameters,
+        pci_device::PciError,
         shared::{
             microseconds_since,
             Shared, //
@@ -44,9 +45,6 @@ use crate::{
     virtio::mmio::MmioError, //
 };
 
-#[cfg(MODULE)]
-use crate::linux::pci_device::PciError;
-
 /// Bytes of all memory that is shared with the device or holds text.
 pub(crate) const MEMORY_BYTES: usize = 240 << 10;
 
@@ -68,10 +66,8 @@ pub(crate) enum Refusal {
     /// The registers at this physical address cannot be mapped.
     Map(u64),
     /// The PCI core says no.
-    #[cfg(MODULE)]
     Pci(PciError),
     /// The device goes round an IOMMU that the kernel has put before it.
-    #[cfg(MODULE)]
     RoundIommu,
     /// The device does not agree.
     Setup(SetupError),
@@ -95,9 +91,7 @@ impl fmt::Display for Refusal {
             #[cfg(not(MODULE))]
             Self::Mmio(error) => error.fmt(f),
             Self::Map(at) => write!(f, "its registers at {at:#x} cannot be mapped"),
-            #[cfg(MODULE)]
             Self::Pci(error) => error.fmt(f),
-            #[cfg(MODULE)]
             Self::RoundIommu => f.write_str(
                 "the device goes round its IOMMU (no ACCESS_PLATFORM): start it with iommu_platform=on",
             ),
@@ -107,9 +101,9 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How the user wants the screen to scroll.
-pub(crate) fn scroll() -> Scroll {
-    parameters::scroll().unwrap_or_else(|word| {
+/// How the user wants the screen to scroll. `early` says that parameters have not been looked at.
+pub(crate) fn scroll(early: bool) -> Scroll {
+    parameters::scroll(early).unwrap_or_else(|word| {
         pr_warn!("virtgpu_bridge.scroll={word}: not pan, repaint or auto; taking auto\n");
         Scroll::Pan
     })
@@ -125,7 +119,7 @@ pub(crate) fn scroll() -> Scroll {
 ///
 /// As [`Refusal`] says; the device has been reset then, or FAILED.
 pub(crate) fn light(
-    transport: &mut impl Transport,
+    transport: &mut (impl Transport + ?Sized),
     hal: Shared,
     rest: &'static mut [u32],
     platform_dma: bool,

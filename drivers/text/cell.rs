@@ -11,27 +11,33 @@ use zerocopy_derive::{
 
 /// One character on the screen, as in the VT's screen buffer: the glyph in the low byte, the VGA
 /// attribute in the high one (foreground in its low four bits, background in its high four).
+///
+/// Where the font has 512 glyphs, bit 8 is the glyph's too, and the background has three bits left
+/// (`vc_hi_font_mask`). How many bits are the glyph's is [`Font::glyph_bits`](super::Font::glyph_bits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
 pub(crate) struct Cell(pub(crate) u16);
 
 impl Cell {
-    /// A space in the VT's default colours, light grey on black.
-    pub(crate) const BLANK: Self = Self::new(b' ', 0x07);
-
-    /// The cell that shows `glyph` in the colours of `attribute`.
-    pub(crate) const fn new(glyph: u8, attribute: u8) -> Self {
-        Self(u16::from_be_bytes([attribute, glyph]))
+    /// A space in the VT's default colours, light grey on black; a glyph has `bits` bits.
+    pub(crate) const fn blank(bits: u32) -> Self {
+        Self::new(b' ', 0x07, bits)
     }
 
-    /// The number of the glyph.
-    pub(crate) const fn glyph(self) -> u8 {
-        self.0.to_be_bytes()[1]
+    /// The cell that shows a glyph in the colours of `attribute`; a glyph has `bits` bits.
+    pub(crate) const fn new(glyph: u8, attribute: u8, bits: u32) -> Self {
+        Self((attribute as u16) << bits | glyph as u16)
     }
 
-    /// Both colours.
-    pub(crate) const fn attribute(self) -> u8 {
-        self.0.to_be_bytes()[0]
+    /// The number of the glyph, which has `bits` bits.
+    pub(crate) const fn glyph(self, bits: u32) -> usize {
+        self.0 as usize & ((1 << bits) - 1)
+    }
+
+    /// Both colours, behind the `bits` bits of the glyph.
+    pub(crate) const fn attribute(self, bits: u32) -> u8 {
+        let [attribute, _] = (self.0 >> (bits - 8)).to_be_bytes();
+        attribute
     }
 }
 

@@ -82,6 +82,25 @@ impl<'a> Font<'a> {
         self.size
     }
 
+    /// How many bits of a cell are the glyph's: 8, or 9 where there are 512 glyphs.
+    pub(crate) fn glyph_bits(&self) -> u32 {
+        if self.data.len() > 256 * self.glyph_bytes {
+            9
+        } else {
+            8
+        }
+    }
+
+    /// Bytes of one glyph, scanline after scanline.
+    pub(crate) fn glyph_bytes(&self) -> usize {
+        self.glyph_bytes
+    }
+
+    /// Glyph after glyph.
+    pub(crate) fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
     /// Scanline `y` of a glyph, its leftmost pixel in bit 31; 0 outside the font.
     pub(crate) fn row(&self, glyph: usize, y: usize) -> u32 {
         if y >= self.size.height as usize {
@@ -98,10 +117,10 @@ impl<'a> Font<'a> {
         line << (32 - 8 * self.pitch)
     }
 
-    /// The first 256 glyphs, a byte a scanline, if this is a font of 8x16 px.
-    pub(super) fn glyphs_8x16(&self) -> Option<&'a [[u8; 16]; 256]> {
+    /// The glyphs, a byte a scanline, if this is a font of 8x16 px.
+    pub(super) fn glyphs_8x16(&self) -> Option<&'a [[u8; 16]]> {
         let fits = self.size.width == 8 && self.size.height == 16;
-        let (glyphs, _) = <[[u8; 16]; 256]>::ref_from_prefix(self.data).ok()?;
+        let glyphs = <[[u8; 16]]>::ref_from_bytes(self.data).ok()?;
         fits.then_some(glyphs)
     }
 }

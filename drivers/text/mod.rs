@@ -46,7 +46,10 @@ pub(crate) use self::{
     },
     paint::Painter,
     screen::{
+        Cursor,
+        Rows,
         Screen,
-        Surface, //
+        Surface,
+        Way, //
     },
 };

@@ -8,6 +8,7 @@
 use super::{
     Band,
     Cell,
+    Cursor,
     Font,
     Palette, //
 };
@@ -56,8 +57,9 @@ impl Painter {
         let room = band.tile_cols().saturating_sub(first_col);
         let cells = &cells[..cells.len().min(room)];
         let mut col = first_col;
-        for run in cells.chunk_by(|a, b| a.attribute() == b.attribute()) {
-            self.choose(palette.colours(run[0].attribute()));
+        let bits = font.glyph_bits();
+        for run in cells.chunk_by(|a, b| a.attribute(bits) == b.attribute(bits)) {
+            self.choose(palette.colours(run[0].attribute(bits)));
             match (
                 font.glyphs_8x16(),
                 <[Octet]>::mut_from_bytes(slot.as_mut_bytes()),
@@ -65,7 +67,7 @@ impl Painter {
                 (Some(glyphs), Ok(octets)) => {
                     for (y, row) in band.rows(band.tile_cols()).enumerate() {
                         let octets = octets.get_mut(row).and_then(|row| row.get_mut(col..));
-                        self.run_8x16(octets.unwrap_or_default(), run, glyphs, y);
+                        self.run_8x16(octets.unwrap_or_default(), run, glyphs, bits, y);
                     }
                 }
                 _ => {
@@ -80,10 +82,41 @@ impl Painter {
         }
     }
 
+    /// Paints the cell under a cursor once more, in the column `cursor.col` of the tile: where the
+    /// cursor is, the colours change places.
+    pub(crate) fn paint_cursor(
+        &mut self,
+        font: &Font<'_>,
+        palette: &Palette,
+        band: &Band,
+        cell: Cell,
+        cursor: &Cursor,
+        slot: &mut [u32],
+    ) {
+        let (foreground, background) = palette.colours(cell.attribute(font.glyph_bits()));
+        self.choose((background, foreground));
+        let x = cursor.col * font.size().width as usize;
+        for (y, row) in band.rows(band.unit()).enumerate() {
+            if cursor.lines.contains(&y) {
+                let pixels = slot.get_mut(row).and_then(|row| row.get_mut(x..));
+                self.run(pixels.unwrap_or_default(), &[cell], font, y);
+            }
+        }
+    }
+
     /// One pixel row of glyphs of 8x16 px, two copies each.
-    fn run_8x16(&self, octets: &mut [Octet], run: &[Cell], glyphs: &[[u8; 16]; 256], y: usize) {
+    fn run_8x16(
+        &self,
+        octets: &mut [Octet],
+        run: &[Cell],
+        glyphs: &[[u8; 16]],
+        bits: u32,
+        y: usize,
+    ) {
         for (octet, cell) in octets.iter_mut().zip(run) {
-            let line = glyphs[usize::from(cell.glyph())][y % 16];
+            let line = glyphs
+                .get(cell.glyph(bits))
+                .map_or(0, |glyph| glyph[y % 16]);
             let [a, b] = self.nibbles[usize::from(line >> 4)];
             let [c, d] = self.nibbles[usize::from(line & 0xf)];
             *octet = [a, b, c, d];
@@ -93,9 +126,9 @@ impl Painter {
     /// One pixel row of glyphs of any size.
     fn run(&self, pixels: &mut [u32], run: &[Cell], font: &Font<'_>, y: usize) {
         let nibbles: &[[u32; 4]; 16] = transmute_ref!(&self.nibbles);
-        let width = font.size().width as usize;
+        let (width, bits) = (font.size().width as usize, font.glyph_bits());
         for (pixels, cell) in pixels.chunks_exact_mut(width).zip(run) {
-            let mut line = font.row(cell.glyph().into(), y);
+            let mut line = font.row(cell.glyph(bits), y);
             let mut fours = pixels.chunks_exact_mut(4);
             for four in fours.by_ref() {
                 four.copy_from_slice(&nibbles[(line >> 28) as usize]);

@@ -14,18 +14,53 @@ use super::{
     Scroll, //
 };
 use core::ops::Range;
+use zerocopy_derive::{
+    FromBytes,
+    Immutable,
+    IntoBytes,
+    KnownLayout, //
+};
 
-/// A row of nothing.
-static BLANKS: [Cell; MAX_COLS] = [Cell::BLANK; MAX_COLS];
+/// The colours of what is written: the VT's default.
+const ATTRIBUTE: u8 = 0x07;
+
+/// No rows.
+const NOTHING: Range<usize> = Range {
+    start: MAX_ROWS,
+    end: 0,
+};
+
+/// Rows of nothing, for glyphs of 8 and of 9 bits.
+static BLANKS: [[Cell; MAX_COLS]; 2] = [[Cell::blank(8); MAX_COLS], [Cell::blank(9); MAX_COLS]];
+
+/// Which way text goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Towards row 0.
+    Up,
+    /// Away from row 0.
+    Down,
+}
+
+/// Where the cursor is, and its shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// The row of the screen.
+    pub(crate) row: usize,
+    /// The column.
+    pub(crate) col: usize,
+    /// The scanlines of the cell whose colours change places.
+    pub(crate) lines: Range<usize>,
+}
 
 /// What shows a [`Screen`]. Calls come in this order: any number of [`draw`](Self::draw), at most
 /// one [`pan`](Self::pan), one [`finish`](Self::finish); nothing if nothing changed.
 pub(crate) trait Surface {
-    /// Draws `cells`, from column 0 on, at each of `places`.
+    /// Draws `cells`, from column 0 on, at each of `places`, with the cursor if it is there.
     ///
     /// Columns before `from` are there already, as they are in `cells`; what is right of `cells`
     /// stays. `from` is less than the number of cells.
-    fn draw(&mut self, places: Places, cells: &[Cell], from: usize);
+    fn draw(&mut self, places: Places, cells: &[Cell], from: usize, cursor: Option<&Cursor>);
 
     /// Moves the scanout to the window whose first text row is `top`.
     fn pan(&mut self, top: u32);
@@ -33,10 +68,14 @@ pub(crate) trait Surface {
     /// Shows what was drawn: these text rows of the resource, the whole window after a
     /// [`pan`](Self::pan).
     fn finish(&mut self, text_rows: Range<u32>);
+
+    /// Blackens the whole resource, and shows the window whose first text row is `top`.
+    fn blacken(&mut self, top: u32);
 }
 
 /// A row of the screen.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
 struct Row {
     /// Columns, from the left, that may be other than blank.
     ink: u16,
@@ -54,46 +93,88 @@ impl Row {
     };
 }
 
+/// What a screen keeps of its rows. It lives where the cells do: a kernel's stack has little room.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Rows {
+    /// The rows, from the one that [`Screen::first`] names.
+    state: [Row; MAX_ROWS],
+    /// The ink that is on the resource, slot by slot (row by row where nothing pans).
+    shown: [u16; MAX_SLOTS],
+}
+
 /// A screen full of text, and what of it is on the resource.
 pub(crate) struct Screen<'a> {
     grid: Grid,
+    /// The bits of a cell that are the glyph's.
+    bits: u32,
     /// Row after row, from the one that [`Self::first`] names.
     cells: &'a mut [Cell],
-    /// As `cells`.
-    state: [Row; MAX_ROWS],
+    rows: &'a mut Rows,
     /// Which of the rows in `cells` is the uppermost on the screen.
     first: usize,
     /// The slot of the uppermost row; 0 where nothing pans.
     origin: usize,
-    /// The ink that is on the resource, slot by slot (row by row where nothing pans).
-    shown: [u16; MAX_SLOTS],
-    /// The cursor; `col` is the number of columns when the next character has to wrap.
+    /// Where the next character goes; `col` is the number of columns when it has to wrap.
     col: usize,
     row: usize,
-    /// The uppermost row that was written since the screen was shown, and how many rows have
-    /// scrolled away since.
-    touched: usize,
+    cursor: Option<Cursor>,
+    /// The rows that may have changed since the screen was shown, and how many rows have scrolled
+    /// away since.
+    changed: Range<usize>,
     scrolled: usize,
+    /// Whether the screen is black, whatever the text.
+    black: bool,
 }
 
 impl<'a> Screen<'a> {
     /// A blank screen on a resource that has been cleared, whose scanout is at [`Self::top`]. None
-    /// if `cells` are fewer than the grid has.
-    pub(crate) fn new(cells: &'a mut [Cell], grid: Grid) -> Option<Self> {
-        let cells = cells.get_mut(..grid.cols() * grid.rows())?;
-        cells.fill(Cell::BLANK);
-        Some(Self {
+    /// if `cells` are fewer than the grid has. `bits` of a cell are the glyph's.
+    pub(crate) fn new(
+        cells: &'a mut [Cell],
+        rows: &'a mut Rows,
+        grid: Grid,
+        bits: u32,
+    ) -> Option<Self> {
+        let count = grid.cols() * grid.rows();
+        if cells.len() < count {
+            return None;
+        }
+        let mut screen = Self {
             grid,
+            bits,
             cells,
-            state: [Row::BLANK; MAX_ROWS],
+            rows,
             first: 0,
             origin: 0,
-            shown: [0; MAX_SLOTS],
             col: 0,
             row: 0,
-            touched: 0,
+            cursor: None,
+            changed: NOTHING,
             scrolled: 0,
-        })
+            black: false,
+        };
+        screen.renew(grid, bits);
+        Some(screen)
+    }
+
+    /// Starts again, as [`Self::new`], on another resource, with the cells there are. Returns whether
+    /// they are enough.
+    pub(crate) fn renew(&mut self, grid: Grid, bits: u32) -> bool {
+        let count = grid.cols() * grid.rows();
+        let Some(cells) = self.cells.get_mut(..count) else {
+            return false;
+        };
+        cells.fill(Cell::blank(bits));
+        (self.grid, self.bits) = (grid, bits);
+        self.rows.state.fill(Row::BLANK);
+        (self.first, self.origin) = (0, 0);
+        self.rows.shown.fill(0);
+        (self.col, self.row) = (0, 0);
+        self.cursor = None;
+        (self.changed, self.scrolled) = (NOTHING, 0);
+        self.black = false;
+        true
     }
 
     /// The first text row of the window.
@@ -105,7 +186,7 @@ impl<'a> Screen<'a> {
     /// columns) and backspace move the cursor; any other byte is the glyph of that number. A row
     /// that is full wraps when one character more comes, as the VT does it.
     ///
-    /// Rows that scroll away within the same write are never drawn.
+    /// Rows that scroll away within the same write are never drawn. The cursor is not seen any more.
     pub(crate) fn write(&mut self, bytes: &[u8], on: &mut impl Surface) {
         self.remember(bytes);
         self.show(on);
@@ -113,6 +194,7 @@ impl<'a> Screen<'a> {
 
     /// Takes text as [`Self::write`] does, without drawing it; the next write shows it.
     pub(crate) fn remember(&mut self, bytes: &[u8]) {
+        self.set_cursor(None);
         let cols = self.grid.cols();
         for &byte in bytes {
             match byte {
@@ -125,27 +207,152 @@ impl<'a> Screen<'a> {
                     if self.col == cols {
                         self.newline();
                     }
-                    self.put(Cell::new(glyph, Cell::BLANK.attribute()));
+                    self.set(self.row, self.col, Cell::new(glyph, ATTRIBUTE, self.bits));
+                    self.col += 1;
                 }
             }
         }
     }
 
-    /// Puts a cell at the cursor, which has a column to be in.
-    fn put(&mut self, cell: Cell) {
-        let row = self.index(self.row);
-        let at = &mut self.cells[row * self.grid.cols() + self.col];
-        let (col, state) = (self.col as u16, &mut self.state[row]);
-        self.col += 1;
-        if *at == cell {
+    /// A cell of nothing.
+    pub(crate) fn nothing(&self) -> Cell {
+        Cell::blank(self.bits)
+    }
+
+    /// Row and column where the next character of [`Self::write`] goes; the column may be the one
+    /// after the last.
+    pub(crate) fn position(&self) -> (usize, usize) {
+        (self.row, self.col)
+    }
+
+    /// Moves the position, as far as there are rows and columns.
+    pub(crate) fn set_position(&mut self, row: usize, col: usize) {
+        self.row = row.min(self.grid.rows() - 1);
+        self.col = col.min(self.grid.cols());
+    }
+
+    /// The cells of a row; none of a row that is not there.
+    pub(crate) fn row(&self, row: usize) -> &[Cell] {
+        if row >= self.grid.rows() {
+            return &[];
+        }
+        &self.cells[self.index(row) * self.grid.cols()..][..self.grid.cols()]
+    }
+
+    /// Puts cells into a row from a column on; what is not on the screen is left out.
+    pub(crate) fn put(&mut self, row: usize, col: usize, cells: impl IntoIterator<Item = Cell>) {
+        if row < self.grid.rows() {
+            for (col, cell) in (col..self.grid.cols()).zip(cells) {
+                self.set(row, col, cell);
+            }
+        }
+    }
+
+    /// Scrolls rows by a number of `lines`, in their first `cols` columns, and fills those that are
+    /// free then with `blank`. The cursor is not seen any more.
+    pub(crate) fn scroll(
+        &mut self,
+        rows: Range<usize>,
+        cols: usize,
+        way: Way,
+        lines: usize,
+        blank: Cell,
+    ) {
+        self.set_cursor(None);
+        let (start, end) = (rows.start, rows.end.min(self.grid.rows()));
+        let cols = cols.min(self.grid.cols());
+        let lines = lines.min(end.saturating_sub(start));
+        let all = start == 0 && end == self.grid.rows() && cols == self.grid.cols();
+        if all && way == Way::Up {
+            for _ in 0..lines {
+                self.advance();
+            }
+        } else {
+            for at in start..end.saturating_sub(lines) {
+                let (to, from) = match way {
+                    Way::Up => (at, at + lines),
+                    Way::Down => (end - 1 - (at - start), end - 1 - (at - start) - lines),
+                };
+                let from = self.index(from) * self.grid.cols();
+                for col in 0..cols {
+                    self.set(to, col, self.cells[from + col]);
+                }
+            }
+        }
+        let free = match way {
+            Way::Up => end.saturating_sub(lines)..end,
+            Way::Down => start..start + lines,
+        };
+        for row in free {
+            self.put(row, 0, core::iter::repeat_n(blank, cols));
+        }
+    }
+
+    /// Shows the cursor, or none.
+    pub(crate) fn set_cursor(&mut self, cursor: Option<Cursor>) {
+        let cursor = cursor.filter(|at| at.row < self.grid.rows() && at.col < self.grid.cols());
+        if self.cursor == cursor {
             return;
         }
-        *at = cell;
-        state.from = state.from.min(col);
-        state.to = state.to.max(col + 1);
-        if cell != Cell::BLANK {
-            state.ink = state.ink.max(col + 1);
+        let before = core::mem::replace(&mut self.cursor, cursor.clone());
+        for cursor in before.into_iter().chain(cursor) {
+            self.touch(cursor.row, cursor.col);
         }
+    }
+
+    /// The cursor, if it is seen.
+    pub(crate) fn cursor(&self) -> Option<&Cursor> {
+        self.cursor.as_ref()
+    }
+
+    /// Has every cell drawn again, for other colours.
+    pub(crate) fn redraw(&mut self) {
+        let (rows, cols) = (self.grid.rows(), self.grid.cols() as u16);
+        for state in &mut self.rows.state[..rows] {
+            *state = Row {
+                ink: cols,
+                from: 0,
+                to: cols,
+            };
+        }
+        self.changed = 0..rows;
+    }
+
+    /// Makes the screen black until [`Self::unblank`], whatever is written.
+    pub(crate) fn blank(&mut self, on: &mut impl Surface) {
+        if !core::mem::replace(&mut self.black, true) {
+            self.rows.shown.fill(0);
+            on.blacken(self.top());
+        }
+    }
+
+    /// Shows the text again, with the next [`Self::show`].
+    pub(crate) fn unblank(&mut self) {
+        if core::mem::take(&mut self.black) {
+            self.redraw();
+        }
+    }
+
+    /// Puts a cell where there is one.
+    fn set(&mut self, row: usize, col: usize, cell: Cell) {
+        let index = self.index(row);
+        let at = &mut self.cells[index * self.grid.cols() + col];
+        if *at != cell {
+            *at = cell;
+            self.touch(row, col);
+            if cell != Cell::blank(self.bits) {
+                let state = &mut self.rows.state[index];
+                state.ink = state.ink.max(col as u16 + 1);
+            }
+        }
+    }
+
+    /// Has a cell drawn again.
+    fn touch(&mut self, row: usize, col: usize) {
+        let state = &mut self.rows.state[self.index(row)];
+        state.from = state.from.min(col as u16);
+        state.to = state.to.max(col as u16 + 1);
+        self.changed = self.changed.start.min(row)..self.changed.end.max(row + 1);
     }
 
     /// Goes to the start of the next row.
@@ -153,18 +360,29 @@ impl<'a> Screen<'a> {
         self.col = 0;
         if self.row + 1 < self.grid.rows() {
             self.row += 1;
-            return;
+        } else {
+            self.advance();
         }
-        let (leaves, cols) = (self.first, self.grid.cols());
-        let ink = usize::from(self.state[leaves].ink);
-        self.cells[leaves * cols..][..ink].fill(Cell::BLANK);
-        self.state[leaves] = Row::BLANK;
-        self.first = self.index(1);
-        self.scrolled = self.scrolled.saturating_add(1);
-        self.touched = self.touched.saturating_sub(1);
     }
 
-    /// Where a row of the screen is in `cells` and `state`.
+    /// Lets the uppermost row go and blanks the last one.
+    fn advance(&mut self) {
+        let (leaves, cols) = (self.first, self.grid.cols());
+        let ink = usize::from(self.rows.state[leaves].ink);
+        self.cells[leaves * cols..][..ink].fill(Cell::blank(self.bits));
+        self.rows.state[leaves] = Row::BLANK;
+        self.first = self.index(1);
+        self.scrolled = self.scrolled.saturating_add(1);
+        if !self.changed.is_empty() {
+            let Range { start, end } = self.changed;
+            self.changed = start.saturating_sub(1)..end.saturating_sub(1);
+        }
+        if self.changed.is_empty() {
+            self.changed = NOTHING;
+        }
+    }
+
+    /// Where a row of the screen is in `cells` and `rows`.
     fn index(&self, row: usize) -> usize {
         let (index, rows) = (self.first + row, self.grid.rows());
         if index < rows {
@@ -175,37 +393,39 @@ impl<'a> Screen<'a> {
     }
 
     /// Draws what changed since it was last called.
-    fn show(&mut self, on: &mut impl Surface) {
-        // The cursor never goes up: what was written is between where it was and where it is.
-        let touched = self.touched..self.row + 1;
+    pub(crate) fn show(&mut self, on: &mut impl Surface) {
+        if self.black {
+            return;
+        }
+        let changed = core::mem::replace(&mut self.changed, NOTHING);
         let scrolled = core::mem::take(&mut self.scrolled);
-        self.touched = self.row;
         let (rows, window) = (self.grid.rows(), self.grid.window());
         let pans = scrolled != 0 && self.grid.scroll() == Scroll::Pan;
         let left = self.origin;
         // From `fresh` on, rows are where others were.
         let (touched, fresh) = if scrolled == 0 {
-            (touched, rows)
+            (changed, rows)
         } else if pans {
             self.origin = (left + scrolled) % window;
-            (touched, rows.saturating_sub(scrolled))
+            let fresh = rows.saturating_sub(scrolled);
+            (changed.start.min(fresh)..rows, fresh)
         } else {
             (0..rows, 0)
         };
-        let mut changed: Option<Range<u32>> = None;
+        let mut drawn: Option<Range<u32>> = None;
         for row in touched {
             if self.draw(row, row >= fresh, on) {
                 let text_row = self.top() + row as u32;
-                let start = changed.map_or(text_row, |range| range.start);
-                changed = Some(start..text_row + 1);
+                let start = drawn.map_or(text_row, |range| range.start);
+                drawn = Some(start..text_row + 1);
             }
         }
         if pans {
             for slot in left..left + scrolled.min(window) {
-                self.blank(slot % window, on);
+                self.blank_slot(slot % window, on);
             }
             self.pan(on);
-        } else if let Some(text_rows) = changed {
+        } else if let Some(text_rows) = drawn {
             on.finish(text_rows);
         }
     }
@@ -215,13 +435,15 @@ impl<'a> Screen<'a> {
     fn draw(&mut self, row: usize, fresh: bool, on: &mut impl Surface) -> bool {
         let slot = (self.origin + row) % self.grid.window();
         let index = self.index(row);
-        let (state, shown) = (&mut self.state[index], &mut self.shown[slot]);
+        let (state, shown) = (&mut self.rows.state[index], &mut self.rows.shown[slot]);
         let (from, to) = if fresh {
-            (0, state.ink.max(*shown))
+            (0, state.ink.max(*shown).max(state.to))
         } else {
             (state.from, state.to)
         };
-        *shown = state.ink;
+        // A cursor may be where there is no ink.
+        let cursor = self.cursor.as_ref().filter(|at| at.row == row);
+        *shown = (state.ink.max(state.to)).max(cursor.map_or(0, |at| at.col as u16 + 1));
         *state = Row {
             ink: state.ink,
             ..Row::BLANK
@@ -230,18 +452,24 @@ impl<'a> Screen<'a> {
             return false;
         }
         let cells = &self.cells[index * self.grid.cols()..][..to.into()];
-        on.draw(self.grid.places(slot), cells, from.into());
+        let cursor = cursor.filter(|at| at.col < cells.len());
+        on.draw(self.grid.places(slot), cells, from.into(), cursor);
         true
     }
 
     /// Blanks a slot that left at the top of the window, unless a row is there by now: what is below
     /// the last row shows in the window.
-    fn blank(&mut self, slot: usize, on: &mut impl Surface) {
+    fn blank_slot(&mut self, slot: usize, on: &mut impl Surface) {
         let window = self.grid.window();
-        let ink = usize::from(self.shown[slot]);
+        let ink = usize::from(self.rows.shown[slot]);
         if ink != 0 && (slot + window - self.origin) % window >= self.grid.rows() {
-            self.shown[slot] = 0;
-            on.draw(self.grid.places(slot), &BLANKS[..ink], 0);
+            self.rows.shown[slot] = 0;
+            on.draw(
+                self.grid.places(slot),
+                &BLANKS[usize::from(self.bits == 9)][..ink],
+                0,
+                None,
+            );
         }
     }
 

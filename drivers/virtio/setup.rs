@@ -54,7 +54,10 @@ impl fmt::Display for SetupError {
 /// # Errors
 ///
 /// [`SetupError::Reset`] if it does not in time.
-pub(crate) fn reset(transport: &mut impl Transport, hal: &impl Hal) -> Result<(), SetupError> {
+pub(crate) fn reset(
+    transport: &mut (impl Transport + ?Sized),
+    hal: &impl Hal,
+) -> Result<(), SetupError> {
     transport.set_status(Status::empty());
     if hal.wait(&mut || transport.status().is_empty()) {
         Ok(())
@@ -85,7 +88,7 @@ pub(crate) struct Agreement {
 /// The device is left with status FAILED, unless it did not even finish a reset, and the reason is
 /// returned.
 pub(crate) fn initialise(
-    transport: &mut impl Transport,
+    transport: &mut (impl Transport + ?Sized),
     hal: &impl Hal,
     wanted: Features,
     platform_dma: bool,
@@ -102,7 +105,7 @@ pub(crate) fn initialise(
 }
 
 fn negotiate(
-    transport: &mut impl Transport,
+    transport: &mut (impl Transport + ?Sized),
     wanted: Features,
     platform_dma: bool,
     place: impl FnOnce(u16) -> Option<QueuePlace>,

@@ -8,6 +8,7 @@ mod text {
     use crate::text::{
         Band,
         Cell,
+        Cursor,
         Font,
         Grid,
         GridError,
@@ -15,12 +16,15 @@ mod text {
         Painter,
         Palette,
         Places,
+        Rows,
         Screen,
         Scroll,
         Size,
-        Surface, //
+        Surface,
+        Way, //
     };
     use core::ops::Range;
+    use zerocopy::FromZeros;
 
     const PLENTY: Limits = Limits {
         cells: 1 << 20,
@@ -95,9 +99,12 @@ mod text {
 
     #[test]
     fn cells_are_the_vts() {
-        assert_eq!(Cell::BLANK, Cell(0x0720));
-        assert_eq!(Cell(0x1f41).glyph(), 0x41);
-        assert_eq!(Cell(0x1f41).attribute(), 0x1f);
+        assert_eq!(Cell::blank(8), Cell(0x0720));
+        assert_eq!(Cell(0x1f41).glyph(8), 0x41);
+        assert_eq!(Cell(0x1f41).attribute(8), 0x1f);
+        // With 512 glyphs: nine bits of glyph, four of foreground, three of background.
+        assert_eq!(Cell(0xaf41).glyph(9), 0x141);
+        assert_eq!(Cell(0xaf41).attribute(9), 0x57);
         assert_eq!(Palette::DEFAULT.colours(0x07), (0xaaaaaa, 0));
         assert_eq!(Palette::DEFAULT.colours(0x4e), (0xffff55, 0xaa0000));
         assert_eq!(Palette::DEFAULT.colours(0x96), (0xaa5500, 0x5555ff));
@@ -359,8 +366,8 @@ mod text {
             let cell = col.checked_sub(first_col).and_then(|col| cells.get(col));
             for row in 0..height {
                 let expected = cell.map_or(0x1234_5678, |cell| {
-                    let (ink, paper) = Palette::DEFAULT.colours(cell.attribute());
-                    let line = font.row(cell.glyph().into(), row as usize);
+                    let (ink, paper) = Palette::DEFAULT.colours(cell.attribute(8));
+                    let line = font.row(cell.glyph(8), row as usize);
                     let set = line << bit >> 31 != 0;
                     u32::to_le(if set { ink } else { paper })
                 });
@@ -379,7 +386,7 @@ mod text {
             Cell(0x0742),
             Cell(0x1fff),
             Cell(0x9600),
-            Cell::BLANK,
+            Cell::blank(8),
         ];
         // Bands for one tile, and for several; widths with and without a fast way.
         for (width, height, bytes, tiled) in [
@@ -409,6 +416,9 @@ mod text {
     const ROWS: usize = 25;
     /// The text rows of a window, at most.
     const WINDOW: usize = 29;
+
+    /// What a cursor makes of the cell under it.
+    const CURSOR: u8 = 0x80;
 
     /// The text of a screen.
     type Text = [[u8; COLS]; WINDOW];
@@ -445,7 +455,8 @@ mod text {
     }
 
     impl Surface for Model {
-        fn draw(&mut self, places: Places, cells: &[Cell], from: usize) {
+        fn draw(&mut self, places: Places, cells: &[Cell], from: usize, cursor: Option<&Cursor>) {
+            self.proper &= cursor.is_none_or(|at| at.col < cells.len());
             self.proper &= from < cells.len();
             self.draws += 1;
             for place in places.iter() {
@@ -453,11 +464,19 @@ mod text {
                 self.proper &= place != 0 && self.drawn[place as usize] == 1;
                 let text = &mut self.resource[place as usize];
                 for (i, (byte, cell)) in text.iter_mut().zip(cells).enumerate() {
-                    self.proper &= cell.attribute() == 0x07;
-                    self.proper &= i >= from || *byte == cell.glyph();
-                    *byte = cell.glyph();
+                    self.proper &= cell.attribute(8) == 0x07;
+                    let under = cursor.is_some_and(|at| at.col == i);
+                    let new = cell.glyph(8) as u8 ^ if under { CURSOR } else { 0 };
+                    self.proper &= i >= from || *byte == new;
+                    *byte = new;
                 }
             }
+        }
+
+        fn blacken(&mut self, top: u32) {
+            self.proper &= top as usize == self.top;
+            self.resource = [[b' '; COLS]; 1 + 2 * WINDOW];
+            self.seen = [[b' '; COLS]; WINDOW];
         }
 
         fn pan(&mut self, top: u32) {
@@ -551,7 +570,8 @@ mod text {
             return false;
         };
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
-        let Some(mut screen) = Screen::new(&mut cells, grid) else {
+        let mut rows = Rows::new_zeroed();
+        let Some(mut screen) = Screen::new(&mut cells, &mut rows, grid, 8) else {
             return false;
         };
         screen.write(bytes, &mut model);
@@ -602,7 +622,8 @@ mod text {
     fn a_screen_needs_its_cells() -> Result<(), ()> {
         let grid = small(ROWS, 0, Scroll::Pan).ok_or(())?;
         let mut cells = [Cell(0); COLS * ROWS - 1];
-        assert!(Screen::new(&mut cells, grid).is_none());
+        let mut rows = Rows::new_zeroed();
+        assert!(Screen::new(&mut cells, &mut rows, grid, 8).is_none());
         Ok(())
     }
 
@@ -610,8 +631,9 @@ mod text {
     /// the last row blank.
     fn survives(grid: Grid, writes: usize, mut dice: Dice) -> bool {
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+        let mut rows = Rows::new_zeroed();
         let mut plain = Plain::new(&grid);
-        let Some(mut screen) = Screen::new(&mut cells, grid) else {
+        let Some(mut screen) = Screen::new(&mut cells, &mut rows, grid, 8) else {
             return false;
         };
         for _ in 0..writes {
@@ -640,6 +662,145 @@ mod text {
             }
         }
         true
+    }
+
+    impl Plain {
+        fn scroll(&mut self, rows: Range<usize>, cols: usize, way: Way, lines: usize) {
+            let before = self.text;
+            let lines = lines.min(rows.len());
+            for row in rows.clone() {
+                let from = match way {
+                    Way::Up => row.checked_add(lines),
+                    Way::Down => row.checked_sub(lines),
+                };
+                let from = from.filter(|from| rows.contains(from));
+                let blank = [b' '; COLS];
+                let from = from.map_or(&blank, |from| &before[from]);
+                self.text[row][..cols].copy_from_slice(&from[..cols]);
+            }
+        }
+
+        /// The text with a cursor.
+        fn seen(&self, cursor: Option<&Cursor>) -> Text {
+            let mut text = self.text;
+            if let Some(at) = cursor {
+                text[at.row][at.col] ^= CURSOR;
+            }
+            text
+        }
+    }
+
+    /// Does at random what a VT does; whether what is shown is always what it should be.
+    fn survives_a_vt(grid: Grid, rounds: usize, mut dice: Dice) -> bool {
+        let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+        let mut rows = Rows::new_zeroed();
+        let mut plain = Plain::new(&grid);
+        let Some(mut screen) = Screen::new(&mut cells, &mut rows, grid, 8) else {
+            return false;
+        };
+        let (rows, mut black) = (grid.rows(), false);
+        for _ in 0..rounds {
+            match dice.below(8) {
+                0..3 => {
+                    let (row, col) = (dice.below(rows), dice.below(COLS));
+                    let text = &b"one two  "[..dice.below(10)];
+                    for (to, from) in plain.text[row][col..].iter_mut().zip(text) {
+                        *to = *from;
+                    }
+                    screen.put(row, col, text.iter().map(|&byte| Cell::new(byte, 0x07, 8)));
+                }
+                3 | 4 => {
+                    let start = if dice.below(2) == 0 {
+                        0
+                    } else {
+                        dice.below(rows)
+                    };
+                    let end = start + 1 + dice.below(rows - start);
+                    let end = if dice.below(2) == 0 { rows } else { end };
+                    let cols = if dice.below(4) == 0 { 5 } else { COLS };
+                    let way = if dice.below(2) == 0 {
+                        Way::Up
+                    } else {
+                        Way::Down
+                    };
+                    let lines = dice.below(end - start + 2);
+                    plain.scroll(start..end, cols, way, lines);
+                    screen.scroll(start..end, cols, way, lines, Cell::blank(8));
+                }
+                5 => screen.set_cursor(Some(Cursor {
+                    row: dice.below(rows),
+                    col: dice.below(COLS),
+                    lines: 0..1,
+                })),
+                6 => screen.set_cursor(None),
+                _ if dice.below(4) == 0 => {
+                    black = !black;
+                    if black {
+                        screen.blank(&mut model);
+                    } else {
+                        // Unblanking, the VT hides the cursor first.
+                        screen.set_cursor(None);
+                        screen.unblank();
+                    }
+                }
+                _ => screen.redraw(),
+            }
+            if dice.below(4) == 0 {
+                // Shown with what comes later.
+                continue;
+            }
+            screen.show(&mut model);
+            let expected = if black {
+                [[b' '; COLS]; WINDOW]
+            } else {
+                plain.seen(screen.cursor())
+            };
+            let row = |row: usize| screen.row(row).iter().map(|cell| cell.glyph(8) as u8);
+            if !model.proper
+                || model.seen[..model.window] != expected[..model.window]
+                || !(0..rows).all(|at| row(at).eq(plain.text[at]))
+            {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[test]
+    fn the_screen_shows_what_a_vt_does() -> Result<(), ()> {
+        for scroll in [Scroll::Pan, Scroll::Repaint] {
+            for (rows, below) in [(1, 0), (2, 1), (5, 0), (5, 5), (25, 0), (25, 9)] {
+                let grid = small(rows, below, scroll).ok_or(())?;
+                for seed in 0..4 {
+                    assert!(survives_a_vt(grid, 200, Dice(seed)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_cursor_swaps_the_colours_of_its_lines() -> Result<(), ()> {
+        let font = Font::new(8, 16, 256, &GLYPHS).map_err(drop)?;
+        let grid = Grid::new(size(16, 16), size(8, 16), Scroll::Pan, &PLENTY).map_err(drop)?;
+        let (mut plain, mut under) = ([0; 256], [0; 256]);
+        let (cells, palette) = ([Cell(0x1f41), Cell(0x4e42)], Palette::DEFAULT);
+        let mut painter = Painter::new();
+        painter.paint(&font, &palette, grid.band(), &cells, &mut plain, 0);
+        painter.paint(&font, &palette, grid.band(), &cells, &mut under, 0);
+        let cursor = Cursor {
+            row: 0,
+            col: 1,
+            lines: 14..16,
+        };
+        painter.paint_cursor(&font, &palette, grid.band(), cells[1], &cursor, &mut under);
+        let (ink, paper) = (0xffff55u32.to_le(), 0xaa0000u32.to_le());
+        for (at, (&plain, &under)) in plain.iter().zip(&under).enumerate() {
+            let swapped = if plain == ink { paper } else { ink };
+            let inside = at / 16 >= 14 && at % 16 >= 8;
+            assert_eq!(under, if inside { swapped } else { plain });
+        }
+        Ok(())
     }
 
     #[test]
@@ -673,7 +834,8 @@ mod text {
                 let rows = if below < 6 { 5 } else { ROWS };
                 let grid = small(rows, below, scroll).ok_or(())?;
                 let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
-                let mut screen = Screen::new(&mut cells, grid).ok_or(())?;
+                let mut rows = Rows::new_zeroed();
+                let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
                 for _ in 0..2 * WINDOW {
                     screen.write(b"\n", &mut model);
                     let bottom = grid.origin(screen.top()) + grid.screen().height;
@@ -694,7 +856,8 @@ mod text {
     fn a_line_costs_its_own_cells() -> Result<(), ()> {
         let grid = small(5, 3, Scroll::Pan).ok_or(())?;
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
-        let mut screen = Screen::new(&mut cells, grid).ok_or(())?;
+        let mut rows = Rows::new_zeroed();
+        let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
         screen.write(b"1\n2\n3\n4\n5", &mut model);
         assert_eq!((model.draws, model.pans), (5, 0));
         // The new row, and the one that left, blanked.

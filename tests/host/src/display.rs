@@ -9,6 +9,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use zerocopy::FromZeros;
 
 use crate::{
     cases,
@@ -45,6 +46,7 @@ use crate::{
     text::{
         Cell,
         Font,
+        Rows,
         Screen,
         Scroll, //
     },
@@ -222,12 +224,12 @@ impl<P: Pictures + 'static> Rig<P> {
             display => display.unwrap(),
         };
         let grid = *display.grid();
-        let cells = vec![Cell::BLANK; grid.cols() * grid.rows()].leak();
+        let cells = vec![Cell::blank(8); grid.cols() * grid.rows()].leak();
         Some(Self {
             guest,
             host,
             display,
-            screen: Screen::new(cells, grid).unwrap(),
+            screen: Screen::new(cells, Box::leak(Box::new(Rows::new_zeroed())), grid, 8).unwrap(),
             terminal: Terminal::new(grid.cols(), grid.rows()),
             noise,
             mode: (mode.width, mode.height),

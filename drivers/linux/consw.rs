@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A console driver of the VT's (`struct consw`): what the VT core calls, with the console lock held.
+
+use core::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    ptr,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    },
+};
+
+use kernel::{
+    error::{
+        code::{
+            EINVAL,
+            ENOENT,
+            ENOSPC, //
+        },
+        Result, //
+    },
+    ffi::{
+        c_char,
+        c_int,
+        c_uchar,
+        c_uint,
+        c_ulong, //
+    },
+    str::CStrExt, //
+};
+
+use crate::{
+    linux::{
+        bindings,
+        console,
+        font,
+        vc::Vc, //
+    },
+    stages::vt,
+    text::{
+        Cell,
+        Way, //
+    },
+};
+
+/// What no console can do.
+const INVALID: c_int = -(kernel::bindings::EINVAL as c_int);
+
+struct Operations(bindings::consw);
+
+// SAFETY: Never written.
+unsafe impl Sync for Operations {}
+
+static OPERATIONS: Operations = Operations(bindings::consw {
+    con_startup: Some(startup),
+    con_init: Some(init),
+    con_deinit: Some(deinit),
+    con_clear: Some(clear),
+    con_putc: Some(putc),
+    con_putcs: Some(putcs),
+    con_cursor: Some(cursor),
+    con_scroll: Some(scroll),
+    con_switch: Some(switch),
+    con_blank: Some(blank),
+    con_font_set: Some(font_set),
+    con_font_get: Some(font_get),
+    con_font_default: Some(font_default),
+    con_resize: Some(resize),
+    con_set_palette: Some(set_palette),
+    con_save_screen: Some(save_screen),
+    // SAFETY: A null pointer, and `None`.
+    ..unsafe { core::mem::zeroed() }
+});
+
+/// What a virtual console of ours has as its driver.
+pub(crate) fn operations() -> *const bindings::consw {
+    &OPERATIONS.0
+}
+
+struct Notifier(UnsafeCell<bindings::notifier_block>);
+
+// SAFETY: After registration only the VT core uses it, under its own lock.
+unsafe impl Sync for Notifier {}
+
+static UPDATES: Notifier = Notifier(UnsafeCell::new(bindings::notifier_block {
+    notifier_call: Some(updated),
+    next: ptr::null_mut(),
+    priority: 0,
+}));
+
+/// A `console_initcall` before the VT's own: where there is a screen, we are the VT's first driver.
+#[no_mangle]
+extern "C" fn virtgpu_bridge_console() -> c_int {
+    if vt::begin() {
+        // SAFETY: Before `con_init()` nobody else uses it.
+        unsafe {
+            if bindings::conswitchp.is_null() {
+                bindings::conswitchp = operations();
+                watch();
+            }
+        }
+    }
+    0
+}
+
+/// Makes us the driver of all virtual consoles, if they have none that shows anything.
+pub(crate) fn take_over() {
+    // SAFETY: A pointer; here only compared.
+    if unsafe { (&raw const bindings::conswitchp).read() } != &raw const bindings::dummy_con {
+        return;
+    }
+    watch();
+    let last = bindings::MAX_NR_CONSOLES as c_int - 1;
+    // SAFETY: The console lock is held, as the VT core wants it; the driver is static.
+    console::locked(|| unsafe { bindings::do_take_over_console(operations(), 0, last, 1) });
+}
+
+fn watch() {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if !WATCHED.swap(true, Ordering::Relaxed) {
+        // SAFETY: The notifier is static, and registered once.
+        unsafe { bindings::register_vt_notifier(UPDATES.0.get()) };
+    }
+}
+
+/// # Safety
+///
+/// Called by the VT core.
+unsafe extern "C" fn updated(
+    _: *mut bindings::notifier_block,
+    event: c_ulong,
+    _: *mut c_void,
+) -> c_int {
+    if event == bindings::VT_UPDATE as c_ulong {
+        vt::update();
+    }
+    0
+}
+
+/// What the console is called in the log.
+extern "C" fn startup() -> *const c_char {
+    c"virtio-gpu".as_char_ptr()
+}
+
+macro_rules! callbacks {
+    ($($(#[$attr:meta])* fn $name:ident($vc:ident $(, $arg:ident: $type:ty)*) $(-> $return:ty, $otherwise:tt)? $body:block)*) => {$(
+        $(#[$attr])*
+        ///
+        /// # Safety
+        ///
+        /// Called by the VT core for a console of ours, with the console lock held, or by a CPU that
+        /// panics.
+        unsafe extern "C" fn $name(vc: *mut bindings::vc_data $(, $arg: $type)*) $(-> $return)? {
+            // SAFETY: By the safety requirement.
+            let vc = unsafe { Vc::new(vc) };
+            #[allow(unused_mut)]
+            let Some(mut $vc) = vc else {
+                return $($otherwise)?;
+            };
+            $body
+        }
+    )*};
+}
+
+fn to_errno(result: Result) -> c_int {
+    result.map_or_else(|error| error.to_errno(), |()| 0)
+}
+
+callbacks! {
+    /// A console begins: how large is it, and what can it do?
+    fn init(vc, init: bool) {
+        vt::init(&mut vc, init);
+    }
+
+    /// It gets another driver.
+    fn deinit(vc) {
+        vt::deinit(&mut vc);
+    }
+
+    /// Cells become empty.
+    fn clear(vc, y: c_uint, x: c_uint, count: c_uint) {
+        let cells = core::iter::repeat_n(vc.erased(), count as usize);
+        vt::put(&vc, y as usize, x as usize, cells);
+    }
+
+    /// One cell changes: the pointer of a mouse, or a cursor of the VT core's own making. Nothing
+    /// tells when that is done.
+    fn putc(vc, cell: u16, y: c_uint, x: c_uint) {
+        vt::put(&vc, y as usize, x as usize, core::iter::once(Cell(cell)));
+        vt::update();
+    }
+
+    /// Cells of a row change.
+    fn putcs(vc, cells: *const u16, count: c_uint, y: c_uint, x: c_uint) {
+        if !cells.is_null() {
+            // SAFETY: The VT core passes `count` cells of its screen buffer.
+            let cells = unsafe { core::slice::from_raw_parts(cells, count as usize) };
+            vt::put(&vc, y as usize, x as usize, cells.iter().map(|&cell| Cell(cell)));
+        }
+    }
+
+    /// The cursor appears or disappears.
+    fn cursor(vc, enable: bool) {
+        vt::cursor(&mut vc, enable);
+    }
+
+    /// Rows move; false has the VT core move them in its buffer.
+    fn scroll(vc, top: c_uint, bottom: c_uint, way: bindings::con_scroll, lines: c_uint) -> bool, false {
+        let way = if way == bindings::con_scroll_SM_UP { Way::Up } else { Way::Down };
+        vt::scroll(&vc, top as usize..bottom as usize, way, lines as usize);
+        false
+    }
+
+    /// The console comes into the foreground; true has it drawn.
+    fn switch(vc) -> bool, false {
+        vt::switch(&vc);
+        true
+    }
+
+    /// The screen goes dark, or comes back; then true has it drawn.
+    fn blank(vc, blank: bindings::vesa_blank_mode, _mode_switch: bool) -> bool, false {
+        vt::blank(&vc, blank != bindings::vesa_blank_mode_VESA_NO_BLANKING);
+        blank == bindings::vesa_blank_mode_VESA_NO_BLANKING
+    }
+
+    /// The user loads a font.
+    fn font_set(vc, font: *const bindings::console_font, pitch: c_uint, _flags: c_uint) -> c_int, INVALID {
+        // SAFETY: The VT core's, with data for as many glyphs as it says, each of `pitch` rows.
+        let font = unsafe { font::UserFont::new(&*font, pitch) };
+        to_errno(font.and_then(|font| vt::set_font(&vc, font)))
+    }
+
+    /// The user wants to know the font.
+    fn font_get(_vc, to: *mut bindings::console_font, pitch: c_uint) -> c_int, INVALID {
+        // SAFETY: The VT core's; its data is null, or has room for the largest font.
+        let to = unsafe { &mut *to };
+        let result = vt::with_font(|font| {
+            let size = font.size();
+            (to.width, to.height) = (size.width, size.height);
+            to.charcount = 1 << font.glyph_bits();
+            if size.height > pitch {
+                return Err(ENOSPC);
+            }
+            if !to.data.is_null() {
+                // SAFETY: As above.
+                unsafe { font::export(font, to.data, pitch) };
+            }
+            Ok(())
+        });
+        to_errno(result.unwrap_or(Err(EINVAL)))
+    }
+
+    /// The user wants a font of the kernel's, by its name, or the default one.
+    fn font_default(vc, font: *mut bindings::console_font, name: *const c_char) -> c_int, INVALID {
+        // SAFETY: Null, or a terminated string.
+        let Some(found) = (unsafe { font::named(name, vt::pixels()) }) else {
+            return ENOENT.to_errno();
+        };
+        let result = vt::set_font(&vc, found);
+        if result.is_ok() {
+            vt::with_font(|now| {
+                // SAFETY: The VT core's, for the size.
+                unsafe { ((*font).width, (*font).height) = (now.size().width, now.size().height) }
+            });
+        }
+        to_errno(result)
+    }
+
+    /// May the console have another size?
+    fn resize(_vc, cols: c_uint, rows: c_uint, _from_user: bool) -> c_int, INVALID {
+        let (most_cols, most_rows) = vt::size();
+        if cols as usize > most_cols || rows as usize > most_rows {
+            return INVALID;
+        }
+        0
+    }
+
+    /// The colours change.
+    fn set_palette(vc, _table: *const c_uchar) {
+        vt::set_palette(&vc);
+    }
+
+    /// The VT core's buffer has to hold what is on the screen.
+    fn save_screen(vc) {
+        vt::save(&mut vc);
+    }
+}
+
+/// The work of [`blink_later`].
+#[no_mangle]
+extern "C" fn virtgpu_bridge_blink() {
+    // Whoever has the console lock moves the cursor sooner or later.
+    // SAFETY: Asking has no requirements.
+    if unsafe { bindings::console_trylock() } == 0 {
+        return blink_later(200);
+    }
+    // SAFETY: The console lock is held.
+    let vc = unsafe { Vc::foreground() };
+    let again = vc.as_ref().and_then(vt::blink);
+    // SAFETY: Taken above.
+    unsafe { bindings::console_unlock() };
+    if let Some(milliseconds) = again {
+        blink_later(milliseconds);
+    }
+}
+
+/// Has [`vt::blink`] called once in so many milliseconds.
+pub(crate) fn blink_later(milliseconds: u32) {
+    // SAFETY: A word. Nobody waits for a cursor while the kernel dies.
+    let dying = unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0;
+    if !dying {
+        // SAFETY: Any context will do.
+        unsafe { bindings::virtgpu_blink_later(milliseconds) };
+    }
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The device that we hold, or held, as the driver core sees it: giving it away, taking it back, and
+//! the events upon which that is considered.
+
+use core::{
+    cell::UnsafeCell,
+    ffi::{
+        c_void,
+        CStr, //
+    },
+    ptr,
+    sync::atomic::{
+        AtomicBool,
+        AtomicPtr,
+        Ordering, //
+    },
+};
+
+use kernel::{
+    bindings,
+    ffi::{
+        c_int,
+        c_ulong, //
+    },
+    str::CStrExt, //
+};
+
+use crate::{
+    linux::{
+        bindings as bridge_bindings,
+        pci_driver,
+        platform_driver,
+        uevent, //
+    },
+    stages::handover,
+};
+
+/// The native driver's module.
+const NATIVE: &CStr = c"virtio_gpu";
+/// The modules that make virtio devices.
+const TRANSPORTS: [&CStr; 2] = [c"virtio_pci", c"virtio_mmio"];
+
+/// The device, of which we have a reference; or null.
+static DEVICE: AtomicPtr<bindings::device> = AtomicPtr::new(ptr::null_mut());
+/// Whether the bus of virtio devices is watched.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// A notifier that the kernel links into its list.
+struct Notifier(UnsafeCell<bindings::notifier_block>);
+
+// SAFETY: After registration only the kernel uses it, under its own lock.
+unsafe impl Sync for Notifier {}
+
+type Callback = unsafe extern "C" fn(*mut bindings::notifier_block, c_ulong, *mut c_void) -> c_int;
+
+impl Notifier {
+    const fn new(callback: Callback) -> Self {
+        Self(UnsafeCell::new(bindings::notifier_block {
+            notifier_call: Some(callback),
+            next: ptr::null_mut(),
+            priority: 0,
+        }))
+    }
+}
+
+static MODULES: Notifier = Notifier::new(module_event);
+static VIRTIO: Notifier = Notifier::new(virtio_event);
+
+/// Remembers the device, which is bound to us.
+pub(crate) fn keep(device: *mut bindings::device) {
+    if !is(device) {
+        // SAFETY: A valid device.
+        let device = unsafe { bindings::get_device(device) };
+        let before = DEVICE.swap(device, Ordering::AcqRel);
+        // SAFETY: Null, or a device that we have a reference of.
+        unsafe { bindings::put_device(before) };
+    }
+    // SAFETY: A valid device.
+    unsafe { bridge_bindings::virtgpu_keeps_its_picture(device.cast(), true) };
+    uevent::show(device);
+}
+
+/// The device is released. It is remembered, should it come back.
+pub(crate) fn released() {
+    uevent::hide();
+    // SAFETY: A valid device.
+    with(|device| unsafe {
+        bridge_bindings::virtgpu_keeps_its_picture(device.cast(), false);
+    });
+}
+
+/// The device, if there is one, for as long as `f` runs.
+fn with<R>(f: impl FnOnce(*mut bindings::device) -> R) -> Option<R> {
+    let device = DEVICE.load(Ordering::Acquire);
+    // Our reference stays until another device becomes the screen.
+    (!device.is_null()).then(|| f(device))
+}
+
+/// Whether this is the device.
+pub(crate) fn is(device: *mut bindings::device) -> bool {
+    DEVICE.load(Ordering::Relaxed) == device
+}
+
+/// Whether our driver has the device.
+pub(crate) fn is_ours() -> bool {
+    with(|device| {
+        // SAFETY: A valid device; the pointer is only compared.
+        let driver = unsafe { (&raw const (*device).driver).read_volatile() };
+        pci_driver::is(driver) || platform_driver::is(driver)
+    })
+    .unwrap_or(false)
+}
+
+/// Takes the device from its driver.
+pub(crate) fn release() {
+    // SAFETY: A valid device, whose lock is not held.
+    with(|device| unsafe { bindings::device_release_driver(device) });
+}
+
+/// Lets the driver core find a driver for the device. Returns whether it has one.
+pub(crate) fn attach() -> bool {
+    // SAFETY: A valid device, whose lock is not held.
+    with(|device| unsafe { bindings::device_attach(device) } == 1).unwrap_or(false)
+}
+
+/// Whether the device has a driver that made a virtio device of it, and that one has none.
+pub(crate) fn is_orphan() -> bool {
+    let mut orphan = false;
+    let seen: *mut bool = &mut orphan;
+    // SAFETY: A valid device. `look()` gets `seen`, which lives longer than the call.
+    with(|device| unsafe { bindings::device_for_each_child(device, seen.cast(), Some(look)) });
+    orphan
+}
+
+/// # Safety
+///
+/// Called by the driver core for a child of our device, with [`is_orphan`]'s place for its result.
+unsafe extern "C" fn look(child: *mut bindings::device, orphan: *mut c_void) -> c_int {
+    // SAFETY: A valid device, whose bus is null or valid and has a name.
+    let (bus, driver) = unsafe {
+        (
+            (*child).bus,
+            (&raw const (*child).driver).read_volatile(), //
+        )
+    };
+    if bus.is_null() {
+        return 0;
+    }
+    // SAFETY: As above.
+    let name = unsafe { CStr::from_char_ptr((*bus).name) };
+    if name.to_bytes() != b"virtio" {
+        return 0;
+    }
+    // SAFETY: By the safety requirement.
+    unsafe { orphan.cast::<bool>().write(driver.is_null()) };
+    if !WATCHED.swap(true, Ordering::Relaxed) {
+        // SAFETY: A bus is never gone while it has a device, and this one not before the kernel; the
+        // notifier is static.
+        unsafe { bindings::bus_register_notifier(bus, VIRTIO.0.get()) };
+    }
+    0
+}
+
+/// Watches modules come and go.
+pub(crate) fn watch() {
+    // SAFETY: The notifier is static, and registered once.
+    unsafe { bridge_bindings::virtgpu_watch_modules(MODULES.0.get().cast()) };
+}
+
+/// Has [`handover::settle`] called soon, by a thread that may wait for anything.
+pub(crate) fn settle_later() {
+    // SAFETY: Any context will do.
+    unsafe { bridge_bindings::virtgpu_settle_later() };
+}
+
+/// The work of [`settle_later`].
+#[no_mangle]
+extern "C" fn virtgpu_bridge_settle() {
+    handover::settle();
+}
+
+/// A `device_initcall_sync`: drivers that are built in have been registered.
+#[no_mangle]
+extern "C" fn virtgpu_bridge_native() -> c_int {
+    if cfg!(CONFIG_DRM_VIRTIO_GPU = "y") {
+        handover::native_is_ready();
+        // SAFETY: The work may wait for nothing that we have.
+        unsafe { bridge_bindings::virtgpu_settle_now() };
+    }
+    0
+}
+
+/// # Safety
+///
+/// Called by the module loader with a valid module.
+unsafe extern "C" fn module_event(
+    _: *mut bindings::notifier_block,
+    event: c_ulong,
+    module: *mut c_void,
+) -> c_int {
+    // SAFETY: By the safety requirement; its name is terminated.
+    let name = unsafe {
+        let module = module.cast::<bindings::module>();
+        CStr::from_char_ptr((&raw const (*module).name).cast())
+    };
+    match event as u32 {
+        bindings::module_state_MODULE_STATE_LIVE if name == NATIVE => handover::native_is_ready(),
+        bindings::module_state_MODULE_STATE_GOING if name == NATIVE => handover::native_is_gone(),
+        // What makes the virtio device may come after its driver.
+        bindings::module_state_MODULE_STATE_LIVE if TRANSPORTS.contains(&name) => settle_later(),
+        _ => {}
+    }
+    0
+}
+
+/// # Safety
+///
+/// Called by the driver core for a device of the virtio bus.
+unsafe extern "C" fn virtio_event(
+    _: *mut bindings::notifier_block,
+    event: c_ulong,
+    child: *mut c_void,
+) -> c_int {
+    const UNBOUND: c_ulong =
+        bridge_bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER as c_ulong;
+    // SAFETY: By the safety requirement.
+    let parent = unsafe { (*child.cast::<bindings::device>()).parent };
+    if event == UNBOUND && !parent.is_null() && parent == DEVICE.load(Ordering::Relaxed) {
+        settle_later();
+    }
+    0
+}

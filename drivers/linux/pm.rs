@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sleep and hibernation, as the PM core tells our device of them.
+
+use kernel::{
+    bindings,
+    ffi::c_int, //
+};
+
+use crate::{
+    linux::bindings as bridge_bindings,
+    stages::device, //
+};
+
+struct Operations(bindings::dev_pm_ops);
+
+// SAFETY: Never written.
+unsafe impl Sync for Operations {}
+
+static OPERATIONS: Operations = Operations(bindings::dev_pm_ops {
+    suspend: Some(suspend),
+    resume: Some(resume),
+    freeze: Some(suspend),
+    thaw: Some(resume),
+    poweroff: Some(suspend),
+    restore: Some(resume),
+    // SAFETY: `None` everywhere.
+    ..unsafe { core::mem::zeroed() }
+});
+
+/// Whether what comes next is another kernel.
+pub(crate) fn kexec_in_progress() -> bool {
+    // SAFETY: Asking has no requirements.
+    unsafe { bridge_bindings::virtgpu_kexec_in_progress() }
+}
+
+/// For a driver of ours.
+pub(crate) fn operations() -> *const bindings::dev_pm_ops {
+    &OPERATIONS.0
+}
+
+/// # Safety
+///
+/// Called by the PM core for a device that is bound to us.
+unsafe extern "C" fn suspend(_: *mut bindings::device) -> c_int {
+    device::suspend();
+    0
+}
+
+/// # Safety
+///
+/// Called by the PM core for a device that is bound to us.
+unsafe extern "C" fn resume(_: *mut bindings::device) -> c_int {
+    device::resume();
+    0
+}

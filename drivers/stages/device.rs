@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The device that is our screen: who can reach it, and who has it.
+//!
+//! ```text
+//!   found ──> running ⇄ paused          before the driver core knows it; the PCI core moves its BARs
+//!                │
+//!              probe ──> held            bound to us
+//!                          │ ↑
+//!   remove, suspend, native driver ready │ │ probe, resume, native driver failed or gone
+//!                          ↓ │
+//!                        dark            somebody else's, or asleep: no log
+//! ```
+
+use core::{
+    fmt,
+    sync::atomic::{
+        AtomicBool,
+        AtomicU64,
+        AtomicUsize,
+        Ordering, //
+    },
+};
+
+use kernel::{
+    bindings,
+    error::{
+        code::ENODEV,
+        Result, //
+    },
+    pr_info,
+};
+
+#[cfg(CONFIG_VT)]
+use crate::stages::vt;
+use crate::{
+    firmware::pci::Address,
+    linux::{
+        bell::Bell,
+        console,
+        early::ImageMemory,
+        mapped::Mapped,
+        owner::Owned,
+        pci_device::PciDevice,
+        platform_driver::Slot,
+        pm::kexec_in_progress,
+        shared::{
+            ticks,
+            Shared, //
+        },
+    },
+    stages::{
+        handover,
+        held::Held,
+        log::Log,
+        search::{
+            Lit,
+            Place, //
+        },
+        start::{
+            self,
+            Refusal,
+            MEMORY_BYTES, //
+        },
+    },
+    virtio::Doorbell,
+};
+
+pub(crate) static MEMORY: ImageMemory<{ MEMORY_BYTES / 4 }> = ImageMemory::new();
+pub(crate) static BELL: Bell = Bell::new();
+static STAGE: Owned<Option<Stage>> = Owned::new(None);
+
+// What is asked about every device of a bus, without the lock.
+static UP: AtomicBool = AtomicBool::new(false);
+static PCI_DEVICE: AtomicUsize = AtomicUsize::new(0);
+static MMIO_BASE: AtomicU64 = AtomicU64::new(0);
+/// Whether a device is just being made the screen.
+static LIGHTING: AtomicBool = AtomicBool::new(false);
+
+/// Our device.
+struct Stage {
+    /// The screen; none while somebody else has the device, or it sleeps.
+    log: Option<Log<'static, Shared>>,
+    /// Where it was found, if it was before the driver core knew it.
+    place: Option<(Place, Doorbell)>,
+    _bell: Option<Mapped>,
+    /// What the driver core gave us.
+    held: Option<Held>,
+}
+
+/// A device that the driver core offers, or has given us.
+#[derive(Clone, Copy)]
+pub(crate) enum Device {
+    /// A PCI function.
+    Pci(PciDevice),
+    /// A virtio-mmio slot.
+    Mmio(Slot),
+}
+
+impl Device {
+    /// What the driver core calls it by.
+    pub(crate) fn as_device(self) -> *mut bindings::device {
+        match self {
+            Self::Pci(device) => device.as_device(),
+            Self::Mmio(slot) => slot.as_device(),
+        }
+    }
+
+    /// Whether it is the one that was found.
+    fn was_found(self) -> bool {
+        match self {
+            Self::Pci(device) => PCI_DEVICE.load(Ordering::Relaxed) == device.as_ptr() as usize,
+            Self::Mmio(slot) => MMIO_BASE.load(Ordering::Relaxed) == slot.base(),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pci(device) => device.fmt(f),
+            Self::Mmio(slot) => slot.fmt(f),
+        }
+    }
+}
+
+/// Makes a device that was found our screen.
+pub(crate) fn found(lit: Lit) -> Option<()> {
+    if let Place::Mmio { base } = lit.place {
+        MMIO_BASE.store(base, Ordering::Relaxed);
+    }
+    UP.store(true, Ordering::Relaxed);
+    STAGE.with(|slot| {
+        *slot = Some(Stage {
+            log: Some(lit.log),
+            place: Some((lit.place, lit.doorbell)),
+            _bell: lit.bell,
+            held: None,
+        });
+    })
+}
+
+/// Whether a device was found before the driver core knew it.
+pub(crate) fn is_up() -> bool {
+    UP.load(Ordering::Relaxed)
+}
+
+/// Runs `f` on the log, if there is one and it is free: with the console lock held, or when this CPU
+/// panics.
+pub(crate) fn with_log<R>(f: impl FnOnce(&mut Log<'static, Shared>) -> R) -> Option<R> {
+    let (result, trouble) = STAGE.with(|stage| {
+        let log = stage.as_mut()?.log.as_mut()?;
+        Some((f(log), log.trouble()))
+    })??;
+    if let Some(trouble) = trouble {
+        start::complain(trouble);
+    }
+    Some(result)
+}
+
+/// Writes the log's text to the screen, or keeps it until the screen is there again.
+pub(crate) fn write(text: &[u8]) {
+    with_log(|log| log.write(text));
+}
+
+/// The PCI core has found the function at `at`, and will now size and move its BARs. `gpu` is the
+/// address of its `pci_dev` if it is a virtio-gpu, and `bar` gives the bus address in one of its BARs.
+/// Our device, and the bridges before it, cannot be reached for a while.
+///
+/// The same place behind another host bridge has another address in that BAR.
+pub(crate) fn pci_found(at: Address, gpu: Option<usize>, bar: impl Fn(u8) -> u64) {
+    STAGE.with(|stage| {
+        let Some(Stage {
+            log: Some(log),
+            place: Some((place, _)),
+            held: None,
+            ..
+        }) = stage
+        else {
+            return;
+        };
+        let Place::Pci {
+            function,
+            path,
+            bar: number,
+            address,
+        } = place
+        else {
+            return;
+        };
+        // Once the device is known, bridges have been opened for it.
+        if PCI_DEVICE.load(Ordering::Relaxed) != 0 {
+            return;
+        }
+        let device = gpu.filter(|_| *function == at && bar(*number) == *address);
+        if let Some(device) = device {
+            PCI_DEVICE.store(device, Ordering::Relaxed);
+        }
+        if device.is_some() || path.as_slice().contains(&at) {
+            log.pause();
+        }
+    });
+}
+
+/// The driver core offers a device. Ours is held from now on, or made the screen if there is none.
+///
+/// # Errors
+///
+/// ENODEV if it is for others, or cannot be used; then the reason is in the log.
+pub(crate) fn probe(device: Device) -> Result {
+    enum Plan {
+        Keep(Doorbell),
+        Light,
+        Leave,
+    }
+    let plan = locked(|stage| match stage {
+        None => Plan::Light,
+        Some(stage) if stage.held.is_some() || handover::is_for_native(device) => Plan::Leave,
+        Some(Stage { log: None, .. }) => Plan::Light,
+        Some(Stage { place, .. }) => match place {
+            Some((_, doorbell)) if device.was_found() => Plan::Keep(*doorbell),
+            _ => Plan::Leave,
+        },
+    });
+    let result = match plan {
+        Some(Plan::Keep(doorbell)) => keep(device, doorbell),
+        // One at a time: there is one memory.
+        Some(Plan::Light) if !LIGHTING.swap(true, Ordering::Acquire) => {
+            let result = light(device);
+            LIGHTING.store(false, Ordering::Release);
+            result
+        }
+        _ => return Err(ENODEV),
+    };
+    match result {
+        Ok(()) => {
+            handover::held(device);
+            Ok(())
+        }
+        // What a slot of virtio-mmio is said to be empty for, or somebody else's.
+        Err(Refusal::Mmio(_)) => Err(ENODEV),
+        Err(refusal) => {
+            start::refuse(device, &refusal);
+            Err(ENODEV)
+        }
+    }
+}
+
+/// Takes a device that is running. If that fails, it is left alone.
+fn keep(device: Device, doorbell: Doorbell) -> Result<(), Refusal> {
+    let result = hold(device).and_then(|mut held| {
+        let result = locked(|stage| {
+            held.hang(&BELL, doorbell)?;
+            if let Some(stage) = stage {
+                // Early text is gone with the mapping it was rung by.
+                stage._bell = None;
+                stage.held = Some(held);
+                if let Some(log) = &mut stage.log {
+                    log.resume();
+                }
+            }
+            Ok(())
+        });
+        result.unwrap_or(Ok(()))
+    });
+    if result.is_err() {
+        locked(|stage| {
+            BELL.take_down();
+            *stage = None;
+        });
+        if let Device::Pci(device) = device {
+            // It must not reach the memory that the next one gets.
+            device.clear_master();
+        }
+    }
+    result
+}
+
+/// Sets a device up, and makes it the screen.
+fn light(device: Device) -> Result<(), Refusal> {
+    let begun = ticks();
+    let mut held = hold(device)?;
+    // SAFETY: There is no log, and what an earlier device was given went with its own: it was reset.
+    let log = held.light(unsafe { MEMORY.take() }, &BELL)?;
+    start::announce(device, &log, begun);
+    locked(|stage| {
+        *stage = Some(Stage {
+            log: Some(log),
+            place: None,
+            _bell: None,
+            held: Some(held),
+        });
+    });
+    #[cfg(CONFIG_VT)]
+    vt::lit();
+    Ok(())
+}
+
+fn hold(device: Device) -> Result<Held, Refusal> {
+    match device {
+        Device::Pci(device) => Held::pci(device),
+        Device::Mmio(slot) => Held::mmio(slot.base()),
+    }
+}
+
+/// The device gets another driver, or goes.
+pub(crate) fn remove() {
+    handover::released();
+    let held = quietly(|stage| stage.held.take());
+    // What was taken of the device is given back while consoles can print.
+    drop(held);
+}
+
+/// The device is about to sleep.
+pub(crate) fn suspend() {
+    quietly(|_| Some(()));
+}
+
+/// It is awake, and knows nothing any more.
+pub(crate) fn resume() {
+    let result = locked(|stage| {
+        let Some(Stage {
+            log,
+            held: Some(held),
+            ..
+        }) = stage
+        else {
+            return Ok(());
+        };
+        // SAFETY: The device was reset in `suspend()`, and the log is gone.
+        *log = Some(held.light(unsafe { MEMORY.take() }, &BELL)?);
+        Ok(())
+    });
+    if let Some(Err(refusal)) = result {
+        start::refuse("after sleep", &refusal);
+    }
+    #[cfg(CONFIG_VT)]
+    vt::lit();
+}
+
+/// The machine is about to stop, or to start another kernel, which must find the device quiet. Where
+/// there is no other, the last lines are still shown.
+pub(crate) fn shutdown() {
+    if kexec_in_progress() {
+        pr_info!("the next kernel gets the screen\n");
+        quietly(|_| Some(()));
+    }
+}
+
+/// Ends the log and stops the device, and then runs `f` on the stage, if there is one.
+fn quietly<R>(f: impl FnOnce(&mut Stage) -> Option<R>) -> Option<R> {
+    console::locked(|| {
+        #[cfg(CONFIG_VT)]
+        vt::save_foreground();
+        STAGE.with(|stage| {
+            let stage = stage.as_mut()?;
+            quiet(stage);
+            f(stage)
+        })?
+    })
+}
+
+fn quiet(stage: &mut Stage) {
+    if let Some(log) = stage.log.take() {
+        let hal = log.end();
+        match &mut stage.held {
+            Some(held) => held.reset(&BELL, &hal),
+            None => BELL.take_down(),
+        }
+    }
+}
+
+/// Runs `f` on the stage, with the console lock held.
+fn locked<R>(f: impl FnOnce(&mut Option<Stage>) -> R) -> Option<R> {
+    console::locked(|| STAGE.with(f))
+}

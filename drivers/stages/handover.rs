@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The last stage: the native driver is there, gets the device, and we are silent. If it cannot use
+//! the device, or goes, the screen is ours again.
+//!
+//! Linux' own driver binds to a virtio device, which is there only once virtio-pci or virtio-mmio has
+//! the PCI function or the slot. So the device is released, the driver core finds them another
+//! driver, and what became of it is seen on the virtio device.
+
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering, //
+};
+
+use kernel::{
+    pr_info,
+    pr_warn, //
+};
+
+use crate::{
+    linux::{
+        holder,
+        parameters,
+        shared::{
+            microseconds_since,
+            ticks, //
+        }, //
+    },
+    stages::device::Device,
+};
+
+/// The native driver is loaded.
+static READY: AtomicBool = AtomicBool::new(false);
+/// What is due is being done.
+static SETTLING: AtomicBool = AtomicBool::new(false);
+/// The device is on its way to it.
+static GIVING: AtomicBool = AtomicBool::new(false);
+/// The device is with it, or on its way.
+static AWAY: AtomicBool = AtomicBool::new(false);
+
+/// Whether a device that is offered to us is for the native driver: any while it gets ours, and others
+/// once it has it.
+pub(crate) fn is_for_native(device: Device) -> bool {
+    GIVING.load(Ordering::Relaxed) || is_away() && !holder::is(device.as_device())
+}
+
+fn is_away() -> bool {
+    AWAY.load(Ordering::Relaxed)
+}
+
+/// The device is bound to us.
+pub(crate) fn held(device: Device) {
+    AWAY.store(false, Ordering::Relaxed);
+    holder::keep(device.as_device());
+    if READY.load(Ordering::Relaxed) && !SETTLING.load(Ordering::Relaxed) {
+        holder::settle_later();
+    }
+}
+
+/// The device is not bound to us any more; on whose wish, is for others to know.
+pub(crate) fn released() {
+    holder::released();
+}
+
+/// The native driver was loaded.
+pub(crate) fn native_is_ready() {
+    READY.store(true, Ordering::Relaxed);
+    holder::settle_later();
+}
+
+/// The native driver is being unloaded.
+pub(crate) fn native_is_gone() {
+    READY.store(false, Ordering::Relaxed);
+}
+
+/// Gives the device away, or takes it back, if that is due. Called by one thread at a time.
+pub(crate) fn settle() {
+    SETTLING.store(true, Ordering::Relaxed);
+    settle_what_is_due();
+    SETTLING.store(false, Ordering::Relaxed);
+}
+
+fn settle_what_is_due() {
+    if is_away() {
+        if holder::is_orphan() {
+            // It was unloaded, or taken from the device: it will not get it again before it is loaded
+            // again.
+            READY.store(false, Ordering::Relaxed);
+            take_back();
+        }
+    } else if READY.load(Ordering::Relaxed) && holder::is_ours() {
+        if !parameters::hands_over() {
+            return;
+        }
+        give();
+    }
+}
+
+fn give() {
+    let begun = ticks();
+    AWAY.store(true, Ordering::Relaxed);
+    GIVING.store(true, Ordering::Relaxed);
+    holder::release();
+    let found = holder::attach();
+    GIVING.store(false, Ordering::Relaxed);
+    if found && !holder::is_orphan() {
+        pr_info!(
+            "handed over to the native driver, dark for {} us\n",
+            microseconds_since(begun)
+        );
+        return;
+    }
+    if found {
+        // Not again before it is loaded again.
+        READY.store(false, Ordering::Relaxed);
+        pr_warn!("the native driver does not take the device\n");
+    } else {
+        pr_info!("there is no driver yet that makes a virtio device of ours\n");
+    }
+    take_back();
+}
+
+fn take_back() {
+    holder::release();
+    AWAY.store(false, Ordering::Relaxed);
+    if holder::attach() && holder::is_ours() {
+        pr_info!("the screen is ours again\n");
+    } else {
+        pr_warn!("the device does not come back, the screen stays dark\n");
+    }
+}

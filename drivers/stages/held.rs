@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device that the driver core has bound to us: its registers, mapped, and a log on it.
+
+use crate::{
+    linux::{
+        bell::Bell,
+        coherent::Coherent,
+        mapped::Mapped,
+        pci_device::{
+            Enabled,
+            PciDevice, //
+        },
+        registers::Window,
+        shared::{
+            Block,
+            Shared, //
+        },
+    },
+    stages::{
+        log::Log,
+        start::{
+            self,
+            Refusal,
+            MEMORY_BYTES, //
+        },
+    },
+    virtio::{
+        pci::{
+            Capabilities,
+            Pci,
+            Place,
+            COMMON_WINDOW, //
+        },
+        ring::RING_BYTES,
+        setup,
+        Doorbell,
+        Features,
+        Hal,
+        Transport, //
+    },
+};
+
+#[cfg(not(MODULE))]
+use crate::virtio::mmio::{
+    self,
+    Mmio, //
+};
+
+/// All that was taken of a device. It is given back in this order.
+pub(crate) struct Held {
+    transport: Bus,
+    doorbells: Doorbells,
+    doorbell: Option<Mapped>,
+    _registers: Mapped,
+    _enabled: Option<Enabled>,
+    memory: Option<Coherent>,
+}
+
+/// How its registers are reached.
+enum Bus {
+    Pci(Pci<Window<'static>>),
+    #[cfg(not(MODULE))]
+    Mmio(Mmio<Window<'static>>),
+}
+
+impl Bus {
+    fn transport(&mut self) -> &mut dyn Transport {
+        match self {
+            Self::Pci(pci) => pci,
+            #[cfg(not(MODULE))]
+            Self::Mmio(mmio) => mmio,
+        }
+    }
+}
+
+/// Where its doorbells are.
+#[derive(Clone, Copy)]
+enum Doorbells {
+    Bar(PciDevice, Place),
+    #[cfg(not(MODULE))]
+    Memory(u64),
+}
+
+impl Doorbells {
+    /// Maps one.
+    fn map(self, doorbell: Doorbell) -> Result<Mapped, Refusal> {
+        match self {
+            Self::Bar(device, notify) => {
+                let offset = u32::try_from(doorbell.offset)
+                    .ok()
+                    .and_then(|offset| offset.checked_add(notify.offset))
+                    .ok_or(Refusal::Bar(notify.bar))?;
+                let place = Place {
+                    offset,
+                    length: 2,
+                    ..notify
+                };
+                map(device, &place)
+            }
+            #[cfg(not(MODULE))]
+            Self::Memory(base) => {
+                let at = base + doorbell.offset as u64;
+                Mapped::memory(at, 4).ok_or(Refusal::Map(at))
+            }
+        }
+    }
+}
+
+impl Held {
+    /// Takes a PCI function.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it cannot be used; it is as it was.
+    pub(crate) fn pci(device: PciDevice) -> Result<Self, Refusal> {
+        let capabilities =
+            Capabilities::read(|offset| device.read32(offset)).map_err(Refusal::Capabilities)?;
+        let bars = 1 << capabilities.common.bar | 1 << capabilities.notify.bar;
+        let enabled = Enabled::new(device, bars).map_err(Refusal::Pci)?;
+        let common = map(
+            device,
+            &Place {
+                length: COMMON_WINDOW as u32,
+                ..capabilities.common
+            },
+        )?;
+        // SAFETY: The transport goes, with `Held`, before the mapping.
+        let window = unsafe { common.window() };
+        Ok(Self {
+            transport: Bus::Pci(Pci::new(window, &capabilities)),
+            doorbells: Doorbells::Bar(device, capabilities.notify),
+            doorbell: None,
+            _registers: common,
+            _enabled: Some(enabled),
+            memory: None,
+        })
+    }
+
+    /// Takes the virtio-mmio slot at a physical address.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it cannot be used.
+    #[cfg(not(MODULE))]
+    pub(crate) fn mmio(base: u64) -> Result<Self, Refusal> {
+        let registers = Mapped::memory(base, mmio::WINDOW).ok_or(Refusal::Map(base))?;
+        // SAFETY: The transport goes, with `Held`, before the mapping.
+        let window = unsafe { registers.window() };
+        Ok(Self {
+            transport: Bus::Mmio(Mmio::new(window).map_err(Refusal::Mmio)?),
+            doorbells: Doorbells::Memory(base),
+            doorbell: None,
+            _registers: registers,
+            _enabled: None,
+            memory: None,
+        })
+    }
+
+    /// Hangs up the doorbell of a device that is running.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be mapped.
+    #[cfg(not(MODULE))]
+    pub(crate) fn hang(&mut self, bell: &Bell, doorbell: Doorbell) -> Result<(), Refusal> {
+        let mapped = self.doorbells.map(doorbell)?;
+        bell.take_down();
+        // SAFETY: `reset()` takes the bell down before the mapping goes.
+        bell.hang(unsafe { mapped.window() }, doorbell);
+        self.doorbell = Some(mapped);
+        Ok(())
+    }
+
+    /// Sets the device up and starts the log on it, in `memory` that it finds at a physical address.
+    ///
+    /// # Errors
+    ///
+    /// As [`start::light`].
+    #[cfg(not(MODULE))]
+    pub(crate) fn light(
+        &mut self,
+        memory: Block,
+        bell: &'static Bell,
+    ) -> Result<Log<'static, Shared>, Refusal> {
+        use crate::virtio::setup::SetupError;
+
+        if self.memory.is_none() {
+            match self.start(memory, bell, false) {
+                Err(Refusal::Setup(SetupError::AccessPlatform)) => {}
+                result => return result,
+            }
+        }
+        self.light_mapped(bell)
+    }
+
+    /// Sets the device up and starts the log on it, in memory of the DMA API.
+    ///
+    /// # Errors
+    ///
+    /// As [`start::light`], and of the DMA API.
+    pub(crate) fn light_mapped(
+        &mut self,
+        bell: &'static Bell,
+    ) -> Result<Log<'static, Shared>, Refusal> {
+        let device = match self.doorbells {
+            Doorbells::Bar(device, _) => device,
+            #[cfg(not(MODULE))]
+            Doorbells::Memory(_) => {
+                return Err(Refusal::Setup(setup::SetupError::AccessPlatform));
+            }
+        };
+        let coherent = match self.memory.take() {
+            Some(memory) => memory,
+            None => Coherent::new(device, MEMORY_BYTES).map_err(Refusal::Pci)?,
+        };
+        // SAFETY: A device does not work on the memory any more when `start()` has failed, nor after
+        // `reset()`, and the log is gone by then.
+        let memory = unsafe { coherent.take() };
+        self.memory = Some(coherent);
+        self.start(memory, bell, true)
+    }
+
+    fn start(
+        &mut self,
+        memory: Block,
+        bell: &'static Bell,
+        platform_dma: bool,
+    ) -> Result<Log<'static, Shared>, Refusal> {
+        let (hal, rest) = Shared::new(memory, RING_BYTES, bell);
+        let (doorbells, mapping) = (self.doorbells, &mut self.doorbell);
+        let behind_iommu = self.memory.as_ref().is_some_and(Coherent::is_behind_iommu);
+        let scroll = start::scroll(false);
+        let transport = self.transport.transport();
+        start::light(transport, hal, rest, platform_dma, scroll, |agreement| {
+            if behind_iommu && !agreement.features.contains(Features::ACCESS_PLATFORM) {
+                return Err(Refusal::RoundIommu);
+            }
+            let mapped = doorbells.map(agreement.doorbell)?;
+            // SAFETY: `reset()` takes the bell down before the mapping goes.
+            bell.hang(unsafe { mapped.window() }, agreement.doorbell);
+            *mapping = Some(mapped);
+            Ok(())
+        })
+    }
+
+    /// Stops the device, whose log is gone.
+    pub(crate) fn reset(&mut self, bell: &'static Bell, hal: &impl Hal) {
+        bell.take_down();
+        // One that does not even do that loses the bus next.
+        let _ = setup::reset(self.transport.transport(), hal);
+    }
+}
+
+/// Maps a piece of a device's BARs.
+fn map(device: PciDevice, piece: &Place) -> Result<Mapped, Refusal> {
+    let (start, _) = device
+        .memory_bar(piece.bar)
+        .filter(|(_, size)| piece.fits(*size))
+        .ok_or(Refusal::Bar(piece.bar))?;
+    Mapped::bar(device, piece).ok_or(Refusal::Map(start + u64::from(piece.offset)))
+}

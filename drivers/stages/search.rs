@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Looking for a device before the driver core does, in what firmware left ([`crate::firmware`]) or
+//! where the command line says, and lighting its screen.
+
+use core::{
+    fmt,
+    ops::ControlFlow, //
+};
+
+use kernel::{
+    pr_err,
+    pr_info,
+    pr_warn, //
+};
+
+use crate::{
+    firmware::{
+        acpi::Mcfg,
+        cmdline, efi,
+        fdt::Tree,
+        pci::{
+            self,
+            bars::Space,
+            Address,
+            Allocator,
+            Ecam,
+            Function,
+            Numbers,
+            Path,
+            Windows, //
+        },
+    },
+    linux::{
+        early::{
+            self,
+            EarlyConfig,
+            PhysicalMemory,
+            Registered, //
+        },
+        mapped::Mapped,
+        shared::Shared, //
+    },
+    stages::{
+        device::{
+            BELL,
+            MEMORY, //
+        },
+        log::Log,
+        start::{
+            self,
+            Refusal, //
+        },
+    },
+    text::Scroll,
+    virtio::{
+        mmio::{
+            self,
+            Mmio,
+            MmioError, //
+        },
+        pci::{
+            Capabilities,
+            Pci,
+            COMMON_WINDOW, //
+        },
+        ring::RING_BYTES,
+        Doorbell,
+        Transport, //
+    },
+};
+
+/// Where a device was found.
+pub(crate) enum Place {
+    Pci {
+        function: Address,
+        path: Path,
+        /// The doorbell's BAR, and its address on the bus when we found it.
+        bar: u8,
+        address: u64,
+    },
+    Mmio {
+        base: u64,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pci { function, .. } => write!(f, "PCI {function}"),
+            Self::Mmio { base } => write!(f, "MMIO {base:#x}"),
+        }
+    }
+}
+
+/// A GPU whose screen shows the log.
+pub(crate) struct Lit {
+    pub(crate) log: Log<'static, Shared>,
+    pub(crate) place: Place,
+    pub(crate) doorbell: Doorbell,
+    /// The doorbell's mapping, where it is not the early console's.
+    pub(crate) bell: Option<Mapped>,
+    /// The physical address of the doorbell.
+    pub(crate) address: u64,
+}
+
+/// When the search is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// While early parameters are read: there is nothing but fixed mappings.
+    Early,
+    /// When consoles are set up: there is `ioremap()`.
+    Consoles,
+}
+
+/// A search for a GPU that shows something.
+pub(crate) struct Search {
+    when: When,
+    scroll: Scroll,
+    pub(crate) lit: Option<Lit>,
+    /// GPUs met.
+    pub(crate) seen: u32,
+}
+
+impl Search {
+    /// A search that has not begun.
+    pub(crate) fn new(when: When) -> Self {
+        Self {
+            when,
+            scroll: start::scroll(when == When::Early),
+            lit: None,
+            seen: 0,
+        }
+    }
+
+    /// Looks where firmware says that there is something.
+    pub(crate) fn everywhere(&mut self) {
+        let mut chosen = None;
+        match Tree::new(early::devicetree()) {
+            Ok(tree) => {
+                self.devicetree(&tree);
+                chosen = tree.chosen().ok();
+            }
+            Err(error) => pr_warn!("devicetree: {}\n", format_args!("{error}")),
+        }
+        if self.lit.is_some() {
+            return;
+        }
+        if let Some(chosen) = chosen {
+            if let Some(table) = chosen.system_table {
+                self.acpi(table, chosen.memory_map);
+            }
+        }
+    }
+
+    fn devicetree(&mut self, tree: &Tree<'_>) {
+        for bridge in tree.host_bridges() {
+            match bridge {
+                Ok(bridge) => self.host_bridge(&bridge.ecam, &bridge.windows, Numbers::Assign),
+                Err(error) => pr_warn!("devicetree: {}\n", format_args!("{error}")),
+            }
+            if self.lit.is_some() {
+                return;
+            }
+        }
+        for slot in tree.slots() {
+            match slot {
+                Ok(slot) => self.mmio(slot.base, false),
+                Err(error) => pr_warn!("devicetree: {}\n", format_args!("{error}")),
+            }
+            if self.lit.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn acpi(&mut self, system_table: u64, map: Option<efi::MemoryMap>) {
+        let mut memory = PhysicalMemory;
+        let root = match efi::acpi_root(&mut memory, system_table, map) {
+            Ok(root) => root,
+            Err(error) => return pr_info!("EFI: {}\n", format_args!("{error}")),
+        };
+        let mcfg = match Mcfg::find(&mut memory, root) {
+            Ok(mcfg) => mcfg,
+            Err(error) => return pr_info!("ACPI: {}\n", format_args!("{error}")),
+        };
+        for ecam in mcfg.host_bridges(&mut memory) {
+            match ecam {
+                Ok(ecam) => self.host_bridge(&ecam, &Windows::default(), Numbers::Keep),
+                Err(error) => pr_warn!("ACPI: {}\n", format_args!("{error}")),
+            }
+            if self.lit.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn host_bridge(&mut self, ecam: &Ecam, windows: &Windows, numbers: Numbers) {
+        let mut config = EarlyConfig::new(ecam);
+        let mut allocator = Allocator::new(windows);
+        let walk = pci::find(&mut config, ecam, numbers, |config, function, path| {
+            // Without windows there is nothing to assign from: firmware has done it.
+            let allocator = (!windows.as_slice().is_empty()).then_some(&mut allocator);
+            self.pci(config, windows, allocator, function, path);
+            if self.lit.is_some() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        if let (None, Some((bridge, trouble))) = (&self.lit, walk.trouble) {
+            pr_warn!(
+                "PCI bridge {} {}\n",
+                format_args!("{bridge}"),
+                format_args!("{trouble}")
+            );
+        }
+    }
+
+    /// Looks at a PCI function.
+    pub(crate) fn told(&mut self, place: &cmdline::Place) {
+        let function = place.function;
+        let Some(ecam) = Ecam::new(place.ecam, 0, 0, u8::MAX) else {
+            return pr_err!("no configuration space can be at {:#x}\n", place.ecam);
+        };
+        let mut config = EarlyConfig::new(&ecam);
+        // The bridges on the way, which the PCI core may close for a while.
+        let mut path = Path::new();
+        if function.bus() != 0 {
+            pci::find(&mut config, &ecam, Numbers::Keep, |_, found, way| {
+                if found == function {
+                    path = *way;
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        let id = Function::new(&mut config, function).read32(0);
+        let gpu =
+            u32::from(crate::virtio::pci::DEVICE_GPU) << 16 | u32::from(crate::virtio::pci::VENDOR);
+        if id != gpu {
+            return pr_err!(
+                "{}: no virtio-gpu there, but {id:#010x}\n",
+                format_args!("{function}")
+            );
+        }
+        self.pci(&mut config, &Windows::default(), None, function, &path);
+    }
+
+    fn pci(
+        &mut self,
+        config: &mut EarlyConfig<'_>,
+        windows: &Windows,
+        allocator: Option<&mut Allocator<'_>>,
+        function: Address,
+        path: &Path,
+    ) {
+        self.seen += 1;
+        match self.try_pci(config, windows, allocator, function, path) {
+            Ok(lit) => self.lit = Some(lit),
+            Err(error) => start::refuse(format_args!("PCI {function}"), &error),
+        }
+    }
+
+    fn try_pci(
+        &mut self,
+        config: &mut EarlyConfig<'_>,
+        windows: &Windows,
+        allocator: Option<&mut Allocator<'_>>,
+        function: Address,
+        path: &Path,
+    ) -> Result<Lit, Refusal> {
+        let capabilities =
+            Capabilities::read(|offset| Function::new(config, function).read32(offset))
+                .map_err(Refusal::Capabilities)?;
+        if let Some(allocator) = allocator {
+            allocator
+                .assign(config, function, path)
+                .map_err(Refusal::Room)?;
+        }
+        let mut place = |piece: &crate::virtio::pci::Place| {
+            let mut gpu = Function::new(config, function);
+            let bar = gpu.bar(piece.bar).filter(|bar| bar.space != Space::Io);
+            let size = gpu.bar_size(piece.bar);
+            bar.filter(|bar| bar.address != 0 && piece.fits(size))
+                .and_then(|bar| windows.cpu(bar.address, size))
+                .map(|base| base + u64::from(piece.offset))
+                .ok_or(Refusal::Bar(piece.bar))
+        };
+        let common_at = place(&capabilities.common)?;
+        let notify_at = place(&capabilities.notify)?;
+        let address = Function::new(config, function)
+            .bar(capabilities.notify.bar)
+            .map_or(0, |bar| bar.address);
+
+        // Bridges stay open, whatever comes: others may be behind them.
+        for &bridge in path.as_slice() {
+            Function::new(config, bridge).enable();
+        }
+        let mut gpu = Function::new(config, function);
+        let command = gpu.enable();
+        gpu.disable_interrupts();
+        let result = Registered::map(common_at, COMMON_WINDOW)
+            .ok_or(Refusal::Map(common_at))
+            .and_then(|common| {
+                let mut transport = Pci::new(common.window(), &capabilities);
+                self.light(&mut transport, |offset| notify_at + offset)
+            });
+        match result {
+            Ok((log, rung)) => {
+                let place = Place::Pci {
+                    function,
+                    path: *path,
+                    bar: capabilities.notify.bar,
+                    address,
+                };
+                Ok(rung.lit(log, place))
+            }
+            Err(error) => {
+                // It must not reach the memory that the next one gets.
+                gpu.disable(command);
+                Err(error)
+            }
+        }
+    }
+
+    /// Looks into a virtio-mmio slot. An empty one is worth a line only if the user named it.
+    pub(crate) fn mmio(&mut self, base: u64, told: bool) {
+        let result = self.try_mmio(base);
+        match result {
+            Ok(lit) => {
+                self.seen += 1;
+                self.lit = Some(lit);
+            }
+            Err(Refusal::Mmio(MmioError::Empty | MmioError::NotGpu(_))) if !told => {}
+            Err(error) => {
+                self.seen += 1;
+                start::refuse(format_args!("MMIO {base:#x}"), &error);
+            }
+        }
+    }
+
+    fn try_mmio(&mut self, base: u64) -> Result<Lit, Refusal> {
+        let slot = Some(base)
+            .filter(|base| base % 4 == 0)
+            .and_then(|base| Registered::map(base, mmio::WINDOW))
+            .ok_or(Refusal::Map(base))?;
+        let mut transport = Mmio::new(slot.window()).map_err(Refusal::Mmio)?;
+        let (log, rung) = self.light(&mut transport, |offset| base + offset)?;
+        Ok(rung.lit(log, Place::Mmio { base }))
+    }
+
+    /// Sets a device up and starts the log on it, and hangs its doorbell up: `notify` gives the
+    /// physical address.
+    fn light(
+        &self,
+        transport: &mut impl Transport,
+        notify: impl FnOnce(u64) -> u64,
+    ) -> Result<(Log<'static, Shared>, Rung), Refusal> {
+        // SAFETY: What an earlier device was given went with its `Log`. It was reset, or cannot
+        // master the bus any more.
+        let memory = unsafe { MEMORY.take() };
+        let (hal, rest) = Shared::new(memory, RING_BYTES, &BELL);
+        let mut rung = None;
+        let log = start::light(transport, hal, rest, false, self.scroll, |agreement| {
+            let doorbell = agreement.doorbell;
+            let address = notify(doorbell.offset as u64);
+            let bell = match self.when {
+                When::Early => BELL.hang_at(address, doorbell).then_some(None),
+                When::Consoles => Mapped::memory(address, 4).map(Some),
+            };
+            let bell = bell.ok_or(Refusal::Map(address))?;
+            if let Some(bell) = &bell {
+                // SAFETY: The mapping goes after the bell was taken down, or another one hung up.
+                BELL.hang(unsafe { bell.window() }, doorbell);
+            }
+            rung = Some(Rung {
+                doorbell,
+                bell,
+                address,
+            });
+            Ok(())
+        })?;
+        let rung = rung.ok_or(Refusal::Map(0))?;
+        Ok((log, rung))
+    }
+}
+
+/// A doorbell that is hung up.
+struct Rung {
+    doorbell: Doorbell,
+    bell: Option<Mapped>,
+    address: u64,
+}
+
+impl Rung {
+    fn lit(self, log: Log<'static, Shared>, place: Place) -> Lit {
+        Lit {
+            log,
+            place,
+            doorbell: self.doorbell,
+            bell: self.bell,
+            address: self.address,
+        }
+    }
+}

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The second stage: the virtual terminal, from `con_init()` until the native driver's console takes
+//! it over, and when that goes.
+//!
+//! The VT core tells what changes, and when it is done: [`put`], [`scroll`] and [`cursor`] only take
+//! notes, [`update`] and a cursor that appears show them.
+
+use core::{
+    ops::Range,
+    sync::atomic::{
+        AtomicU32,
+        Ordering, //
+    },
+};
+
+use kernel::error::{
+    code::{
+        EINVAL,
+        EIO,
+        ENODEV, //
+    },
+    Result, //
+};
+
+use crate::{
+    linux::{
+        console, consw,
+        font::UserFont,
+        owner::Owned,
+        shared::{
+            ticks,
+            Shared, //
+        },
+        vc::Vc,
+    },
+    stages::{
+        device::{
+            self,
+            with_log, //
+        },
+        display::DisplayError,
+        log::{
+            Log,
+            LogError, //
+        },
+        search::{
+            Search,
+            When, //
+        },
+        start, //
+    },
+    text::{
+        Cell,
+        Cursor,
+        Font,
+        Size,
+        Way, //
+    },
+};
+
+/// The screen's columns and rows, the size of its glyphs, and how many they are; kept while there is
+/// no screen. Written with the console lock held.
+static COLS: AtomicU32 = AtomicU32::new(80);
+static ROWS: AtomicU32 = AtomicU32::new(25);
+static WIDTH: AtomicU32 = AtomicU32::new(8);
+static HEIGHT: AtomicU32 = AtomicU32::new(16);
+static GLYPHS: AtomicU32 = AtomicU32::new(256);
+
+/// The font that the user loaded.
+static FONT: Owned<Option<UserFont>> = Owned::new(None);
+
+/// Finds a screen, if there is none yet. Returns whether there is one.
+pub(crate) fn begin() -> bool {
+    if !device::is_up() {
+        let begun = ticks();
+        let mut search = Search::new(When::Consoles);
+        search.everywhere();
+        if let Some(lit) = search.lit {
+            start::announce(&lit.place, &lit.log, begun);
+            console::locked(|| device::found(lit));
+        }
+    }
+    console::locked(|| with_log(measure)).is_some()
+}
+
+/// There is a screen, perhaps another one than before: all is drawn.
+pub(crate) fn lit() {
+    console::locked(|| {
+        FONT.with(|font| {
+            if let Some(font) = font {
+                // Where it cannot be used, the kernel's stays.
+                let _ = with_log(|log| log.set_font(font.font()));
+            }
+        });
+        with_log(measure)
+    });
+    consw::take_over();
+    console::locked(|| {
+        // SAFETY: The console lock is held.
+        unsafe { Vc::ours(adapt) };
+        // SAFETY: As above.
+        if let Some(mut vc) = unsafe { Vc::foreground() } {
+            vc.redraw();
+        }
+        update();
+    });
+}
+
+/// Keeps what consoles have to know of the screen.
+fn measure(log: &mut Log<'static, Shared>) {
+    let (cols, rows) = (log.grid().cols(), log.grid().rows());
+    let Size { width, height } = log.grid().glyph();
+    let glyphs = 1 << log.font().glyph_bits();
+    let sizes = [cols as u32, rows as u32, width, height, glyphs];
+    for (to, size) in [&COLS, &ROWS, &WIDTH, &HEIGHT, &GLYPHS]
+        .into_iter()
+        .zip(sizes)
+    {
+        to.store(size, Ordering::Relaxed);
+    }
+}
+
+/// The columns and rows that a console can have at most.
+pub(crate) fn size() -> (usize, usize) {
+    let load = |of: &AtomicU32| of.load(Ordering::Relaxed) as usize;
+    (load(&COLS), load(&ROWS))
+}
+
+/// The screen's pixels, but for those that are no cell's.
+pub(crate) fn pixels() -> (u32, u32) {
+    let of = |cells: &AtomicU32, glyph: &AtomicU32| {
+        cells.load(Ordering::Relaxed) * glyph.load(Ordering::Relaxed)
+    };
+    (of(&COLS, &WIDTH), of(&ROWS, &HEIGHT))
+}
+
+fn tell_font(vc: &mut Vc) {
+    let glyph = Size {
+        width: WIDTH.load(Ordering::Relaxed),
+        height: HEIGHT.load(Ordering::Relaxed),
+    };
+    vc.set_font(glyph, GLYPHS.load(Ordering::Relaxed) as usize);
+}
+
+/// Makes a console what the screen is.
+fn adapt(vc: &mut Vc) {
+    tell_font(vc);
+    let (cols, rows) = size();
+    vc.resize(cols, rows);
+}
+
+/// A console begins, or is ours again.
+pub(crate) fn init(vc: &mut Vc, new: bool) {
+    tell_font(vc);
+    let (cols, rows) = size();
+    if new {
+        vc.set_size(cols, rows);
+    } else {
+        vc.resize(cols, rows);
+        vc.map_unicode();
+    }
+}
+
+/// A console gets another driver, which begins with 256 glyphs.
+pub(crate) fn deinit(vc: &mut Vc) {
+    let glyph = Size {
+        width: WIDTH.load(Ordering::Relaxed),
+        height: HEIGHT.load(Ordering::Relaxed),
+    };
+    vc.set_font(glyph, 256);
+}
+
+/// Puts cells on the screen.
+pub(crate) fn put(vc: &Vc, row: usize, col: usize, cells: impl Iterator<Item = Cell>) {
+    if vc.is_visible() {
+        with_log(|log| log.screen().put(row, col, cells));
+    }
+}
+
+/// Scrolls rows of the screen.
+pub(crate) fn scroll(vc: &Vc, rows: Range<usize>, way: Way, lines: usize) {
+    let (cols, blank) = (vc.cols(), vc.erased());
+    with_log(|log| log.screen().scroll(rows, cols, way, lines, blank));
+}
+
+/// Shows the cursor, and all that changed; or hides it, which is shown with what comes next.
+pub(crate) fn cursor(vc: &mut Vc, enable: bool) {
+    save(vc);
+    if !vc.is_visible() {
+        return;
+    }
+    let (row, col) = vc.position();
+    let blinks = with_log(|log| {
+        log.screen().set_position(row, col);
+        if enable {
+            let cursor = shape(vc, log);
+            log.screen().set_cursor(cursor);
+        }
+        log.show();
+        if !enable {
+            log.screen().set_cursor(None);
+        }
+    });
+    if blinks.is_some() {
+        consw::blink_later(vc.blink());
+    }
+}
+
+/// The cursor as it is to be seen.
+fn shape(vc: &Vc, log: &Log<'static, Shared>) -> Option<Cursor> {
+    let lines = vc.cursor_lines(log.grid().glyph().height as usize);
+    let (row, col) = vc.position();
+    let col = col.min(vc.cols().saturating_sub(1));
+    (!lines.is_empty() && vc.has_cursor()).then_some(Cursor { row, col, lines })
+}
+
+/// Time for the cursor to change. Returns in how many milliseconds it is again.
+pub(crate) fn blink(vc: &Vc) -> Option<u32> {
+    with_log(|log| {
+        let next = match log.screen().cursor() {
+            Some(_) => None,
+            None => shape(vc, log),
+        };
+        let blinks = vc.has_cursor() && vc.is_visible();
+        if blinks && !log.is_ahead() {
+            log.screen().set_cursor(next);
+        }
+        log.show();
+        blinks.then(|| vc.blink())
+    })?
+}
+
+/// Shows what changed.
+pub(crate) fn update() {
+    with_log(Log::show);
+}
+
+/// Takes over into the VT core's buffer what the log wrote past it.
+pub(crate) fn save(vc: &mut Vc) {
+    if !vc.is_visible() {
+        return;
+    }
+    with_log(|log| {
+        if !log.catch_up() {
+            return;
+        }
+        for row in 0..vc.rows() {
+            let cells = log.screen().row(row);
+            for (to, from) in vc.row_mut(row).iter_mut().zip(cells) {
+                *to = from.0;
+            }
+        }
+        let (row, col) = log.screen().position();
+        vc.set_position(row, col);
+    });
+}
+
+/// As [`save`], for the console in the foreground. The console lock is held.
+pub(crate) fn save_foreground() {
+    // SAFETY: By the caller.
+    if let Some(mut vc) = unsafe { Vc::foreground() } {
+        save(&mut vc);
+    }
+}
+
+/// Another console comes into the foreground: what it has no cells for becomes blank.
+pub(crate) fn switch(vc: &Vc) {
+    let (cols, rows) = (vc.cols(), vc.rows());
+    let (all_cols, all_rows) = size();
+    with_log(|log| {
+        for row in 0..all_rows {
+            let from = if row < rows { cols } else { 0 };
+            let blanks =
+                core::iter::repeat_n(log.screen().nothing(), all_cols.saturating_sub(from));
+            log.screen().put(row, from, blanks);
+        }
+        log.set_palette(vc.palette());
+    });
+}
+
+/// Blackens the screen, or shows it again when it is drawn next.
+pub(crate) fn blank(vc: &Vc, black: bool) {
+    if !vc.is_visible() {
+        return;
+    }
+    with_log(|log| {
+        if black {
+            log.blank();
+        } else {
+            log.screen().unblank();
+        }
+    });
+}
+
+/// Has everything drawn in the colours of a console.
+pub(crate) fn set_palette(vc: &Vc) {
+    if vc.is_visible() {
+        with_log(|log| log.set_palette(vc.palette()));
+        // Not all who change it say that they are done.
+        consw::blink_later(20);
+    }
+}
+
+/// Shows all consoles with another font, be they in the background.
+///
+/// # Errors
+///
+/// EINVAL if the screen has no cell for it, ENODEV if there is no screen, EIO if the device fails.
+pub(crate) fn set_font(vc: &Vc, font: UserFont) -> Result {
+    if !vc.is_text() {
+        return Err(EINVAL);
+    }
+    let set = with_log(|log| {
+        let result = log.set_font(font.font());
+        measure(log);
+        result
+    });
+    let set = set.ok_or(ENODEV)?;
+    if let Err(LogError::Display(DisplayError::Grid(_))) = set {
+        return Err(EINVAL);
+    }
+    // The one before is not used any more, even if the device failed on the way.
+    FONT.with(|slot| *slot = Some(font));
+    set.map_err(|_| EIO)?;
+    // SAFETY: The VT core calls with the console lock held.
+    unsafe { Vc::ours(adapt) };
+    // SAFETY: As above.
+    if let Some(mut vc) = unsafe { Vc::foreground() } {
+        vc.redraw();
+    }
+    Ok(())
+}
+
+/// Runs `f` on the font, if there is a screen.
+pub(crate) fn with_font<R>(f: impl FnOnce(&Font<'static>) -> R) -> Option<R> {
+    with_log(|log| f(log.font()))
+}
