@@ -62,6 +62,7 @@ obj := $(build)/obj-$(name)
 log := $(build)/log
 jobs := -j$(shell nproc)
 kmake := $(MAKE) -C $(obj) LLVM=1 ARCH=arm64 $(jobs)
+kmake-modular = $(MAKE) -C $(source) O=$(obj)-modular LLVM=1 ARCH=arm64 $(jobs)
 # What a kernel build prints, about.
 lines := $(if $(filter debug,$(VARIANT)),2600,1900)
 
@@ -117,6 +118,22 @@ $(build)/Image-$(name): $(build)/Image-plain-$(name) $(driver-files) | grafted
 	@tests/progress $(log)/image-$(name).log 'kernel $(name) with the driver' 100 $(kmake) Image
 	@cp $(obj)/arch/arm64/boot/Image $@
 
+# The same with the native driver as modules, as distributions have it. A copy of the build tree saves
+# turning it back and forth.
+native := virtio_dma_buf drm_kms_helper drm_client_lib drm_shmem_helper virtio-gpu
+$(build)/Image-modular-$(name): $(build)/Image-$(name)
+	@[ ! $(obj)/.stamp-config -nt $(obj)-modular/.stamp-config ] || \
+		{ rm -rf $(obj)-modular && cp -a $(obj) $(obj)-modular; }
+	@$(obj)/source/scripts/config --file $(obj)-modular/.config -e VIRTGPU_BRIDGE \
+		-e VIRTGPU_BRIDGE_KUNIT_TEST -m DRM_VIRTIO_GPU
+	@$(kmake-modular) -s olddefconfig
+	@tests/progress $(log)/modular-image-$(name).log 'kernel $(name) with native modules' 250 \
+		$(kmake-modular) Image modules
+	@mkdir -p $(build)/native-$(name) && rm -f $(build)/native-$(name)/*
+	@for module in $(native); do find $(obj)-modular -name $$module.ko \
+		-exec cp {} $(build)/native-$(name) ';'; done
+	@cp $(obj)-modular/arch/arm64/boot/Image $@
+
 plain-image: $(build)/Image-plain-$(name)
 
 image: $(build)/Image-$(name)
@@ -141,22 +158,21 @@ graft: $(bitflags)/src/lib.rs
 ungraft:
 	@tests/graft --undo $(or $(KDIR),$(error ungraft needs KDIR=, a kernel source tree))
 
-$(vm): $(shell find tests/vm -name '*.rs' -o -name Cargo.toml -o -name init) tests/Cargo.lock
+$(vm): $(shell find tests/vm -name '*.rs' -o -name Cargo.toml -o -path '*/initramfs/*') tests/Cargo.lock
 	@tests/progress $(log)/vm-build.log 'building the VM test tool' 60 \
 		cargo build $(cargo-flags) -p vm
 	@touch $@
 
-# busybox and what else a guest runs: Debian's own packages for arm64, only unpacked.
-$(build)/arm64/usr/bin/busybox:
-	@rm -rf $(build)/arm64
-	@tests/progress $(log)/arm64.log 'unpacking the arm64 userland' 20 \
-		mmdebstrap --mode=$(if $(IN_TOOLROOT),root,auto) --variant=extract --architectures=arm64 \
-		--include=busybox-static trixie $(build)/arm64
-	@touch $@
+# What a guest runs: Debian's own packages for arm64, only unpacked, and the sample made of them.
+guest-root := $(build)/debian-arm64
+sample := $(build)/debian.cpio
+$(sample): $(wildcard samples/initramfs/*)
+	@tests/progress $(log)/debian.log 'unpacking the arm64 userland' 20 \
+		samples/initramfs/build $@ $(guest-root)
 
 guest := --image $(build)/Image-$(name) --fonts $(source)
 
-run: image $(vm) $(build)/arm64/usr/bin/busybox
+run: image $(vm) $(sample)
 	@$(vm) run $(guest) --out build/run $(if $(DISPLAY_WINDOW),--window)
 
 host-test: $(bitflags)/src/lib.rs
@@ -168,9 +184,11 @@ kunit: image $(vm)
 	@$(vm) kunit --image $(build)/Image-$(name) --out build/kunit-$(name) \
 		--kunit-py $(source)/tools/testing/kunit/kunit.py | tee $(log)/kunit-$(name).log
 
-vm-test: image modules $(vm) $(build)/arm64/usr/bin/busybox
+vm-test: image modules $(build)/Image-modular-$(name) $(vm) $(sample)
 	@$(vm) test $(guest) --plain-image $(build)/Image-plain-$(name) \
-		--module $(build)/module-$(name)/drivers/virtgpu_bridge.ko --out build/vm-$(name) \
+		--modular-image $(build)/Image-modular-$(name) \
+		--module $(build)/module-$(name)/drivers/virtgpu_bridge.ko \
+		$$(printf -- '--module %s ' $(build)/native-$(name)/*.ko) --out build/vm-$(name) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(LONG),--long) | tee $(log)/vm-test-$(name).log
 
 rust-files = $(shell git ls-files '*.rs')

@@ -36,33 +36,43 @@ const PATIENCE: Duration = Duration::from_secs(6);
 pub struct Bench {
     /// The guest's fonts.
     pub fonts: Fonts,
-    image: PathBuf,
-    plain: PathBuf,
+    kernels: Kernels,
     initrd: PathBuf,
+    sample: PathBuf,
+}
+
+/// Kernels of one version.
+pub struct Kernels {
+    /// With the driver built in, as the native one is.
+    pub image: PathBuf,
+    /// The same without the driver.
+    pub plain: PathBuf,
+    /// With the driver built in, and the native one as modules.
+    pub modular: PathBuf,
 }
 
 impl Bench {
-    /// A bench for the kernel `image` with the driver built in and the kernel `plain` without it;
-    /// `module` goes to the initramfs, which is written to `out`.
+    /// A bench for `kernels`; `modules` go to the initramfs, which is written to `out`.
     pub fn new(
-        image: &Path,
-        plain: &Path,
-        module: Option<&Path>,
+        kernels: Kernels,
+        modules: &[PathBuf],
         kernel_source: &Path,
         out: &Path,
     ) -> Result<Self> {
-        for image in [image, plain] {
+        for image in [&kernels.image, &kernels.plain, &kernels.modular] {
             ensure!(image.exists(), "no kernel image {}", image.display());
         }
         fs::create_dir_all(out)?;
         let initrd = out.join("initramfs.cpio");
-        initramfs::write(&initrd, module)?;
         let fonts = Fonts::read(kernel_source)?;
+        initramfs::write(&initrd, modules, &fonts)?;
+        let sample = out.join("sample.cpio");
+        initramfs::write_sample(&sample)?;
         Ok(Self {
             fonts,
-            image: image.to_owned(),
-            plain: plain.to_owned(),
+            kernels,
             initrd,
+            sample,
         })
     }
 
@@ -73,24 +83,67 @@ impl Bench {
 
     /// A guest without the driver.
     pub fn plain(&self) -> Machine {
-        self.guest(&self.plain)
+        self.guest(&self.kernels.plain)
     }
 
-    /// A guest with the driver as its early console, which stays, and nobody else at the device.
+    /// A guest with the driver.
+    pub fn image(&self) -> Machine {
+        self.guest(&self.kernels.image)
+    }
+
+    /// A guest with the driver, and the native one as modules.
+    pub fn modular(&self) -> Machine {
+        self.guest(&self.kernels.modular)
+    }
+
+    /// A guest with the driver and the native one as modules, none of which is loaded, that runs the
+    /// sample's init.
+    pub fn sample(&self) -> Machine {
+        self.modular().initrd(&self.sample)
+    }
+
+    /// Adds the disks from which the sample's `kexec` starts this bench's kernel.
+    pub fn with_next_kernel(&self, machine: Machine) -> Machine {
+        let next = [&self.kernels.image, &self.initrd];
+        next.iter()
+            .zip(["image", "initrd"])
+            .fold(machine, |machine, (path, id)| {
+                let drive = format!(
+                    "if=none,id={id},format=raw,readonly=on,file={}",
+                    path.display()
+                );
+                machine
+                    .option("-drive", &drive)
+                    .device(&format!("virtio-blk-pci,drive={id}"))
+            })
+    }
+
+    /// The kernel without the driver.
+    pub fn plain_image(&self) -> &Path {
+        &self.kernels.plain
+    }
+
+    /// A guest with the driver as its early console, which stays, and so does the device.
     pub fn early(&self) -> Machine {
         self.told("earlycon=virtgpu")
     }
 
     /// The same, with other words for `earlycon=virtgpu`.
     pub fn told(&self, words: &str) -> Machine {
-        let alone = "keep_bootcon initcall_blacklist=virtio_pci_driver_init,virtio_mmio_init";
-        self.guest(&self.image).append(words).append(alone)
+        let alone = "keep_bootcon virtgpu_bridge.handover=never";
+        self.guest(&self.kernels.image).append(words).append(alone)
+    }
+
+    /// A guest whose log goes to the VT, on the driver's screen for good.
+    pub fn vt(&self) -> Machine {
+        let vt = "console=tty0 virtgpu_bridge.handover=never";
+        self.guest(&self.kernels.image).append(vt)
     }
 
     /// A guest with the driver, whose early console stays, and the kernel's own drivers, which
     /// take the device when their time comes.
     pub fn shared(&self) -> Machine {
-        self.guest(&self.image)
+        self.guest(&self.kernels.image)
             .append("earlycon=virtgpu keep_bootcon")
     }
 

@@ -5,11 +5,12 @@
 use crate::{
     bench::{driver_lines, Bench, GPU, READY, TIME_FOR_TEXT},
     log,
-    qemu::{Machine, Vm},
+    qemu::{Events, Machine, Vm},
     screen::{show, Screen},
+    streams,
 };
 use anyhow::{bail, ensure, Context, Result};
-use std::path::Path;
+use std::{fs, path::Path};
 
 /// A case.
 pub struct Case {
@@ -91,7 +92,8 @@ pub const CASES: &[Case] = &[
     }),
     case("direct-mmio", Text, |bench| modern_mmio(bench.early())),
     case("direct-mmio-legacy", Refused("legacy"), |bench| {
-        bench.early().direct().device("virtio-gpu-device")
+        let early = bench.early().append(ALONE).direct();
+        early.device("virtio-gpu-device")
     }),
     case("told-mmio", Text, |bench| {
         modern_mmio(bench.told("earlycon=virtgpu,mmio32,0xa003e00"))
@@ -114,7 +116,8 @@ pub const CASES: &[Case] = &[
         bench.early().device("ramfb")
     }),
     case("two-gpus", Own(two_gpus), |bench| {
-        let one = bench.early().device("virtio-gpu-pci,id=one,addr=3");
+        let early = bench.early().append(ALONE);
+        let one = early.device("virtio-gpu-pci,id=one,addr=3");
         one.device("virtio-gpu-pci,id=two,addr=4")
     }),
     case("640x480", Text, |bench| sized(bench, 640, 480)),
@@ -131,6 +134,152 @@ pub const CASES: &[Case] = &[
     }),
     case("handover-to-fbcon", Own(handover_to_fbcon), |bench| {
         bench.shared().append(FBCON).device(GPU)
+    }),
+    case("vt", Text, |bench| {
+        bench
+            .vt()
+            .append("earlycon=virtgpu vm.lines=100")
+            .device(GPU)
+    }),
+    case("vt-without-earlycon", Text, |bench| {
+        bench.vt().append("vm.lines=100").device(GPU)
+    }),
+    case("vt-first-line", Own(first_line), |bench| {
+        let tall = bench.vt().append("earlycon=virtgpu");
+        tall.device(&format!("{GPU},xres=640,yres=4080"))
+    }),
+    case("vt-mmio", Text, |bench| {
+        modern_mmio(bench.vt()).append("vm.lines=100")
+    }),
+    case("vt-root-port", Text, |bench| {
+        let port = bench
+            .vt()
+            .append("earlycon=virtgpu")
+            .device("pcie-root-port,id=port1,chassis=1");
+        port.device("virtio-gpu-pci,bus=port1")
+    }),
+    case("vt-iommu-platform", Text, |bench| {
+        bench
+            .vt()
+            .append("vm.lines=100")
+            .device("virtio-gpu-pci,iommu_platform=on")
+    }),
+    case("streams", Own(same_picture), |bench| {
+        let cursor = "vt.global_cursor_default=1 virtgpu_bridge.handover=never";
+        let small = bench.image().append(cursor).append("vm.streams");
+        small.device(SMALL_GPU)
+    }),
+    case("streams-512-glyphs", Own(same_picture), |bench| {
+        with_font(bench, "8x16").append(SOME_STREAMS)
+    }),
+    case("streams-8x22", Own(same_picture), |bench| {
+        with_font(bench, "8x22").append(SOME_STREAMS)
+    }),
+    case("streams-16x32", Own(same_picture), |bench| {
+        // The kernel takes its large font.
+        let cursor = "vt.global_cursor_default=1 virtgpu_bridge.handover=never";
+        let large = bench
+            .image()
+            .append(cursor)
+            .append("vm.streams=040,063,090,100,130,160");
+        large.device(&format!("{GPU},xres=2560,yres=1600"))
+    }),
+    case("keyboard", Own(keyboard), |bench| {
+        let shells = bench.vt().append("vm.shell=tty1 vm.shell=tty2");
+        shells.device(SMALL_GPU).device("virtio-keyboard-pci")
+    }),
+    case("passphrase", Own(passphrase), |bench| {
+        let disk = bench.sample().append("console=tty0 quiet");
+        disk.device(GPU)
+            .device("virtio-keyboard-pci")
+            .device("virtio-blk-pci,drive=disk")
+    }),
+    case("blank", Own(blank), |bench| {
+        let blank = "consoleblank=2 vm.lines=5 vm.wait vm.unblank";
+        bench.vt().append(blank).device(SMALL_GPU)
+    }),
+    case("native-unbound", Own(ours_again), |bench| {
+        let unbound = "console=tty0 earlycon=virtgpu vm.lines=60 \
+            vm.do=echo,virtio0,>/sys/bus/virtio/drivers/virtio_gpu/unbind \
+            vm.do=busybox,sleep,2 vm.lines=60";
+        bench.image().append(unbound).direct().device(GPU)
+    }),
+    case("unbind-and-bind", Text, |bench| {
+        let path = "/sys/bus/pci/drivers/virtgpu_bridge";
+        bench.vt().append(&format!(
+            "earlycon=virtgpu vm.unbind=virtgpu_bridge vm.lines=20 vm.bind=virtgpu_bridge vm.lines=10 \
+            vm.do=ls,{path}/0000:00:01.0/driver/0000:00:01.0/irq,>/dev/null"
+        ))
+        .device("virtio-gpu-pci,addr=1")
+    }),
+    case("suspend", Own(sleeps), |bench| {
+        let sleep =
+            "earlycon=virtgpu vm.lines=30 vm.sleep=freeze vm.lines=5 vm.sleep=freeze vm.lines=5";
+        bench.vt().append(sleep).direct().device(GPU)
+    }),
+    case("suspend-mmio", Own(sleeps), |bench| {
+        let sleep = bench.vt().append("vm.lines=30 vm.sleep=freeze vm.lines=5");
+        modern_mmio(sleep)
+    }),
+    case("hibernation", Own(sleeps), |bench| {
+        let sleep = bench.vt().append("vm.lines=30 vm.sleep=disk vm.lines=5");
+        sleep.device(GPU)
+    }),
+    case("kexec", Own(kexec), |bench| {
+        let first = bench
+            .sample()
+            .append("console=tty0 virtgpu_bridge.handover=never rdinit=/kexec");
+        bench.with_next_kernel(first.device(GPU)).option("-m", "1G")
+    }),
+    case("reboot", Own(ends), |bench| {
+        bench.vt().append("vm.do=busybox,reboot,-f").device(GPU)
+    }),
+    case("poweroff", Own(ends), |bench| {
+        bench.vt().append("vm.do=busybox,poweroff,-f").device(GPU)
+    }),
+    case("handover-built-in", Own(handed_over), |bench| {
+        bench
+            .image()
+            .append("console=tty0 earlycon=virtgpu vm.lines=60")
+            .direct()
+            .device(GPU)
+    }),
+    case("handover-built-in-mmio", Own(handed_over), |bench| {
+        modern_mmio(bench.image().append("console=tty0 vm.lines=60"))
+    }),
+    case("handover-module", Own(handed_over), |bench| {
+        let module = "console=tty0 earlycon=virtgpu vm.coldplug vm.native vm.lines=60";
+        bench.modular().append(module).direct().device(GPU)
+    }),
+    case("handover-module-late", Own(handed_over), |bench| {
+        let module = "console=tty0 vm.lines=60 vm.do=busybox,sleep,10 vm.native vm.lines=60";
+        bench.modular().append(module).direct().device(GPU)
+    }),
+    case("handover-every-line", Own(first_line), |bench| {
+        let tall = bench
+            .modular()
+            .append("console=tty0 earlycon=virtgpu vm.native vm.lines=9");
+        tall.direct().device(&format!("{GPU},xres=640,yres=4080"))
+    }),
+    case("handover-ten-times", Own(ten_times), |bench| {
+        let module = "console=tty0 earlycon=virtgpu vm.lines=60 vm.native";
+        let again = " vm.lines=3 vm.native=0 vm.do=busybox,sleep,1 vm.lines=3 vm.native".repeat(10);
+        bench
+            .modular()
+            .append(module)
+            .append(&again)
+            .append("vm.lines=60")
+            .direct()
+            .device(GPU)
+    }),
+    case("handover-fails", Own(stays_ours), |bench| {
+        // The native driver refuses a device that it is told to.
+        let module = "console=tty0 earlycon=virtgpu vm.lines=60 vm.native=fails vm.lines=10";
+        bench.modular().append(module).direct().device(GPU)
+    }),
+    case("nomodeset", Own(stays_ours), |bench| {
+        let module = "console=tty0 earlycon=virtgpu nomodeset vm.lines=60";
+        bench.image().append(module).device(GPU)
     }),
     case("iommu-platform", Own(iommu_platform), |bench| {
         bench.early().device("virtio-gpu-pci,iommu_platform=on")
@@ -174,6 +323,13 @@ pub const LONG_CASES: &[Case] = &[
     }),
 ];
 
+/// A GPU with a screen of 80x25 characters.
+const SMALL_GPU: &str = "virtio-gpu-pci,xres=640,yres=400";
+
+/// Streams enough to see that a font is right everywhere.
+const SOME_STREAMS: &str =
+    "vm.streams=000,040,063,072,075,079,090,100,110,120,130,139,140,151,160,180,200,220,240";
+
 /// Keeps the kernel's own drivers from the device.
 const ALONE: &str = "initcall_blacklist=virtio_pci_driver_init,virtio_mmio_init";
 const INSMOD: &str = "vm.insmod=/virtgpu_bridge.ko";
@@ -193,6 +349,13 @@ fn sized(bench: &Bench, width: u32, height: u32) -> Machine {
     bench
         .early()
         .device(&format!("{GPU},xres={width},yres={height}"))
+}
+
+/// Streams in a font that a user loads.
+fn with_font(bench: &Bench, font: &str) -> Machine {
+    let cursor = "vt.global_cursor_default=1 virtgpu_bridge.handover=never";
+    let load = format!("vm.font=/{font}.psf");
+    bench.image().append(cursor).append(&load).device(SMALL_GPU)
 }
 
 /// The GPU as a virtio-mmio device of version 2, without firmware.
@@ -256,6 +419,259 @@ fn iommu_platform(bench: &Bench, machine: &Machine, out: &Path) -> Result<String
     }
 }
 
+/// Every stream gives the same picture as on the native driver's console, pixel for pixel.
+fn same_picture(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let reference = machine.clone().kernel(bench.plain_image());
+    let mut ours = machine.start(out)?;
+    let mut theirs = reference.start(&out.join("reference"))?;
+    let (mut equal, mut wrong) = (0, Vec::new());
+    let chosen = machine.word("vm.streams=");
+    for (number, stream) in streams::all().iter().enumerate() {
+        let name = format!("{number:03}");
+        if chosen.is_some_and(|chosen| !chosen.split(',').any(|one| one == name)) {
+            continue;
+        }
+        let look = |ours: &mut Vm, theirs: &mut Vm, shown: &str| -> Result<_> {
+            let mut pictures = Vec::new();
+            for vm in [ours, theirs] {
+                vm.wait_for(shown)?;
+                pictures.push(vm.screenshot("screen.png", None)?);
+            }
+            let differs = pictures[0].1.differs(&pictures[1].1);
+            Ok((pictures, differs))
+        };
+        let (mut pictures, mut differs) =
+            look(&mut ours, &mut theirs, &format!("vm: shown {number:03}\r"))?;
+        if differs.is_some() {
+            // Once a minute a cursor blinks, and not in both at the same time.
+            for vm in [&mut ours, &mut theirs] {
+                vm.tell("again\n")?;
+            }
+            (pictures, differs) = look(
+                &mut ours,
+                &mut theirs,
+                &format!("vm: shown {number:03} again"),
+            )?;
+        }
+        for vm in [&mut ours, &mut theirs] {
+            vm.tell("\n")?;
+        }
+        match differs {
+            None => equal += 1,
+            Some((pixels, at)) => {
+                for (path, _) in &pictures {
+                    fs::copy(path, path.with_file_name(format!("{number:03}.png")))?;
+                }
+                wrong.push(format!(
+                    "{number:03} ({}): {pixels} pixels differ, the first at {at:?}",
+                    stream.name
+                ));
+            }
+        }
+    }
+    for vm in [&mut ours, &mut theirs] {
+        vm.wait_for(READY)?;
+        vm.check_kernel()?;
+        vm.check_guest_errors()?;
+    }
+    ensure!(
+        wrong.is_empty(),
+        "{} of {} streams differ:\n    {}",
+        wrong.len(),
+        wrong.len() + equal,
+        wrong.join("\n    ")
+    );
+    Ok(format!("{equal} streams, every pixel as fbcon's"))
+}
+
+/// What is typed on the keyboard is run by a shell, on one virtual terminal and another.
+fn keyboard(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = boot(machine, out)?;
+    let reads = |vm: &mut Vm, lines: &[&str]| {
+        bench.look(vm, None, out, |screen, _| {
+            let text = screen.text();
+            for line in lines {
+                ensure!(
+                    text.lines().any(|seen| seen.trim_end() == *line),
+                    "no line '{line}' in:\n{text}"
+                );
+            }
+            Ok(())
+        })
+    };
+    // Away from the log, and back to it: each has its own text.
+    vm.press("alt-f2")?;
+    reads(&mut vm, &["#"])?;
+    vm.press("e c h o spc t w o spc minus minus ret")?;
+    reads(&mut vm, &["# echo two --", "two --"])?;
+    vm.press("alt-f1")?;
+    vm.press("e c h o spc o n e ret")?;
+    reads(&mut vm, &["# echo one", "one"])?;
+    vm.press("alt-f2")?;
+    reads(&mut vm, &["# echo two --", "two --", "#"])?;
+    vm.press("alt-f1")?;
+    reads(&mut vm, &["# echo one", "one", "#"])?;
+    vm.check_kernel()?;
+    vm.check_guest_errors()?;
+    Ok("two shells, typed at and switched between".into())
+}
+
+/// The prompt for a disk's passphrase is on the screen before any other display driver, and what is
+/// typed opens the disk.
+fn passphrase(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    fs::create_dir_all(out)?;
+    let disk = out.join("disk.img");
+    fs::File::create(&disk)?.set_len(24 << 20)?;
+    let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
+    let machine = machine.clone().option("-drive", &drive);
+    let maker = machine.clone().append("rdinit=/format");
+    drop(boot(&maker, &out.join("format"))?);
+
+    let mut vm = machine.start(out)?;
+    let reads = |vm: &mut Vm, wanted: &str| {
+        vm.wait(&format!("'{wanted}' on the screen"), TIME_FOR_TEXT, |vm| {
+            let (_, picture) = vm.screenshot("screen.png", None)?;
+            let text = Screen::read(&picture, &bench.fonts).text();
+            fs::write(out.join("screen.txt"), &text)?;
+            Ok(text.contains(wanted).then_some(()))
+        })
+    };
+    reads(&mut vm, "Enter passphrase for /dev/vda:")?;
+    vm.press("w r o n g ret")?;
+    reads(&mut vm, "No key available with this passphrase.")?;
+    vm.press("o p e n spc s e s a m e ret")?;
+    reads(&mut vm, "/dev/vda is open")?;
+    ensure!(
+        !vm.serial_has("Initialized virtio_gpu")?,
+        "virtio_gpu was there"
+    );
+    vm.check_kernel()?;
+    vm.check_guest_errors()?;
+    Ok("asked, refused and answered on the screen".into())
+}
+
+/// A screen that is blanked is black, and has its text when it comes back.
+fn blank(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_for("vm: waiting")?;
+    let (_, picture) = vm.wait("a black screen", TIME_FOR_TEXT * 2, |vm| {
+        let (path, picture) = vm.screenshot("black.png", None)?;
+        Ok(picture.is_blank().then_some((path, picture)))
+    })?;
+    ensure!(picture.is_black(), "the screen is not black");
+    vm.tell("\n")?;
+    vm.wait_for(READY)?;
+    let rows = bench.look(&mut vm, None, out, |screen, _| {
+        let text = screen.text();
+        ensure!(
+            text.contains("vm: line 5"),
+            "the text has not come back:\n{text}"
+        );
+        Ok(screen.written().len())
+    })?;
+    vm.check_guest_errors()?;
+    Ok(format!("black, and {rows} rows again"))
+}
+
+/// The screen has all of the log after sleep, and the device was asleep.
+fn sleeps(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let machine = machine.clone().traced();
+    let (vm, rows) = bench.same_text(&machine, None, out)?;
+    Ok(format!("{}, {}", equal(rows), vm.events()?))
+}
+
+/// The next kernel finds a quiet device, and has its log on the screen.
+fn kexec(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = bench.same_text(machine, None, out)?;
+    ensure!(
+        vm.serial_has("the next kernel gets the screen")?,
+        "the first kernel did not let go of the device"
+    );
+    Ok(equal(rows))
+}
+
+/// The machine ends by itself, and the device has nothing to complain about.
+fn ends(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_end()?;
+    vm.check_kernel()?;
+    vm.check_guest_errors()?;
+    Ok("the machine ended".into())
+}
+
+/// The native driver has the device in the end, its console shows the log, and the log says for how
+/// long the screen was dark.
+fn handed_over(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let machine = machine.clone().traced();
+    let (vm, rows) = bench.same_text(&machine, None, out)?;
+    let said = driver_lines(&vm.serial()?);
+    let dark = said
+        .iter()
+        .find_map(|line| line.split_once("native driver, dark for "));
+    let (_, dark) = dark.with_context(|| format!("no line tells of it:\n{}", said.join("\n")))?;
+    ensure!(
+        vm.serial_has("Initialized virtio_gpu")?,
+        "virtio_gpu did not get the device"
+    );
+    let events = vm.events()?;
+    // One reset when we let go, and two pictures: ours, and the native driver's.
+    let (resets, mode_sets) = (1, 2);
+    ensure!(events == Events { resets, mode_sets }, "{events}");
+    Ok(format!(
+        "{}, dark for {}, {events}",
+        equal(rows),
+        dark.trim()
+    ))
+}
+
+/// The native driver comes and goes.
+fn ten_times(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = bench.same_text(&machine.clone().traced(), None, out)?;
+    let said = driver_lines(&vm.serial()?).join("\n");
+    let (given, taken) = (
+        said.matches("handed over").count(),
+        said.matches("ours again").count(),
+    );
+    ensure!(
+        (given, taken) == (11, 10),
+        "handed over {given} times, taken back {taken} times:\n{said}"
+    );
+    // Ours once when we let go. virtio_gpu's when it goes, and virtio-pci's, to which the device was
+    // acknowledged again. A picture whenever somebody begins.
+    let events = vm.events()?;
+    let (resets, mode_sets) = (11 + 2 * 10, 11 + 11);
+    ensure!(events == Events { resets, mode_sets }, "{events}");
+    Ok(format!(
+        "{}, given 11 times, taken back 10 times, {events}",
+        equal(rows)
+    ))
+}
+
+/// What the native driver loses is ours, and stays so.
+fn ours_again(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = bench.same_text(machine, None, out)?;
+    let said = driver_lines(&vm.serial()?).join("\n");
+    let (given, taken) = (
+        said.matches("handed over").count(),
+        said.matches("ours again").count(),
+    );
+    ensure!(
+        (given, taken) == (1, 1),
+        "handed over {given} times, taken back {taken} times:\n{said}"
+    );
+    Ok(equal(rows))
+}
+
+/// The native driver does not want the device; the screen is ours and has all of the log.
+fn stays_ours(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = bench.same_text(machine, None, out)?;
+    ensure!(
+        !vm.serial_has("Initialized virtio_gpu")?,
+        "virtio_gpu got the device"
+    );
+    Ok(equal(rows))
+}
+
 /// The kernel's own driver takes the device; the boot goes on and the device sees nothing wrong.
 fn handover(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let vm = boot(&machine.clone().append("vm.lines=50"), out)?;
@@ -303,7 +719,8 @@ fn first_line(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     vm.wait_for(READY)?;
     let all = bench.look(&mut vm, None, out, |screen, vm| {
         let serial = vm.serial()?;
-        let rows = log::lay_out(log::kernel_part(&serial), screen.columns);
+        let rows = log::on_both_consoles(log::kernel_part(&serial));
+        let rows = log::lay_out(&rows, screen.columns);
         ensure!(
             rows.len() < screen.rows.len(),
             "the log is longer than the screen"
@@ -311,7 +728,7 @@ fn first_line(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         log::compare_rows(screen, &rows)
     })?;
     let serial = vm.serial()?;
-    let first = log::compare_head(&early, log::kernel_part(&serial))
+    let first = log::compare_head(&early, &log::on_both_consoles(log::kernel_part(&serial)))
         .with_context(|| format!("an early look, see {}", out.join("early.png").display()))?;
     vm.check_kernel()?;
     vm.check_guest_errors()?;

@@ -45,6 +45,30 @@ impl Font {
         &self.data[usize::from(byte) * size..][..size]
     }
 
+    /// A font file (PSF 1) of 512 glyphs: this font's, and the same in black on white, which stand for
+    /// U+E000 and what follows; with empty rows below up to `height`. The font is 8 px wide.
+    pub fn psf(&self, height: usize) -> Vec<u8> {
+        const WITH_512: u8 = 1;
+        const WITH_TABLE: u8 = 2;
+        let mut file = vec![0x36, 0x04, WITH_512 | WITH_TABLE, height as u8];
+        for glyph in 0..512u32 {
+            let rows = self.glyph(glyph as u8).iter().copied();
+            let rows = rows.chain(std::iter::repeat(0)).take(height);
+            file.extend(rows.map(|row| if glyph > 255 { !row } else { row }));
+        }
+        for glyph in 0..512u16 {
+            let character = match glyph {
+                0x20..0x7f => Some(glyph),
+                256.. => Some(0xe000 + glyph - 256),
+                _ => None,
+            };
+            for word in character.into_iter().chain([0xffff]) {
+                file.extend(word.to_le_bytes());
+            }
+        }
+        file
+    }
+
     /// The byte that stands for all that look like `byte`; a printable ASCII one where there is any.
     pub fn lookalike(&self, byte: u8) -> u8 {
         self.byte_of(self.glyph(byte)).unwrap_or(byte)
@@ -68,6 +92,11 @@ impl Fonts {
             Font::read(kernel, "font_8x16.c", 8, 16, 0)?,
             Font::read(kernel, "font_ter16x32.c", 16, 32, -1)?,
         ]))
+    }
+
+    /// The smallest one.
+    pub fn first(&self) -> &Font {
+        &self.0[0]
     }
 
     /// What `get_default_font()` chooses for a screen of that many pixels.

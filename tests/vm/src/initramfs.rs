@@ -3,29 +3,53 @@
 //! The guest's initramfs: busybox of Debian's arm64, our init script and perhaps a module, as a
 //! newc cpio archive.
 
+use crate::{font::Fonts, streams};
 use anyhow::{Context, Result};
 use cpio::{newc, newc::ModeFileType};
 use std::{
     fs::{self, File},
     io::Cursor,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// What the guest runs as init; it is part of this program.
 const INIT: &[u8] = include_bytes!("../initramfs/init");
 
-/// Where the Makefile unpacks Debian's busybox-static for arm64.
-const BUSYBOX: &str = "build/arm64/usr/bin/busybox";
+/// Where the Makefile unpacks Debian's packages for arm64.
+const BUSYBOX: &str = "build/debian-arm64/usr/bin/busybox";
 
-/// Writes the archive to `path`, with `module` at the guest's root if there is one.
-pub fn write(path: &Path, module: Option<&Path>) -> Result<()> {
+/// The sample that asks for a disk's passphrase; the Makefile makes it.
+const SAMPLE: &str = "build/debian.cpio";
+
+/// Makes an encrypted disk of `/dev/vda`, before the sample asks for it.
+const FORMAT: &[u8] = include_bytes!("../initramfs/format");
+
+/// Starts another kernel.
+const KEXEC: &[u8] = include_bytes!("../initramfs/kexec");
+
+/// Writes the sample to `path`, with these programs beside its init.
+pub fn write_sample(path: &Path) -> Result<()> {
+    let mut archive =
+        fs::read(SAMPLE).with_context(|| format!("no {SAMPLE}: 'make run' gets it"))?;
+    // Archives may follow one another.
+    let programs = [("format", 1, FORMAT), ("kexec", 2, KEXEC)]
+        .map(|(name, ino, text)| (file(name, 0o755).ino(ino), Cursor::new(text.to_vec())));
+    archive = cpio::write_cpio(programs.into_iter(), archive)?;
+    fs::write(path, archive).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Heights of fonts for users to load.
+const HEIGHTS: [usize; 2] = [16, 22];
+
+/// Writes the archive to `path`, with `modules` at the guest's root.
+pub fn write(path: &Path, modules: &[PathBuf], fonts: &Fonts) -> Result<()> {
     let busybox = fs::read(BUSYBOX).with_context(|| format!("no {BUSYBOX}: 'make run' gets it"))?;
     let mut files = vec![
         (file("init", 0o755), INIT.to_vec()),
         (file("bin/busybox", 0o755), busybox),
         (link("bin/sh"), b"busybox".to_vec()),
     ];
-    if let Some(module) = module {
+    for module in modules {
         let name = module
             .file_name()
             .and_then(|name| name.to_str())
@@ -33,7 +57,15 @@ pub fn write(path: &Path, module: Option<&Path>) -> Result<()> {
         let bytes = fs::read(module).with_context(|| format!("no module {}", module.display()))?;
         files.push((file(name, 0o644), bytes));
     }
-    let directories = ["bin", "dev", "proc", "sys"].map(|name| (directory(name), Vec::new()));
+    for height in HEIGHTS {
+        let psf = fonts.first().psf(height);
+        files.push((file(&format!("8x{height}.psf"), 0o644), psf));
+    }
+    for (number, stream) in streams::all().into_iter().enumerate() {
+        files.push((file(&format!("streams/{number:03}"), 0o644), stream.bytes));
+    }
+    let directories =
+        ["bin", "dev", "proc", "streams", "sys"].map(|name| (directory(name), Vec::new()));
     let entries = directories.into_iter().chain(files);
     let inputs = entries
         .enumerate()

@@ -26,11 +26,37 @@ pub fn kernel_part(serial: &[u8]) -> &[u8] {
     &serial[time.unwrap_or(at)..]
 }
 
+/// The log with those lines twice that Linux prints on the boot console and on the one that follows it,
+/// which are the same screen here.
+pub fn on_both_consoles(log: &[u8]) -> Vec<u8> {
+    let twice = [VT_BEGINS, b"bootconsole [virtgpu0] disabled"];
+    let has = |line: &[u8], text: &[u8]| line.windows(text.len()).any(|part| part == text);
+    let tty0 = has(log, twice[0]) && has(log, twice[1]);
+    log.split_inclusive(|&byte| byte == b'\n')
+        .flat_map(|line| {
+            let times = if tty0 && twice.iter().any(|text| has(line, text)) {
+                2
+            } else {
+                1
+            };
+            std::iter::repeat(line).take(times).flatten().copied()
+        })
+        .collect()
+}
+
+/// What Linux says when the VT begins to print.
+const VT_BEGINS: &[u8] = b"console [tty0] enabled";
+
 /// Lays `log` out in rows of `columns` cells: newline, tab stops every 8 cells, and a wrap that
-/// waits for the next character, so that a full row and a newline make one row.
+/// waits for the next character, so that a full row and a newline make one row. The VT prints a tab as
+/// the glyph of that number.
 pub fn lay_out(log: &[u8], columns: usize) -> Vec<Vec<u8>> {
     let mut rows = vec![Vec::new()];
-    for &byte in log {
+    let vt = log
+        .windows(VT_BEGINS.len())
+        .position(|part| part == VT_BEGINS)
+        .unwrap_or(log.len());
+    for (at, &byte) in log.iter().enumerate() {
         match byte {
             b'\r' => {}
             b'\n' => rows.push(Vec::new()),
@@ -40,7 +66,7 @@ pub fn lay_out(log: &[u8], columns: usize) -> Vec<Vec<u8>> {
                 }
                 if let Some(row) = rows.last_mut() {
                     match byte {
-                        b'\t' => row.resize(
+                        b'\t' if at < vt => row.resize(
                             ((row.len() / 8 + 1) * 8).min(columns - 1).max(row.len()),
                             b' ',
                         ),
@@ -212,5 +238,24 @@ mod tests {
         assert!(compare_head(&read(&paint(&[b"first line", b" that w"])), log).is_ok());
         assert!(compare_head(&read(&paint(&[b"first lin", b" that w"])), log).is_err());
         assert!(compare_head(&read(&paint(&[b"second"])), log).is_err());
+    }
+
+    #[test]
+    fn the_vt_prints_tabs_and_repeats_what_begins_it() {
+        let log =
+            b"a\tb\nlegacy console [tty0] enabled\nlegacy bootconsole [virtgpu0] disabled\nc\td\n";
+        let twice = on_both_consoles(log);
+        let rows: Vec<_> = lay_out(&twice, 60)
+            .iter()
+            .map(|row| String::from_utf8_lossy(row).into_owned())
+            .collect();
+        let begins = "legacy console [tty0] enabled";
+        let ends = "legacy bootconsole [virtgpu0] disabled";
+        assert_eq!(rows, ["a       b", begins, begins, ends, ends, "c\td"]);
+        // Where only one of them prints, all is said once.
+        assert_eq!(
+            on_both_consoles(b"legacy console [tty0] enabled\n").len(),
+            30
+        );
     }
 }

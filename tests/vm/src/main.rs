@@ -8,6 +8,7 @@
 //! | `initramfs.rs` | what the guest runs                                             |
 //! | `font.rs`      | the kernel's fonts                                              |
 //! | `screen.rs`    | a screenshot, read cell by cell                                 |
+//! | `streams.rs`   | bytes for a terminal                                            |
 //! | `log.rs`       | the serial port's log, laid out as on a screen and compared     |
 //! | `bench.rs`     | a kernel, its fonts and its initramfs; looking until it is right |
 //! | `cases.rs`     | the cases of `vm test`                                          |
@@ -26,10 +27,11 @@ mod log;
 mod qemu;
 mod run;
 mod screen;
+mod streams;
 mod tally;
 
 use anyhow::{Context, Result};
-use bench::Bench;
+use bench::{Bench, Kernels};
 use cases::{Case, CASES, LONG_CASES};
 use clap::{Args, Parser};
 use std::{
@@ -63,9 +65,13 @@ enum Cli {
         /// The same kernel without the driver.
         #[arg(long)]
         plain_image: PathBuf,
-        /// virtgpu_bridge.ko, built for that kernel.
+        /// The same kernel with the native driver as modules.
         #[arg(long)]
-        module: Option<PathBuf>,
+        modular_image: PathBuf,
+        /// Modules for the guest: virtgpu_bridge.ko for the kernel without the driver, and the
+        /// native driver's for the other.
+        #[arg(long = "module", value_name = "FILE")]
+        modules: Vec<PathBuf>,
         /// Only cases whose name holds this.
         #[arg(long, default_value = "")]
         only: String,
@@ -124,22 +130,29 @@ fn dispatch(cli: Cli) -> Result<()> {
         Cli::Run { guest, window } => {
             let Guest { image, fonts, out } = guest;
             println!("booting {} under UEFI firmware", image.display());
-            return run::run(
-                &Bench::new(&image, &image, None, &fonts, &out)?,
-                window,
-                &out,
-            );
+            let kernels = Kernels {
+                plain: image.clone(),
+                modular: image.clone(),
+                image,
+            };
+            return run::run(&Bench::new(kernels, &[], &fonts, &out)?, window, &out);
         }
         Cli::Test {
             guest,
             plain_image,
-            module,
+            modular_image,
+            modules,
             only,
             long,
             jobs,
         } => {
             let Guest { image, fonts, out } = guest;
-            let bench = Bench::new(&image, &plain_image, module.as_deref(), &fonts, &out)?;
+            let kernels = Kernels {
+                image,
+                plain: plain_image,
+                modular: modular_image,
+            };
+            let bench = Bench::new(kernels, &modules, &fonts, &out)?;
             let more = if long { LONG_CASES } else { &[] };
             let cases = CASES
                 .iter()

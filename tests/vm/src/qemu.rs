@@ -5,9 +5,11 @@
 use crate::screen::Picture;
 use anyhow::{bail, ensure, Context, Result};
 use qapi::{qmp, Qmp, Stream};
+use serde_json::json;
 use std::{
+    fmt,
     fs::{self, File},
-    io::BufReader,
+    io::{self, BufReader, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -26,8 +28,32 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// preferred, the last one named, begins with the next line only: let that be one that never comes.
 const SERIAL: &str = "console=ttyAMA0 console=nowhere";
 
-/// What Linux' own driver does to QEMU's virtio-mmio, which has no shared memory regions to select.
-const NOT_OURS: &str = "virtio_mmio_write: bad register offset (0xac)";
+/// What Linux' own drivers do: to QEMU's virtio-mmio, which has no shared memory regions to select, and
+/// to its keyboard, which has no repetition.
+const NOT_OURS: [&str; 2] = [
+    "virtio_mmio_write: bad register offset (0xac)",
+    "virtio_input_hid_handle_status: unknown type 20",
+];
+
+/// Where virtio_gpu complains when it is taken from a device on whose screen fbcon has just printed: it
+/// does not wait for the answers to its last commands.
+const THEIRS: &str = "at drm_mm_takedown";
+
+/// QEMU's trace events of a status that is written, and of a scanout that is set.
+const TRACED: [&str; 2] = ["virtio_set_status", "virtio_gpu_cmd_set_scanout"];
+
+/// How often a device that was up was reset, and how often a scanout began to show another picture.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    pub resets: usize,
+    pub mode_sets: usize,
+}
+
+impl fmt::Display for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} resets, {} mode sets", self.resets, self.mode_sets)
+    }
+}
 
 /// How the kernel's reports of its own faults begin.
 const REPORTS: &[&str] = &[
@@ -62,6 +88,25 @@ impl Machine {
             options: Vec::new(),
             append: SERIAL.split_whitespace().map(str::to_owned).collect(),
         }
+    }
+
+    /// Has QEMU tell of each reset of a virtio device, and of each picture that a scanout shows.
+    pub fn traced(self) -> Self {
+        TRACED.iter().fold(self, |machine, event| {
+            machine.option("-trace", &format!("enable={event}"))
+        })
+    }
+
+    /// Starts another kernel.
+    pub fn kernel(mut self, image: &Path) -> Self {
+        self.image = image.to_owned();
+        self
+    }
+
+    /// The value of a word of the kernel's command line that begins with `name`, the last one.
+    pub fn word(&self, name: &str) -> Option<&str> {
+        let words = self.append.iter().rev();
+        words.filter_map(|word| word.strip_prefix(name)).next()
     }
 
     /// Starts the kernel without firmware, with a device tree.
@@ -103,9 +148,9 @@ impl Machine {
     /// Starts the machine; its logs, its monitor and its screenshots go to `out`.
     pub fn start(&self, out: &Path) -> Result<Vm> {
         fs::create_dir_all(out)?;
-        let [serial, qemu, errors, socket] =
-            ["serial.log", "qemu.log", "qemu.err", "monitor"].map(|name| out.join(name));
-        for stale in [&serial, &qemu, &socket] {
+        let [serial, line, qemu, errors, socket] =
+            ["serial.log", "serial", "qemu.log", "qemu.err", "monitor"].map(|name| out.join(name));
+        for stale in [&serial, &line, &qemu, &socket] {
             let _ = fs::remove_file(stale);
         }
         // The kernel kills QEMU should this program die first.
@@ -130,9 +175,15 @@ impl Machine {
             self.display,
         ]);
         command.args(["-d", "guest_errors", "-D"]).arg(&qemu);
+        // What the guest says is kept; what it is told comes through the socket.
         command
-            .arg("-serial")
-            .arg(format!("file:{}", serial.display()));
+            .arg("-chardev")
+            .arg(format!(
+                "socket,id=serial,path={},server=on,wait=off,logfile={},logappend=off",
+                line.display(),
+                serial.display()
+            ))
+            .args(["-serial", "chardev:serial"]);
         command
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", socket.display()));
@@ -156,6 +207,7 @@ impl Machine {
         let mut vm = Vm {
             child,
             monitor: None,
+            line: None,
             out: out.to_owned(),
             started: Instant::now(),
         };
@@ -176,6 +228,7 @@ impl Machine {
 pub struct Vm {
     child: Child,
     monitor: Option<Qmp<Stream<BufReader<UnixStream>, UnixStream>>>,
+    line: Option<UnixStream>,
     out: PathBuf,
     started: Instant,
 }
@@ -267,6 +320,39 @@ impl Vm {
         Ok(lines[lines.len().saturating_sub(count)..].join("\n"))
     }
 
+    /// Types on the serial port.
+    pub fn tell(&mut self, text: &str) -> Result<()> {
+        if self.line.is_none() {
+            let stream = UnixStream::connect(self.out.join("serial"))?;
+            // What the guest says is in the log; here it would fill the socket.
+            let mut said = stream.try_clone()?;
+            thread::spawn(move || io::copy(&mut said, &mut io::sink()));
+            self.line = Some(stream);
+        }
+        let line = self.line.as_mut().context("no serial port")?;
+        line.write_all(text.as_bytes()).context("the serial port")
+    }
+
+    /// Types on the keyboard: words of QEMU's key names, those of one word joined by `-`.
+    pub fn press(&mut self, words: &str) -> Result<()> {
+        for word in words.split_whitespace() {
+            let key = |key: &str| json!({ "type": "qcode", "data": key });
+            let keys = word
+                .split('-')
+                .map(|name| serde_json::from_value::<qmp::KeyValue>(key(name)));
+            let command = qmp::send_key {
+                keys: keys
+                    .collect::<Result<_, serde_json::Error>>()
+                    .with_context(|| format!("no keys: {word}"))?,
+                hold_time: Some(20),
+            };
+            self.monitor()?.execute(&command).context("QMP send-key")?;
+            // Keys that come faster than they are released would be held together.
+            thread::sleep(Duration::from_millis(60));
+        }
+        Ok(())
+    }
+
     /// Takes a screenshot of the display, or of the one of the device with that id.
     pub fn screenshot(&mut self, name: &str, device: Option<&str>) -> Result<(PathBuf, Picture)> {
         let path = self.out.join(name);
@@ -287,11 +373,39 @@ impl Vm {
         self.monitor.as_mut().context("no monitor")
     }
 
+    /// What happened to the device of a machine that is [`Machine::traced`].
+    pub fn events(&self) -> Result<Events> {
+        let log = fs::read_to_string(self.out.join("qemu.log"))?;
+        let mut events = Events::default();
+        let (mut up, mut picture) = (false, None);
+        for line in log.lines() {
+            if line.starts_with(TRACED[0]) {
+                let now = !line.ends_with(" val 0");
+                if up && !now {
+                    events.resets += 1;
+                    picture = None;
+                }
+                up = now;
+            } else if line.starts_with(TRACED[1]) {
+                // The resource; panning shows the same one.
+                let now = line.split_whitespace().nth(4).filter(|id| *id != "0x0,");
+                if now.is_some() && now != picture {
+                    events.mode_sets += 1;
+                }
+                picture = now;
+            }
+        }
+        Ok(events)
+    }
+
     /// Fails with what QEMU has to say about the guest's use of virtio, if anything.
     pub fn check_guest_errors(&self) -> Result<()> {
         for path in ["qemu.log", "qemu.err"].map(|name| self.out.join(name)) {
             let log = fs::read_to_string(&path).unwrap_or_default();
-            let about = |line: &&str| line.to_lowercase().contains("virtio") && *line != NOT_OURS;
+            let about = |line: &&str| {
+                let traced = TRACED.iter().any(|event| line.starts_with(event));
+                line.to_lowercase().contains("virtio") && !NOT_OURS.contains(line) && !traced
+            };
             if let Some(line) = log.lines().find(about) {
                 bail!("QEMU says '{line}' ({})", path.display());
             }
@@ -303,6 +417,15 @@ impl Vm {
     pub fn check_kernel(&self) -> Result<()> {
         let serial = self.serial()?;
         let log = String::from_utf8_lossy(&serial);
+        // A report of the native driver's, which it makes without us as well.
+        let mut reports = log.split("[ cut here ]");
+        let first = reports.next().unwrap_or_default().to_owned();
+        let log = reports.fold(first, |log, report| {
+            match report.split_once("[ end trace ") {
+                Some((report, rest)) if report.contains(THEIRS) => log + rest,
+                _ => log + report,
+            }
+        });
         let bad = |line: &&str| {
             REPORTS.iter().any(|report| line.contains(report))
                 || (line.contains("] vm: ") && line.ends_with(" failed"))

@@ -49,6 +49,22 @@ impl Picture {
         decode().with_context(|| format!("cannot read the screenshot {}", path.display()))
     }
 
+    /// How many pixels are not those of another picture, and the first of them.
+    pub fn differs(&self, other: &Self) -> Option<(usize, (usize, usize))> {
+        if (self.width, self.height) != (other.width, other.height) {
+            return Some((usize::MAX, (self.width, self.height)));
+        }
+        let mut pairs = self.pixels.iter().zip(&other.pixels);
+        let first = pairs.position(|(one, two)| one != two)?;
+        let rest = pairs.filter(|(one, two)| one != two).count();
+        Some((1 + rest, (first % self.width, first / self.width)))
+    }
+
+    /// Whether every pixel is black.
+    pub fn is_black(&self) -> bool {
+        self.pixels.iter().all(|&pixel| pixel == BACKGROUND)
+    }
+
     /// Whether every pixel has the same colour.
     pub fn is_blank(&self) -> bool {
         self.pixels.windows(2).all(|pair| pair[0] == pair[1])
