@@ -11,7 +11,7 @@ use crate::linux::bindings;
 
 /// Runs `f` with the console lock held, so that no console prints meanwhile.
 pub(crate) fn locked<R>(f: impl FnOnce() -> R) -> R {
-    // SAFETY: Called where sleeping is allowed: from initcalls, bus notifiers and probes.
+    // SAFETY: Called where sleeping is allowed: from initcalls, PCI fixups, probes and work.
     unsafe { bindings::console_lock() };
     let result = f();
     // SAFETY: Taken above.

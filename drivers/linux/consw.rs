@@ -3,9 +3,7 @@
 //! A console driver of the VT's (`struct consw`): what the VT core calls, with the console lock held.
 
 use core::{
-    cell::UnsafeCell,
     ffi::c_void,
-    ptr,
     sync::atomic::{
         AtomicBool,
         Ordering, //
@@ -36,6 +34,8 @@ use crate::{
         bindings,
         console,
         font,
+        notifier::Notifier,
+        table::Table,
         vc::Vc, //
     },
     stages::vt,
@@ -48,12 +48,7 @@ use crate::{
 /// What no console can do.
 const INVALID: c_int = -(kernel::bindings::EINVAL as c_int);
 
-struct Operations(bindings::consw);
-
-// SAFETY: Never written.
-unsafe impl Sync for Operations {}
-
-static OPERATIONS: Operations = Operations(bindings::consw {
+static OPERATIONS: Table<bindings::consw> = Table::new(bindings::consw {
     con_startup: Some(startup),
     con_init: Some(init),
     con_deinit: Some(deinit),
@@ -76,19 +71,10 @@ static OPERATIONS: Operations = Operations(bindings::consw {
 
 /// What a virtual console of ours has as its driver.
 pub(crate) fn operations() -> *const bindings::consw {
-    &OPERATIONS.0
+    OPERATIONS.as_ptr()
 }
 
-struct Notifier(UnsafeCell<bindings::notifier_block>);
-
-// SAFETY: After registration only the VT core uses it, under its own lock.
-unsafe impl Sync for Notifier {}
-
-static UPDATES: Notifier = Notifier(UnsafeCell::new(bindings::notifier_block {
-    notifier_call: Some(updated),
-    next: ptr::null_mut(),
-    priority: 0,
-}));
+static UPDATES: Notifier = Notifier::new(updated);
 
 /// A `console_initcall` before the VT's own: where there is a screen, we are the VT's first driver.
 #[no_mangle]
@@ -121,7 +107,7 @@ fn watch() {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     if !WATCHED.swap(true, Ordering::Relaxed) {
         // SAFETY: The notifier is static, and registered once.
-        unsafe { bindings::register_vt_notifier(UPDATES.0.get()) };
+        unsafe { bindings::register_vt_notifier(UPDATES.as_ptr().cast()) };
     }
 }
 
@@ -129,7 +115,7 @@ fn watch() {
 ///
 /// Called by the VT core.
 unsafe extern "C" fn updated(
-    _: *mut bindings::notifier_block,
+    _: *mut kernel::bindings::notifier_block,
     event: c_ulong,
     _: *mut c_void,
 ) -> c_int {

@@ -4,7 +4,6 @@
 //! the events upon which that is considered.
 
 use core::{
-    cell::UnsafeCell,
     ffi::{
         c_void,
         CStr, //
@@ -29,6 +28,7 @@ use kernel::{
 use crate::{
     linux::{
         bindings as bridge_bindings,
+        notifier::Notifier,
         pci_driver,
         platform_driver,
         uevent, //
@@ -45,24 +45,6 @@ const TRANSPORTS: [&CStr; 2] = [c"virtio_pci", c"virtio_mmio"];
 static DEVICE: AtomicPtr<bindings::device> = AtomicPtr::new(ptr::null_mut());
 /// Whether the bus of virtio devices is watched.
 static WATCHED: AtomicBool = AtomicBool::new(false);
-
-/// A notifier that the kernel links into its list.
-struct Notifier(UnsafeCell<bindings::notifier_block>);
-
-// SAFETY: After registration only the kernel uses it, under its own lock.
-unsafe impl Sync for Notifier {}
-
-type Callback = unsafe extern "C" fn(*mut bindings::notifier_block, c_ulong, *mut c_void) -> c_int;
-
-impl Notifier {
-    const fn new(callback: Callback) -> Self {
-        Self(UnsafeCell::new(bindings::notifier_block {
-            notifier_call: Some(callback),
-            next: ptr::null_mut(),
-            priority: 0,
-        }))
-    }
-}
 
 static MODULES: Notifier = Notifier::new(module_event);
 static VIRTIO: Notifier = Notifier::new(virtio_event);
@@ -157,7 +139,7 @@ unsafe extern "C" fn look(child: *mut bindings::device, orphan: *mut c_void) -> 
     if !WATCHED.swap(true, Ordering::Relaxed) {
         // SAFETY: A bus is never gone while it has a device, and this one not before the kernel; the
         // notifier is static.
-        unsafe { bindings::bus_register_notifier(bus, VIRTIO.0.get()) };
+        unsafe { bindings::bus_register_notifier(bus, VIRTIO.as_ptr()) };
     }
     0
 }
@@ -165,7 +147,7 @@ unsafe extern "C" fn look(child: *mut bindings::device, orphan: *mut c_void) -> 
 /// Watches modules come and go.
 pub(crate) fn watch() {
     // SAFETY: The notifier is static, and registered once.
-    unsafe { bridge_bindings::virtgpu_watch_modules(MODULES.0.get().cast()) };
+    unsafe { bridge_bindings::virtgpu_watch_modules(MODULES.as_ptr().cast()) };
 }
 
 /// Has [`handover::settle`] called soon, by a thread that may wait for anything.

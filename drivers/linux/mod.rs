@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What the kernel crate does not wrap yet, as safe as it can be made: early mappings, registers and
-//! memory shared with a device, fonts, consoles, and the hooks by which the kernel calls us.
+//! memory shared with a device, fonts, consoles and virtual terminals, drivers and the devices that
+//! they hold, and the hooks by which the kernel calls us.
 
 pub(crate) mod bell;
 pub(crate) mod bindings;
@@ -21,6 +22,8 @@ pub(crate) mod hooks;
 pub(crate) mod mapped;
 #[cfg(MODULE)]
 pub(crate) mod module_console;
+#[cfg(not(MODULE))]
+pub(crate) mod notifier;
 pub(crate) mod owner;
 pub(crate) mod parameters;
 pub(crate) mod pci_device;
@@ -31,6 +34,8 @@ pub(crate) mod platform_driver;
 pub(crate) mod pm;
 pub(crate) mod registers;
 pub(crate) mod shared;
+#[cfg(not(MODULE))]
+pub(crate) mod table;
 #[cfg(not(MODULE))]
 pub(crate) mod uevent;
 #[cfg(all(CONFIG_VT, not(MODULE)))]

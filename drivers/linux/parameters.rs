@@ -12,27 +12,33 @@ use crate::{
     text::Scroll, //
 };
 
-/// `virtgpu_bridge.scroll=pan|repaint|auto`. `early` says that parameters have not been looked at.
+/// `virtgpu_bridge.scroll=pan|repaint|auto`.
 ///
 /// # Errors
 ///
 /// Another word than these, for the caller to complain about.
-pub(crate) fn scroll(early: bool) -> Result<Scroll, &'static str> {
-    #[cfg(not(MODULE))]
-    let word = if early { early_word() } else { word() };
-    #[cfg(MODULE)]
-    let word = if early { "auto" } else { word() };
+pub(crate) fn scroll() -> Result<Scroll, &'static str> {
+    // SAFETY: The parameter is a string that lives as long as the driver; it cannot be written.
+    let word = unsafe { CStr::from_char_ptr(bindings::virtgpu_scroll()) };
+    parse(word.to_str().unwrap_or("?"))
+}
+
+/// As [`scroll`], before the kernel has looked at parameters.
+///
+/// # Errors
+///
+/// As [`scroll`].
+#[cfg(not(MODULE))]
+pub(crate) fn early_scroll() -> Result<Scroll, &'static str> {
+    parse(early_word())
+}
+
+fn parse(word: &'static str) -> Result<Scroll, &'static str> {
     match word {
         "pan" | "auto" => Ok(Scroll::Pan),
         "repaint" => Ok(Scroll::Repaint),
         _ => Err(word),
     }
-}
-
-fn word() -> &'static str {
-    // SAFETY: The parameter is a string that lives as long as the driver; it cannot be written.
-    let word = unsafe { CStr::from_char_ptr(bindings::virtgpu_scroll()) };
-    word.to_str().unwrap_or("?")
 }
 
 /// Whether the native driver is to get the device when it is ready:

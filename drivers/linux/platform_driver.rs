@@ -27,7 +27,8 @@ use crate::{
     linux::{
         bindings as bridge_bindings,
         pci_driver::NAME,
-        pm, //
+        pm,
+        table::Table, //
     },
     stages::device::{
         self,
@@ -69,23 +70,18 @@ impl fmt::Display for Slot {
 }
 
 /// The names of a slot: in a devicetree, and in ACPI.
-static COMPATIBLE: Table<[bindings::of_device_id; 2]> = Table({
+static COMPATIBLE: Table<[bindings::of_device_id; 2]> = Table::new({
     // SAFETY: Bytes and null pointers.
     let mut ids: [bindings::of_device_id; 2] = unsafe { core::mem::zeroed() };
     ids[0].compatible = chars(b"virtio,mmio");
     ids
 });
-static HARDWARE_ID: Table<[bindings::acpi_device_id; 2]> = Table({
+static HARDWARE_ID: Table<[bindings::acpi_device_id; 2]> = Table::new({
     // SAFETY: Bytes and numbers.
     let mut ids: [bindings::acpi_device_id; 2] = unsafe { core::mem::zeroed() };
     ids[0].id = chars(b"LNRO0005");
     ids
 });
-
-struct Table<T>(T);
-
-// SAFETY: Never written.
-unsafe impl<T> Sync for Table<T> {}
 
 /// Characters, and zeroes behind them.
 const fn chars<const LENGTH: usize>(text: &[u8]) -> [c_char; LENGTH] {
@@ -123,8 +119,8 @@ pub(crate) unsafe fn register() -> Result {
     to_result(unsafe {
         let driver = DRIVER.0.get();
         (*driver).driver.name = NAME.as_char_ptr();
-        (*driver).driver.of_match_table = COMPATIBLE.0.as_ptr();
-        (*driver).driver.acpi_match_table = HARDWARE_ID.0.as_ptr();
+        (*driver).driver.of_match_table = COMPATIBLE.as_ptr().cast();
+        (*driver).driver.acpi_match_table = HARDWARE_ID.as_ptr().cast();
         (*driver).driver.pm = pm::operations();
         (*driver).probe = Some(probe);
         (*driver).remove = Some(remove);

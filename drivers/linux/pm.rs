@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sleep and hibernation, as the PM core tells our device of them.
+//! Sleep, hibernation and the next kernel, as our device has to know of them.
 
 use kernel::{
     bindings,
@@ -8,16 +8,14 @@ use kernel::{
 };
 
 use crate::{
-    linux::bindings as bridge_bindings,
+    linux::{
+        bindings as bridge_bindings,
+        table::Table, //
+    },
     stages::device, //
 };
 
-struct Operations(bindings::dev_pm_ops);
-
-// SAFETY: Never written.
-unsafe impl Sync for Operations {}
-
-static OPERATIONS: Operations = Operations(bindings::dev_pm_ops {
+static OPERATIONS: Table<bindings::dev_pm_ops> = Table::new(bindings::dev_pm_ops {
     suspend: Some(suspend),
     resume: Some(resume),
     freeze: Some(suspend),
@@ -36,7 +34,7 @@ pub(crate) fn kexec_in_progress() -> bool {
 
 /// For a driver of ours.
 pub(crate) fn operations() -> *const bindings::dev_pm_ops {
-    &OPERATIONS.0
+    OPERATIONS.as_ptr()
 }
 
 /// # Safety

@@ -25,18 +25,16 @@ use kernel::{
     str::CStrExt, //
 };
 
-use crate::linux::pci_driver::NAME;
+use crate::linux::{
+    pci_driver::NAME,
+    table::Table, //
+};
 
 /// As `drivers/virtio/virtio.c` writes it: device 16 (VIRTIO 1.3, section 5), QEMU's subsystem vendor
 /// as virtio-pci has it, which no driver looks at.
 const MODALIAS: &CStr = c"MODALIAS=virtio:d00000010v00001AF4";
 
-struct Class(bindings::class);
-
-// SAFETY: Never written.
-unsafe impl Sync for Class {}
-
-static CLASS: Class = Class(bindings::class {
+static CLASS: Table<bindings::class> = Table::new(bindings::class {
     name: NAME.to_bytes_with_nul().as_ptr(),
     dev_uevent: Some(tell),
     // SAFETY: Null pointers, and `None`.
@@ -53,7 +51,7 @@ static SHOWN: AtomicBool = AtomicBool::new(false);
 /// As the driver core says.
 pub(crate) fn register() -> Result {
     // SAFETY: The class is static, and registered once.
-    to_result(unsafe { bindings::class_register(&CLASS.0) })
+    to_result(unsafe { bindings::class_register(CLASS.as_ptr()) })
 }
 
 /// Shows that a driver is wanted for `device`.
@@ -63,14 +61,22 @@ pub(crate) fn show(device: *mut bindings::device) {
     }
     // SAFETY: A registered class and a valid device; the name has nothing to be formatted. If there is
     // no memory for it, nothing is shown, and taken away.
-    unsafe { bindings::device_create(&CLASS.0, device, 0, ptr::null_mut(), NAME.as_char_ptr()) };
+    unsafe {
+        bindings::device_create(
+            CLASS.as_ptr(),
+            device,
+            0,
+            ptr::null_mut(),
+            NAME.as_char_ptr(),
+        )
+    };
 }
 
 /// Shows nothing any more.
 pub(crate) fn hide() {
     if SHOWN.swap(false, Ordering::AcqRel) {
         // SAFETY: A registered class; of one device, or none, with that number.
-        unsafe { bindings::device_destroy(&CLASS.0, 0) };
+        unsafe { bindings::device_destroy(CLASS.as_ptr(), 0) };
     }
 }
 

@@ -3,13 +3,16 @@
 //! The device that is our screen: who can reach it, and who has it.
 //!
 //! ```text
-//!   found ──> running ⇄ paused          before the driver core knows it; the PCI core moves its BARs
-//!                │
-//!              probe ──> held            bound to us
-//!                          │ ↑
-//!   remove, suspend, native driver ready │ │ probe, resume, native driver failed or gone
-//!                          ↓ │
-//!                        dark            somebody else's, or asleep: no log
+//!   found ----> running <---> paused     before the driver core knows it: the PCI core moves its BARs
+//!                  |
+//!                probe
+//!                  v
+//!                held                    bound to us
+//!                 | ^
+//!          remove | | probe
+//!         suspend | | resume
+//!                 v |
+//!                dark                    somebody else's, or asleep: there is no log
 //! ```
 
 use core::{
@@ -252,7 +255,7 @@ fn keep(device: Device, doorbell: Doorbell) -> Result<(), Refusal> {
         let result = locked(|stage| {
             held.hang(&BELL, doorbell)?;
             if let Some(stage) = stage {
-                // Early text is gone with the mapping it was rung by.
+                // The bell hangs by a mapping of the driver core's device now.
                 stage._bell = None;
                 stage.held = Some(held);
                 if let Some(log) = &mut stage.log {
@@ -313,7 +316,7 @@ pub(crate) fn remove() {
 
 /// The device is about to sleep.
 pub(crate) fn suspend() {
-    quietly(|_| Some(()));
+    quietly(|_| ());
 }
 
 /// It is awake, and knows nothing any more.
@@ -343,31 +346,28 @@ pub(crate) fn resume() {
 pub(crate) fn shutdown() {
     if kexec_in_progress() {
         pr_info!("the next kernel gets the screen\n");
-        quietly(|_| Some(()));
+        quietly(|_| ());
     }
 }
 
 /// Ends the log and stops the device, and then runs `f` on the stage, if there is one.
-fn quietly<R>(f: impl FnOnce(&mut Stage) -> Option<R>) -> Option<R> {
+fn quietly<R>(f: impl FnOnce(&mut Stage) -> R) -> Option<R> {
     console::locked(|| {
         #[cfg(CONFIG_VT)]
         vt::save_foreground();
         STAGE.with(|stage| {
             let stage = stage.as_mut()?;
-            quiet(stage);
-            f(stage)
+            if let Some(log) = stage.log.take() {
+                // It is too late for trouble.
+                let (hal, _) = log.end();
+                match &mut stage.held {
+                    Some(held) => held.reset(&BELL, &hal),
+                    None => BELL.take_down(),
+                }
+            }
+            Some(f(stage))
         })?
     })
-}
-
-fn quiet(stage: &mut Stage) {
-    if let Some(log) = stage.log.take() {
-        let hal = log.end();
-        match &mut stage.held {
-            Some(held) => held.reset(&BELL, &hal),
-            None => BELL.take_down(),
-        }
-    }
 }
 
 /// Runs `f` on the stage, with the console lock held.

@@ -7,6 +7,7 @@ use crate::{
         bell::Bell,
         coherent::Coherent,
         mapped::Mapped,
+        parameters,
         pci_device::{
             Enabled,
             PciDevice, //
@@ -230,7 +231,7 @@ impl Held {
         let (hal, rest) = Shared::new(memory, RING_BYTES, bell);
         let (doorbells, mapping) = (self.doorbells, &mut self.doorbell);
         let behind_iommu = self.memory.as_ref().is_some_and(Coherent::is_behind_iommu);
-        let scroll = start::scroll(false);
+        let scroll = start::scroll(parameters::scroll());
         let transport = self.transport.transport();
         start::light(transport, hal, rest, platform_dma, scroll, |agreement| {
             if behind_iommu && !agreement.features.contains(Features::ACCESS_PLATFORM) {

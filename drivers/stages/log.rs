@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's log on a scanout: from a device that has just been found to text on its screen.
+//! Text on a scanout, the kernel's log or a virtual terminal's: from a device that has just been found
+//! to what is seen on its screen.
 
 use core::fmt;
 
@@ -9,8 +10,6 @@ use zerocopy::{
     IntoBytes, //
 };
 
-#[cfg(not(MODULE))]
-use crate::text::Palette;
 use crate::{
     gpu::{
         protocol::{
@@ -28,6 +27,7 @@ use crate::{
         Cell,
         Font,
         Grid,
+        Palette,
         Rows,
         Screen,
         Scroll, //
@@ -78,7 +78,7 @@ impl fmt::Display for LogError {
     }
 }
 
-/// A screen that shows the log.
+/// A screen that shows the log, or a virtual terminal.
 pub(crate) struct Log<'a, H> {
     display: Display<'a, H>,
     screen: Screen<'a>,
@@ -88,10 +88,8 @@ pub(crate) struct Log<'a, H> {
     /// How the user wants the screen to scroll.
     scroll: Scroll,
     /// The device cannot be reached for a while: text is kept.
-    #[cfg(not(MODULE))]
     paused: bool,
     /// Text was written that the VT does not know of.
-    #[cfg(not(MODULE))]
     ahead: bool,
     /// Trouble was told.
     told: bool,
@@ -147,9 +145,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
             mode,
             cells,
             scroll,
-            #[cfg(not(MODULE))]
             paused: false,
-            #[cfg(not(MODULE))]
             ahead: false,
             told: false,
         })
@@ -158,7 +154,6 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     /// Writes text. A device that fails is left alone from then on.
     pub(crate) fn write(&mut self, text: &[u8]) {
         self.screen.remember(text);
-        #[cfg(not(MODULE))]
         {
             self.ahead = true;
         }
@@ -166,45 +161,41 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     }
 
     /// Lets the device alone until [`Log::resume`].
-    #[cfg(not(MODULE))]
     pub(crate) fn pause(&mut self) {
         self.paused = true;
     }
 
     /// Shows what was kept.
-    #[cfg(not(MODULE))]
     pub(crate) fn resume(&mut self) {
         self.paused = false;
         self.show();
     }
 
     /// Whether text was written since [`Log::catch_up`].
-    #[cfg(not(MODULE))]
     pub(crate) fn is_ahead(&self) -> bool {
         self.ahead
     }
 
     /// The VT knows now what was written. Returns whether that was news.
-    #[cfg(not(MODULE))]
     pub(crate) fn catch_up(&mut self) -> bool {
         core::mem::take(&mut self.ahead)
     }
 
-    /// Ends the log. The ring's memory, which can wait, is for the device's reset.
-    pub(crate) fn end(mut self) -> H {
-        self.finish();
-        self.display.hal().clone()
+    /// Ends the log, once all that was written is on the screen, or the device fails. The ring's memory,
+    /// which can wait, is for the device's reset; and there may be trouble to tell.
+    pub(crate) fn end(mut self) -> (H, Option<GpuError>) {
+        // The display keeps the error.
+        let _ = self.display.drain();
+        (self.display.hal().clone(), self.trouble())
     }
 
     /// The text, to be changed; [`Log::show`] brings it to the screen.
-    #[cfg(not(MODULE))]
     pub(crate) fn screen(&mut self) -> &mut Screen<'a> {
         &mut self.screen
     }
 
     /// Shows what changed.
     pub(crate) fn show(&mut self) {
-        #[cfg(not(MODULE))]
         if self.paused {
             return;
         }
@@ -212,7 +203,6 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     }
 
     /// Makes the screen black until [`Screen::unblank`].
-    #[cfg(not(MODULE))]
     pub(crate) fn blank(&mut self) {
         if !self.paused {
             self.screen.blank(&mut self.display);
@@ -220,7 +210,6 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     }
 
     /// Draws all text again, in these colours, with the next [`Log::show`].
-    #[cfg(not(MODULE))]
     pub(crate) fn set_palette(&mut self, palette: Palette) {
         if *self.display.palette() != palette {
             *self.display.palette() = palette;
@@ -229,7 +218,6 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     }
 
     /// The font of the text.
-    #[cfg(not(MODULE))]
     pub(crate) fn font(&self) -> &Font<'a> {
         self.display.font()
     }
@@ -239,7 +227,6 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     /// # Errors
     ///
     /// As [`Display::set_font`].
-    #[cfg(not(MODULE))]
     pub(crate) fn set_font(&mut self, font: Font<'a>) -> Result<(), LogError> {
         self.display
             .set_font(self.mode, font, self.scroll, self.cells)?;
@@ -260,12 +247,6 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     /// The scanout and its size.
     pub(crate) fn mode(&self) -> Mode {
         self.mode
-    }
-
-    /// Waits until all that was written is on the screen, or the device fails.
-    pub(crate) fn finish(&mut self) {
-        // The display keeps the error.
-        let _ = self.display.drain();
     }
 
     /// What keeps the text from the screen, or kept some of it; told once.

@@ -115,17 +115,16 @@ pub(crate) fn probe(device: PciDevice) -> Result {
 pub(crate) fn remove() {
     module_console::unregister();
     // Nobody writes any more: the device can be left while the other consoles print.
-    if let Some(Some(mut stage)) = console::locked(|| STAGE.with(Option::take)) {
-        stage.log.finish();
-        if let Some(trouble) = stage.log.trouble() {
-            start::complain(trouble);
-        }
+    if let Some(Some(stage)) = console::locked(|| STAGE.with(Option::take)) {
         let Stage {
             log,
             mut held,
             device,
         } = stage;
-        let hal = log.end();
+        let (hal, trouble) = log.end();
+        if let Some(trouble) = trouble {
+            start::complain(trouble);
+        }
         held.reset(&BELL, &hal);
         drop(held);
         pr_info!("{}: given back\n", format_args!("{device}"));

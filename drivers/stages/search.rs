@@ -39,6 +39,7 @@ use crate::{
             Registered, //
         },
         mapped::Mapped,
+        parameters,
         shared::Shared, //
     },
     stages::{
@@ -104,6 +105,17 @@ pub(crate) struct Lit {
     pub(crate) address: u64,
 }
 
+/// A PCI function that is a GPU, and what it takes to reach it.
+struct Candidate<'a, 'c> {
+    config: &'a mut EarlyConfig<'c>,
+    windows: &'a Windows,
+    /// For BARs that nobody has given an address.
+    allocator: Option<&'a mut Allocator<'c>>,
+    function: Address,
+    /// The bridges on the way.
+    path: &'a Path,
+}
+
 /// When the search is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
@@ -127,7 +139,10 @@ impl Search {
     pub(crate) fn new(when: When) -> Self {
         Self {
             when,
-            scroll: start::scroll(when == When::Early),
+            scroll: start::scroll(match when {
+                When::Early => parameters::early_scroll(),
+                When::Consoles => parameters::scroll(),
+            }),
             lit: None,
             seen: 0,
         }
@@ -201,7 +216,13 @@ impl Search {
         let walk = pci::find(&mut config, ecam, numbers, |config, function, path| {
             // Without windows there is nothing to assign from: firmware has done it.
             let allocator = (!windows.as_slice().is_empty()).then_some(&mut allocator);
-            self.pci(config, windows, allocator, function, path);
+            self.pci(Candidate {
+                config,
+                windows,
+                allocator,
+                function,
+                path,
+            });
             if self.lit.is_some() {
                 ControlFlow::Break(())
             } else {
@@ -244,32 +265,32 @@ impl Search {
                 format_args!("{function}")
             );
         }
-        self.pci(&mut config, &Windows::default(), None, function, &path);
+        self.pci(Candidate {
+            config: &mut config,
+            windows: &Windows::default(),
+            allocator: None,
+            function,
+            path: &path,
+        });
     }
 
-    fn pci(
-        &mut self,
-        config: &mut EarlyConfig<'_>,
-        windows: &Windows,
-        allocator: Option<&mut Allocator<'_>>,
-        function: Address,
-        path: &Path,
-    ) {
+    fn pci(&mut self, candidate: Candidate<'_, '_>) {
+        let function = candidate.function;
         self.seen += 1;
-        match self.try_pci(config, windows, allocator, function, path) {
+        match self.try_pci(candidate) {
             Ok(lit) => self.lit = Some(lit),
             Err(error) => start::refuse(format_args!("PCI {function}"), &error),
         }
     }
 
-    fn try_pci(
-        &mut self,
-        config: &mut EarlyConfig<'_>,
-        windows: &Windows,
-        allocator: Option<&mut Allocator<'_>>,
-        function: Address,
-        path: &Path,
-    ) -> Result<Lit, Refusal> {
+    fn try_pci(&mut self, candidate: Candidate<'_, '_>) -> Result<Lit, Refusal> {
+        let Candidate {
+            config,
+            windows,
+            allocator,
+            function,
+            path,
+        } = candidate;
         let capabilities =
             Capabilities::read(|offset| Function::new(config, function).read32(offset))
                 .map_err(Refusal::Capabilities)?;
@@ -300,28 +321,23 @@ impl Search {
         let mut gpu = Function::new(config, function);
         let command = gpu.enable();
         gpu.disable_interrupts();
+        let place = Place::Pci {
+            function,
+            path: *path,
+            bar: capabilities.notify.bar,
+            address,
+        };
         let result = Registered::map(common_at, COMMON_WINDOW)
             .ok_or(Refusal::Map(common_at))
             .and_then(|common| {
                 let mut transport = Pci::new(common.window(), &capabilities);
-                self.light(&mut transport, |offset| notify_at + offset)
+                self.light(&mut transport, place, notify_at)
             });
-        match result {
-            Ok((log, rung)) => {
-                let place = Place::Pci {
-                    function,
-                    path: *path,
-                    bar: capabilities.notify.bar,
-                    address,
-                };
-                Ok(rung.lit(log, place))
-            }
-            Err(error) => {
-                // It must not reach the memory that the next one gets.
-                gpu.disable(command);
-                Err(error)
-            }
+        if result.is_err() {
+            // It must not reach the memory that the next one gets.
+            gpu.disable(command);
         }
+        result
     }
 
     /// Looks into a virtio-mmio slot. An empty one is worth a line only if the user named it.
@@ -346,25 +362,25 @@ impl Search {
             .and_then(|base| Registered::map(base, mmio::WINDOW))
             .ok_or(Refusal::Map(base))?;
         let mut transport = Mmio::new(slot.window()).map_err(Refusal::Mmio)?;
-        let (log, rung) = self.light(&mut transport, |offset| base + offset)?;
-        Ok(rung.lit(log, Place::Mmio { base }))
+        self.light(&mut transport, Place::Mmio { base }, base)
     }
 
-    /// Sets a device up and starts the log on it, and hangs its doorbell up: `notify` gives the
-    /// physical address.
+    /// Sets the device at `place` up, hangs its doorbell up and starts the log on it. Its doorbells
+    /// begin at the physical address `notify`.
     fn light(
         &self,
         transport: &mut impl Transport,
-        notify: impl FnOnce(u64) -> u64,
-    ) -> Result<(Log<'static, Shared>, Rung), Refusal> {
+        place: Place,
+        notify: u64,
+    ) -> Result<Lit, Refusal> {
         // SAFETY: What an earlier device was given went with its `Log`. It was reset, or cannot
         // master the bus any more.
         let memory = unsafe { MEMORY.take() };
         let (hal, rest) = Shared::new(memory, RING_BYTES, &BELL);
-        let mut rung = None;
+        let mut hung = None;
         let log = start::light(transport, hal, rest, false, self.scroll, |agreement| {
             let doorbell = agreement.doorbell;
-            let address = notify(doorbell.offset as u64);
+            let address = notify + doorbell.offset as u64;
             let bell = match self.when {
                 When::Early => BELL.hang_at(address, doorbell).then_some(None),
                 When::Consoles => Mapped::memory(address, 4).map(Some),
@@ -374,33 +390,16 @@ impl Search {
                 // SAFETY: The mapping goes after the bell was taken down, or another one hung up.
                 BELL.hang(unsafe { bell.window() }, doorbell);
             }
-            rung = Some(Rung {
-                doorbell,
-                bell,
-                address,
-            });
+            hung = Some((doorbell, bell, address));
             Ok(())
         })?;
-        let rung = rung.ok_or(Refusal::Map(0))?;
-        Ok((log, rung))
-    }
-}
-
-/// A doorbell that is hung up.
-struct Rung {
-    doorbell: Doorbell,
-    bell: Option<Mapped>,
-    address: u64,
-}
-
-impl Rung {
-    fn lit(self, log: Log<'static, Shared>, place: Place) -> Lit {
-        Lit {
+        let (doorbell, bell, address) = hung.ok_or(Refusal::Map(notify))?;
+        Ok(Lit {
             log,
             place,
-            doorbell: self.doorbell,
-            bell: self.bell,
-            address: self.address,
-        }
+            doorbell,
+            bell,
+            address,
+        })
     }
 }

@@ -14,7 +14,6 @@ use crate::{
     gpu::GpuError,
     linux::{
         font::default_font,
-        parameters,
         pci_device::PciError,
         shared::{
             microseconds_since,
@@ -101,9 +100,9 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How the user wants the screen to scroll. `early` says that parameters have not been looked at.
-pub(crate) fn scroll(early: bool) -> Scroll {
-    parameters::scroll(early).unwrap_or_else(|word| {
+/// How the user wants the screen to scroll, who may have said another word than there are.
+pub(crate) fn scroll(said: Result<Scroll, &'static str>) -> Scroll {
+    said.unwrap_or_else(|word| {
         pr_warn!("virtgpu_bridge.scroll={word}: not pan, repaint or auto; taking auto\n");
         Scroll::Pan
     })

@@ -97,12 +97,7 @@ pub(crate) fn lit() {
     });
     consw::take_over();
     console::locked(|| {
-        // SAFETY: The console lock is held.
-        unsafe { Vc::ours(adapt) };
-        // SAFETY: As above.
-        if let Some(mut vc) = unsafe { Vc::foreground() } {
-            vc.redraw();
-        }
+        adapt_all();
         update();
     });
 }
@@ -135,24 +130,36 @@ pub(crate) fn pixels() -> (u32, u32) {
     (of(&COLS, &WIDTH), of(&ROWS, &HEIGHT))
 }
 
-fn tell_font(vc: &mut Vc) {
+/// Tells a console the size of the screen's glyphs, and how many there are for it.
+fn tell_font(vc: &mut Vc, glyphs: u32) {
     let glyph = Size {
         width: WIDTH.load(Ordering::Relaxed),
         height: HEIGHT.load(Ordering::Relaxed),
     };
-    vc.set_font(glyph, GLYPHS.load(Ordering::Relaxed) as usize);
+    vc.set_font(glyph, glyphs as usize);
 }
 
 /// Makes a console what the screen is.
 fn adapt(vc: &mut Vc) {
-    tell_font(vc);
+    tell_font(vc, GLYPHS.load(Ordering::Relaxed));
     let (cols, rows) = size();
     vc.resize(cols, rows);
 }
 
+/// Makes all consoles what the screen is, and has the one in the foreground drawn. The console lock is
+/// held.
+fn adapt_all() {
+    // SAFETY: By the caller.
+    unsafe { Vc::ours(adapt) };
+    // SAFETY: As above.
+    if let Some(mut vc) = unsafe { Vc::foreground() } {
+        vc.redraw();
+    }
+}
+
 /// A console begins, or is ours again.
 pub(crate) fn init(vc: &mut Vc, new: bool) {
-    tell_font(vc);
+    tell_font(vc, GLYPHS.load(Ordering::Relaxed));
     let (cols, rows) = size();
     if new {
         vc.set_size(cols, rows);
@@ -164,11 +171,7 @@ pub(crate) fn init(vc: &mut Vc, new: bool) {
 
 /// A console gets another driver, which begins with 256 glyphs.
 pub(crate) fn deinit(vc: &mut Vc) {
-    let glyph = Size {
-        width: WIDTH.load(Ordering::Relaxed),
-        height: HEIGHT.load(Ordering::Relaxed),
-    };
-    vc.set_font(glyph, 256);
+    tell_font(vc, 256);
 }
 
 /// Puts cells on the screen.
@@ -323,12 +326,7 @@ pub(crate) fn set_font(vc: &Vc, font: UserFont) -> Result {
     // The one before is not used any more, even if the device failed on the way.
     FONT.with(|slot| *slot = Some(font));
     set.map_err(|_| EIO)?;
-    // SAFETY: The VT core calls with the console lock held.
-    unsafe { Vc::ours(adapt) };
-    // SAFETY: As above.
-    if let Some(mut vc) = unsafe { Vc::foreground() } {
-        vc.redraw();
-    }
+    adapt_all();
     Ok(())
 }
 

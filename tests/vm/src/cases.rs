@@ -165,9 +165,7 @@ pub const CASES: &[Case] = &[
             .device("virtio-gpu-pci,iommu_platform=on")
     }),
     case("streams", Own(same_picture), |bench| {
-        let cursor = "vt.global_cursor_default=1 virtgpu_bridge.handover=never";
-        let small = bench.image().append(cursor).append("vm.streams");
-        small.device(SMALL_GPU)
+        terminal(bench).append("vm.streams").device(SMALL_GPU)
     }),
     case("streams-512-glyphs", Own(same_picture), |bench| {
         with_font(bench, "8x16").append(SOME_STREAMS)
@@ -177,11 +175,7 @@ pub const CASES: &[Case] = &[
     }),
     case("streams-16x32", Own(same_picture), |bench| {
         // The kernel takes its large font.
-        let cursor = "vt.global_cursor_default=1 virtgpu_bridge.handover=never";
-        let large = bench
-            .image()
-            .append(cursor)
-            .append("vm.streams=040,063,090,100,130,160");
+        let large = terminal(bench).append("vm.streams=040,063,090,100,130,160");
         large.device(&format!("{GPU},xres=2560,yres=1600"))
     }),
     case("keyboard", Own(keyboard), |bench| {
@@ -354,11 +348,16 @@ fn sized(bench: &Bench, width: u32, height: u32) -> Machine {
         .device(&format!("{GPU},xres={width},yres={height}"))
 }
 
+/// A guest whose screen is a terminal's, without the log but with a cursor.
+fn terminal(bench: &Bench) -> Machine {
+    let cursor = "vt.global_cursor_default=1 virtgpu_bridge.handover=never";
+    bench.image().append(cursor)
+}
+
 /// Streams in a font that a user loads.
 fn with_font(bench: &Bench, font: &str) -> Machine {
-    let cursor = "vt.global_cursor_default=1 virtgpu_bridge.handover=never";
     let load = format!("vm.font=/{font}.psf");
-    bench.image().append(cursor).append(&load).device(SMALL_GPU)
+    terminal(bench).append(&load).device(SMALL_GPU)
 }
 
 /// The GPU as a virtio-mmio device of version 2, without firmware.
@@ -633,18 +632,24 @@ fn handed_over(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     ))
 }
 
+/// The device was given away, and taken back, so many times.
+fn changed_hands(vm: &Vm, given: usize, taken: usize) -> Result<()> {
+    let said = driver_lines(&vm.serial()?).join("\n");
+    let times = |text: &str| said.matches(text).count();
+    let seen = (times("handed over"), times("ours again"));
+    ensure!(
+        seen == (given, taken),
+        "handed over {} times, taken back {} times:\n{said}",
+        seen.0,
+        seen.1
+    );
+    Ok(())
+}
+
 /// The native driver comes and goes.
 fn ten_times(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = bench.same_text(&machine.clone().traced(), None, out)?;
-    let said = driver_lines(&vm.serial()?).join("\n");
-    let (given, taken) = (
-        said.matches("handed over").count(),
-        said.matches("ours again").count(),
-    );
-    ensure!(
-        (given, taken) == (11, 10),
-        "handed over {given} times, taken back {taken} times:\n{said}"
-    );
+    changed_hands(&vm, 11, 10)?;
     // Ours once when we let go. virtio_gpu's when it goes, and virtio-pci's, to which the device was
     // acknowledged again. A picture whenever somebody begins.
     let events = vm.events()?;
@@ -659,15 +664,7 @@ fn ten_times(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 /// What the native driver loses is ours, and stays so.
 fn ours_again(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = bench.same_text(machine, None, out)?;
-    let said = driver_lines(&vm.serial()?).join("\n");
-    let (given, taken) = (
-        said.matches("handed over").count(),
-        said.matches("ours again").count(),
-    );
-    ensure!(
-        (given, taken) == (1, 1),
-        "handed over {given} times, taken back {taken} times:\n{said}"
-    );
+    changed_hands(&vm, 1, 1)?;
     Ok(equal(rows))
 }
 
