@@ -10,7 +10,7 @@ SHELL := /bin/bash
 # Which kernel: a version that Debian packages, or a source tree of one's own.
 KVERSION ?= 7.3
 KDIR ?=
-# `debug` adds tests/debug.config.
+# A configuration of its own: tests/debug.config, kcsan, novt or rt.
 VARIANT ?=
 # Whether to work in the tool root (tests/toolroot): yes, no, or what tests/tools-pass finds.
 TOOLROOT ?= auto
@@ -61,6 +61,7 @@ source := $(if $(KDIR),$(abspath $(KDIR)),$(build)/linux-$(KVERSION))
 obj := $(build)/obj-$(name)
 log := $(build)/log
 jobs := -j$(shell nproc)
+comma := ,
 kmake := $(MAKE) -C $(obj) LLVM=1 ARCH=arm64 $(jobs)
 kmake-modular = $(MAKE) -C $(source) O=$(obj)-modular LLVM=1 ARCH=arm64 $(jobs)
 # What a kernel build prints, about.
@@ -70,9 +71,22 @@ bitflags-version := $(shell sed -n 's/^bitflags = "=\(.*\)"/\1/p' tests/host/Car
 bitflags := $(build)/bitflags-$(bitflags-version)
 cargo-flags := --locked --manifest-path tests/Cargo.toml --target-dir $(build)/target
 vm := $(build)/target/debug/vm
-driver-files := $(shell find Kbuild drivers tests/kunit tests/data -type f)
-configs := samples/virtgpu_bridge.config tests/test.config \
-	   $(if $(filter debug,$(VARIANT)),tests/debug.config)
+driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -type f)
+# Small kernels, each with one thing that other kernels do not have. Firmware is not for them, nor the
+# native driver for most; and where locks sleep none locks up.
+small := $(filter kcsan novt rt,$(VARIANT))
+ifneq ($(small),)
+ONLY ?= direct-,vt-mmio,suspend,console,panic,lkdtm,silent
+SKIP ?= aavmf,early-panic,failed-handover$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
+	$(filter rt,$(VARIANT)),$(comma)spinlockup)
+endif
+# What detects lockups and causes them is not in the older kernel, and not in the one that complains.
+plain := $(filter 7.2 7.3-debug,$(name))
+ifneq ($(plain),)
+SKIP ?= lkdtm,nmi
+endif
+configs := $(if $(small),tests/small.config,samples/virtgpu_bridge.config tests/test.config) \
+	   $(if $(plain),,tests/panic.config) $(VARIANT:%=tests/%.config)
 
 $(build)/linux-%/Makefile: | tests/kernel-source
 	@tests/kernel-source $* $(build)/linux-$*
@@ -184,12 +198,14 @@ kunit: image $(vm)
 	@$(vm) kunit --image $(build)/Image-$(name) --out build/kunit-$(name) \
 		--kunit-py $(source)/tools/testing/kunit/kunit.py | tee $(log)/kunit-$(name).log
 
-vm-test: image modules $(build)/Image-modular-$(name) $(vm) $(sample)
-	@$(vm) test $(guest) --plain-image $(build)/Image-plain-$(name) \
-		--modular-image $(build)/Image-modular-$(name) \
-		--module $(build)/module-$(name)/drivers/virtgpu_bridge.ko \
-		$$(printf -- '--module %s ' $(build)/native-$(name)/*.ko) --out build/vm-$(name) \
-		$(if $(ONLY),--only $(ONLY)) $(if $(LONG),--long) | tee $(log)/vm-test-$(name).log
+modular := $(if $(small),$(build)/Image-$(name),$(build)/Image-modular-$(name))
+vm-test: image $(modular) $(if $(small),,modules) $(vm) $(sample)
+	@$(vm) test $(guest) --plain-image $(build)/Image-plain-$(name) --modular-image $(modular) \
+		$(if $(small),,--module $(build)/module-$(name)/drivers/virtgpu_bridge.ko \
+			$$(printf -- '--module %s ' $(build)/native-$(name)/*.ko)) \
+		--out build/vm-$(name) $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) \
+		$(if $(SKIP),--skip $(SKIP)) $(if $(filter novt,$(VARIANT)),--console virtgpu0) \
+		| tee $(log)/vm-test-$(name).log
 
 rust-files = $(shell git ls-files '*.rs')
 
@@ -211,15 +227,17 @@ check: $(vm)
 		$(MAKE) --no-print-directory $$part || :; done
 	@$(vm) tally $(addprefix $(log)/,$(parts))
 
-# The same on the other kernel, and on one with all that complains. First check itself.
-more := kunit-7.2 vm-test-7.2 style-7.2 kunit-7.3-debug vm-test-7.3-debug
+# The same on the other kernel, on one with all that complains, and on some that are built otherwise.
+# First check itself.
+more := kunit-7.2 vm-test-7.2 style-7.2 kunit-7.3-debug vm-test-7.3-debug \
+	$(foreach variant,kcsan novt rt,kunit-7.3-$(variant) vm-test-7.3-$(variant))
 check-all: $(source)/Makefile
 	@rm -f $(patsubst %,$(log)/%.log,$(more))
 	@$(MAKE) --no-print-directory check KVERSION=7.3 LONG=1 || :
 	@for part in kunit style vm-test; do \
 		$(MAKE) --no-print-directory $$part KVERSION=7.2 || :; done
-	@for part in kunit vm-test; do \
-		$(MAKE) --no-print-directory $$part KVERSION=7.3 VARIANT=debug || :; done
+	@for variant in debug kcsan novt rt; do for part in kunit vm-test; do \
+		$(MAKE) --no-print-directory $$part KVERSION=7.3 VARIANT=$$variant || :; done; done
 	@$(vm) tally $(addprefix $(log)/,host-test.log kunit-7.3.log vm-test-7.3.log style-7.3.log) \
 		$(patsubst %,$(log)/%.log,$(more))
 

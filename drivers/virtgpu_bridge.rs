@@ -30,6 +30,9 @@ mod text;
 mod virtio;
 
 #[cfg(all(CONFIG_VIRTGPU_BRIDGE_KUNIT_TEST, not(MODULE)))]
+#[path = "../tests/dying/mod.rs"]
+mod dying;
+#[cfg(all(CONFIG_VIRTGPU_BRIDGE_KUNIT_TEST, not(MODULE)))]
 #[path = "../tests/kunit/mod.rs"]
 mod kunit;
 

@@ -12,6 +12,7 @@
 #include <linux/font.h>
 #include <linux/init.h>
 #include <linux/kd.h>
+#include <linux/kmsg_dump.h>
 #include <linux/of_fdt.h>
 #include <linux/panic.h>
 #include <linux/pci.h>

@@ -38,7 +38,10 @@ use crate::{
         table::Table,
         vc::Vc, //
     },
-    stages::vt,
+    stages::{
+        panic,
+        vt, //
+    },
     text::{
         Cell,
         Way, //
@@ -76,9 +79,8 @@ pub(crate) fn operations() -> *const bindings::consw {
 
 static UPDATES: Notifier = Notifier::new(updated);
 
-/// A `console_initcall` before the VT's own: where there is a screen, we are the VT's first driver.
-#[no_mangle]
-extern "C" fn virtgpu_bridge_console() -> c_int {
+/// Where there is a screen, we are the VT's first driver; before `con_init()`.
+pub(crate) fn begin() {
     if vt::begin() {
         // SAFETY: Before `con_init()` nobody else uses it.
         unsafe {
@@ -88,7 +90,6 @@ extern "C" fn virtgpu_bridge_console() -> c_int {
             }
         }
     }
-    0
 }
 
 /// Makes us the driver of all virtual consoles, if they have none that shows anything.
@@ -290,6 +291,12 @@ extern "C" fn virtgpu_bridge_blink() {
     if let Some(milliseconds) = again {
         blink_later(milliseconds);
     }
+}
+
+/// The timer of `virtgpu_look_later()`.
+#[no_mangle]
+extern "C" fn virtgpu_bridge_look() {
+    panic::look();
 }
 
 /// Has [`vt::blink`] called once in so many milliseconds.

@@ -2,7 +2,14 @@
 
 //! `earlycon=virtgpu`: what `drivers/tty/serial/earlycon.c` calls, and the console it registers.
 
-use core::ffi::CStr;
+use core::{
+    ffi::CStr,
+    ptr,
+    sync::atomic::{
+        AtomicPtr,
+        Ordering, //
+    },
+};
 
 use kernel::{
     ffi::{
@@ -24,6 +31,9 @@ use crate::{
         earlycon, //
     },
 };
+
+/// Our early console, or null.
+static CONSOLE: AtomicPtr<bindings::console> = AtomicPtr::new(ptr::null_mut());
 
 /// Sets the early console up; see `EARLYCON_DECLARE()` in `helpers.c`.
 ///
@@ -66,7 +76,15 @@ unsafe extern "C" fn virtgpu_bridge_earlycon_setup(
     early.port.iotype = bindings::uart_iotype_UPIO_MEM32;
     // SAFETY: A valid console, not registered yet.
     unsafe { (*early.con).write = Some(write) };
+    CONSOLE.store(early.con, Ordering::Relaxed);
     0
+}
+
+/// Whether the early console prints.
+pub(crate) fn is_enabled() -> bool {
+    let console = CONSOLE.load(Ordering::Relaxed);
+    // SAFETY: The kernel's only one, which is static, if it is not null.
+    !console.is_null() && unsafe { console::is_enabled(console) }
 }
 
 /// # Safety

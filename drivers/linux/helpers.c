@@ -7,13 +7,17 @@
 #include <linux/init.h>
 #include <linux/io.h>
 #include <linux/iommu-dma.h>
+#include <linux/irq_work.h>
 #include <linux/kexec.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/pm.h>
 #include <linux/platform_device.h>
 #include <linux/serial_core.h>
+#include <linux/smp.h>
+#include <linux/timer.h>
 #include <linux/workqueue.h>
 
 #include <asm/arch_timer.h>
@@ -56,6 +60,12 @@ u32 virtgpu_counter_hz(void)
 	return arch_timer_get_cntfrq();
 }
 
+/* Who moves to another CPU meanwhile is no owner to be mistaken for. */
+u32 virtgpu_cpu(void)
+{
+	return raw_smp_processor_id();
+}
+
 bool virtgpu_behind_iommu(struct device *dev)
 {
 	return use_dma_iommu(dev);
@@ -69,6 +79,21 @@ MODULE_PARM_DESC(handover, "When the native driver gets the device: auto or neve
 const char *virtgpu_handover(void)
 {
 	return handover;
+}
+
+static DEFINE_MUTEX(screen_lock);
+
+void virtgpu_lock_screen(void)
+{
+	mutex_lock(&screen_lock);
+	/* As the printk core wants it of a console's device_lock(). */
+	migrate_disable();
+}
+
+void virtgpu_unlock_screen(void)
+{
+	migrate_enable();
+	mutex_unlock(&screen_lock);
 }
 
 bool virtgpu_kexec_in_progress(void)
@@ -150,6 +175,26 @@ void virtgpu_blink_later(unsigned int milliseconds)
 			   msecs_to_jiffies(milliseconds));
 }
 
-console_initcall(virtgpu_bridge_console);
+static void virtgpu_look(struct timer_list *timer)
+{
+	virtgpu_bridge_look();
+}
+
+static DEFINE_TIMER(look_timer, virtgpu_look);
+
+static void virtgpu_look_soon(struct irq_work *work)
+{
+	if (!timer_pending(&look_timer))
+		mod_timer(&look_timer, jiffies + HZ / 4);
+}
+
+static DEFINE_IRQ_WORK(look_work, virtgpu_look_soon);
+
+void virtgpu_look_later(void)
+{
+	irq_work_queue(&look_work);
+}
 #endif
+
+console_initcall(virtgpu_bridge_console);
 #endif

@@ -18,6 +18,7 @@ u64 virtgpu_counter(void);
 u32 virtgpu_counter_hz(void);
 const char *virtgpu_scroll(void);
 
+u32 virtgpu_cpu(void);
 bool virtgpu_behind_iommu(struct device *dev);
 
 #if !defined(MODULE) || defined(__BINDGEN__)
@@ -27,12 +28,15 @@ void virtgpu_unmap_page(void);
 
 const char *virtgpu_handover(void);
 bool virtgpu_kexec_in_progress(void);
+void virtgpu_lock_screen(void);
+void virtgpu_unlock_screen(void);
 void virtgpu_watch_modules(struct notifier_block *nb);
 int virtgpu_register_platform_driver(struct platform_driver *driver);
 void virtgpu_keeps_its_picture(struct device *dev, bool keeps);
 void virtgpu_settle_later(void);
 void virtgpu_settle_now(void);
 void virtgpu_blink_later(unsigned int milliseconds);
+void virtgpu_look_later(void);
 
 /* Called from C: the Rust ends of what macros in helpers.c register. */
 int virtgpu_bridge_earlycon_setup(struct earlycon_device *device, const char *options);
@@ -42,6 +46,7 @@ int virtgpu_bridge_console(void);
 int virtgpu_bridge_native(void);
 void virtgpu_bridge_settle(void);
 void virtgpu_bridge_blink(void);
+void virtgpu_bridge_look(void);
 #endif
 
 #endif

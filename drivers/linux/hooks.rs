@@ -49,6 +49,16 @@ extern "C" fn virtgpu_bridge_watch() -> c_int {
     0
 }
 
+/// A `console_initcall` before the VT's own.
+#[no_mangle]
+extern "C" fn virtgpu_bridge_console() -> c_int {
+    #[cfg(CONFIG_VT)]
+    crate::linux::consw::begin();
+    #[cfg(not(CONFIG_VT))]
+    stage::begin();
+    0
+}
+
 /// A PCI function was found and its BARs are about to be sized, with decoding off; see
 /// `DECLARE_PCI_FIXUP_EARLY()` in `helpers.c`.
 ///

@@ -19,9 +19,13 @@ pub(crate) mod font;
 pub(crate) mod holder;
 #[cfg(not(MODULE))]
 pub(crate) mod hooks;
+#[cfg(not(MODULE))]
+pub(crate) mod kmsg;
 pub(crate) mod mapped;
 #[cfg(MODULE)]
 pub(crate) mod module_console;
+#[cfg(not(MODULE))]
+pub(crate) mod nbcon;
 #[cfg(not(MODULE))]
 pub(crate) mod notifier;
 pub(crate) mod owner;

@@ -5,46 +5,100 @@
 use core::{
     cell::UnsafeCell,
     sync::atomic::{
-        AtomicBool,
+        AtomicU32,
         Ordering, //
     },
 };
 
-use crate::linux::bindings;
+use crate::linux::{
+    bindings,
+    shared::{
+        microseconds_since,
+        ticks, //
+    },
+};
+
+/// How long a CPU in panic waits for another one that has the value, in microseconds.
+const PATIENCE: u64 = 1_000_000;
 
 /// A value that one context at a time may use, and a panicking CPU whatever happens.
 ///
-/// Nobody waits: all but a panic come with the console lock held, so that the value is free for
-/// them; who finds it taken goes away again.
+/// All but a panic come with the console lock held, or go away again if the value is taken.
 pub(crate) struct Owned<T> {
-    taken: AtomicBool,
+    /// 0, or one more than the CPU that has the value.
+    taken: AtomicU32,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: `with()` hands the value to one context at a time. The exception is a CPU in panic: before
-// the others are stopped the console lock keeps it out like everybody, and after that whom it took the
-// value from does not run again. A CPU that could not be stopped is what a panic has to live with.
+// SAFETY: `with()` hands the value to one context at a time. The exception is a CPU in panic, which
+// takes it from whom does not run again: what it interrupted, or a CPU that is stopped by then. One
+// that could not be stopped, nor gave the value back in time, is what a panic has to live with.
 unsafe impl<T: Send> Sync for Owned<T> {}
 
 impl<T> Owned<T> {
     /// A value that nobody has.
     pub(crate) const fn new(value: T) -> Self {
         Self {
-            taken: AtomicBool::new(false),
+            taken: AtomicU32::new(0),
             value: UnsafeCell::new(value),
         }
     }
 
     /// Runs `f` on the value, if it is free or this CPU panics.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let free = !self.taken.swap(true, Ordering::Acquire);
-        // SAFETY: Asking has no requirements.
-        if !free && !unsafe { bindings::panic_on_this_cpu() } {
+        if self.take() != 0 && !is_dying() {
             return None;
         }
         // SAFETY: The value is ours: it was free, or see `impl Sync`.
         let result = f(unsafe { &mut *self.value.get() });
-        self.taken.store(false, Ordering::Release);
+        self.taken.store(0, Ordering::Release);
         Some(result)
     }
+
+    /// Runs `f` on the value, whoever has it: this CPU panics. Another one has a second to give it
+    /// back. `f` learns whether the value is left as it was in the middle of something.
+    pub(crate) fn seize<R>(&self, f: impl FnOnce(&mut T, bool) -> R) -> R {
+        let begun = ticks();
+        let torn = loop {
+            let owner = self.take();
+            if owner == 0 || owner == cpu() || microseconds_since(begun) > PATIENCE {
+                break owner != 0;
+            }
+            core::hint::spin_loop();
+        };
+        self.taken.store(cpu(), Ordering::Relaxed);
+        // SAFETY: The value is ours: it was free, or see `impl Sync`.
+        let result = f(unsafe { &mut *self.value.get() }, torn);
+        self.taken.store(0, Ordering::Release);
+        result
+    }
+
+    /// Whether this CPU has the value, if it is one that does not move.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) == cpu()
+    }
+
+    /// Takes the value if it is free. Returns who has it otherwise.
+    fn take(&self) -> u32 {
+        let taken = (self.taken).compare_exchange(0, cpu(), Ordering::Acquire, Ordering::Relaxed);
+        taken.err().unwrap_or(0)
+    }
+}
+
+/// Whether this CPU panics.
+pub(crate) fn is_dying() -> bool {
+    // SAFETY: Asking has no requirements.
+    unsafe { bindings::panic_on_this_cpu() }
+}
+
+/// Whether the kernel says something urgent: an oops, or a panic on this CPU.
+pub(crate) fn is_in_trouble() -> bool {
+    // SAFETY: A word, whenever it is read.
+    is_dying() || unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0
+}
+
+/// One more than the number of this CPU.
+fn cpu() -> u32 {
+    // SAFETY: Asking has no requirements.
+    unsafe { bindings::virtgpu_cpu() + 1 }
 }

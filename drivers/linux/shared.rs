@@ -137,6 +137,8 @@ impl Hal for Shared {
     }
 
     fn copy_in(&self, at: usize, from: &[u8]) {
+        #[cfg(all(CONFIG_VIRTGPU_BRIDGE_KUNIT_TEST, not(MODULE)))]
+        crate::dying::in_paint();
         let words = from.chunks_exact(size_of::<u64>());
         let rest = words.remainder();
         let mut at = at;

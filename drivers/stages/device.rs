@@ -43,7 +43,10 @@ use crate::{
         console,
         early::ImageMemory,
         mapped::Mapped,
-        owner::Owned,
+        owner::{
+            is_in_trouble,
+            Owned, //
+        },
         pci_device::PciDevice,
         platform_driver::Slot,
         pm::kexec_in_progress,
@@ -56,9 +59,12 @@ use crate::{
         handover,
         held::Held,
         log::Log,
+        panic,
         search::{
             Lit,
-            Place, //
+            Place,
+            Search,
+            When, //
         },
         start::{
             self,
@@ -79,6 +85,8 @@ static PCI_DEVICE: AtomicUsize = AtomicUsize::new(0);
 static MMIO_BASE: AtomicU64 = AtomicU64::new(0);
 /// Whether a device is just being made the screen.
 static LIGHTING: AtomicBool = AtomicBool::new(false);
+/// Whether an early console has the log from its start.
+static EARLY: AtomicBool = AtomicBool::new(false);
 
 /// Our device.
 struct Stage {
@@ -89,6 +97,11 @@ struct Stage {
     _bell: Option<Mapped>,
     /// What the driver core gave us.
     held: Option<Held>,
+    /// What is left of that while the native driver is about to get the device: should the kernel die
+    /// of it, the screen is ours.
+    lent: Option<Held>,
+    /// How often the device was set up again for a dying kernel.
+    revived: u8,
 }
 
 /// A device that the driver core offers, or has given us.
@@ -139,13 +152,84 @@ pub(crate) fn found(lit: Lit) -> Option<()> {
             place: Some((lit.place, lit.doorbell)),
             _bell: lit.bell,
             held: None,
+            lent: None,
+            revived: 0,
         });
     })
+}
+
+impl Stage {
+    /// Makes sure that there is a log which can be written, for a kernel that dies. Returns whether it
+    /// begins again; `None` if there is no way.
+    fn revive(&mut self, torn: bool) -> Option<bool> {
+        let Self {
+            log,
+            held,
+            lent,
+            revived,
+            place,
+            ..
+        } = self;
+        if let Some(log) = log.as_mut().filter(|_| !torn) {
+            if log.is_paused() {
+                if let Some((Place::Pci { bar, notify, .. }, doorbell)) = place {
+                    reach(*bar, *notify, *doorbell)?;
+                }
+                log.resume();
+            }
+            return Some(false);
+        }
+        // Once for whoever was in the middle of it, and once more for what may be wrong with ours.
+        if *revived == 2 {
+            return None;
+        }
+        *revived += 1;
+        if let Some(held) = held.as_mut().or(lent.as_mut()) {
+            *log = None;
+            BELL.take_down();
+            // SAFETY: The log is gone, and the device is reset before anything is written.
+            *log = held.light(unsafe { MEMORY.take() }, &BELL).ok();
+        }
+        log.is_some().then_some(true)
+    }
+}
+
+/// Hangs the doorbell up where the PCI core has its BAR by now, in which doorbells begin at `notify`.
+fn reach(bar: u8, notify: u32, doorbell: Doorbell) -> Option<()> {
+    let device = PCI_DEVICE.load(Ordering::Relaxed) as *mut bindings::pci_dev;
+    // SAFETY: Null, or the device that the PCI core is about to add. It does not go before that.
+    let device = unsafe { PciDevice::new(device) };
+    match device.and_then(|device| device.memory_bar(bar)) {
+        Some((start, _)) => {
+            let at = start + u64::from(notify) + doorbell.offset as u64;
+            BELL.hang_at(at, doorbell).then_some(())
+        }
+        // Not moved yet.
+        None => Some(()),
+    }
 }
 
 /// Whether a device was found before the driver core knew it.
 pub(crate) fn is_up() -> bool {
     UP.load(Ordering::Relaxed)
+}
+
+/// When consoles are set up: finds a screen, if there is none yet. Returns whether there is one.
+pub(crate) fn begin() -> bool {
+    EARLY.store(is_up(), Ordering::Relaxed);
+    if !is_up() {
+        let begun = ticks();
+        let mut search = Search::new(When::Consoles);
+        search.everywhere();
+        if let Some(lit) = search.lit {
+            start::announce(&lit.place, &lit.log, begun);
+            console::locked(|| found(lit));
+        }
+    }
+    if is_up() {
+        panic::begin(EARLY.load(Ordering::Relaxed));
+    }
+    is_up()
 }
 
 /// Runs `f` on the log, if there is one and it is free: with the console lock held, or when this CPU
@@ -163,7 +247,22 @@ pub(crate) fn with_log<R>(f: impl FnOnce(&mut Log<'static, Shared>) -> R) -> Opt
 
 /// Writes the log's text to the screen, or keeps it until the screen is there again.
 pub(crate) fn write(text: &[u8]) {
-    with_log(|log| log.write(text));
+    with_log(|log| log.write(text, is_in_trouble()));
+}
+
+/// Whether this CPU was doing something with the log when a panic came.
+pub(crate) fn was_interrupted() -> bool {
+    STAGE.is_ours()
+}
+
+/// Runs `f` on the log of a kernel that dies, whoever has it. `f` learns whether that began again,
+/// on a blank screen, since it was left in the middle of something.
+pub(crate) fn seize<R>(f: impl FnOnce(&mut Log<'static, Shared>, bool) -> R) -> Option<R> {
+    STAGE.seize(|stage, torn| {
+        let stage = stage.as_mut()?;
+        let begun = stage.revive(torn)?;
+        Some(f(stage.log.as_mut()?, begun))
+    })
 }
 
 /// The PCI core has found the function at `at`, and will now size and move its BARs. `gpu` is the
@@ -187,6 +286,7 @@ pub(crate) fn pci_found(at: Address, gpu: Option<usize>, bar: impl Fn(u8) -> u64
             path,
             bar: number,
             address,
+            ..
         } = place
         else {
             return;
@@ -238,6 +338,7 @@ pub(crate) fn probe(device: Device) -> Result {
     match result {
         Ok(()) => {
             handover::held(device);
+            panic::begin(EARLY.load(Ordering::Relaxed));
             Ok(())
         }
         // What a slot of virtio-mmio is said to be empty for, or somebody else's.
@@ -292,10 +393,11 @@ fn light(device: Device) -> Result<(), Refusal> {
             place: None,
             _bell: None,
             held: Some(held),
+            lent: None,
+            revived: 0,
         });
     });
-    #[cfg(CONFIG_VT)]
-    vt::lit();
+    lit();
     Ok(())
 }
 
@@ -309,9 +411,25 @@ fn hold(device: Device) -> Result<Held, Refusal> {
 /// The device gets another driver, or goes.
 pub(crate) fn remove() {
     handover::released();
-    let held = quietly(|stage| stage.held.take());
+    let lends = handover::is_giving();
+    let held = quietly(|stage| {
+        let mut held = stage.held.take();
+        let enabled = held.as_mut().and_then(Held::release);
+        if lends {
+            stage.lent = held.take_if(|held| held.can_be_lent());
+        }
+        (held, enabled)
+    });
     // What was taken of the device is given back while consoles can print.
     drop(held);
+    if !lends {
+        panic::end();
+    }
+}
+
+/// The native driver has taken the device, or has not: what was left of it is not needed any more.
+pub(crate) fn settled() {
+    drop(locked(|stage| stage.as_mut()?.lent.take()));
 }
 
 /// The device is about to sleep.
@@ -337,8 +455,14 @@ pub(crate) fn resume() {
     if let Some(Err(refusal)) = result {
         start::refuse("after sleep", &refusal);
     }
+    lit();
+}
+
+/// The screen is blank: who has text for it shows it.
+fn lit() {
     #[cfg(CONFIG_VT)]
     vt::lit();
+    panic::lit();
 }
 
 /// The machine is about to stop, or to start another kernel, which must find the device quiet. Where

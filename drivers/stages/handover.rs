@@ -26,7 +26,13 @@ use crate::{
             ticks, //
         }, //
     },
-    stages::device::Device,
+    stages::{
+        device::{
+            self,
+            Device, //
+        },
+        panic, //
+    },
 };
 
 /// The native driver is loaded.
@@ -42,6 +48,11 @@ static AWAY: AtomicBool = AtomicBool::new(false);
 /// once it has it.
 pub(crate) fn is_for_native(device: Device) -> bool {
     GIVING.load(Ordering::Relaxed) || is_away() && !holder::is(device.as_device())
+}
+
+/// Whether the native driver is about to get the device.
+pub(crate) fn is_giving() -> bool {
+    GIVING.load(Ordering::Relaxed)
 }
 
 fn is_away() -> bool {
@@ -104,6 +115,8 @@ fn give() {
     let found = holder::attach();
     GIVING.store(false, Ordering::Relaxed);
     if found && !holder::is_orphan() {
+        device::settled();
+        panic::end();
         pr_info!(
             "handed over to the native driver, dark for {} us\n",
             microseconds_since(begun)
@@ -118,6 +131,7 @@ fn give() {
         pr_info!("there is no driver yet that makes a virtio device of ours\n");
     }
     take_back();
+    device::settled();
 }
 
 fn take_back() {

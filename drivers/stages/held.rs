@@ -52,9 +52,9 @@ use crate::virtio::mmio::{
 pub(crate) struct Held {
     transport: Bus,
     doorbells: Doorbells,
-    doorbell: Option<Mapped>,
+    doorbell: Option<(Mapped, Doorbell)>,
     _registers: Mapped,
-    _enabled: Option<Enabled>,
+    enabled: Option<Enabled>,
     memory: Option<Coherent>,
 }
 
@@ -133,7 +133,7 @@ impl Held {
             doorbells: Doorbells::Bar(device, capabilities.notify),
             doorbell: None,
             _registers: common,
-            _enabled: Some(enabled),
+            enabled: Some(enabled),
             memory: None,
         })
     }
@@ -153,7 +153,7 @@ impl Held {
             doorbells: Doorbells::Memory(base),
             doorbell: None,
             _registers: registers,
-            _enabled: None,
+            enabled: None,
             memory: None,
         })
     }
@@ -169,8 +169,21 @@ impl Held {
         bell.take_down();
         // SAFETY: `reset()` takes the bell down before the mapping goes.
         bell.hang(unsafe { mapped.window() }, doorbell);
-        self.doorbell = Some(mapped);
+        self.doorbell = Some((mapped, doorbell));
         Ok(())
+    }
+
+    /// Lets another driver have the device, while its registers stay mapped. What is returned is given
+    /// back when it is dropped.
+    #[cfg(not(MODULE))]
+    pub(crate) fn release(&mut self) -> Option<Enabled> {
+        self.enabled.take()
+    }
+
+    /// Whether it can be set up after that: not in memory that the DMA API takes back.
+    #[cfg(not(MODULE))]
+    pub(crate) fn can_be_lent(&self) -> bool {
+        self.memory.is_none()
     }
 
     /// Sets the device up and starts the log on it, in `memory` that it finds at a physical address.
@@ -237,10 +250,14 @@ impl Held {
             if behind_iommu && !agreement.features.contains(Features::ACCESS_PLATFORM) {
                 return Err(Refusal::RoundIommu);
             }
-            let mapped = doorbells.map(agreement.doorbell)?;
+            // A mapping that is there is good, and a dying kernel can make no other.
+            let mapped = match mapping.take() {
+                Some((mapped, doorbell)) if doorbell == agreement.doorbell => mapped,
+                _ => doorbells.map(agreement.doorbell)?,
+            };
             // SAFETY: `reset()` takes the bell down before the mapping goes.
             bell.hang(unsafe { mapped.window() }, agreement.doorbell);
-            *mapping = Some(mapped);
+            *mapping = Some((mapped, agreement.doorbell));
             Ok(())
         })
     }

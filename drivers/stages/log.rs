@@ -30,7 +30,8 @@ use crate::{
         Palette,
         Rows,
         Screen,
-        Scroll, //
+        Scroll,
+        ATTRIBUTE, //
     },
     virtio::{
         setup::Agreement,
@@ -91,6 +92,9 @@ pub(crate) struct Log<'a, H> {
     paused: bool,
     /// Text was written that the VT does not know of.
     ahead: bool,
+    /// What was written last was urgent, and held a call trace.
+    urgent: bool,
+    traced: bool,
     /// Trouble was told.
     told: bool,
 }
@@ -147,17 +151,52 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
             scroll,
             paused: false,
             ahead: false,
+            urgent: false,
+            traced: false,
             told: false,
         })
     }
 
-    /// Writes text. A device that fails is left alone from then on.
-    pub(crate) fn write(&mut self, text: &[u8]) {
-        self.screen.remember(text);
-        {
-            self.ahead = true;
-        }
+    /// Writes text, and shows it; see [`Log::remember`].
+    pub(crate) fn write(&mut self, text: &[u8], urgent: bool) {
+        self.remember(text, ATTRIBUTE, urgent);
         self.show();
+    }
+
+    /// Takes text, in the colours of an attribute, which [`Log::show`] brings to the screen. A device
+    /// that fails is left alone from then on.
+    ///
+    /// Urgent text is what the kernel says of its own end, or fears to be. If it does not fit the
+    /// screen, how it begins stays there, and the top of the first call trace.
+    pub(crate) fn remember(&mut self, text: &[u8], attribute: u8, urgent: bool) {
+        const TRACE: &[u8] = b"Call trace:";
+
+        if !urgent {
+            if self.urgent {
+                self.screen.let_go();
+            }
+            (self.urgent, self.traced) = (false, false);
+        } else if !self.urgent {
+            self.screen.keep();
+            self.urgent = true;
+        }
+        if urgent && !self.traced && text.windows(TRACE.len()).any(|window| window == TRACE) {
+            self.screen.keep();
+            self.traced = true;
+        }
+        self.screen.remember(text, attribute);
+        self.ahead = true;
+    }
+
+    /// Blanks the screen, for text that begins at its top.
+    pub(crate) fn clear(&mut self) {
+        (self.urgent, self.traced) = (false, false);
+        self.screen.clear();
+    }
+
+    /// Whether the device is let alone.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Lets the device alone until [`Log::resume`].

@@ -14,6 +14,8 @@ pub(crate) mod log;
 #[cfg(MODULE)]
 pub(crate) mod module;
 #[cfg(not(MODULE))]
+pub(crate) mod panic;
+#[cfg(not(MODULE))]
 pub(crate) mod search;
 pub(crate) mod start;
 #[cfg(all(CONFIG_VT, not(MODULE)))]

@@ -26,7 +26,10 @@ use crate::{
     linux::{
         bell::Bell,
         console, module_console,
-        owner::Owned,
+        owner::{
+            is_in_trouble,
+            Owned, //
+        },
         pci_device::PciDevice,
         pci_driver,
         shared::{
@@ -136,7 +139,7 @@ pub(crate) fn remove() {
 pub(crate) fn write(text: &[u8]) {
     let trouble = STAGE.with(|stage| {
         let log = &mut stage.as_mut()?.log;
-        log.write(text);
+        log.write(text, is_in_trouble());
         log.trouble()
     });
     if let Some(Some(trouble)) = trouble {

@@ -79,6 +79,8 @@ pub(crate) enum Place {
         /// The doorbell's BAR, and its address on the bus when we found it.
         bar: u8,
         address: u64,
+        /// Where in it doorbells begin.
+        notify: u32,
     },
     Mmio {
         base: u64,
@@ -326,6 +328,7 @@ impl Search {
             path: *path,
             bar: capabilities.notify.bar,
             address,
+            notify: capabilities.notify.offset,
         };
         let result = Registered::map(common_at, COMMON_WINDOW)
             .ok_or(Refusal::Map(common_at))

@@ -24,31 +24,15 @@ use kernel::error::{
 };
 
 use crate::{
-    linux::{
-        console, consw,
-        font::UserFont,
-        owner::Owned,
-        shared::{
-            ticks,
-            Shared, //
-        },
-        vc::Vc,
-    },
+    linux::{console, consw, font::UserFont, owner::Owned, shared::Shared, vc::Vc},
     stages::{
-        device::{
-            self,
-            with_log, //
-        },
+        device,
         display::DisplayError,
         log::{
             Log,
             LogError, //
         },
-        search::{
-            Search,
-            When, //
-        },
-        start, //
+        panic, //
     },
     text::{
         Cell,
@@ -70,18 +54,17 @@ static GLYPHS: AtomicU32 = AtomicU32::new(256);
 /// The font that the user loaded.
 static FONT: Owned<Option<UserFont>> = Owned::new(None);
 
-/// Finds a screen, if there is none yet. Returns whether there is one.
+/// Whether there is a screen, whose size is known then.
 pub(crate) fn begin() -> bool {
-    if !device::is_up() {
-        let begun = ticks();
-        let mut search = Search::new(When::Consoles);
-        search.everywhere();
-        if let Some(lit) = search.lit {
-            start::announce(&lit.place, &lit.log, begun);
-            console::locked(|| device::found(lit));
-        }
+    device::begin() && console::locked(|| device::with_log(measure)).is_some()
+}
+
+/// Runs `f` on the log, unless the screen was taken for what is more urgent.
+fn with_log<R>(f: impl FnOnce(&mut Log<'static, Shared>) -> R) -> Option<R> {
+    if panic::has_screen() {
+        return None;
     }
-    console::locked(|| with_log(measure)).is_some()
+    device::with_log(f)
 }
 
 /// There is a screen, perhaps another one than before: all is drawn.
@@ -93,7 +76,7 @@ pub(crate) fn lit() {
                 let _ = with_log(|log| log.set_font(font.font()));
             }
         });
-        with_log(measure)
+        device::with_log(measure)
     });
     consw::take_over();
     console::locked(|| {
@@ -189,6 +172,7 @@ pub(crate) fn scroll(vc: &Vc, rows: Range<usize>, way: Way, lines: usize) {
 
 /// Shows the cursor, and all that changed; or hides it, which is shown with what comes next.
 pub(crate) fn cursor(vc: &mut Vc, enable: bool) {
+    return_to();
     save(vc);
     if !vc.is_visible() {
         return;
@@ -236,7 +220,28 @@ pub(crate) fn blink(vc: &Vc) -> Option<u32> {
 
 /// Shows what changed.
 pub(crate) fn update() {
+    return_to();
     with_log(Log::show);
+}
+
+/// Has the console in the foreground on the screen again, if that was taken for something urgent. The
+/// console lock is held.
+fn return_to() {
+    if !panic::give_back() {
+        return;
+    }
+    // SAFETY: By the caller.
+    let vc = unsafe { Vc::foreground() };
+    with_log(|log| {
+        log.clear();
+        log.catch_up();
+        if let Some(mut vc) = vc {
+            for row in 0..vc.rows() {
+                let cells = vc.row_mut(row).iter().map(|&cell| Cell(cell));
+                log.screen().put(row, 0, cells);
+            }
+        }
+    });
 }
 
 /// Takes over into the VT core's buffer what the log wrote past it.

@@ -50,6 +50,7 @@ pub(crate) use self::{
         Rows,
         Screen,
         Surface,
-        Way, //
+        Way,
+        ATTRIBUTE, //
     },
 };

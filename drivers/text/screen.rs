@@ -22,7 +22,10 @@ use zerocopy_derive::{
 };
 
 /// The colours of what is written: the VT's default.
-const ATTRIBUTE: u8 = 0x07;
+pub(crate) const ATTRIBUTE: u8 = 0x07;
+
+/// Screens with fewer rows keep nothing: what scrolls needs some as well.
+const ROWS_TO_KEEP: usize = 16;
 
 /// No rows.
 const NOTHING: Range<usize> = Range {
@@ -103,6 +106,17 @@ pub(crate) struct Rows {
     shown: [u16; MAX_SLOTS],
 }
 
+/// Rows that stay while others scroll, see [`Screen::keep`].
+#[derive(Default)]
+struct Kept {
+    /// The first row that scrolls.
+    top: usize,
+    /// Rows that shall not scroll away, the next first.
+    marks: [Option<usize>; 2],
+    /// Rows that went since `top` was last moved.
+    gone: usize,
+}
+
 /// A screen full of text, and what of it is on the resource.
 pub(crate) struct Screen<'a> {
     grid: Grid,
@@ -118,6 +132,7 @@ pub(crate) struct Screen<'a> {
     /// Where the next character goes; `col` is the number of columns when it has to wrap.
     col: usize,
     row: usize,
+    kept: Kept,
     cursor: Option<Cursor>,
     /// The rows that may have changed since the screen was shown, and how many rows have scrolled
     /// away since.
@@ -149,6 +164,7 @@ impl<'a> Screen<'a> {
             origin: 0,
             col: 0,
             row: 0,
+            kept: Kept::default(),
             cursor: None,
             changed: NOTHING,
             scrolled: 0,
@@ -171,6 +187,7 @@ impl<'a> Screen<'a> {
         (self.first, self.origin) = (0, 0);
         self.rows.shown.fill(0);
         (self.col, self.row) = (0, 0);
+        self.kept = Kept::default();
         self.cursor = None;
         (self.changed, self.scrolled) = (NOTHING, 0);
         self.black = false;
@@ -188,12 +205,14 @@ impl<'a> Screen<'a> {
     ///
     /// Rows that scroll away within the same write are never drawn. The cursor is not seen any more.
     pub(crate) fn write(&mut self, bytes: &[u8], on: &mut impl Surface) {
-        self.remember(bytes);
+        self.remember(bytes, ATTRIBUTE);
         self.show(on);
     }
 
-    /// Takes text as [`Self::write`] does, without drawing it; the next write shows it.
-    pub(crate) fn remember(&mut self, bytes: &[u8]) {
+    /// Takes text as [`Self::write`] does, in the colours of an attribute (as the VT has it: the
+    /// foreground in bits 0 to 3, the background in bits 4 to 6), without drawing it; the next write
+    /// shows it.
+    pub(crate) fn remember(&mut self, bytes: &[u8], attribute: u8) {
         self.set_cursor(None);
         let cols = self.grid.cols();
         for &byte in bytes {
@@ -207,11 +226,39 @@ impl<'a> Screen<'a> {
                     if self.col == cols {
                         self.newline();
                     }
-                    self.set(self.row, self.col, Cell::new(glyph, ATTRIBUTE, self.bits));
+                    self.set(self.row, self.col, Cell::new(glyph, attribute, self.bits));
                     self.col += 1;
                 }
             }
         }
+    }
+
+    /// Blanks the screen, and begins at its top. All is drawn again.
+    pub(crate) fn clear(&mut self) {
+        self.set_cursor(None);
+        self.cells.fill(Cell::blank(self.bits));
+        (self.col, self.row) = (0, 0);
+        self.kept = Kept::default();
+        self.black = false;
+        self.redraw();
+    }
+
+    /// The row that is written next shall not scroll away: once it is the uppermost one, it and some
+    /// rows after it stay, a row under them counts those that go from then on, and the rest scrolls.
+    /// Two rows can be kept so; small screens keep none.
+    pub(crate) fn keep(&mut self) {
+        if self.grid.rows() < ROWS_TO_KEEP {
+            return;
+        }
+        let row = self.row + usize::from(self.col == self.grid.cols());
+        if let Some(mark) = self.kept.marks.iter_mut().find(|mark| mark.is_none()) {
+            *mark = Some(row);
+        }
+    }
+
+    /// Keeps nothing any more.
+    pub(crate) fn let_go(&mut self) {
+        self.kept = Kept::default();
     }
 
     /// A cell of nothing.
@@ -361,8 +408,57 @@ impl<'a> Screen<'a> {
         if self.row + 1 < self.grid.rows() {
             self.row += 1;
         } else {
-            self.advance();
+            self.make_room();
         }
+    }
+
+    /// Blanks the last row, after the uppermost one that may go has gone.
+    fn make_room(&mut self) {
+        let (rows, Kept { top, marks, .. }) = (self.grid.rows(), &self.kept);
+        if marks[0] == Some(*top) {
+            let height = rows / 4;
+            let (mut end, mut next) = (top + height, marks[1]);
+            // What is kept next may begin here.
+            if let Some(second) = next.filter(|second| *second <= end + 1) {
+                end = second + height;
+                next = None;
+            }
+            self.kept = Kept {
+                top: end + 1,
+                marks: [next, None],
+                // The row that makes place for the count.
+                gone: 1,
+            };
+        }
+        let top = self.kept.top;
+        if top == 0 {
+            self.advance();
+        } else {
+            self.scroll(top..rows, self.grid.cols(), Way::Up, 1, self.nothing());
+            self.kept.gone += 1;
+            self.count(top - 1);
+        }
+        for mark in self.kept.marks.iter_mut().flatten() {
+            *mark = mark.saturating_sub(1).max(top);
+        }
+    }
+
+    /// Writes into a row how many are gone.
+    fn count(&mut self, row: usize) {
+        let (cols, bits) = (self.grid.cols(), self.bits);
+        let mut digits = [b' '; 20];
+        let (mut rest, mut from) = (self.kept.gone, digits.len());
+        while rest != 0 && from != 0 {
+            from -= 1;
+            digits[from] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        let text = (b"... ".iter())
+            .chain(&digits[from..])
+            .chain(b" rows left out ...")
+            .map(|&byte| Cell::new(byte, ATTRIBUTE, bits))
+            .chain(core::iter::repeat(Cell::blank(bits)));
+        self.put(row, 0, text.take(cols));
     }
 
     /// Lets the uppermost row go and blanks the last one.

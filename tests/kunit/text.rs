@@ -22,6 +22,7 @@ mod text {
         Size,
         Surface,
         Way, //
+        ATTRIBUTE,
     };
     use core::ops::Range;
     use zerocopy::FromZeros;
@@ -618,6 +619,61 @@ mod text {
         assert!(writes(b"1\n2\n3\n4\n5\n6\n", &rows));
     }
 
+    /// Writes lines with their numbers, in hexadecimal, and keeps those in `marks`; whether the screen has
+    /// these numbers on it then, and rows that count for 0x100 and more.
+    fn keeps(marks: &[usize], lines: usize, expected: &[Range<usize>]) -> bool {
+        let hex = |digit: usize| b"0123456789abcdef"[digit % 16];
+        let Some(grid) = small(ROWS, 0, Scroll::Pan) else {
+            return false;
+        };
+        let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+        let mut rows = Rows::new_zeroed();
+        let Some(mut screen) = Screen::new(&mut cells, &mut rows, grid, 8) else {
+            return false;
+        };
+        for line in 0..lines {
+            if marks.contains(&line) {
+                screen.keep();
+            }
+            screen.write(&[hex(line / 16), hex(line), b'\n'], &mut model);
+        }
+        let mut text = [[b' '; COLS]; WINDOW];
+        for (row, line) in expected.iter().cloned().flatten().enumerate() {
+            if line < 256 {
+                (text[row][0], text[row][1]) = (hex(line / 16), hex(line));
+            } else {
+                let (tens, ones) = (b'0' + (line / 10 % 10) as u8, b'0' + (line % 10) as u8);
+                if tens == b'0' {
+                    text[row].copy_from_slice(b"... 0 row");
+                    text[row][4] = ones;
+                } else {
+                    text[row].copy_from_slice(b"... 00 ro");
+                    text[row][4..6].copy_from_slice(&[tens, ones]);
+                }
+            }
+        }
+        model.proper && model.seen[..ROWS] == text[..ROWS]
+    }
+
+    #[test]
+    fn rows_that_are_kept_do_not_scroll_away() {
+        let gone = |count: usize| 1000 + count..1001 + count;
+        // As long as there is room, nothing is special.
+        assert!(keeps(&[], 60, &[36..60, 0..0]));
+        assert!(keeps(&[40], 60, &[36..60, 0..0]));
+        assert!(keeps(&[36], 60, &[36..60, 0..0]));
+        assert!(keeps(&[36], 61, &[36..42, gone(2), 44..61]));
+        assert!(keeps(&[3], 60, &[3..9, gone(34), 43..60]));
+        // Two that are near each other, or next to each other's rows, or far apart.
+        assert!(keeps(&[3, 6], 60, &[3..12, gone(34), 46..60]));
+        assert!(keeps(&[3, 10], 60, &[3..16, gone(34), 50..60]));
+        assert!(keeps(
+            &[3, 30],
+            60,
+            &[3..9, gone(21), 30..36, gone(14), 50..60]
+        ));
+    }
+
     #[test]
     fn a_screen_needs_its_cells() -> Result<(), ()> {
         let grid = small(ROWS, 0, Scroll::Pan).ok_or(())?;
@@ -649,7 +705,7 @@ mod text {
             plain.write(bytes);
             if dice.below(4) == 0 {
                 // Shown with a later write.
-                screen.remember(bytes);
+                screen.remember(bytes, ATTRIBUTE);
                 continue;
             }
             screen.write(bytes, &mut model);

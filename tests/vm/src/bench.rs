@@ -49,6 +49,8 @@ pub struct Kernels {
     pub plain: PathBuf,
     /// With the driver built in, and the native one as modules.
     pub modular: PathBuf,
+    /// What `console=` calls the driver's screen: `tty0`, where there are virtual terminals.
+    pub console: String,
 }
 
 impl Bench {
@@ -136,8 +138,18 @@ impl Bench {
 
     /// A guest whose log goes to the VT, on the driver's screen for good.
     pub fn vt(&self) -> Machine {
-        let vt = "console=tty0 virtgpu_bridge.handover=never";
-        self.guest(&self.kernels.image).append(vt)
+        self.log_on_screen().append("virtgpu_bridge.handover=never")
+    }
+
+    /// A guest whose log goes to the screen, whosever that is.
+    pub fn log_on_screen(&self) -> Machine {
+        self.image()
+            .append(&format!("console={}", self.kernels.console))
+    }
+
+    /// Whether the guests have virtual terminals.
+    pub fn has_vt(&self) -> bool {
+        self.kernels.console == "tty0"
     }
 
     /// A guest with the driver, whose early console stays, and the kernel's own drivers, which

@@ -4,7 +4,7 @@
 
 use crate::{
     bench::{driver_lines, Bench, GPU, READY, TIME_FOR_TEXT},
-    log,
+    endings, log,
     qemu::{Events, Machine, Vm},
     screen::{show, Screen},
     streams,
@@ -21,19 +21,21 @@ pub struct Case {
 }
 
 /// What must be seen of a machine.
-enum Expect {
+pub enum Expect {
     /// The text on the screen is the end of the log.
     Text,
     /// The boot goes on, and the driver has at most one line to say.
     Unharmed,
     /// The boot goes on, and a line of the driver's says why it does not use the device.
     Refused(&'static str),
+    /// The kernel dies, and the screen has the end of its log, with these words.
+    Dies(&'static [&'static str]),
     /// Something else; the path is the case's folder.
     Own(fn(&Bench, &Machine, &Path) -> Result<String>),
 }
-use Expect::{Own, Refused, Text, Unharmed};
+use Expect::{Dies, Own, Refused, Text, Unharmed};
 
-const fn case(name: &'static str, expect: Expect, machine: fn(&Bench) -> Machine) -> Case {
+pub const fn case(name: &'static str, expect: Expect, machine: fn(&Bench) -> Machine) -> Case {
     Case {
         name,
         machine,
@@ -49,6 +51,7 @@ impl Case {
             Text => text(bench, &machine, out),
             Unharmed => unharmed(&machine, out),
             Refused(reason) => refused(&machine, reason, out),
+            Dies(words) => endings::dies(bench, &machine, words, out),
             Own(run) => run(bench, &machine, out),
         }
     }
@@ -304,6 +307,40 @@ pub const CASES: &[Case] = &[
     }),
 ];
 
+/// Cases of kernels without virtual terminals, where the driver is the log's console.
+pub const CONSOLE_CASES: &[Case] = &[
+    case("console", Text, |bench| {
+        bench.vt().append("vm.lines=100").direct().device(GPU)
+    }),
+    case("console-after-earlycon", Text, |bench| {
+        let early = bench.vt().append("earlycon=virtgpu vm.lines=100");
+        early.direct().device(GPU)
+    }),
+    case("console-first-line", Own(first_line), |bench| {
+        let tall = bench.vt().append("earlycon=virtgpu").direct();
+        tall.device(&format!("{GPU},xres=640,yres=4080"))
+    }),
+    case("console-all-lines", Own(first_line), |bench| {
+        let tall = bench.vt().direct();
+        tall.device(&format!("{GPU},xres=640,yres=4080"))
+    }),
+    case("console-mmio", Text, |bench| {
+        modern_mmio(bench.vt()).append("vm.lines=100")
+    }),
+    case("console-while-others-print", Text, |bench| {
+        let noise = "vm.noise=3 vm.do=busybox,sleep,2 vm.noise=0 vm.lines=60";
+        bench.vt().append(noise).direct().device(GPU)
+    }),
+    case("console-suspend", Own(sleeps), |bench| {
+        let sleep = bench.vt().append("vm.lines=30 vm.sleep=freeze vm.lines=5");
+        sleep.direct().device(GPU)
+    }),
+    case("console-iommu-platform", Text, |bench| {
+        let late = bench.vt().append("vm.lines=100").direct();
+        late.device("virtio-gpu-pci,iommu_platform=on")
+    }),
+];
+
 /// More cases, with `--long`.
 pub const LONG_CASES: &[Case] = &[
     case("eight-cpus", Text, |bench| {
@@ -318,7 +355,7 @@ pub const LONG_CASES: &[Case] = &[
 ];
 
 /// A GPU with a screen of 80x25 characters.
-const SMALL_GPU: &str = "virtio-gpu-pci,xres=640,yres=400";
+pub const SMALL_GPU: &str = "virtio-gpu-pci,xres=640,yres=400";
 
 /// How often a stream is shown again that looks different.
 const TRIES: usize = 3;
@@ -368,7 +405,7 @@ fn modern_mmio(machine: Machine) -> Machine {
     modern.device("virtio-gpu-device")
 }
 
-fn equal(rows: usize) -> String {
+pub fn equal(rows: usize) -> String {
     format!("{rows} of {rows} rows")
 }
 
@@ -747,16 +784,16 @@ fn first_line(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 }
 
 /// A kernel that dies before it has an allocator shows all it says, as the serial port does.
-fn early_panic(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+pub fn early_panic(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let end = "---[ end Kernel panic";
     let mut reference = machine
         .clone()
-        .append("earlycon=pl011,0x9000000")
+        .first("earlycon=pl011,0x9000000")
         .start(&out.join("reference"))?;
-    reference.wait_for(end)?;
+    reference.wait_for_end(end)?;
     let serial = reference.serial()?;
     drop(reference);
-    let mut vm = machine.clone().append("earlycon=virtgpu").start(out)?;
+    let mut vm = machine.clone().first("earlycon=virtgpu").start(out)?;
     vm.wait("the panic's last line on the screen", TIME_FOR_TEXT, |vm| {
         let (_, picture) = vm.screenshot("screen.png", None)?;
         Ok(Screen::read(&picture, &bench.fonts)

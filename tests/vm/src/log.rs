@@ -26,6 +26,22 @@ pub fn kernel_part(serial: &[u8]) -> &[u8] {
     &serial[time.unwrap_or(at)..]
 }
 
+/// The log without what a console begins again that another CPU took over in the middle of a line.
+pub fn without_replays(log: &[u8]) -> Vec<u8> {
+    const REPLAYS: &[u8] = b"** replaying previous printk message **";
+
+    let mut lines: Vec<&[u8]> = Vec::new();
+    for line in log.split_inclusive(|&byte| byte == b'\n') {
+        match line.windows(REPLAYS.len()).position(|part| part == REPLAYS) {
+            // The beginning of what follows is on the same line, or on the one before.
+            Some(0) => drop(lines.pop()),
+            Some(_) => {}
+            None => lines.push(line),
+        }
+    }
+    lines.concat()
+}
+
 /// The log with those lines twice that Linux prints on the boot console and on the one that follows it,
 /// which are the same screen here.
 pub fn on_both_consoles(log: &[u8]) -> Vec<u8> {
@@ -51,11 +67,16 @@ const VT_BEGINS: &[u8] = b"console [tty0] enabled";
 /// waits for the next character, so that a full row and a newline make one row. The VT prints a tab as
 /// the glyph of that number.
 pub fn lay_out(log: &[u8], columns: usize) -> Vec<Vec<u8>> {
-    let mut rows = vec![Vec::new()];
     let vt = log
         .windows(VT_BEGINS.len())
         .position(|part| part == VT_BEGINS)
         .unwrap_or(log.len());
+    lay_out_until(vt, log, columns)
+}
+
+/// As [`lay_out`], where the VT begins at `vt`.
+fn lay_out_until(vt: usize, log: &[u8], columns: usize) -> Vec<Vec<u8>> {
+    let mut rows = vec![Vec::new()];
     for (at, &byte) in log.iter().enumerate() {
         match byte {
             b'\r' => {}
@@ -154,6 +175,56 @@ pub fn compare_rows(screen: &Screen, expected: &[Vec<u8>]) -> Result<usize> {
     Ok(expected.len())
 }
 
+/// What is on the screen of a kernel that has died.
+pub struct Ending {
+    /// Rows of text.
+    pub rows: usize,
+    /// How many rows are left out, place by place.
+    pub left_out: Vec<usize>,
+}
+
+/// Compares a screen with the end of the log of a kernel that died: nothing is missing but rows that are
+/// counted, in their place.
+pub fn compare_ending(screen: &Screen, log: &[u8]) -> Result<Ending> {
+    let mut rows = lay_out_until(log.len(), log, screen.columns);
+    let gap = |row: &[Cell]| -> Option<usize> {
+        let text = show(row);
+        text.strip_prefix("... ")?
+            .strip_suffix(" rows left out ...")?
+            .parse()
+            .ok()
+    };
+    let gaps: Vec<_> = screen.written().iter().map(|row| gap(row)).collect();
+    let shown: usize = gaps.iter().map(|gap| gap.unwrap_or(1)).sum();
+    ensure!(
+        shown <= rows.len(),
+        "{shown} rows of {} are said to be shown, or left out",
+        rows.len()
+    );
+    ensure!(
+        shown == rows.len() || screen.written().len() + 1 >= screen.rows.len(),
+        "the screen has room for more than {} rows",
+        screen.written().len()
+    );
+    let mut rest = rows.split_off(rows.len() - shown).into_iter();
+    let mut expected = Vec::new();
+    for gap in &gaps {
+        match gap {
+            None => expected.extend(rest.next()),
+            Some(count) => {
+                rest.by_ref().take(*count).for_each(drop);
+                expected.push(format!("... {count} rows left out ...").into_bytes());
+            }
+        }
+    }
+    let rows = compare_rows(screen, &expected)?;
+    let left_out = gaps.into_iter().flatten().collect::<Vec<_>>();
+    Ok(Ending {
+        rows: rows - left_out.len(),
+        left_out,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +259,14 @@ mod tests {
                 .starts_with(b"Booting")
         );
         assert_eq!(kernel_part(b"UEFI firmware"), b"");
+    }
+
+    #[test]
+    fn what_is_replayed_is_said_once() {
+        let replays = "** replaying previous printk message **\n";
+        let log = format!("one\ntwo\n{replays}two\nthree\nfo{replays}four\n");
+        let said = without_replays(log.as_bytes());
+        assert_eq!(String::from_utf8_lossy(&said), "one\ntwo\nthree\nfour\n");
     }
 
     #[test]
@@ -230,6 +309,20 @@ mod tests {
         assert!(compare_tail(&read(&paint(&[b"a\xffb"])), b"a b\n").is_ok());
         assert!(compare_tail(&read(&paint(&[b"a\x80b"])), b"a\x80b\n").is_ok());
         assert!(compare_tail(&read(&paint(&[b"a\x81b"])), b"a\x80b\n").is_err());
+    }
+
+    #[test]
+    fn an_ending_has_all_but_what_is_counted() {
+        let screen = |lines: &[&[u8]]| crate::screen::tests::read_wide(lines);
+        let log = b"zero\none\ntwo\nthree\nfour\n";
+        let left_out = |lines: &[&[u8]]| compare_ending(&screen(lines), log).map(|it| it.left_out);
+        assert_eq!(left_out(&[b"three", b"four"]).unwrap(), Vec::<usize>::new());
+        let one: &[u8] = b"... 2 rows left out ...";
+        assert_eq!(left_out(&[b"one", one, b"four"]).unwrap(), vec![2]);
+        assert!(left_out(&[b"zero", one, b"four"]).is_err());
+        assert!(left_out(&[b"one", one, b"three"]).is_err());
+        assert!(left_out(&[b"three"]).is_err());
+        assert!(left_out(&[b"four"]).is_err());
     }
 
     #[test]

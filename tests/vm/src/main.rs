@@ -20,6 +20,7 @@
 
 mod bench;
 mod cases;
+mod endings;
 mod font;
 mod initramfs;
 mod kunit;
@@ -32,8 +33,9 @@ mod tally;
 
 use anyhow::{Context, Result};
 use bench::{Bench, Kernels};
-use cases::{Case, CASES, LONG_CASES};
+use cases::{Case, CASES, CONSOLE_CASES, LONG_CASES};
 use clap::{Args, Parser};
+use endings::{ENDINGS, LONG_ENDINGS, VT_ENDINGS};
 use std::{
     fs,
     path::PathBuf,
@@ -72,9 +74,15 @@ enum Cli {
         /// native driver's for the other.
         #[arg(long = "module", value_name = "FILE")]
         modules: Vec<PathBuf>,
-        /// Only cases whose name holds this.
-        #[arg(long, default_value = "")]
-        only: String,
+        /// Only cases whose name holds one of these, which commas divide.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+        /// Not those whose name holds one of these.
+        #[arg(long, value_delimiter = ',')]
+        skip: Vec<String>,
+        /// What the kernels call the console that is on the driver's screen.
+        #[arg(long, default_value = "tty0")]
+        console: String,
         /// Also the cases that take long.
         #[arg(long)]
         long: bool,
@@ -133,6 +141,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             let kernels = Kernels {
                 plain: image.clone(),
                 modular: image.clone(),
+                console: "tty0".into(),
                 image,
             };
             return run::run(&Bench::new(kernels, &[], &fonts, &out)?, window, &out);
@@ -143,6 +152,8 @@ fn dispatch(cli: Cli) -> Result<()> {
             modular_image,
             modules,
             only,
+            skip,
+            console,
             long,
             jobs,
         } => {
@@ -151,13 +162,25 @@ fn dispatch(cli: Cli) -> Result<()> {
                 image,
                 plain: plain_image,
                 modular: modular_image,
+                console,
             };
             let bench = Bench::new(kernels, &modules, &fonts, &out)?;
-            let more = if long { LONG_CASES } else { &[] };
-            let cases = CASES
-                .iter()
-                .chain(more)
-                .filter(|case| case.name.contains(&only));
+            let mut lists = vec![CASES, ENDINGS];
+            lists.push(match bench.has_vt() {
+                true => VT_ENDINGS,
+                false => CONSOLE_CASES,
+            });
+            if long {
+                lists.extend([LONG_CASES, LONG_ENDINGS]);
+            }
+            let named = |case: &Case, names: &[String]| {
+                names.iter().any(|name| case.name.contains(name.as_str()))
+            };
+            let cases = lists
+                .into_iter()
+                .flatten()
+                .filter(|case| only.is_empty() || named(case, &only))
+                .filter(|case| !named(case, &skip));
             test(&bench, &cases.collect::<Vec<_>>(), jobs, &out)
         }
         Cli::Kunit {

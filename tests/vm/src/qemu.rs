@@ -2,7 +2,7 @@
 
 //! A virtual machine: QEMU's arguments, its process, its monitor (QMP) and its serial port.
 
-use crate::screen::Picture;
+use crate::{log, screen::Picture};
 use anyhow::{bail, ensure, Context, Result};
 use qapi::{qmp, Qmp, Stream};
 use serde_json::json;
@@ -136,6 +136,12 @@ impl Machine {
     /// Adds a device.
     pub fn device(self, device: &str) -> Self {
         self.option("-device", device)
+    }
+
+    /// Adds a word to the kernel's command line, before all others.
+    pub fn first(mut self, word: &str) -> Self {
+        self.append.insert(0, word.to_owned());
+        self
     }
 
     /// Adds words to the kernel's command line.
@@ -283,6 +289,13 @@ impl Vm {
         })
     }
 
+    /// Waits for `text`, with which a kernel ends, on the serial port.
+    pub fn wait_for_end(&mut self, text: &str) -> Result<()> {
+        self.wait(&format!("'{text}' on the serial port"), LIMIT, |vm| {
+            Ok(vm.serial_has(text)?.then_some(()))
+        })
+    }
+
     /// Waits until the machine is off.
     pub fn wait_end(&mut self) -> Result<ExitStatus> {
         self.wait("the guest's end", LIMIT * 2, |vm| {
@@ -303,9 +316,10 @@ impl Vm {
             .to_owned()
     }
 
-    /// What the serial port got so far.
+    /// What the serial port got so far, but for what its driver says twice.
     pub fn serial(&self) -> Result<Vec<u8>> {
-        Ok(fs::read(self.out.join("serial.log")).unwrap_or_default())
+        let said = fs::read(self.out.join("serial.log")).unwrap_or_default();
+        Ok(log::without_replays(&said))
     }
 
     /// Whether `text` was seen on the serial port.

@@ -2,7 +2,7 @@
 
 //! Reads the text off a screenshot, cell by cell.
 //!
-//! Every cell must be a glyph of the font in exactly the console's two colours, and all that lies
+//! Every cell must be a glyph of the font on black, in one of the console's colours, and all that lies
 //! right of and below the cells must be black. Anything else is a cell that cannot be read.
 
 use crate::font::{Font, Fonts};
@@ -10,8 +10,17 @@ use anyhow::{ensure, Context, Result};
 use std::{fs::File, io::BufReader, path::Path};
 
 /// The console's grey on black, 0x00RRGGBB.
+#[cfg(test)]
 const FOREGROUND: u32 = 0x00aa_aaaa;
 const BACKGROUND: u32 = 0;
+/// In what else the log can be: by how urgent it is.
+const COLOURS: [u32; 5] = [
+    0x00aa_aaaa,
+    0x0055_5555,
+    0x00ff_5555,
+    0x00ff_ff55,
+    0x00ff_ffff,
+];
 
 /// A screen's pixels.
 #[derive(Clone, PartialEq)]
@@ -174,14 +183,20 @@ fn is_blank(row: &[Cell]) -> bool {
 fn read_cell(picture: &Picture, font: &Font, column: usize, row: usize) -> Cell {
     let pitch = font.width.div_ceil(8);
     let mut glyph = vec![0u8; font.height * pitch];
+    let mut foreground = None;
     for y in 0..font.height {
         for x in 0..font.width {
             match picture.at(column * font.width + x, row * font.height + y) {
-                FOREGROUND => glyph[y * pitch + x / 8] |= 0x80 >> (x % 8),
                 BACKGROUND => {}
+                colour if *foreground.get_or_insert(colour) == colour => {
+                    glyph[y * pitch + x / 8] |= 0x80 >> (x % 8);
+                }
                 _ => return None,
             }
         }
+    }
+    if foreground.is_some_and(|colour| !COLOURS.contains(&colour)) {
+        return None;
     }
     font.byte_of(&glyph)
 }
@@ -193,8 +208,17 @@ pub(crate) mod tests {
 
     /// A screen of 10 x 3 cells and edges of 3 and 2 pixels, with `lines` on it.
     pub(crate) fn paint(lines: &[&[u8]]) -> Picture {
+        paint_on(10, lines)
+    }
+
+    /// Reads a screen of 30 x 3 cells with `lines` on it.
+    pub(crate) fn read_wide(lines: &[&[u8]]) -> Screen {
+        read(&paint_on(30, lines))
+    }
+
+    fn paint_on(columns: usize, lines: &[&[u8]]) -> Picture {
         let font = font();
-        let (width, height) = (10 * font.width + 3, 3 * font.height + 2);
+        let (width, height) = (columns * font.width + 3, 3 * font.height + 2);
         let mut picture = Picture {
             width,
             height,

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's log itself, for who missed some of it: read from any context, without a lock.
+
+use core::ptr;
+
+use crate::linux::bindings;
+
+/// Bytes that the printk core makes of a record at most.
+pub(crate) const RECORD_BYTES: usize = 2048;
+
+/// A record of the log.
+pub(crate) struct Record<'b> {
+    /// Its number.
+    pub(crate) number: u64,
+    text: &'b [u8],
+}
+
+impl<'b> Record<'b> {
+    /// Reads the first record from `number` on that the log still has, if there is one.
+    pub(crate) fn read(number: u64, buffer: &'b mut [u8; RECORD_BYTES]) -> Option<Self> {
+        let mut iter = bindings::kmsg_dump_iter {
+            cur_seq: number,
+            next_seq: 0,
+        };
+        let mut length = 0;
+        // SAFETY: The buffer is as long as said. Any context will do.
+        let found = unsafe {
+            bindings::kmsg_dump_get_line(
+                &mut iter,
+                true,
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                ptr::from_mut(&mut length),
+            )
+        };
+        found.then(|| Self {
+            number: iter.cur_seq - 1,
+            text: buffer.get(..length).unwrap_or_default(),
+        })
+    }
+
+    /// Its lines without their ends, and the level of each (`KERN_EMERG` is 0).
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (u8, &'b [u8])> {
+        let text = self.text.strip_suffix(b"\n").unwrap_or(self.text);
+        text.split(|&byte| byte == b'\n').map(parse)
+    }
+
+    /// Its level.
+    pub(crate) fn level(&self) -> u8 {
+        self.lines().next().map_or(0, |(level, _)| level)
+    }
+}
+
+/// Divides `<N>text`, where the lower three bits of N are the level.
+fn parse(line: &[u8]) -> (u8, &[u8]) {
+    let inner = line.strip_prefix(b"<");
+    let end = inner.and_then(|inner| inner.iter().position(|&byte| byte == b'>'));
+    match (inner, end) {
+        (Some(inner), Some(end)) => {
+            let number = inner[..end].iter().fold(0u32, |number, byte| {
+                number.wrapping_mul(10).wrapping_add(u32::from(byte & 0xf))
+            });
+            ((number & 7) as u8, &inner[end + 1..])
+        }
+        _ => (0, line),
+    }
+}
+
+/// The level from which on records are not for consoles.
+pub(crate) fn console_level() -> u8 {
+    // SAFETY: A word, whenever it is read.
+    let level = unsafe {
+        (&raw const bindings::console_printk)
+            .cast::<i32>()
+            .read_volatile()
+    };
+    level.clamp(0, 8) as u8
+}

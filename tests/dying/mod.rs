@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ways to die, for the tests in `tests/vm`, in kernels that have the driver's KUnit tests.
+//!
+//! A way is named by `virtgpu_test=` (taken in `setup_arch()`), by `virtgpu_bridge.test=` (taken between
+//! the early console and the VT), or by writing to `/sys/module/virtgpu_bridge/parameters/test`:
+//!
+//! * `panic`, `nmi` (a panic in NMI, where there are such): at once;
+//! * `hold`, `hold-short`: whoever asks for it has the console lock for an hour, or for six seconds;
+//! * `paint-panic`, `paint-oops`, `paint-hang`: when the next command is put into the ring;
+//! * `paint-oops-always`: whenever one is;
+//! * `pci`: while the PCI core looks at the GPU;
+//! * `bind`: when the native driver is about to get the GPU.
+
+use core::{
+    ffi::CStr,
+    ptr,
+    sync::atomic::{
+        AtomicU8,
+        Ordering, //
+    },
+};
+
+use kernel::{
+    error::code::EINVAL,
+    ffi::{
+        c_char,
+        c_int,
+        c_uint, //
+    },
+    str::CStrExt, //
+};
+
+extern "C" {
+    fn virtgpu_test_panic();
+    fn virtgpu_test_hold(seconds: c_uint);
+    fn virtgpu_test_nmi();
+}
+
+const NOTHING: u8 = 0;
+const PAINT_PANIC: u8 = 1;
+const PAINT_OOPS: u8 = 2;
+const PAINT_HANG: u8 = 3;
+const PAINT_OOPS_ALWAYS: u8 = 4;
+const AT_PCI: u8 = 5;
+const AT_BIND: u8 = 6;
+
+/// What is to happen later.
+static ARMED: AtomicU8 = AtomicU8::new(NOTHING);
+
+/// Goes the way of that name.
+///
+/// # Safety
+///
+/// A terminated string.
+#[no_mangle]
+unsafe extern "C" fn virtgpu_test_way(way: *const c_char) -> c_int {
+    // SAFETY: By the safety requirement.
+    let way = unsafe { CStr::from_char_ptr(way) }.to_bytes();
+    match way.trim_ascii() {
+        // SAFETY: To do harm is what these are for.
+        b"panic" => unsafe { virtgpu_test_panic() },
+        // SAFETY: As above.
+        b"hold" => unsafe { virtgpu_test_hold(3600) },
+        // SAFETY: As above.
+        b"hold-short" => unsafe { virtgpu_test_hold(6) },
+        // SAFETY: As above.
+        b"nmi" => unsafe { virtgpu_test_nmi() },
+        b"paint-panic" => ARMED.store(PAINT_PANIC, Ordering::Relaxed),
+        b"paint-oops" => ARMED.store(PAINT_OOPS, Ordering::Relaxed),
+        b"paint-hang" => ARMED.store(PAINT_HANG, Ordering::Relaxed),
+        b"paint-oops-always" => ARMED.store(PAINT_OOPS_ALWAYS, Ordering::Relaxed),
+        b"pci" => ARMED.store(AT_PCI, Ordering::Relaxed),
+        b"bind" => ARMED.store(AT_BIND, Ordering::Relaxed),
+        _ => return EINVAL.to_errno(),
+    }
+    0
+}
+
+/// A command is just being put into the ring.
+pub(crate) fn in_paint() {
+    let armed = ARMED.load(Ordering::Relaxed);
+    if !(PAINT_PANIC..=PAINT_OOPS_ALWAYS).contains(&armed) {
+        return;
+    }
+    if armed != PAINT_OOPS_ALWAYS {
+        ARMED.store(NOTHING, Ordering::Relaxed);
+    }
+    match armed {
+        // SAFETY: To do harm is what these are for.
+        PAINT_PANIC => unsafe { virtgpu_test_panic() },
+        PAINT_HANG => loop {
+            core::hint::spin_loop();
+        },
+        // SAFETY: As above; nothing is mapped there.
+        _ => unsafe { ptr::without_provenance_mut::<u32>(8).write_volatile(0) },
+    }
+}
+
+#[no_mangle]
+extern "C" fn virtgpu_test_at_pci() {
+    if ARMED.load(Ordering::Relaxed) == AT_PCI {
+        // SAFETY: To do harm is what this is for.
+        unsafe { virtgpu_test_panic() };
+    }
+}
+
+#[no_mangle]
+extern "C" fn virtgpu_test_at_bind() -> bool {
+    ARMED.load(Ordering::Relaxed) == AT_BIND
+}
