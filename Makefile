@@ -76,7 +76,7 @@ driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -
 # native driver for most; and where locks sleep none locks up.
 small := $(filter kcsan novt rt,$(VARIANT))
 ifneq ($(small),)
-ONLY ?= direct-,vt-mmio,suspend,console,panic,lkdtm,silent
+ONLY ?= direct-,vt-mmio,suspend,console,panic,silent$(if $(filter kcsan,$(VARIANT)),,$(comma)lkdtm)
 SKIP ?= aavmf,early-panic,failed-handover$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
 	$(filter rt,$(VARIANT)),$(comma)spinlockup)
 endif

@@ -11,7 +11,9 @@
 #include <linux/dma-mapping.h>
 #include <linux/font.h>
 #include <linux/init.h>
+#include <linux/irq_work.h>
 #include <linux/kd.h>
+#include <linux/kdebug.h>
 #include <linux/kmsg_dump.h>
 #include <linux/of_fdt.h>
 #include <linux/panic.h>

@@ -57,9 +57,10 @@ unsafe impl Sync for Console {}
 impl Console {
     /// A console that is not registered.
     pub(crate) const fn new() -> Self {
-        Self(UnsafeCell::new({
+        Self(UnsafeCell::new(bindings::console {
+            index: -1,
             // SAFETY: Numbers, null pointers, and `None`.
-            unsafe { core::mem::zeroed() }
+            ..unsafe { core::mem::zeroed() }
         }))
     }
 
@@ -88,8 +89,12 @@ impl Console {
     /// Takes it from the list; nobody is in its callbacks when this returns. If it is not on the list,
     /// nothing happens.
     pub(crate) fn unregister(&self) {
-        // SAFETY: A console that is, or is not, on the list.
-        unsafe { bindings::unregister_console(self.0.get()) };
+        // SAFETY: A console that is, or is not, on the list. Its work is done when it can be registered
+        // again.
+        unsafe {
+            bindings::unregister_console(self.0.get());
+            bindings::irq_work_sync(&raw mut (*self.0.get()).irq_work);
+        }
     }
 }
 

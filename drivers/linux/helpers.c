@@ -16,7 +16,8 @@
 #include <linux/pm.h>
 #include <linux/platform_device.h>
 #include <linux/serial_core.h>
-#include <linux/smp.h>
+#include <linux/preempt.h>
+#include <linux/sched.h>
 #include <linux/timer.h>
 #include <linux/workqueue.h>
 
@@ -60,10 +61,11 @@ u32 virtgpu_counter_hz(void)
 	return arch_timer_get_cntfrq();
 }
 
-/* Who moves to another CPU meanwhile is no owner to be mistaken for. */
-u32 virtgpu_cpu(void)
+unsigned long virtgpu_context(void)
 {
-	return raw_smp_processor_id();
+	unsigned long level = in_nmi() ? 3 : in_hardirq() ? 2 : in_serving_softirq() ? 1 : 0;
+
+	return (unsigned long)current | level;
 }
 
 bool virtgpu_behind_iommu(struct device *dev)
@@ -79,6 +81,29 @@ MODULE_PARM_DESC(handover, "When the native driver gets the device: auto or neve
 const char *virtgpu_handover(void)
 {
 	return handover;
+}
+
+static DEFINE_MUTEX(console_mutex);
+
+/* Of registering our console, and taking it from the list again. */
+void virtgpu_lock_console(void)
+{
+	mutex_lock(&console_mutex);
+}
+
+void virtgpu_unlock_console(void)
+{
+	mutex_unlock(&console_mutex);
+}
+
+/*
+ * The device reaches memory again, if that can be said without waiting: whoever had the lock of
+ * configuration space may be stopped.
+ */
+void virtgpu_set_master(struct pci_dev *dev)
+{
+	if (!raw_spin_is_locked(&pci_lock))
+		pci_set_master(dev);
 }
 
 static DEFINE_MUTEX(screen_lock);

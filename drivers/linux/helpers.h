@@ -3,6 +3,7 @@
 #ifndef VIRTGPU_BRIDGE_HELPERS_H
 #define VIRTGPU_BRIDGE_HELPERS_H
 
+#include <linux/spinlock_types.h>
 #include <linux/types.h>
 
 struct device;
@@ -18,16 +19,22 @@ u64 virtgpu_counter(void);
 u32 virtgpu_counter_hz(void);
 const char *virtgpu_scroll(void);
 
-u32 virtgpu_cpu(void);
+unsigned long virtgpu_context(void);
 bool virtgpu_behind_iommu(struct device *dev);
 
 #if !defined(MODULE) || defined(__BINDGEN__)
+/* Of drivers/pci/access.c: it is held wherever configuration space is accessed. */
+extern raw_spinlock_t pci_lock;
+
 phys_addr_t virtgpu_image_address(const void *at);
 void __iomem *virtgpu_map_page(phys_addr_t address);
 void virtgpu_unmap_page(void);
 
 const char *virtgpu_handover(void);
 bool virtgpu_kexec_in_progress(void);
+void virtgpu_lock_console(void);
+void virtgpu_unlock_console(void);
+void virtgpu_set_master(struct pci_dev *dev);
 void virtgpu_lock_screen(void);
 void virtgpu_unlock_screen(void);
 void virtgpu_watch_modules(struct notifier_block *nb);

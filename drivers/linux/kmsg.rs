@@ -17,8 +17,9 @@ pub(crate) struct Record<'b> {
 }
 
 impl<'b> Record<'b> {
-    /// Reads the first record from `number` on that the log still has, if there is one.
-    pub(crate) fn read(number: u64, buffer: &'b mut [u8; RECORD_BYTES]) -> Option<Self> {
+    /// Reads the first record from `number` on that the log still has, if there is one. Of one that does
+    /// not fit the buffer some lines are missing, or all.
+    pub(crate) fn read(number: u64, buffer: &'b mut [u8]) -> Option<Self> {
         let mut iter = bindings::kmsg_dump_iter {
             cur_seq: number,
             next_seq: 0,
@@ -40,15 +41,22 @@ impl<'b> Record<'b> {
         })
     }
 
+    /// Looks at the record `number`, if there is one that is not too long.
+    pub(crate) fn look<R>(number: u64, f: impl FnOnce(Record<'_>) -> R) -> Option<R> {
+        let mut buffer = [0; 256];
+        let record = Record::read(number, &mut buffer)?;
+        (record.number == number).then(|| f(record))
+    }
+
     /// Its lines without their ends, and the level of each (`KERN_EMERG` is 0).
     pub(crate) fn lines(&self) -> impl Iterator<Item = (u8, &'b [u8])> {
         let text = self.text.strip_suffix(b"\n").unwrap_or(self.text);
         text.split(|&byte| byte == b'\n').map(parse)
     }
 
-    /// Its level.
+    /// Its level, of [`u8::MAX`] if that is not known.
     pub(crate) fn level(&self) -> u8 {
-        self.lines().next().map_or(0, |(level, _)| level)
+        self.lines().next().map_or(u8::MAX, |(level, _)| level)
     }
 }
 
@@ -63,7 +71,7 @@ fn parse(line: &[u8]) -> (u8, &[u8]) {
             });
             ((number & 7) as u8, &inner[end + 1..])
         }
-        _ => (0, line),
+        _ => (u8::MAX, line),
     }
 }
 

@@ -2,12 +2,16 @@
 
 //! Our console without the console lock (`CON_NBCON`): what the printk core calls, from any context.
 
-use core::sync::atomic::{
-    AtomicBool,
-    Ordering, //
+use core::{
+    ffi::c_void,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    },
 };
 
 use kernel::ffi::{
+    c_int,
     c_short,
     c_ulong, //
 };
@@ -18,7 +22,8 @@ use crate::{
         console::{
             self,
             Console, //
-        }, //
+        },
+        notifier::Notifier, //
     },
     stages::panic::{
         self,
@@ -28,38 +33,69 @@ use crate::{
 
 static CONSOLE: Console = Console::new();
 static REGISTERED: AtomicBool = AtomicBool::new(false);
+static DEATHS: Notifier = Notifier::new(died);
 
 /// Adds the console to the printk core's list, if it is not there. `all` wants the log from its start.
 pub(crate) fn register(all: bool) {
-    if REGISTERED.swap(true, Ordering::Acquire) {
-        return;
-    }
-    let all = if all {
-        bindings::cons_flags_CON_PRINTBUFFER
-    } else {
-        0
-    };
-    // SAFETY: It is not on the list, as the flag says, and the callbacks are sound. Beside what is set,
-    // these are numbers, null pointers, and `None`.
-    unsafe {
-        CONSOLE.register(bindings::console {
-            write_atomic: Some(write_atomic),
-            write_thread: Some(write_thread),
-            device_lock: Some(device_lock),
-            device_unlock: Some(device_unlock),
-            flags: (bindings::cons_flags_CON_NBCON | all) as c_short,
-            index: -1,
-            ..core::mem::zeroed()
-        });
+    locked(|| {
+        if REGISTERED.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let all = if all {
+            bindings::cons_flags_CON_PRINTBUFFER
+        } else {
+            0
+        };
+        // SAFETY: It is not on the list, as the flag says, and the callbacks are sound. Beside what is
+        // set, these are numbers, null pointers, and `None`.
+        unsafe {
+            CONSOLE.register(bindings::console {
+                write_atomic: Some(write_atomic),
+                write_thread: Some(write_thread),
+                device_lock: Some(device_lock),
+                device_unlock: Some(device_unlock),
+                flags: (bindings::cons_flags_CON_NBCON | all) as c_short,
+                index: -1,
+                ..core::mem::zeroed()
+            });
+        }
+    });
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if !WATCHED.swap(true, Ordering::Relaxed) {
+        // SAFETY: The notifier is static, and registered once.
+        unsafe { bindings::register_die_notifier(DEATHS.as_ptr().cast()) };
     }
 }
 
 /// Takes the console from the list, if it is there.
 pub(crate) fn unregister() {
-    if REGISTERED.load(Ordering::Acquire) {
-        CONSOLE.unregister();
-        REGISTERED.store(false, Ordering::Release);
-    }
+    locked(|| {
+        if REGISTERED.load(Ordering::Relaxed) {
+            CONSOLE.unregister();
+            REGISTERED.store(false, Ordering::Relaxed);
+        }
+    });
+}
+
+/// Runs `f` while nobody else changes whether the console is on the list.
+fn locked(f: impl FnOnce()) {
+    // SAFETY: Called where sleeping is allowed.
+    unsafe { bindings::virtgpu_lock_console() };
+    f();
+    // SAFETY: Taken above.
+    unsafe { bindings::virtgpu_unlock_console() };
+}
+
+/// # Safety
+///
+/// Called by `die()`, in the context that has faulted.
+unsafe extern "C" fn died(
+    _: *mut kernel::bindings::notifier_block,
+    _: c_ulong,
+    _: *mut c_void,
+) -> c_int {
+    panic::faulted();
+    0
 }
 
 /// Whether the command line, or the lack of another console, makes it the log's.
@@ -69,6 +105,9 @@ pub(crate) fn is_wanted() -> bool {
 }
 
 /// Writes the record that the printk core has at hand.
+///
+/// Only what it says of that is read while the console cannot be taken over: the screen has an owner of
+/// its own, who is waited for, and can be begun again.
 ///
 /// # Safety
 ///
@@ -85,9 +124,10 @@ unsafe fn write(context: *mut bindings::nbcon_write_context) {
         bindings::nbcon_prio_NBCON_PRIO_EMERGENCY => Urgency::Emergency,
         _ => Urgency::Normal,
     };
-    panic::write(urgency, number);
     // SAFETY: As above.
-    unsafe { bindings::nbcon_exit_unsafe(context) };
+    if unsafe { bindings::nbcon_exit_unsafe(context) } {
+        panic::write(urgency, number);
+    }
 }
 
 /// # Safety
@@ -112,7 +152,7 @@ unsafe extern "C" fn write_thread(
     unsafe { write(context) };
 }
 
-/// Keeps those out who have the screen with the console lock held.
+/// Keeps those out who light the screen, or give it away: see [`console::locked`].
 extern "C" fn device_lock(_: *mut bindings::console, _: *mut c_ulong) {
     console::lock_screen();
 }

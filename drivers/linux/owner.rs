@@ -5,7 +5,7 @@
 use core::{
     cell::UnsafeCell,
     sync::atomic::{
-        AtomicU32,
+        AtomicUsize,
         Ordering, //
     },
 };
@@ -25,8 +25,8 @@ const PATIENCE: u64 = 1_000_000;
 ///
 /// All but a panic come with the console lock held, or go away again if the value is taken.
 pub(crate) struct Owned<T> {
-    /// 0, or one more than the CPU that has the value.
-    taken: AtomicU32,
+    /// 0, or the context that has the value, see [`context`].
+    taken: AtomicUsize,
     value: UnsafeCell<T>,
 }
 
@@ -39,7 +39,7 @@ impl<T> Owned<T> {
     /// A value that nobody has.
     pub(crate) const fn new(value: T) -> Self {
         Self {
-            taken: AtomicU32::new(0),
+            taken: AtomicUsize::new(0),
             value: UnsafeCell::new(value),
         }
     }
@@ -55,32 +55,36 @@ impl<T> Owned<T> {
         Some(result)
     }
 
-    /// Runs `f` on the value, whoever has it: this CPU panics. Another one has a second to give it
-    /// back. `f` learns whether the value is left as it was in the middle of something.
+    /// Runs `f` on the value, whoever has it: this CPU panics. Others have a second to give it back. `f`
+    /// learns whether the value is left as it was in the middle of something.
     pub(crate) fn seize<R>(&self, f: impl FnOnce(&mut T, bool) -> R) -> R {
         let begun = ticks();
         let torn = loop {
             let owner = self.take();
-            if owner == 0 || owner == cpu() || microseconds_since(begun) > PATIENCE {
+            // What this task was doing, or what interrupted it, does not go on before we return.
+            let is_below = owner & !LEVEL == context() & !LEVEL;
+            if owner == 0 || is_below || microseconds_since(begun) > PATIENCE {
                 break owner != 0;
             }
             core::hint::spin_loop();
         };
-        self.taken.store(cpu(), Ordering::Relaxed);
+        self.taken.store(context(), Ordering::Relaxed);
         // SAFETY: The value is ours: it was free, or see `impl Sync`.
         let result = f(unsafe { &mut *self.value.get() }, torn);
         self.taken.store(0, Ordering::Release);
         result
     }
 
-    /// Whether this CPU has the value, if it is one that does not move.
+    /// Whether this very context has the value: a fault is one of its own.
+    #[cfg(not(MODULE))]
     pub(crate) fn is_ours(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) == cpu()
+        self.taken.load(Ordering::Relaxed) == context()
     }
 
     /// Takes the value if it is free. Returns who has it otherwise.
-    fn take(&self) -> u32 {
-        let taken = (self.taken).compare_exchange(0, cpu(), Ordering::Acquire, Ordering::Relaxed);
+    fn take(&self) -> usize {
+        let taken =
+            (self.taken).compare_exchange(0, context(), Ordering::Acquire, Ordering::Relaxed);
         taken.err().unwrap_or(0)
     }
 }
@@ -97,8 +101,12 @@ pub(crate) fn is_in_trouble() -> bool {
     is_dying() || unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0
 }
 
-/// One more than the number of this CPU.
-fn cpu() -> u32 {
+/// The bits of [`context`] that are not the task's.
+const LEVEL: usize = 3;
+
+/// The current task, which stays the same on whatever CPU, and what interrupts it: nothing, a softirq,
+/// an interrupt or an NMI.
+fn context() -> usize {
     // SAFETY: Asking has no requirements.
-    unsafe { bindings::virtgpu_cpu() + 1 }
+    unsafe { bindings::virtgpu_context() as usize }
 }

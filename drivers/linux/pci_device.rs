@@ -18,6 +18,8 @@ use kernel::{
     str::CStrExt, //
 };
 
+#[cfg(not(MODULE))]
+use crate::linux::bindings as bridge_bindings;
 use crate::linux::pci_driver::NAME;
 
 /// What the PCI core did not do, and its reason.
@@ -90,6 +92,13 @@ impl PciDevice {
     pub(crate) fn clear_master(self) {
         // SAFETY: A valid device.
         unsafe { bindings::pci_clear_master(self.as_ptr()) };
+    }
+
+    /// Lets it reach memory, unless somebody has the lock of configuration space.
+    #[cfg(not(MODULE))]
+    pub(crate) fn set_master_if_possible(self) {
+        // SAFETY: A valid device. Any context will do.
+        unsafe { bridge_bindings::virtgpu_set_master(self.as_ptr().cast()) };
     }
 
     /// The 32 bits of its configuration space at `offset`; all ones if they cannot be read.

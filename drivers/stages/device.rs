@@ -44,6 +44,7 @@ use crate::{
         early::ImageMemory,
         mapped::Mapped,
         owner::{
+            is_dying,
             is_in_trouble,
             Owned, //
         },
@@ -59,7 +60,10 @@ use crate::{
         handover,
         held::Held,
         log::Log,
-        panic,
+        panic::{
+            self,
+            Reader, //
+        },
         search::{
             Lit,
             Place,
@@ -77,7 +81,7 @@ use crate::{
 
 pub(crate) static MEMORY: ImageMemory<{ MEMORY_BYTES / 4 }> = ImageMemory::new();
 pub(crate) static BELL: Bell = Bell::new();
-static STAGE: Owned<Option<Stage>> = Owned::new(None);
+static SCREEN: Owned<(Option<Stage>, Reader)> = Owned::new((None, Reader::new()));
 
 // What is asked about every device of a bus, without the lock.
 static UP: AtomicBool = AtomicBool::new(false);
@@ -146,7 +150,7 @@ pub(crate) fn found(lit: Lit) -> Option<()> {
         MMIO_BASE.store(base, Ordering::Relaxed);
     }
     UP.store(true, Ordering::Relaxed);
-    STAGE.with(|slot| {
+    with_stage(|slot| {
         *slot = Some(Stage {
             log: Some(lit.log),
             place: Some((lit.place, lit.doorbell)),
@@ -179,12 +183,16 @@ impl Stage {
             }
             return Some(false);
         }
-        // Once for whoever was in the middle of it, and once more for what may be wrong with ours.
-        if *revived == 2 {
-            return None;
+        // Once for whoever was in the middle of it, and once more for what may be wrong with ours. A
+        // kernel that lives has others who see to a device that sleeps, or is on its way.
+        match is_dying() {
+            true if *revived == 2 => return None,
+            true => *revived += 1,
+            false if log.is_none() => return None,
+            false => {}
         }
-        *revived += 1;
-        if let Some(held) = held.as_mut().or(lent.as_mut()) {
+        let lent = lent.as_mut().inspect(|lent| lent.set_master());
+        if let Some(held) = held.as_mut().or(lent) {
             *log = None;
             BELL.take_down();
             // SAFETY: The log is gone, and the device is reset before anything is written.
@@ -235,7 +243,7 @@ pub(crate) fn begin() -> bool {
 /// Runs `f` on the log, if there is one and it is free: with the console lock held, or when this CPU
 /// panics.
 pub(crate) fn with_log<R>(f: impl FnOnce(&mut Log<'static, Shared>) -> R) -> Option<R> {
-    let (result, trouble) = STAGE.with(|stage| {
+    let (result, trouble) = with_stage(|stage| {
         let log = stage.as_mut()?.log.as_mut()?;
         Some((f(log), log.trouble()))
     })??;
@@ -250,19 +258,33 @@ pub(crate) fn write(text: &[u8]) {
     with_log(|log| log.write(text, is_in_trouble()));
 }
 
-/// Whether this CPU was doing something with the log when a panic came.
-pub(crate) fn was_interrupted() -> bool {
-    STAGE.is_ours()
+/// As [`with_log`], with who reads the kernel's log for it. Nothing is said of trouble: the kernel has its
+/// own.
+pub(crate) fn with_reader<R>(
+    f: impl FnOnce(&mut Log<'static, Shared>, &mut Reader) -> R,
+) -> Option<R> {
+    SCREEN.with(|(stage, reader)| Some(f(stage.as_mut()?.log.as_mut()?, reader)))?
 }
 
-/// Runs `f` on the log of a kernel that dies, whoever has it. `f` learns whether that began again,
-/// on a blank screen, since it was left in the middle of something.
-pub(crate) fn seize<R>(f: impl FnOnce(&mut Log<'static, Shared>, bool) -> R) -> Option<R> {
-    STAGE.seize(|stage, torn| {
+/// As [`with_reader`], on the log of a kernel that dies, whoever has it, or of one who is dead. `f` learns
+/// whether the log begins again, on a blank screen, since it was left in the middle of something.
+pub(crate) fn seize<R>(
+    f: impl FnOnce(&mut Log<'static, Shared>, &mut Reader, bool) -> R,
+) -> Option<R> {
+    SCREEN.seize(|(stage, reader), torn| {
         let stage = stage.as_mut()?;
         let begun = stage.revive(torn)?;
-        Some(f(stage.log.as_mut()?, begun))
+        Some(f(stage.log.as_mut()?, reader, begun))
     })
+}
+
+/// Whether this very context has the screen.
+pub(crate) fn is_ours() -> bool {
+    SCREEN.is_ours()
+}
+
+fn with_stage<R>(f: impl FnOnce(&mut Option<Stage>) -> R) -> Option<R> {
+    SCREEN.with(|(stage, _)| f(stage))
 }
 
 /// The PCI core has found the function at `at`, and will now size and move its BARs. `gpu` is the
@@ -271,7 +293,7 @@ pub(crate) fn seize<R>(f: impl FnOnce(&mut Log<'static, Shared>, bool) -> R) -> 
 ///
 /// The same place behind another host bridge has another address in that BAR.
 pub(crate) fn pci_found(at: Address, gpu: Option<usize>, bar: impl Fn(u8) -> u64) {
-    STAGE.with(|stage| {
+    with_stage(|stage| {
         let Some(Stage {
             log: Some(log),
             place: Some((place, _)),
@@ -372,6 +394,7 @@ fn keep(device: Device, doorbell: Doorbell) -> Result<(), Refusal> {
             BELL.take_down();
             *stage = None;
         });
+        panic::end();
         if let Device::Pci(device) = device {
             // It must not reach the memory that the next one gets.
             device.clear_master();
@@ -393,7 +416,8 @@ fn light(device: Device) -> Result<(), Refusal> {
             place: None,
             _bell: None,
             held: Some(held),
-            lent: None,
+            // Given back with `settled()`.
+            lent: stage.take().and_then(|stage| stage.lent),
             revived: 0,
         });
     });
@@ -460,9 +484,9 @@ pub(crate) fn resume() {
 
 /// The screen is blank: who has text for it shows it.
 fn lit() {
+    panic::lit();
     #[cfg(CONFIG_VT)]
     vt::lit();
-    panic::lit();
 }
 
 /// The machine is about to stop, or to start another kernel, which must find the device quiet. Where
@@ -479,7 +503,7 @@ fn quietly<R>(f: impl FnOnce(&mut Stage) -> R) -> Option<R> {
     console::locked(|| {
         #[cfg(CONFIG_VT)]
         vt::save_foreground();
-        STAGE.with(|stage| {
+        with_stage(|stage| {
             let stage = stage.as_mut()?;
             if let Some(log) = stage.log.take() {
                 // It is too late for trouble.
@@ -496,5 +520,5 @@ fn quietly<R>(f: impl FnOnce(&mut Stage) -> R) -> Option<R> {
 
 /// Runs `f` on the stage, with the console lock held.
 fn locked<R>(f: impl FnOnce(&mut Option<Stage>) -> R) -> Option<R> {
-    console::locked(|| STAGE.with(f))
+    console::locked(|| with_stage(f))
 }

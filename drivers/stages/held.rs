@@ -180,6 +180,14 @@ impl Held {
         self.enabled.take()
     }
 
+    /// Lets a dying kernel's device reach memory, whatever the other driver has done.
+    #[cfg(not(MODULE))]
+    pub(crate) fn set_master(&self) {
+        if let Doorbells::Bar(device, _) = self.doorbells {
+            device.set_master_if_possible();
+        }
+    }
+
     /// Whether it can be set up after that: not in memory that the DMA API takes back.
     #[cfg(not(MODULE))]
     pub(crate) fn can_be_lent(&self) -> bool {

@@ -8,11 +8,10 @@
 //! stirs. A panic takes the screen at once. Both begin on a blank screen, with what the log has.
 //! Without a virtual terminal the console shows all, if the user wants that.
 
-#[cfg(CONFIG_VT)]
-use core::sync::atomic::AtomicU32;
 use core::sync::atomic::{
     AtomicBool,
     AtomicU64,
+    AtomicU8,
     Ordering, //
 };
 
@@ -28,10 +27,6 @@ use crate::{
             RECORD_BYTES, //
         },
         nbcon,
-        owner::{
-            is_dying,
-            Owned, //
-        },
         shared::Shared, //
     },
     stages::{
@@ -66,30 +61,34 @@ static AFTER: AtomicU64 = AtomicU64::new(0);
 static DYING: AtomicBool = AtomicBool::new(false);
 /// Whether it was painting that faulted.
 static FAULTY: AtomicBool = AtomicBool::new(false);
-/// Whether the screen was taken from the virtual terminal.
+/// Whether the screen was taken from the virtual terminal. Changed by who owns the screen.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+/// The level from which on records are not for consoles, as long as the kernel does well: in trouble it
+/// raises that, and what was not to be seen before is still not to be seen.
+static LEVEL: AtomicU8 = AtomicU8::new(7);
+/// The record up to which the screen is due to show the log.
+static DUE: AtomicU64 = AtomicU64::new(0);
 /// Where the terminal's console was when it was last looked at.
 #[cfg(CONFIG_VT)]
 static TERMINAL: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// How often the screen was not free for an emergency, and how often it may be; twice a second.
-#[cfg(CONFIG_VT)]
-static BUSY: AtomicU32 = AtomicU32::new(0);
-#[cfg(CONFIG_VT)]
-const PATIENCE: u32 = 20;
-
-static READER: Owned<Reader> = Owned::new(Reader {
-    next: NOTHING_READ,
-    buffer: [0; RECORD_BYTES],
-});
-
 const NOTHING_READ: u64 = u64::MAX;
 
-/// What reads the log for the screen.
-struct Reader {
+/// What reads the log for the screen; with whom owns that.
+pub(crate) struct Reader {
     /// The record that comes next, or [`NOTHING_READ`].
     next: u64,
     buffer: [u8; RECORD_BYTES],
+}
+
+impl Reader {
+    /// A reader that has not read.
+    pub(crate) const fn new() -> Self {
+        Self {
+            next: NOTHING_READ,
+            buffer: [0; RECORD_BYTES],
+        }
+    }
 }
 
 /// There is a screen, on which an early console `has_log`, or not.
@@ -99,16 +98,17 @@ pub(crate) fn begin(has_log: bool) {
     nbcon::register(!again && !has_log && !cfg!(CONFIG_VT));
 }
 
-/// The screen is another one than before, or was asleep, and blank: the log's end is shown again.
+/// The screen is another one than before, or was asleep, and blank: the log's end is shown again. The
+/// terminal draws its own.
 pub(crate) fn lit() {
-    if shows_log() {
-        console::locked(|| {
-            let next = READER.with(|reader| reader.next).unwrap_or(NOTHING_READ);
-            if let Some(last) = next.checked_sub(1).filter(|_| next != NOTHING_READ) {
-                device::with_log(|log| show(log, last, true));
+    console::locked(|| {
+        device::with_reader(|log, reader| {
+            TAKEN.store(false, Ordering::Relaxed);
+            if shows_log() && reader.next != NOTHING_READ && reader.next != 0 {
+                show(log, reader, reader.next - 1, true);
             }
         });
-    }
+    });
 }
 
 /// There is none any more.
@@ -129,25 +129,46 @@ fn shows_log() -> bool {
 /// The printk core offers a record. What it made of it is not looked at: the log has its level as
 /// well, and those before it.
 pub(crate) fn write(urgency: Urgency, number: u64) {
-    if urgency == Urgency::Panic {
-        die(number);
-    } else {
-        if urgency == Urgency::Emergency {
-            note(number);
-        }
-        if shows_log() || TAKEN.load(Ordering::Relaxed) {
-            device::with_log(|log| show(log, number, false));
-        } else {
-            #[cfg(CONFIG_VT)]
-            watch(urgency, number);
+    match urgency {
+        Urgency::Panic => return die(number),
+        Urgency::Emergency => note(number),
+        Urgency::Normal => LEVEL.store(kmsg::console_level(), Ordering::Relaxed),
+    }
+    if !shows_log() && !TAKEN.load(Ordering::Relaxed) {
+        #[cfg(CONFIG_VT)]
+        watch(urgency, number);
+        return;
+    }
+    DUE.fetch_max(number, Ordering::Relaxed);
+    loop {
+        let due = DUE.load(Ordering::Relaxed);
+        let shown = device::with_reader(|log, reader| {
+            if cfg!(CONFIG_VT) && !TAKEN.load(Ordering::Relaxed) {
+                // The terminal has it back, but may have found us here: it draws all once more.
+                TAKEN.store(true, Ordering::Relaxed);
+            } else {
+                show(log, reader, due, false);
+            }
+        });
+        // Somebody else may have come, and seen that the screen was not free.
+        if shown.is_none() || DUE.load(Ordering::Relaxed) == due {
+            return;
         }
     }
 }
 
 /// A record is of an emergency.
 fn note(number: u64) {
-    if AFTER.swap(number + 1, Ordering::Relaxed) != number {
-        FIRST.store(number, Ordering::Relaxed);
+    let (first, after) = (
+        FIRST.load(Ordering::Relaxed),
+        AFTER.load(Ordering::Relaxed), //
+    );
+    // One may come twice; and a debugger's prompt is not in the log.
+    if !(first..after).contains(&number) && Record::look(number, |_| ()).is_some() {
+        AFTER.store(number + 1, Ordering::Relaxed);
+        if number != after {
+            FIRST.store(number, Ordering::Relaxed);
+        }
     }
 }
 
@@ -158,10 +179,7 @@ fn watch(urgency: Urgency, number: u64) {
     // a look only if tty0 has not shown it before our thread came here.
     if urgency == Urgency::Normal {
         let is_behind = console::terminal_is_at().is_some_and(|at| at <= number);
-        let is_urgent = |reader: &mut Reader| {
-            Record::read(number, &mut reader.buffer).is_some_and(|record| record.level() <= ALERT)
-        };
-        if !is_behind || !READER.with(is_urgent).unwrap_or(false) {
+        if !is_behind || !Record::look(number, |it| it.level() <= ALERT).unwrap_or(false) {
             return;
         }
         note(number);
@@ -170,98 +188,83 @@ fn watch(urgency: Urgency, number: u64) {
     unsafe { bindings::virtgpu_look_later() };
 }
 
+/// Somebody has faulted, perhaps while painting.
+pub(crate) fn faulted() {
+    if device::is_ours() {
+        FAULTY.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Shows a record of a panic, whoever has the screen.
 ///
-/// If it was us who faulted, that may happen again, and for ever: a fault while the kernel dies of one
-/// is its last. Then the other consoles go first, and the screen follows with the last line; nothing is
-/// risked if the machine is to start again.
+/// If it was painting that faulted, that may happen again, and for ever: a fault while the kernel dies of
+/// one is its last. Then the other consoles go first, and the screen follows with the last line; nothing
+/// is risked if the machine is to start again.
 fn die(number: u64) {
-    let is_first = !DYING.swap(true, Ordering::Relaxed);
-    if is_first {
+    const LAST: &[u8] = b"---[ end Kernel panic";
+    static SHOWN: AtomicBool = AtomicBool::new(false);
+
+    if !DYING.swap(true, Ordering::Relaxed) {
         let after = AFTER.load(Ordering::Relaxed);
         // An emergency is the panic's if there is next to nothing between them.
         if !(after..after.saturating_add(4)).contains(&number) || after == 0 {
             FIRST.store(number, Ordering::Relaxed);
         }
     }
-    if device::was_interrupted() {
-        FAULTY.store(true, Ordering::Relaxed);
-    }
-    if FAULTY.load(Ordering::Relaxed) && !is_last(number) {
+    let is_last = |record: Record<'_>| {
+        let mut lines = record.lines();
+        lines.any(|(_, line)| line.windows(LAST.len()).any(|part| part == LAST))
+    };
+    if FAULTY.load(Ordering::Relaxed) && !Record::look(number, is_last).unwrap_or(false) {
         return;
     }
-    device::seize(|log, begun| {
-        show(log, number, begun || is_first);
+    device::seize(|log, reader, begun| {
+        let again = !SHOWN.swap(true, Ordering::Relaxed) || begun;
+        show(log, reader, number, again);
     });
 }
 
-/// Whether nothing comes after a record, not even a new start.
-fn is_last(number: u64) -> bool {
-    const LAST: &[u8] = b"---[ end Kernel panic";
-
-    let read = |reader: &mut Reader| {
-        Record::read(number, &mut reader.buffer).is_some_and(|record| {
-            record
-                .lines()
-                .any(|(_, line)| line.windows(LAST.len()).any(|part| part == LAST))
-        })
-    };
-    READER.seize(|reader, _| read(reader))
-}
-
 /// Shows the log up to a record; `again` begins on a blank screen, with what fits before the emergency.
-fn show(log: &mut Log<'static, Shared>, last: u64, again: bool) {
-    let mut read = |reader: &mut Reader| {
-        // Elsewhere lines follow each other as in any log.
-        let first = if has_screen() {
-            FIRST.load(Ordering::Relaxed).min(last)
-        } else {
-            u64::MAX
-        };
-        let rows = log.grid().rows() as u64;
-        if again {
-            log.clear();
-            reader.next = 0;
-        } else if reader.next == NOTHING_READ {
-            reader.next = last;
-        }
-        let first = prelude(first, reader.next, &mut reader.buffer);
-        // What would scroll away is not worth being read.
-        let least = first.min(last).saturating_sub(rows);
-        reader.next = reader.next.max(least);
-        let level = kmsg::console_level();
-        while reader.next <= last {
-            let Some(record) = Record::read(reader.next, &mut reader.buffer) else {
-                break;
-            };
-            reader.next = record.number + 1;
-            if record.level() >= level {
-                continue;
-            }
-            for (level, line) in record.lines() {
-                let attribute = ATTRIBUTES[usize::from(level & 7)];
-                log.remember(line, attribute, record.number >= first);
-                log.remember(b"\n", attribute, record.number >= first);
-            }
-        }
-        log.show();
-    };
-    if is_dying() {
-        READER.seize(|reader, _| read(reader));
-    } else {
-        READER.with(read);
+fn show(log: &mut Log<'static, Shared>, reader: &mut Reader, last: u64, again: bool) {
+    // Elsewhere lines follow each other as in any log.
+    let mut first = u64::MAX;
+    if has_screen() {
+        first = prelude(FIRST.load(Ordering::Relaxed).min(last));
     }
+    if again {
+        log.clear();
+        reader.next = 0;
+    } else if reader.next == NOTHING_READ {
+        reader.next = last;
+    }
+    // What would scroll away is not worth being read.
+    let least = first.min(last).saturating_sub(log.grid().rows() as u64);
+    reader.next = reader.next.max(least);
+    let (level, usual) = (kmsg::console_level(), LEVEL.load(Ordering::Relaxed));
+    while reader.next <= last {
+        let Some(record) = Record::read(reader.next, &mut reader.buffer) else {
+            break;
+        };
+        reader.next = record.number + 1;
+        let is_urgent = record.number >= first;
+        if record.level() >= if is_urgent { level } else { usual } {
+            continue;
+        }
+        for (level, line) in record.lines() {
+            let attribute = ATTRIBUTES[usize::from(level & 7)];
+            log.remember(line, attribute, is_urgent);
+            log.remember(b"\n", attribute, is_urgent);
+        }
+    }
+    log.show();
 }
 
-/// Where an emergency that begins with the record `first` really begins, but not before `from`.
-fn prelude(first: u64, from: u64, buffer: &mut [u8; RECORD_BYTES]) -> u64 {
-    if first == u64::MAX {
-        return first;
-    }
+/// Where an emergency that begins with the record `first` really begins.
+fn prelude(first: u64) -> u64 {
     let mut begin = first;
-    while begin > from && first - begin < PRELUDE {
-        match Record::read(begin - 1, buffer) {
-            Some(record) if record.number + 1 == begin && record.level() <= ALERT => begin -= 1,
+    while begin > 0 && first - begin < PRELUDE {
+        match Record::look(begin - 1, |record| record.level()) {
+            Some(level) if level <= ALERT => begin -= 1,
             _ => break,
         }
     }
@@ -271,34 +274,35 @@ fn prelude(first: u64, from: u64, buffer: &mut [u8; RECORD_BYTES]) -> u64 {
 /// Some time after an emergency: has the terminal shown it?
 #[cfg(CONFIG_VT)]
 pub(crate) fn look() {
-    let after = AFTER.load(Ordering::Relaxed);
     let Some(at) = console::terminal_is_at() else {
         // Nobody wants the log on this screen.
         return;
     };
-    if at >= after || has_screen() {
+    if at >= AFTER.load(Ordering::Relaxed) || has_screen() {
         TERMINAL.store(u64::MAX, Ordering::Relaxed);
         return;
     }
-    if TERMINAL.swap(at, Ordering::Relaxed) != at {
-        // It prints, or may have just begun.
-        // SAFETY: Any context will do.
-        return unsafe { bindings::virtgpu_look_later() };
+    // If it has moved, it prints, or may have just begun.
+    if TERMINAL.swap(at, Ordering::Relaxed) == at {
+        let take = |log: &mut Log<'static, Shared>, reader: &mut Reader| {
+            TAKEN.store(true, Ordering::Relaxed);
+            show(log, reader, u64::MAX - 1, true);
+        };
+        let taken = if FAULTY.swap(false, Ordering::Relaxed) {
+            // Who has the screen is dead.
+            device::seize(|log, reader, _| take(log, reader))
+        } else {
+            device::with_reader(take)
+        };
+        if taken.is_some() {
+            return;
+        }
     }
-    TAKEN.store(true, Ordering::Relaxed);
-    if device::with_log(|log| show(log, after - 1, true)).is_some() {
-        BUSY.store(0, Ordering::Relaxed);
-    } else if BUSY.fetch_add(1, Ordering::Relaxed) < PATIENCE {
-        TAKEN.store(false, Ordering::Relaxed);
-        // SAFETY: Any context will do.
-        unsafe { bindings::virtgpu_look_later() };
-    } else {
-        // Who has it is not coming back, or would have by now.
-        device::seize(|log, _| show(log, after - 1, true));
-    }
+    // SAFETY: Any context will do.
+    unsafe { bindings::virtgpu_look_later() };
 }
 
-/// The terminal stirs, with the console lock held: it gets the screen back. Returns whether it was
+/// The terminal stirs, with the console lock and the screen: it gets that back. Returns whether it was
 /// taken, and all is to be drawn.
 #[cfg(CONFIG_VT)]
 pub(crate) fn give_back() -> bool {

@@ -61,10 +61,7 @@ pub(crate) fn begin() -> bool {
 
 /// Runs `f` on the log, unless the screen was taken for what is more urgent.
 fn with_log<R>(f: impl FnOnce(&mut Log<'static, Shared>) -> R) -> Option<R> {
-    if panic::has_screen() {
-        return None;
-    }
-    device::with_log(f)
+    device::with_log(|log| (!panic::has_screen()).then(|| f(log)))?
 }
 
 /// There is a screen, perhaps another one than before: all is drawn.
@@ -73,7 +70,7 @@ pub(crate) fn lit() {
         FONT.with(|font| {
             if let Some(font) = font {
                 // Where it cannot be used, the kernel's stays.
-                let _ = with_log(|log| log.set_font(font.font()));
+                let _ = device::with_log(|log| log.set_font(font.font()));
             }
         });
         device::with_log(measure)
@@ -227,15 +224,17 @@ pub(crate) fn update() {
 /// Has the console in the foreground on the screen again, if that was taken for something urgent. The
 /// console lock is held.
 fn return_to() {
-    if !panic::give_back() {
+    if !panic::has_screen() {
         return;
     }
-    // SAFETY: By the caller.
-    let vc = unsafe { Vc::foreground() };
-    with_log(|log| {
+    device::with_log(|log| {
+        if !panic::give_back() {
+            return;
+        }
         log.clear();
         log.catch_up();
-        if let Some(mut vc) = vc {
+        // SAFETY: By the caller.
+        if let Some(mut vc) = unsafe { Vc::foreground() } {
             for row in 0..vc.rows() {
                 let cells = vc.row_mut(row).iter().map(|&cell| Cell(cell));
                 log.screen().put(row, 0, cells);
