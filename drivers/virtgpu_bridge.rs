@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A boot console on virtio-gpu, which has no framebuffer that could be inherited from firmware: the log
-//! from the first line on, then the virtual terminal, until the native driver gets the device.
+//! from the first line on, then the virtual terminal, and a panic at any time, until the native driver gets
+//! the device.
 //!
 //! | room | what lives there |
 //! |---|---|
