@@ -205,7 +205,8 @@ static void virtgpu_look(struct timer_list *timer)
 	virtgpu_bridge_look();
 }
 
-static DEFINE_TIMER(look_timer, virtgpu_look);
+/* Pinned: another CPU, which would take it over, may be the one that is locked up. */
+static struct timer_list look_timer = __TIMER_INITIALIZER(virtgpu_look, TIMER_PINNED);
 
 static void virtgpu_look_soon(struct irq_work *work)
 {
