@@ -75,6 +75,17 @@ fn parse(line: &[u8]) -> (u8, &[u8]) {
     }
 }
 
+/// The number of the newest record.
+pub(crate) fn newest() -> u64 {
+    let mut iter = bindings::kmsg_dump_iter {
+        cur_seq: 0,
+        next_seq: 0,
+    };
+    // SAFETY: Any context will do.
+    unsafe { bindings::kmsg_dump_rewind(&mut iter) };
+    iter.next_seq.saturating_sub(1)
+}
+
 /// The level from which on records are not for consoles.
 pub(crate) fn console_level() -> u8 {
     // SAFETY: A word, whenever it is read.

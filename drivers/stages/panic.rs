@@ -51,6 +51,9 @@ pub(crate) enum Urgency {
 const PRELUDE: u64 = 24;
 const ALERT: u8 = 1;
 
+/// How far apart records are at most that belong together, though other CPUs print as well.
+const NEAR: u64 = 16;
+
 /// Colours of the levels, from EMERG to DEBUG, as the VT numbers them.
 const ATTRIBUTES: [u8; 8] = [0x0c, 0x0c, 0x0c, 0x0c, 0x0e, 0x0f, 0x07, 0x08];
 
@@ -163,8 +166,11 @@ fn note(number: u64) {
         FIRST.load(Ordering::Relaxed),
         AFTER.load(Ordering::Relaxed), //
     );
-    // One may come twice; and a debugger's prompt is not in the log.
-    if !(first..after).contains(&number) && Record::look(number, |_| ()).is_some() {
+    // One may come twice. What is older was only not offered before, and a debugger's prompt is not in
+    // the log.
+    let newest = kmsg::newest();
+    let is_new = (newest.saturating_sub(NEAR)..=newest).contains(&number);
+    if is_new && !(first..after).contains(&number) {
         AFTER.store(number + 1, Ordering::Relaxed);
         if number != after {
             FIRST.store(number, Ordering::Relaxed);
@@ -201,27 +207,40 @@ pub(crate) fn faulted() {
 /// one is its last. Then the other consoles go first, and the screen follows with the last line; nothing
 /// is risked if the machine is to start again.
 fn die(number: u64) {
-    const LAST: &[u8] = b"---[ end Kernel panic";
     static SHOWN: AtomicBool = AtomicBool::new(false);
 
+    // What was not offered before comes first; it is shown with the rest.
+    let newest = kmsg::newest().max(number);
     if !DYING.swap(true, Ordering::Relaxed) {
-        let after = AFTER.load(Ordering::Relaxed);
+        let near = newest.saturating_sub(NEAR)..=newest;
+        let first = near
+            .rev()
+            .find(|&it| says(it, b"Kernel panic - not syncing"));
+        let first = first.unwrap_or(newest);
         // An emergency is the panic's if there is next to nothing between them.
-        if !(after..after.saturating_add(4)).contains(&number) || after == 0 {
-            FIRST.store(number, Ordering::Relaxed);
+        let after = AFTER.load(Ordering::Relaxed);
+        if !(after..after.saturating_add(NEAR)).contains(&first) || after == 0 {
+            FIRST.store(first, Ordering::Relaxed);
         }
     }
-    let is_last = |record: Record<'_>| {
-        let mut lines = record.lines();
-        lines.any(|(_, line)| line.windows(LAST.len()).any(|part| part == LAST))
-    };
-    if FAULTY.load(Ordering::Relaxed) && !Record::look(number, is_last).unwrap_or(false) {
+    if FAULTY.load(Ordering::Relaxed) && !says(number, b"---[ end Kernel panic") {
         return;
     }
     device::seize(|log, reader, begun| {
         let again = !SHOWN.swap(true, Ordering::Relaxed) || begun;
-        show(log, reader, number, again);
+        if again || reader.next <= newest {
+            show(log, reader, newest, again);
+        }
     });
+}
+
+/// Whether a record has these words in it.
+fn says(number: u64, words: &[u8]) -> bool {
+    let says = |record: Record<'_>| {
+        let mut lines = record.lines();
+        lines.any(|(_, line)| line.windows(words.len()).any(|part| part == words))
+    };
+    Record::look(number, says).unwrap_or(false)
 }
 
 /// Shows the log up to a record; `again` begins on a blank screen, with what fits before the emergency.
