@@ -229,7 +229,8 @@ pub const ENDINGS: &[Case] = &[
         "panic-after-failed-handover",
         Dies(&["sysrq triggered crash", TRACE]),
         |bench| {
-            let fails = "console=tty0 earlycon=virtgpu vm.native=fails vm.lines=10";
+            let fails =
+                "console=tty0 earlycon=virtgpu vm.native=fails vm.do=busybox,sleep,1 vm.lines=10";
             bench
                 .modular()
                 .append(fails)
