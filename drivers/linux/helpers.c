@@ -3,6 +3,7 @@
  * What only C can say: macros and inline functions of the kernel, for Rust to call, and the tables
  * that the kernel fills by macro. No logic.
  */
+#include <linux/cpumask.h>
 #include <linux/dma-mapping.h>
 #include <linux/init.h>
 #include <linux/io.h>
@@ -104,6 +105,12 @@ void virtgpu_set_master(struct pci_dev *dev)
 {
 	if (!raw_spin_is_locked(&pci_lock))
 		pci_set_master(dev);
+}
+
+/* Whether no other CPU runs: a panic stops them, and takes them offline. */
+bool virtgpu_alone(void)
+{
+	return num_online_cpus() == 1;
 }
 
 static DEFINE_MUTEX(screen_lock);

@@ -35,6 +35,7 @@ bool virtgpu_kexec_in_progress(void);
 void virtgpu_lock_console(void);
 void virtgpu_unlock_console(void);
 void virtgpu_set_master(struct pci_dev *dev);
+bool virtgpu_alone(void);
 void virtgpu_lock_screen(void);
 void virtgpu_unlock_screen(void);
 void virtgpu_watch_modules(struct notifier_block *nb);

@@ -95,6 +95,13 @@ pub(crate) fn is_dying() -> bool {
     unsafe { bindings::panic_on_this_cpu() }
 }
 
+/// Whether no other CPU runs any more.
+#[cfg(not(MODULE))]
+pub(crate) fn is_alone() -> bool {
+    // SAFETY: Asking has no requirements.
+    unsafe { bindings::virtgpu_alone() }
+}
+
 /// Whether the kernel says something urgent: an oops, or a panic on this CPU.
 pub(crate) fn is_in_trouble() -> bool {
     // SAFETY: A word, whenever it is read.

@@ -44,6 +44,7 @@ use crate::{
         early::ImageMemory,
         mapped::Mapped,
         owner::{
+            is_alone,
             is_dying,
             is_in_trouble,
             Owned, //
@@ -182,6 +183,10 @@ impl Stage {
                 log.resume();
             }
             return Some(false);
+        }
+        // Another CPU may be just about to give the device to the native driver, until it is stopped.
+        if held.is_none() && lent.is_some() && !is_alone() {
+            return None;
         }
         // Once for whoever was in the middle of it, and once more for what may be wrong with ours. A
         // kernel that lives has others who see to a device that sleeps, or is on its way.
