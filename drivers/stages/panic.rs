@@ -134,7 +134,13 @@ fn shows_log() -> bool {
 pub(crate) fn write(urgency: Urgency, number: u64) {
     match urgency {
         Urgency::Panic => return die(number),
-        Urgency::Emergency => note(number),
+        Urgency::Emergency => {
+            // What is older was only not offered before, and a debugger's prompt is not in the log.
+            let newest = kmsg::newest();
+            if (newest.saturating_sub(NEAR)..=newest).contains(&number) {
+                note(number);
+            }
+        }
         Urgency::Normal => LEVEL.store(kmsg::console_level(), Ordering::Relaxed),
     }
     if !shows_log() && !TAKEN.load(Ordering::Relaxed) {
@@ -166,11 +172,8 @@ fn note(number: u64) {
         FIRST.load(Ordering::Relaxed),
         AFTER.load(Ordering::Relaxed), //
     );
-    // One may come twice. What is older was only not offered before, and a debugger's prompt is not in
-    // the log.
-    let newest = kmsg::newest();
-    let is_new = (newest.saturating_sub(NEAR)..=newest).contains(&number);
-    if is_new && !(first..after).contains(&number) {
+    // One may come twice.
+    if !(first..after).contains(&number) {
         AFTER.store(number + 1, Ordering::Relaxed);
         if number != after {
             FIRST.store(number, Ordering::Relaxed);
