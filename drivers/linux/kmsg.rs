@@ -54,7 +54,7 @@ impl<'b> Record<'b> {
         text.split(|&byte| byte == b'\n').map(parse)
     }
 
-    /// Its level, of [`u8::MAX`] if that is not known.
+    /// Its level, or [`u8::MAX`] if that is not known.
     pub(crate) fn level(&self) -> u8 {
         self.lines().next().map_or(u8::MAX, |(level, _)| level)
     }

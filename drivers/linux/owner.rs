@@ -30,9 +30,9 @@ pub(crate) struct Owned<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: `with()` hands the value to one context at a time. The exception is a CPU in panic, which
-// takes it from whom does not run again: what it interrupted, or a CPU that is stopped by then. One
-// that could not be stopped, nor gave the value back in time, is what a panic has to live with.
+// SAFETY: `with()` hands the value to one context at a time. A CPU in panic, and `seize()`, take it from
+// whom does not run again: what a panic interrupted, a CPU that is stopped by then, the dead. One that
+// could not be stopped, nor gave the value back in time, is what a panic has to live with.
 unsafe impl<T: Send> Sync for Owned<T> {}
 
 impl<T> Owned<T> {
@@ -55,8 +55,8 @@ impl<T> Owned<T> {
         Some(result)
     }
 
-    /// Runs `f` on the value, whoever has it: this CPU panics. Others have a second to give it back. `f`
-    /// learns whether the value is left as it was in the middle of something.
+    /// Runs `f` on the value, whoever has it: this CPU panics, or who has it is dead. Others have a second
+    /// to give it back. `f` learns whether the value is left as it was in the middle of something.
     pub(crate) fn seize<R>(&self, f: impl FnOnce(&mut T, bool) -> R) -> R {
         let begun = ticks();
         let torn = loop {

@@ -172,10 +172,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         const TRACE: &[u8] = b"Call trace:";
 
         if !urgent {
-            if self.urgent {
-                self.screen.let_go();
-            }
-            (self.urgent, self.traced) = (false, false);
+            self.calm();
         } else if !self.urgent {
             self.screen.keep();
             self.urgent = true;
@@ -186,6 +183,14 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         }
         self.screen.remember(text, attribute);
         self.ahead = true;
+    }
+
+    /// What is urgent is over: it may scroll away.
+    pub(crate) fn calm(&mut self) {
+        if self.urgent {
+            self.screen.let_go();
+        }
+        (self.urgent, self.traced) = (false, false);
     }
 
     /// Blanks the screen, for text that begins at its top.

@@ -81,6 +81,8 @@ const NOTHING_READ: u64 = u64::MAX;
 pub(crate) struct Reader {
     /// The record that comes next, or [`NOTHING_READ`].
     next: u64,
+    /// The first record of the emergency that was shown last.
+    emergency: u64,
     buffer: [u8; RECORD_BYTES],
 }
 
@@ -89,6 +91,7 @@ impl Reader {
     pub(crate) const fn new() -> Self {
         Self {
             next: NOTHING_READ,
+            emergency: 0,
             buffer: [0; RECORD_BYTES],
         }
     }
@@ -269,6 +272,11 @@ fn show(log: &mut Log<'static, Shared>, reader: &mut Reader, last: u64, again: b
         };
         reader.next = record.number + 1;
         let is_urgent = record.number >= first;
+        if is_urgent && reader.emergency != first {
+            // Another one: how this begins stays now.
+            reader.emergency = first;
+            log.calm();
+        }
         if record.level() >= if is_urgent { level } else { usual } {
             continue;
         }

@@ -178,6 +178,16 @@ impl Bench {
         Ok((vm, rows))
     }
 
+    /// Waits until all of `words` are on the screen, which is left in `screen.txt`.
+    pub fn wait_for_words(&self, vm: &mut Vm, words: &[&str], out: &Path) -> Result<()> {
+        vm.wait(&format!("{words:?} on the screen"), TIME_FOR_TEXT, |vm| {
+            let (_, picture) = vm.screenshot("screen.png", None)?;
+            let text = Screen::read(&picture, &self.fonts).text();
+            fs::write(out.join("screen.txt"), &text)?;
+            Ok(words.iter().all(|word| text.contains(word)).then_some(()))
+        })
+    }
+
     /// Takes screenshots until one is as `compare` wants it, or until they stay as they are.
     pub fn look<T>(
         &self,

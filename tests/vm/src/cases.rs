@@ -573,14 +573,7 @@ fn passphrase(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     drop(boot(&maker, &out.join("format"))?);
 
     let mut vm = machine.start(out)?;
-    let reads = |vm: &mut Vm, wanted: &str| {
-        vm.wait(&format!("'{wanted}' on the screen"), TIME_FOR_TEXT, |vm| {
-            let (_, picture) = vm.screenshot("screen.png", None)?;
-            let text = Screen::read(&picture, &bench.fonts).text();
-            fs::write(out.join("screen.txt"), &text)?;
-            Ok(text.contains(wanted).then_some(()))
-        })
-    };
+    let reads = |vm: &mut Vm, wanted: &str| bench.wait_for_words(vm, &[wanted], out);
     reads(&mut vm, "Enter passphrase for /dev/vda:")?;
     vm.press("w r o n g ret")?;
     reads(&mut vm, "No key available with this passphrase.")?;
@@ -794,13 +787,7 @@ pub fn early_panic(bench: &Bench, machine: &Machine, out: &Path) -> Result<Strin
     let serial = reference.serial()?;
     drop(reference);
     let mut vm = machine.clone().first("earlycon=virtgpu").start(out)?;
-    vm.wait("the panic's last line on the screen", TIME_FOR_TEXT, |vm| {
-        let (_, picture) = vm.screenshot("screen.png", None)?;
-        Ok(Screen::read(&picture, &bench.fonts)
-            .text()
-            .contains(end)
-            .then_some(()))
-    })?;
+    bench.wait_for_words(&mut vm, &[end], out)?;
     let rows = bench.look(&mut vm, None, out, |screen, _| {
         let expected = log::lay_out(log::kernel_part(&serial), screen.columns);
         let expected = comparable(

@@ -3,7 +3,7 @@
 //! Kernels that die, at every stage and in every context, and kernels in trouble that live on.
 
 use crate::{
-    bench::{Bench, GPU, READY, TIME_FOR_TEXT},
+    bench::{Bench, GPU, READY},
     cases::{
         case, early_panic, equal, Case,
         Expect::{Dies, Own},
@@ -54,13 +54,32 @@ fn background(name: &str) -> String {
     format!("{}& vm.do=busybox,sleep,1", way(name))
 }
 
+/// One where somebody has the console lock for ever.
+fn held(bench: &Bench, cpus: u32) -> Machine {
+    dying(bench, cpus)
+        .append("vm.lines=20")
+        .append(&background("hold"))
+}
+
+/// One where another CPU is in the VT code, and in ours, and stays there.
+fn hanging(bench: &Bench) -> Machine {
+    let machine = dying(bench, 4).append("vm.lines=20");
+    let machine = machine.append(&way("paint-hang"));
+    machine.append("vm.do=echo,hang,>/dev/tty1& vm.do=busybox,sleep,1")
+}
+
+/// With interrupts that are not masked.
+fn with_nmi(machine: Machine) -> Machine {
+    let words = "irqchip.gicv3_pseudo_nmi=1";
+    machine.option("-machine", "gic-version=3").append(words)
+}
+
 /// One whose kernel has no console yet but an early one.
 fn early(bench: &Bench) -> Machine {
     bench.image().append("keep_bootcon nokaslr").device(GPU)
 }
 
 const SYSRQ: &str = "vm.do=echo,c,>/proc/sysrq-trigger";
-const NMI: &str = "irqchip.gicv3_pseudo_nmi=1";
 /// The cases.
 pub const ENDINGS: &[Case] = &[
     case(
@@ -85,10 +104,8 @@ pub const ENDINGS: &[Case] = &[
         "lkdtm-hardlockup-nmi",
         Dies(&["Hard LOCKUP", TRACE]),
         |bench| {
-            let machine = lkdtm(bench, 4, "HARDLOCKUP").option("-machine", "gic-version=3");
-            machine
-                .append("nmi_watchdog=panic watchdog_thresh=2")
-                .append(NMI)
+            let machine = with_nmi(lkdtm(bench, 4, "HARDLOCKUP"));
+            machine.append("nmi_watchdog=panic watchdog_thresh=2")
         },
     ),
     case(
@@ -156,9 +173,7 @@ pub const ENDINGS: &[Case] = &[
         "panic-in-nmi",
         Dies(&["dying as told, in NMI", TRACE]),
         |bench| {
-            let machine = dying(bench, 4)
-                .option("-machine", "gic-version=3")
-                .append(NMI);
+            let machine = with_nmi(dying(bench, 4));
             machine.append("vm.lines=20").append(&way("nmi"))
         },
     ),
@@ -250,8 +265,7 @@ pub const ENDINGS: &[Case] = &[
             .direct()
             .device(GPU)
     }),
-    // Who oopses but does not die is on the screen as well.
-    // A hundred thousand lines.
+    // Who oopses but does not die is on the screen as well; here in a hundred thousand lines.
     case("lkdtm-warning-storm", Own(survives), |bench| {
         let mount = "vm.do=busybox,mount,-t,debugfs,none,/sys/kernel/debug";
         let storm = dying(bench, 4).append(mount).append("vm.storm=735");
@@ -273,55 +287,31 @@ pub const VT_ENDINGS: &[Case] = &[
         Dies(&["dumptest", TRACE]),
         |bench| provoke(dying(bench, 2).append("vm.do=busybox,chvt,2"), "PANIC"),
     ),
-    // Another CPU is in the VT code, and in ours, and stays there.
     case(
         "panic-vt-lock",
         Dies(&["sysrq triggered crash", TRACE]),
-        |bench| {
-            let machine = dying(bench, 4)
-                .append("vm.lines=20")
-                .append(&way("paint-hang"));
-            let hang = "vm.do=echo,hang,>/dev/tty1& vm.do=busybox,sleep,1";
-            machine.append(hang).append(SYSRQ)
-        },
+        |bench| hanging(bench).append(SYSRQ),
     ),
     case(
         "panic-vt-lock-nmi",
         Dies(&["sysrq triggered crash", TRACE]),
-        |bench| {
-            let machine = dying(bench, 4)
-                .append("vm.lines=20")
-                .append(&way("paint-hang"));
-            let machine = machine.option("-machine", "gic-version=3").append(NMI);
-            let hang = "vm.do=echo,hang,>/dev/tty1& vm.do=busybox,sleep,1";
-            machine.append(hang).append(SYSRQ)
-        },
+        |bench| with_nmi(hanging(bench)).append(SYSRQ),
     ),
     case(
         "panic-console-lock",
         Dies(&["sysrq triggered crash", TRACE]),
-        |bench| {
-            let machine = dying(bench, 4)
-                .append("vm.lines=20")
-                .append(&background("hold"));
-            machine.append("vm.lines=5").append(SYSRQ)
-        },
+        |bench| held(bench, 4).append("vm.lines=5").append(SYSRQ),
     ),
     case(
         "panic-console-lock-1",
         Dies(&["sysrq triggered crash", TRACE]),
-        |bench| {
-            let machine = dying(bench, 1)
-                .append("vm.lines=20")
-                .append(&background("hold"));
-            machine.append("vm.lines=5").append(SYSRQ)
-        },
+        |bench| held(bench, 1).append("vm.lines=5").append(SYSRQ),
     ),
     case("lkdtm-console-lock", Own(warns), |bench| {
-        provoke(dying(bench, 4).append(&background("hold")), "WARNING")
+        provoke(held(bench, 4), "WARNING")
     }),
     case("lkdtm-console-lock-1", Own(warns), |bench| {
-        provoke(dying(bench, 1).append(&background("hold")), "WARNING")
+        provoke(held(bench, 1), "WARNING")
     }),
     case("lkdtm-console-lock-for-a-while", Own(survives), |bench| {
         let held = dying(bench, 4).append(&background("hold-short"));
@@ -332,20 +322,17 @@ pub const VT_ENDINGS: &[Case] = &[
         provoke(dying(bench, 1).append("watchdog_thresh=2"), "SOFTLOCKUP")
     }),
     case("lkdtm-softlockup-console-lock", Own(locks_up), |bench| {
-        let held = dying(bench, 4).append(&background("hold"));
-        provoke(held.append("watchdog_thresh=2"), "SOFTLOCKUP")
+        provoke(held(bench, 4).append("watchdog_thresh=2"), "SOFTLOCKUP")
     }),
+    // Two emergencies, the second one when the first is on the screen.
     case("lkdtm-paint-survived", Own(warns), |bench| {
         let dead = dying(bench, 4).append(&way("paint-oops"));
         provoke(
-            dead.append("vm.do=echo,x,>/dev/tty1& vm.do=busybox,sleep,1"),
+            dead.append("vm.do=echo,x,>/dev/tty1& vm.do=busybox,sleep,4"),
             "WARNING",
         )
     }),
 ];
-
-/// The cases that take long.
-pub const LONG_ENDINGS: &[Case] = &[];
 
 /// The screen has the end of the log, with the words that say why.
 pub fn dies(bench: &Bench, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
@@ -374,11 +361,7 @@ fn has_ending(bench: &Bench, vm: &mut Vm, words: &[&str], out: &Path) -> Result<
 fn dies_loudly(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let words = ["sysrq triggered crash", TRACE, END];
     let mut vm = machine.start(out)?;
-    vm.wait("the end on the screen", TIME_FOR_TEXT, |vm| {
-        let (_, picture) = vm.screenshot("screen.png", None)?;
-        let text = crate::screen::Screen::read(&picture, &bench.fonts).text();
-        Ok(words.iter().all(|word| text.contains(word)).then_some(()))
-    })?;
+    bench.wait_for_words(&mut vm, &words, out)?;
     std::thread::sleep(Duration::from_secs(1));
     if vm.serial_has(END)? {
         return has_ending(bench, &mut vm, &words, out);
@@ -417,7 +400,15 @@ fn reboots(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 fn silent(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.clone().traced().start(out)?;
     vm.wait_for("vm: waiting")?;
-    ensure!(!vm.serial_has("virtgpu-1 ")?, "our console is still there");
+    // /proc/consoles has a name, and blanks behind it; whether it was wanted or not.
+    let is_ours = |line: &str| {
+        let said = line.split_once("] ").map_or(line, |(_, said)| said);
+        said.starts_with("virtgpu-1 ") || said.starts_with("virtgpu0 ")
+    };
+    ensure!(
+        !String::from_utf8_lossy(&vm.serial()?).lines().any(is_ours),
+        "our console is still there"
+    );
     let before = vm.events()?;
     vm.tell("\n")?;
     vm.wait_for_end(END)?;
@@ -448,21 +439,19 @@ fn survives(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 
 /// A warning is on the screen although somebody has the console lock for ever.
 fn warns(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    sees(bench, machine, "WARNING: ", out)
+    let mut vm = machine.start(out)?;
+    // All is said by then: what is seen stays.
+    vm.wait_for(READY)?;
+    sees(bench, vm, "WARNING: ", out)
 }
 
 /// The same of a CPU that does not answer.
 fn locks_up(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    sees(bench, machine, "BUG: soft lockup", out)
+    sees(bench, machine.start(out)?, "BUG: soft lockup", out)
 }
 
-fn sees(bench: &Bench, machine: &Machine, word: &str, out: &Path) -> Result<String> {
-    let mut vm = machine.start(out)?;
-    vm.wait("the report on the screen", TIME_FOR_TEXT, |vm| {
-        let (_, picture) = vm.screenshot("report.png", None)?;
-        let text = crate::screen::Screen::read(&picture, &bench.fonts).text();
-        Ok((text.contains(word) && text.contains(TRACE)).then_some(()))
-    })?;
+fn sees(bench: &Bench, mut vm: Vm, word: &str, out: &Path) -> Result<String> {
+    bench.wait_for_words(&mut vm, &[word, TRACE], out)?;
     vm.check_guest_errors()?;
     Ok(format!("'{word}' was seen"))
 }

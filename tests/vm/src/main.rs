@@ -35,7 +35,7 @@ use anyhow::{Context, Result};
 use bench::{Bench, Kernels};
 use cases::{Case, CASES, CONSOLE_CASES, LONG_CASES};
 use clap::{Args, Parser};
-use endings::{ENDINGS, LONG_ENDINGS, VT_ENDINGS};
+use endings::{ENDINGS, VT_ENDINGS};
 use std::{
     fs,
     path::PathBuf,
@@ -171,7 +171,7 @@ fn dispatch(cli: Cli) -> Result<()> {
                 false => CONSOLE_CASES,
             });
             if long {
-                lists.extend([LONG_CASES, LONG_ENDINGS]);
+                lists.push(LONG_CASES);
             }
             let named = |case: &Case, names: &[String]| {
                 names.iter().any(|name| case.name.contains(name.as_str()))
