@@ -55,15 +55,15 @@ impl<T> Owned<T> {
         Some(result)
     }
 
-    /// Runs `f` on the value, whoever has it: this CPU panics, or who has it is dead. Others have a second
-    /// to give it back. `f` learns whether the value is left as it was in the middle of something.
-    pub(crate) fn seize<R>(&self, f: impl FnOnce(&mut T, bool) -> R) -> R {
+    /// Runs `f` on the value, whoever has it: this CPU panics, or who has it `is_dead`. Others have a
+    /// second to give it back. `f` learns whether the value is left as it was in the middle of something.
+    pub(crate) fn seize<R>(&self, is_dead: bool, f: impl FnOnce(&mut T, bool) -> R) -> R {
         let begun = ticks();
         let torn = loop {
             let owner = self.take();
             // What this task was doing, or what interrupted it, does not go on before we return.
             let is_below = owner & !LEVEL == context() & !LEVEL;
-            if owner == 0 || is_below || microseconds_since(begun) > PATIENCE {
+            if owner == 0 || is_dead || is_below || microseconds_since(begun) > PATIENCE {
                 break owner != 0;
             }
             core::hint::spin_loop();

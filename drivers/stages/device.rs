@@ -271,12 +271,13 @@ pub(crate) fn with_reader<R>(
     SCREEN.with(|(stage, reader)| Some(f(stage.as_mut()?.log.as_mut()?, reader)))?
 }
 
-/// As [`with_reader`], on the log of a kernel that dies, whoever has it, or of one who is dead. `f` learns
-/// whether the log begins again, on a blank screen, since it was left in the middle of something.
+/// As [`with_reader`], on the log of a kernel that dies, whoever has it, or of one who `is_dead`. `f`
+/// learns whether the log begins again, on a blank screen, since it was left in the middle of something.
 pub(crate) fn seize<R>(
+    is_dead: bool,
     f: impl FnOnce(&mut Log<'static, Shared>, &mut Reader, bool) -> R,
 ) -> Option<R> {
-    SCREEN.seize(|(stage, reader), torn| {
+    SCREEN.seize(is_dead, |(stage, reader), torn| {
         let stage = stage.as_mut()?;
         let begun = stage.revive(torn)?;
         Some(f(stage.log.as_mut()?, reader, begun))
@@ -413,7 +414,11 @@ fn light(device: Device) -> Result<(), Refusal> {
     let begun = ticks();
     let mut held = hold(device)?;
     // SAFETY: There is no log, and what an earlier device was given went with its own: it was reset.
-    let log = held.light(unsafe { MEMORY.take() }, &BELL)?;
+    let log = match held.light(unsafe { MEMORY.take() }, &BELL) {
+        // SAFETY: As above.
+        Err(Refusal::Adopted(_)) => held.light(unsafe { MEMORY.take() }, &BELL),
+        result => result,
+    }?;
     start::announce(device, &log, begun);
     locked(|stage| {
         *stage = Some(Stage {
@@ -441,7 +446,7 @@ fn hold(device: Device) -> Result<Held, Refusal> {
 pub(crate) fn remove() {
     handover::released();
     let lends = handover::is_giving();
-    let held = quietly(|stage| {
+    let held = quietly(Held::reset, |stage| {
         let mut held = stage.held.take();
         let enabled = held.as_mut().and_then(Held::release);
         if lends {
@@ -463,7 +468,7 @@ pub(crate) fn settled() {
 
 /// The device is about to sleep.
 pub(crate) fn suspend() {
-    quietly(|_| ());
+    quietly(Held::reset, |_| ());
 }
 
 /// It is awake, and knows nothing any more.
@@ -499,12 +504,15 @@ fn lit() {
 pub(crate) fn shutdown() {
     if kexec_in_progress() {
         pr_info!("the next kernel gets the screen\n");
-        quietly(|_| ());
+        quietly(Held::quiesce, |_| ());
     }
 }
 
-/// Ends the log and stops the device, and then runs `f` on the stage, if there is one.
-fn quietly<R>(f: impl FnOnce(&mut Stage) -> R) -> Option<R> {
+/// Ends the log and has the device stopped, and then runs `f` on the stage, if there is one.
+fn quietly<R>(
+    stop: fn(&mut Held, &'static Bell, &Shared),
+    f: impl FnOnce(&mut Stage) -> R,
+) -> Option<R> {
     console::locked(|| {
         #[cfg(CONFIG_VT)]
         vt::save_foreground();
@@ -514,7 +522,7 @@ fn quietly<R>(f: impl FnOnce(&mut Stage) -> R) -> Option<R> {
                 // It is too late for trouble.
                 let (hal, _) = log.end();
                 match &mut stage.held {
-                    Some(held) => held.reset(&BELL, &hal),
+                    Some(held) => stop(held, &BELL, &hal),
                     None => BELL.take_down(),
                 }
             }

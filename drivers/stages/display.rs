@@ -51,8 +51,6 @@ use crate::{
     },
 };
 
-/// Our resource's ID on the host, and the one that takes turns with it.
-const RESOURCES: [u32; 2] = [1, 2];
 /// Host memory that a resource may take: QEMU's `max_hostmem` where nobody set it.
 const RESOURCE_BYTES: u64 = 256 << 20;
 /// The band begins where the ring ends.
@@ -110,6 +108,17 @@ fn lay_out(
     Grid::new(size, font.size(), scroll, &limits)
 }
 
+/// What a scanout shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    /// What it did before.
+    Others,
+    /// The same, though there is text by now.
+    OthersYet,
+    /// Our resource.
+    Ours,
+}
+
 /// A scanout with text on it.
 pub(crate) struct Display<'a, H> {
     control: Control<H>,
@@ -118,8 +127,12 @@ pub(crate) struct Display<'a, H> {
     font: Font<'a>,
     palette: Palette,
     painter: Painter,
-    /// Which of [`RESOURCES`] is ours.
+    /// Our resource's ID on the host; one that differs in bit 0 takes turns with it.
     resource: u32,
+    /// The first text row of the window.
+    top: u32,
+    /// What of the picture is seen.
+    shows: Shows,
     /// Pixels; shared with the device, which reads a slot of it only while `busy` says so.
     band: &'a mut [u32],
     /// For each slot of the band, the commands that read it, as [`Control::post`] names them.
@@ -130,7 +143,8 @@ pub(crate) struct Display<'a, H> {
 }
 
 impl<'a, H: Hal + Clone> Display<'a, H> {
-    /// Creates the resource, clears it and lets the scanout of `mode` show it. `band` is the shared
+    /// Creates the resource, clears it and lets the scanout of `mode` show it: at once, or if `keeps`
+    /// when there is text on it. `resource` is its ID, and has bit 0 to itself. `band` is the shared
     /// memory behind the ring's.
     ///
     /// # Errors
@@ -141,6 +155,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         mode: Mode,
         font: Font<'a>,
         scroll: Scroll,
+        (resource, keeps): (u32, bool),
         cells: usize,
         band: &'a mut [u32],
     ) -> Result<Self, DisplayError> {
@@ -152,7 +167,9 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             font,
             palette: Palette::DEFAULT,
             painter: Painter::new(),
-            resource: RESOURCES[0],
+            resource,
+            top: 1,
+            shows: if keeps { Shows::Others } else { Shows::Ours },
             band,
             busy: [0; Band::MAX_SLOTS],
             next: 0,
@@ -178,7 +195,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     ) -> Result<(), DisplayError> {
         let grid = lay_out(mode, &font, scroll, cells, self.band)?;
         let old = self.resource;
-        self.resource = RESOURCES[usize::from(old == RESOURCES[0])];
+        self.resource = old ^ 1;
+        self.top = 1;
         let bytes = |size: Size| u64::from(size.width) * u64::from(size.height) * 4;
         // Rather dark for a moment than more than the host has.
         let first = bytes(self.grid.resource()) + bytes(grid.resource()) >= RESOURCE_BYTES;
@@ -265,8 +283,10 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.control.call(&attach, Some(entries))?;
         let clear = self.clear();
         self.control.call(&clear, None)?;
-        self.control.call(&self.window(1), None)?;
-        self.control.call(&self.flush(1), None)?;
+        if self.shows == Shows::Ours {
+            self.control.call(&self.window(), None)?;
+            self.control.call(&self.flush(), None)?;
+        }
         Ok(())
     }
 
@@ -279,18 +299,28 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         TransferToHost2d::new(all, self.grid.band().offset(0, 0), self.resource)
     }
 
-    /// The command that makes the window whose first text row is `top` visible.
-    fn flush(&self, top: u32) -> ResourceFlush {
+    /// The window on the resource, which the scanout shows.
+    fn rect(&self) -> Rect {
         let Size { width, height } = self.grid.screen();
-        let visible = Rect::new(0, self.grid.origin(top), width, height);
-        ResourceFlush::new(visible, self.resource)
+        Rect::new(0, self.grid.origin(self.top), width, height)
     }
 
-    /// The command that shows the window whose first text row is `top`.
-    fn window(&self, top: u32) -> SetScanout {
-        let Size { width, height } = self.grid.screen();
-        let rect = Rect::new(0, self.grid.origin(top), width, height);
-        SetScanout::new(rect, self.scanout, self.resource)
+    /// The command that makes what is drawn in the window visible.
+    fn flush(&self) -> ResourceFlush {
+        ResourceFlush::new(self.rect(), self.resource)
+    }
+
+    /// The command that shows the window.
+    fn window(&self) -> SetScanout {
+        SetScanout::new(self.rect(), self.scanout, self.resource)
+    }
+
+    /// Has the scanout show our resource, which is complete, from now on.
+    fn show(&mut self) -> Result<(), GpuError> {
+        self.shows = Shows::Ours;
+        self.control.post(&self.window())?;
+        self.control.post(&self.flush())?;
+        Ok(())
     }
 
     /// Runs `f` unless something failed before, and keeps its error.
@@ -358,6 +388,12 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
 
 impl<H: Hal + Clone> Surface for Display<'_, H> {
     fn draw(&mut self, places: Places, cells: &[Cell], from: usize, cursor: Option<&Cursor>) {
+        if self.shows == Shows::Others {
+            let blank = Cell::blank(self.font.glyph_bits());
+            if cells.iter().any(|&cell| cell != blank) {
+                self.shows = Shows::OthersYet;
+            }
+        }
         let columns = self.grid.band().tile_cols();
         for (tile, cells) in cells.chunks(columns).enumerate() {
             if tile * columns + cells.len() > from {
@@ -367,38 +403,51 @@ impl<H: Hal + Clone> Surface for Display<'_, H> {
     }
 
     fn pan(&mut self, top: u32) {
-        self.attempt(|display| {
-            let window = display.window(top);
-            display.control.post(&window).map(drop)
-        });
+        self.top = top;
+        if self.shows == Shows::Ours {
+            self.attempt(|display| {
+                let window = display.window();
+                display.control.post(&window).map(drop)
+            });
+        }
     }
 
     fn finish(&mut self, text_rows: Range<u32>) {
         self.attempt(|display| {
-            let (top, bottom) = (
-                display.grid.y(text_rows.start),
-                display.grid.y(text_rows.end),
-            );
-            let rect = Rect::new(
-                0,
-                top,
-                display.grid.screen().width,
-                bottom.saturating_sub(top),
-            );
-            let flush = ResourceFlush::new(rect, display.resource);
-            display.control.post(&flush)?;
+            match display.shows {
+                Shows::Others => {}
+                Shows::OthersYet => display.show()?,
+                Shows::Ours => {
+                    let (top, bottom) = (
+                        display.grid.y(text_rows.start),
+                        display.grid.y(text_rows.end),
+                    );
+                    let rect = Rect::new(
+                        0,
+                        top,
+                        display.grid.screen().width,
+                        bottom.saturating_sub(top),
+                    );
+                    let flush = ResourceFlush::new(rect, display.resource);
+                    display.control.post(&flush)?;
+                }
+            }
             display.control.publish();
             Ok(())
         });
     }
 
     fn blacken(&mut self, top: u32) {
+        self.top = top;
         self.attempt(|display| {
             display.drain()?;
             let clear = display.clear();
             let bit = display.control.post(&clear)?;
             display.reads(0, bit);
-            display.control.post(&display.flush(top))?;
+            match display.shows {
+                Shows::Ours => display.control.post(&display.flush()).map(drop)?,
+                _ => display.show()?,
+            }
             display.control.publish();
             Ok(())
         });

@@ -30,11 +30,13 @@ use crate::{
         pci::{
             Capabilities,
             Pci,
-            Place,
-            COMMON_WINDOW, //
+            Place, //
         },
         ring::RING_BYTES,
-        setup,
+        setup::{
+            self,
+            Agreement, //
+        },
         Doorbell,
         Features,
         Hal,
@@ -56,6 +58,8 @@ pub(crate) struct Held {
     _registers: Mapped,
     enabled: Option<Enabled>,
     memory: Option<Coherent>,
+    /// Whether we have driven it: what runs there is ours.
+    was_ours: bool,
 }
 
 /// How its registers are reached.
@@ -119,13 +123,7 @@ impl Held {
             Capabilities::read(|offset| device.read32(offset)).map_err(Refusal::Capabilities)?;
         let bars = 1 << capabilities.common.bar | 1 << capabilities.notify.bar;
         let enabled = Enabled::new(device, bars).map_err(Refusal::Pci)?;
-        let common = map(
-            device,
-            &Place {
-                length: COMMON_WINDOW as u32,
-                ..capabilities.common
-            },
-        )?;
+        let common = map(device, &capabilities.window())?;
         // SAFETY: The transport goes, with `Held`, before the mapping.
         let window = unsafe { common.window() };
         Ok(Self {
@@ -135,6 +133,7 @@ impl Held {
             _registers: common,
             enabled: Some(enabled),
             memory: None,
+            was_ours: false,
         })
     }
 
@@ -155,6 +154,7 @@ impl Held {
             _registers: registers,
             enabled: None,
             memory: None,
+            was_ours: false,
         })
     }
 
@@ -170,6 +170,7 @@ impl Held {
         // SAFETY: `reset()` takes the bell down before the mapping goes.
         bell.hang(unsafe { mapped.window() }, doorbell);
         self.doorbell = Some((mapped, doorbell));
+        self.was_ours = true;
         Ok(())
     }
 
@@ -253,8 +254,9 @@ impl Held {
         let (doorbells, mapping) = (self.doorbells, &mut self.doorbell);
         let behind_iommu = self.memory.as_ref().is_some_and(Coherent::is_behind_iommu);
         let scroll = start::scroll(parameters::scroll());
+        let adopts = !core::mem::replace(&mut self.was_ours, true);
         let transport = self.transport.transport();
-        start::light(transport, hal, rest, platform_dma, scroll, |agreement| {
+        let hang = |agreement: &Agreement| {
             if behind_iommu && !agreement.features.contains(Features::ACCESS_PLATFORM) {
                 return Err(Refusal::RoundIommu);
             }
@@ -267,7 +269,8 @@ impl Held {
             bell.hang(unsafe { mapped.window() }, agreement.doorbell);
             *mapping = Some((mapped, agreement.doorbell));
             Ok(())
-        })
+        };
+        start::light(transport, hal, rest, platform_dma, adopts, scroll, hang)
     }
 
     /// Stops the device, whose log is gone.
@@ -275,6 +278,14 @@ impl Held {
         bell.take_down();
         // One that does not even do that loses the bus next.
         let _ = setup::reset(self.transport.transport(), hal);
+    }
+
+    /// The same, with its picture left to whoever comes next, if that can be.
+    #[cfg(not(MODULE))]
+    pub(crate) fn quiesce(&mut self, bell: &'static Bell, hal: &impl Hal) {
+        bell.take_down();
+        // As above.
+        let _ = setup::quiesce(self.transport.transport(), hal);
     }
 }
 

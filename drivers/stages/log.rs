@@ -34,6 +34,7 @@ use crate::{
         ATTRIBUTE, //
     },
     virtio::{
+        adoption::Found,
         setup::Agreement,
         Hal,
         Ring, //
@@ -84,6 +85,8 @@ pub(crate) struct Log<'a, H> {
     display: Display<'a, H>,
     screen: Screen<'a>,
     mode: Mode,
+    /// What the device was doing before.
+    found: Found,
     /// Cells that a screen may have.
     cells: usize,
     /// How the user wants the screen to scroll.
@@ -108,8 +111,9 @@ fn first_mode(control: &mut Control<impl Hal + Clone>) -> Result<Mode, LogError>
 }
 
 impl<'a, H: Hal + Clone> Log<'a, H> {
-    /// Starts on a device with which `agreement` was reached and whose doorbell works. `memory` is
-    /// the shared memory behind the ring's; the cells live at its end and the band in the rest of
+    /// Starts on a device with which `agreement` was reached and whose doorbell works. If it was
+    /// adopted, what it shows stays until there is text. `resource` is the ID of a resource that the
+    /// device does not have, and has bit 0 to itself. `memory` is the shared memory behind the ring's; the cells live at its end and the band in the rest of
     /// it. `font` gets the size of the screen in pixels.
     ///
     /// # Errors
@@ -119,6 +123,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         hal: H,
         agreement: &Agreement,
         scroll: Scroll,
+        resource: u32,
         memory: &'a mut [u32],
         font: impl FnOnce(u32, u32) -> Option<Font<'a>>,
     ) -> Result<Self, LogError> {
@@ -135,7 +140,8 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         let bytes = size_of::<Rows>() + cells * size_of::<Cell>();
         let words = bytes.div_ceil(size_of::<u32>());
         let (band, text) = memory.split_at_mut(memory.len().saturating_sub(words));
-        let display = Display::start(control, mode, font, scroll, cells, band)?;
+        let begin = (resource, agreement.found == Found::Adopted);
+        let display = Display::start(control, mode, font, scroll, begin, cells, band)?;
 
         // Cells are plain numbers: there is no memory that cannot hold them.
         let (rows, memory) =
@@ -147,6 +153,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
             display,
             screen,
             mode,
+            found: agreement.found,
             cells,
             scroll,
             paused: false,
@@ -286,6 +293,11 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     /// How the text is laid out.
     pub(crate) fn grid(&self) -> &Grid {
         self.display.grid()
+    }
+
+    /// What the device was doing before.
+    pub(crate) fn found(&self) -> Found {
+        self.found
     }
 
     /// The scanout and its size.

@@ -9,6 +9,7 @@
 //! Without a virtual terminal the console shows all, if the user wants that.
 
 use core::sync::atomic::{
+    fence,
     AtomicBool,
     AtomicU64,
     AtomicU8,
@@ -53,6 +54,8 @@ const ALERT: u8 = 1;
 
 /// How far apart records are at most that belong together, though other CPUs print as well.
 const NEAR: u64 = 16;
+/// The same of those that follow each other.
+const NEXT: u64 = 2;
 
 /// Colours of the levels, from EMERG to DEBUG, as the VT numbers them.
 const ATTRIBUTES: [u8; 8] = [0x0c, 0x0c, 0x0c, 0x0c, 0x0e, 0x0f, 0x07, 0x08];
@@ -141,7 +144,9 @@ pub(crate) fn write(urgency: Urgency, number: u64) {
             // What is older was only not offered before, and a debugger's prompt is not in the log.
             let newest = kmsg::newest();
             if (newest.saturating_sub(NEAR)..=newest).contains(&number) {
-                note(number);
+                // The console may lag behind: an emergency is what its CPU has just said.
+                let is_new = number + NEXT >= newest;
+                note(number, if is_new { number } else { newest });
             }
         }
         Urgency::Normal => LEVEL.store(kmsg::console_level(), Ordering::Relaxed),
@@ -152,6 +157,11 @@ pub(crate) fn write(urgency: Urgency, number: u64) {
         return;
     }
     DUE.fetch_max(number, Ordering::Relaxed);
+    catch_up();
+}
+
+/// Shows the log as far as it is due, unless somebody else has the screen, who does it then.
+fn catch_up() {
     loop {
         let due = DUE.load(Ordering::Relaxed);
         let shown = device::with_reader(|log, reader| {
@@ -162,26 +172,36 @@ pub(crate) fn write(urgency: Urgency, number: u64) {
                 show(log, reader, due, false);
             }
         });
-        // Somebody else may have come, and seen that the screen was not free.
+        // Somebody else may have come, and seen that the screen was not free: either he saw it free, or
+        // what he has is seen here.
+        fence(Ordering::SeqCst);
         if shown.is_none() || DUE.load(Ordering::Relaxed) == due {
-            return;
+            break;
         }
+    }
+    // Not by who has just faulted: that may come again, and die() is not entered twice.
+    #[cfg(CONFIG_VT)]
+    if FAULTY.load(Ordering::Relaxed) {
+        // SAFETY: Any context will do.
+        unsafe { bindings::virtgpu_look_later() };
     }
 }
 
-/// A record is of an emergency.
-fn note(number: u64) {
+/// A record is of an emergency: of the last one, or of one that has begun with the record `begin`.
+fn note(number: u64, begin: u64) {
+    // A panic has chosen where it begins.
+    if DYING.load(Ordering::Relaxed) {
+        return;
+    }
     let (first, after) = (
         FIRST.load(Ordering::Relaxed),
         AFTER.load(Ordering::Relaxed), //
     );
-    // One may come twice.
-    if !(first..after).contains(&number) {
-        AFTER.store(number + 1, Ordering::Relaxed);
-        if number != after {
-            FIRST.store(number, Ordering::Relaxed);
-        }
+    // Other CPUs print as well, and one may come twice.
+    if after == 0 || !(first..=after.saturating_add(NEXT)).contains(&number) {
+        FIRST.store(begin, Ordering::Relaxed);
     }
+    AFTER.fetch_max(number + 1, Ordering::Relaxed);
 }
 
 /// Sees to it that an emergency is shown, by tty0 or by us.
@@ -194,7 +214,7 @@ fn watch(urgency: Urgency, number: u64) {
         if !is_behind || !Record::look(number, |it| it.level() <= ALERT).unwrap_or(false) {
             return;
         }
-        note(number);
+        note(number, number);
     }
     // SAFETY: Any context will do.
     unsafe { bindings::virtgpu_look_later() };
@@ -232,7 +252,7 @@ fn die(number: u64) {
     if FAULTY.load(Ordering::Relaxed) && !says(number, b"---[ end Kernel panic") {
         return;
     }
-    device::seize(|log, reader, begun| {
+    device::seize(false, |log, reader, begun| {
         let again = !SHOWN.swap(true, Ordering::Relaxed) || begun;
         if again || reader.next <= newest {
             show(log, reader, newest, again);
@@ -252,10 +272,11 @@ fn says(number: u64, words: &[u8]) -> bool {
 /// Shows the log up to a record; `again` begins on a blank screen, with what fits before the emergency.
 fn show(log: &mut Log<'static, Shared>, reader: &mut Reader, last: u64, again: bool) {
     // Elsewhere lines follow each other as in any log.
-    let mut first = u64::MAX;
-    if has_screen() {
-        first = prelude(FIRST.load(Ordering::Relaxed).min(last));
-    }
+    let emergency = FIRST.load(Ordering::Relaxed);
+    let first = match has_screen() {
+        true => prelude(emergency.min(last)),
+        false => u64::MAX,
+    };
     if again {
         log.clear();
         reader.next = 0;
@@ -272,9 +293,9 @@ fn show(log: &mut Log<'static, Shared>, reader: &mut Reader, last: u64, again: b
         };
         reader.next = record.number + 1;
         let is_urgent = record.number >= first;
-        if is_urgent && reader.emergency != first {
+        if is_urgent && reader.emergency != emergency {
             // Another one: how this begins stays now.
-            reader.emergency = first;
+            reader.emergency = emergency;
             log.calm();
         }
         if record.level() >= if is_urgent { level } else { usual } {
@@ -308,7 +329,8 @@ pub(crate) fn look() {
         // Nobody wants the log on this screen.
         return;
     };
-    if at >= AFTER.load(Ordering::Relaxed) || has_screen() {
+    let is_shown = at >= AFTER.load(Ordering::Relaxed) || has_screen();
+    if is_shown && !FAULTY.load(Ordering::Relaxed) {
         TERMINAL.store(u64::MAX, Ordering::Relaxed);
         return;
     }
@@ -320,12 +342,13 @@ pub(crate) fn look() {
         };
         let taken = if FAULTY.swap(false, Ordering::Relaxed) {
             // Who has the screen is dead.
-            device::seize(|log, reader, _| take(log, reader))
+            device::seize(true, |log, reader, _| take(log, reader))
         } else {
             device::with_reader(take)
         };
         if taken.is_some() {
-            return;
+            // What came meanwhile was left to us.
+            return catch_up();
         }
     }
     // SAFETY: Any context will do.

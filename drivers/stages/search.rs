@@ -62,8 +62,7 @@ use crate::{
         },
         pci::{
             Capabilities,
-            Pci,
-            COMMON_WINDOW, //
+            Pci, //
         },
         ring::RING_BYTES,
         Doorbell,
@@ -330,7 +329,7 @@ impl Search {
             address,
             notify: capabilities.notify.offset,
         };
-        let result = Registered::map(common_at, COMMON_WINDOW)
+        let result = Registered::map(common_at, capabilities.window().length as usize)
             .ok_or(Refusal::Map(common_at))
             .and_then(|common| {
                 let mut transport = Pci::new(common.window(), &capabilities);
@@ -376,26 +375,40 @@ impl Search {
         place: Place,
         notify: u64,
     ) -> Result<Lit, Refusal> {
-        // SAFETY: What an earlier device was given went with its `Log`. It was reset, or cannot
-        // master the bus any more.
-        let memory = unsafe { MEMORY.take() };
-        let (hal, rest) = Shared::new(memory, RING_BYTES, &BELL);
         let mut hung = None;
-        let log = start::light(transport, hal, rest, false, self.scroll, |agreement| {
-            let doorbell = agreement.doorbell;
-            let address = notify + doorbell.offset as u64;
-            let bell = match self.when {
-                When::Early => BELL.hang_at(address, doorbell).then_some(None),
-                When::Consoles => Mapped::memory(address, 4).map(Some),
-            };
-            let bell = bell.ok_or(Refusal::Map(address))?;
-            if let Some(bell) = &bell {
-                // SAFETY: The mapping goes after the bell was taken down, or another one hung up.
-                BELL.hang(unsafe { bell.window() }, doorbell);
-            }
-            hung = Some((doorbell, bell, address));
-            Ok(())
-        })?;
+        let mut light = |adopts| {
+            // SAFETY: What an earlier device was given went with its `Log`. It was reset, or cannot
+            // master the bus any more.
+            let memory = unsafe { MEMORY.take() };
+            let (hal, rest) = Shared::new(memory, RING_BYTES, &BELL);
+            start::light(
+                transport,
+                hal,
+                rest,
+                false,
+                adopts,
+                self.scroll,
+                |agreement| {
+                    let doorbell = agreement.doorbell;
+                    let address = notify + doorbell.offset as u64;
+                    let bell = match self.when {
+                        When::Early => BELL.hang_at(address, doorbell).then_some(None),
+                        When::Consoles => Mapped::memory(address, 4).map(Some),
+                    };
+                    let bell = bell.ok_or(Refusal::Map(address))?;
+                    if let Some(bell) = &bell {
+                        // SAFETY: The mapping goes after the bell was taken down, or another one hung up.
+                        BELL.hang(unsafe { bell.window() }, doorbell);
+                    }
+                    hung = Some((doorbell, bell, address));
+                    Ok(())
+                },
+            )
+        };
+        let log = match light(true) {
+            Err(Refusal::Adopted(_)) => light(false),
+            result => result,
+        }?;
         let (doorbell, bell, address) = hung.ok_or(Refusal::Map(notify))?;
         Ok(Lit {
             log,

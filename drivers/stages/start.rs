@@ -17,6 +17,7 @@ use crate::{
         pci_device::PciError,
         shared::{
             microseconds_since,
+            ticks,
             Shared, //
         },
     },
@@ -26,11 +27,13 @@ use crate::{
     },
     text::Scroll,
     virtio::{
+        adoption::Found,
         pci::CapabilityError,
         setup::{
             self,
             Agreement,
-            SetupError, //
+            SetupError,
+            Wishes, //
         },
         Features,
         Ring,
@@ -47,8 +50,9 @@ use crate::{
 /// Bytes of all memory that is shared with the device or holds text.
 pub(crate) const MEMORY_BYTES: usize = 240 << 10;
 
-/// The features that we use beside the obligatory ones.
-const WANTED: Features = Features::EVENT_IDX;
+/// The features that we use beside the obligatory ones; the last is for the next kernel, which may adopt
+/// the device.
+const WANTED: Features = Features::EVENT_IDX.union(Features::RING_RESET);
 
 /// Why a device that was found is not used.
 pub(crate) enum Refusal {
@@ -72,6 +76,8 @@ pub(crate) enum Refusal {
     Setup(SetupError),
     /// It shows no log.
     Log(LogError),
+    /// Nor does it after it was adopted: it was reset, and may do better now.
+    Adopted(LogError),
 }
 
 impl From<SetupError> for Refusal {
@@ -95,7 +101,7 @@ impl fmt::Display for Refusal {
                 "the device goes round its IOMMU (no ACCESS_PLATFORM): start it with iommu_platform=on",
             ),
             Self::Setup(error) => error.fmt(f),
-            Self::Log(error) => error.fmt(f),
+            Self::Log(error) | Self::Adopted(error) => error.fmt(f),
         }
     }
 }
@@ -111,8 +117,9 @@ pub(crate) fn scroll(said: Result<Scroll, &'static str>) -> Scroll {
 /// Sets a device up and starts the log on it. `hal` is the ring's part of [`MEMORY_BYTES`] that are
 /// shared with the device, and `rest` the rest.
 ///
-/// `platform_dma` says that the memory's address is the platform's, for ACCESS_PLATFORM. `hang`
-/// hangs the bell up that was agreed on.
+/// `platform_dma` says that the memory's address is the platform's, for ACCESS_PLATFORM. `adopts` says
+/// that the device was somebody else's, whose picture stays until there is text. `hang` hangs the bell
+/// up that was agreed on.
 ///
 /// # Errors
 ///
@@ -122,14 +129,27 @@ pub(crate) fn light(
     hal: Shared,
     rest: &'static mut [u32],
     platform_dma: bool,
+    adopts: bool,
     scroll: Scroll,
     hang: impl FnOnce(&Agreement) -> Result<(), Refusal>,
 ) -> Result<Log<'static, Shared>, Refusal> {
-    let agreement = setup::initialise(transport, &hal, WANTED, platform_dma, |size_max| {
+    let wishes = Wishes {
+        features: WANTED,
+        platform_dma,
+        adopts,
+    };
+    let agreement = setup::initialise(transport, &hal, wishes, |size_max| {
         Ring::place(&hal, size_max)
     })?;
+    // Nobody before us on this device has begun at the same time.
+    let resource = ticks() as u32 | 1 << 31;
     let result = hang(&agreement).and_then(|()| {
-        Log::start(hal, &agreement, scroll, rest, default_font).map_err(Refusal::Log)
+        Log::start(hal, &agreement, scroll, resource, rest, default_font).map_err(|error| {
+            match agreement.found {
+                Found::Adopted => Refusal::Adopted(error),
+                _ => Refusal::Log(error),
+            }
+        })
     });
     if result.is_err() {
         hal.bell().take_down();
@@ -144,7 +164,7 @@ pub(crate) fn announce(place: impl fmt::Display, log: &Log<'_, Shared>, begun: u
     let grid = log.grid();
     let mode = log.mode();
     pr_info!(
-        "{}: scanout {}, {}x{}, {}x{} characters of {}, {}, {} KiB, {} us\n",
+        "{}: scanout {}, {}x{}, {}x{} characters of {}, {}, {} KiB, {} us, {}\n",
         format_args!("{place}"),
         mode.scanout,
         mode.width,
@@ -158,6 +178,7 @@ pub(crate) fn announce(place: impl fmt::Display, log: &Log<'_, Shared>, begun: u
         },
         MEMORY_BYTES >> 10,
         microseconds_since(begun),
+        format_args!("{}", log.found()),
     );
 }
 

@@ -6,6 +6,10 @@ bitflags::bitflags! {
     /// The feature bits that this driver knows by name; others are kept as they are.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct Features: u64 {
+        /// VIRTIO_GPU_F_VIRGL, _EDID, _RESOURCE_UUID, _RESOURCE_BLOB and _CONTEXT_INIT: more commands.
+        const GPU = 0x1f;
+        /// VIRTIO_F_INDIRECT_DESC: a descriptor may be a table of descriptors.
+        const INDIRECT_DESC = 1 << 28;
         /// VIRTIO_F_EVENT_IDX: either side says from which index on it wants to be notified.
         const EVENT_IDX = 1 << 29;
         /// VIRTIO_F_VERSION_1: not a legacy device.
@@ -13,6 +17,8 @@ bitflags::bitflags! {
         /// VIRTIO_F_ACCESS_PLATFORM: the device reaches memory as the platform says (an IOMMU,
         /// encrypted memory), not by physical addresses.
         const ACCESS_PLATFORM = 1 << 33;
+        /// VIRTIO_F_RING_RESET: a queue can be reset alone.
+        const RING_RESET = 1 << 40;
 
         // The rest of the 64 bits.
         const _ = !0;

@@ -7,6 +7,7 @@
 //! (Linux, a UEFI driver, a test); [`Transport`] is what both buses, [`pci`] and [`mmio`], look like
 //! to those who set a device up.
 
+pub(crate) mod adoption;
 pub(crate) mod features;
 #[cfg(not(MODULE))]
 pub(crate) mod mmio;
@@ -104,6 +105,28 @@ pub(crate) trait Transport {
     /// Where the doorbell of `queue` is. `None` when the device names a place outside of its
     /// notification registers.
     fn doorbell(&mut self, queue: u16) -> Option<Doorbell>;
+
+    // What it takes to adopt a device. Registers of virtio-mmio do not tell what was agreed on
+    // (section 4.2.2: `DriverFeatures` is only written), so that there it never comes to the rest.
+
+    /// The features that the last driver has accepted, if the device tells.
+    fn driver_features(&mut self) -> Option<Features> {
+        None
+    }
+    /// How many queues there are.
+    fn queues(&mut self) -> u16 {
+        0
+    }
+    /// Whether the device works on `queue`.
+    fn is_enabled(&mut self, _queue: u16) -> bool {
+        false
+    }
+    /// Begins to reset `queue` alone, where RING_RESET was agreed on (section 2.6.1).
+    fn reset_queue(&mut self, _queue: u16) {}
+    /// Whether that has come to its end, and the device works on `queue` no more.
+    fn is_queue_reset(&mut self, _queue: u16) -> bool {
+        false
+    }
 }
 
 /// The doorbell of one queue: writing `value` at `address` makes the device look.

@@ -21,7 +21,9 @@ pub(crate) const VENDOR: u16 = 0x1af4;
 pub(crate) const DEVICE_GPU: u16 = 0x1050;
 
 /// Bytes of the common configuration structure as of version 1.0, up to and with `queue_device`.
-pub(crate) const COMMON_WINDOW: usize = 56;
+const COMMON_BYTES: u32 = 56;
+/// The same as of version 1.2, up to and with `queue_reset`.
+const COMMON_BYTES_RESET: u32 = 60;
 
 // Type values of `struct virtio_pci_cap` (section 4.1.4).
 const CAP_COMMON: u8 = 1;
@@ -36,6 +38,8 @@ const DEVICE_FEATURE_SELECT: usize = 0;
 const DEVICE_FEATURE: usize = 4;
 const DRIVER_FEATURE_SELECT: usize = 8;
 const DRIVER_FEATURE: usize = 12;
+const CONFIG_MSIX_VECTOR: usize = 16;
+const NUM_QUEUES: usize = 18;
 const DEVICE_STATUS: usize = 20;
 const QUEUE_SELECT: usize = 22;
 const QUEUE_SIZE: usize = 24;
@@ -45,8 +49,9 @@ const QUEUE_NOTIFY_OFF: usize = 30;
 const QUEUE_DESC: usize = 32;
 const QUEUE_DRIVER: usize = 40;
 const QUEUE_DEVICE: usize = 48;
+const QUEUE_RESET: usize = 58;
 
-/// VIRTIO_MSI_NO_VECTOR: the queue never interrupts by MSI-X.
+/// VIRTIO_MSI_NO_VECTOR: no interrupt by MSI-X, be it of a queue or of the configuration.
 const NO_VECTOR: u16 = 0xffff;
 
 /// Why a function's capabilities cannot be used.
@@ -91,7 +96,7 @@ impl Place {
 /// Where a virtio function has its registers (section 4.1.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capabilities {
-    /// The common configuration, at least [`COMMON_WINDOW`] bytes.
+    /// The common configuration, at least the bytes of version 1.0.
     pub(crate) common: Place,
     /// The doorbells.
     pub(crate) notify: Place,
@@ -139,8 +144,7 @@ impl Capabilities {
                 let usable = |align| place.bar <= 5 && place.offset % align == 0;
                 match kind {
                     CAP_COMMON if usable(4) && common.is_none() => {
-                        if usize::try_from(place.length).is_ok_and(|length| length >= COMMON_WINDOW)
-                        {
+                        if place.length >= COMMON_BYTES {
                             common = Some(place);
                         }
                     }
@@ -164,18 +168,31 @@ impl Capabilities {
     }
 }
 
+impl Capabilities {
+    /// What of the common configuration is used: a window on it is as long.
+    pub(crate) fn window(&self) -> Place {
+        Place {
+            length: self.common.length.min(COMMON_BYTES_RESET),
+            ..self.common
+        }
+    }
+}
+
 /// A virtio PCI function, by its common configuration.
 pub(crate) struct Pci<R> {
     common: R,
+    /// Whether there is `queue_reset`.
+    resets_queues: bool,
     notify: Place,
     notify_multiplier: u32,
 }
 
 impl<R: Registers> Pci<R> {
-    /// `common` is the window that `capabilities.common` names.
+    /// `common` is the window that [`Capabilities::window`] names.
     pub(crate) fn new(common: R, capabilities: &Capabilities) -> Self {
         Self {
             common,
+            resets_queues: capabilities.common.length >= COMMON_BYTES_RESET,
             notify: capabilities.notify,
             notify_multiplier: capabilities.notify_multiplier,
         }
@@ -223,6 +240,8 @@ impl<R: Registers> Transport for Pci<R> {
         self.common.write16(QUEUE_SELECT, queue);
         self.common.write16(QUEUE_SIZE, place.size);
         self.common.write16(QUEUE_MSIX_VECTOR, NO_VECTOR);
+        // An earlier driver may have wanted to know when a display comes or goes.
+        self.common.write16(CONFIG_MSIX_VECTOR, NO_VECTOR);
         self.write_address(QUEUE_DESC, place.descriptors);
         self.write_address(QUEUE_DRIVER, place.available);
         self.write_address(QUEUE_DEVICE, place.used);
@@ -245,5 +264,33 @@ impl<R: Registers> Transport for Pci<R> {
             width: Width::Bits16,
             queue,
         })
+    }
+    fn driver_features(&mut self) -> Option<Features> {
+        self.common.write32(DRIVER_FEATURE_SELECT, 0);
+        let low = self.common.read32(DRIVER_FEATURE);
+        self.common.write32(DRIVER_FEATURE_SELECT, 1);
+        let high = self.common.read32(DRIVER_FEATURE);
+        let features = Features::from_bits_retain((u64::from(high) << 32) | u64::from(low));
+        (self.resets_queues || !features.contains(Features::RING_RESET)).then_some(features)
+    }
+
+    fn queues(&mut self) -> u16 {
+        self.common.read16(NUM_QUEUES)
+    }
+
+    fn is_enabled(&mut self, queue: u16) -> bool {
+        self.common.write16(QUEUE_SELECT, queue);
+        self.common.read16(QUEUE_ENABLE) != 0
+    }
+
+    fn reset_queue(&mut self, queue: u16) {
+        self.common.write16(QUEUE_SELECT, queue);
+        self.common.write16(QUEUE_RESET, 1);
+    }
+
+    fn is_queue_reset(&mut self, queue: u16) -> bool {
+        self.common.write16(QUEUE_SELECT, queue);
+        // Section 4.1.4.3.2: 1 while it lasts, and the queue is not enabled after it.
+        self.common.read16(QUEUE_RESET) == 0 && self.common.read16(QUEUE_ENABLE) == 0
     }
 }

@@ -5,6 +5,11 @@
 use core::fmt;
 
 use crate::virtio::{
+    adoption::{
+        adopt,
+        Found,
+        Why, //
+    },
     Doorbell,
     Features,
     Hal,
@@ -49,6 +54,22 @@ impl fmt::Display for SetupError {
     }
 }
 
+/// Keeps a device from memory, for whoever drives it next: with what it shows, if its queues can be reset
+/// alone, and without anything otherwise.
+///
+/// # Errors
+///
+/// As [`reset`].
+pub(crate) fn quiesce(
+    transport: &mut (impl Transport + ?Sized),
+    hal: &impl Hal,
+) -> Result<(), SetupError> {
+    match adopt(transport, hal, true) {
+        Ok(_) => Ok(()),
+        Err(_) => reset(transport, hal),
+    }
+}
+
 /// Resets a device and waits until it says that it is done (section 2.1.2 and 4.1.4.3.2).
 ///
 /// # Errors
@@ -75,13 +96,23 @@ pub(crate) struct Agreement {
     pub(crate) queue: QueuePlace,
     /// The doorbell of queue 0.
     pub(crate) doorbell: Doorbell,
+    /// What the device was doing before.
+    pub(crate) found: Found,
+}
+
+/// What a driver wants of a device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wishes {
+    /// The features to be accepted beside VERSION_1, if they are offered.
+    pub(crate) features: Features,
+    /// The addresses given are the platform's: ACCESS_PLATFORM can be honoured.
+    pub(crate) platform_dma: bool,
+    /// A device that runs is adopted if possible, with the features that its last driver has accepted.
+    pub(crate) adopts: bool,
 }
 
 /// Takes a device from whatever state it is in to DRIVER_OK with queue 0 enabled at the place that
 /// `place` returns for the size it is given (the most the device takes).
-///
-/// Of what the device offers, VERSION_1 and those of `wanted` are accepted. ACCESS_PLATFORM is
-/// accepted when it is offered and `platform_dma` says that the addresses given are the platform's.
 ///
 /// # Errors
 ///
@@ -90,12 +121,22 @@ pub(crate) struct Agreement {
 pub(crate) fn initialise(
     transport: &mut (impl Transport + ?Sized),
     hal: &impl Hal,
-    wanted: Features,
-    platform_dma: bool,
+    wishes: Wishes,
     place: impl FnOnce(u16) -> Option<QueuePlace>,
 ) -> Result<Agreement, SetupError> {
-    reset(transport, hal)?;
-    let result = negotiate(transport, wanted, platform_dma, place);
+    let begun = match begin(transport, hal, wishes) {
+        // It stays as it is, for who can honour it.
+        Err(Found::Reset(Why::Platform)) => return Err(SetupError::AccessPlatform),
+        begun => begun,
+    };
+    let result = match begun {
+        Ok(features) => start(transport, features, Found::Adopted, place),
+        Err(found) => {
+            reset(transport, hal)?;
+            negotiate(transport, wishes)
+                .and_then(|features| start(transport, features, found, place))
+        }
+    };
     if result.is_err() {
         // Section 2.1.1: a driver does not clear a bit.
         let status = transport.status();
@@ -104,12 +145,27 @@ pub(crate) fn initialise(
     result
 }
 
+/// Adopts a device that runs, if that is wanted and possible; returns its features. Otherwise it is to be
+/// reset.
+fn begin(
+    transport: &mut (impl Transport + ?Sized),
+    hal: &impl Hal,
+    wishes: Wishes,
+) -> Result<Features, Found> {
+    if transport.status().is_empty() {
+        return Err(Found::Idle);
+    }
+    if !wishes.adopts {
+        return Err(Found::Reset(Why::Unwanted));
+    }
+    adopt(transport, hal, wishes.platform_dma).map_err(Found::Reset)
+}
+
+/// The first half of section 3.1.1: features.
 fn negotiate(
     transport: &mut (impl Transport + ?Sized),
-    wanted: Features,
-    platform_dma: bool,
-    place: impl FnOnce(u16) -> Option<QueuePlace>,
-) -> Result<Agreement, SetupError> {
+    wishes: Wishes,
+) -> Result<Features, SetupError> {
     let mut status = Status::ACKNOWLEDGE;
     transport.set_status(status);
     status |= Status::DRIVER;
@@ -119,26 +175,39 @@ fn negotiate(
     if !offered.contains(Features::VERSION_1) {
         return Err(SetupError::Legacy);
     }
-    if offered.contains(Features::ACCESS_PLATFORM) && !platform_dma {
+    if offered.contains(Features::ACCESS_PLATFORM) && !wishes.platform_dma {
         return Err(SetupError::AccessPlatform);
     }
-    let accepted = offered & (wanted | Features::VERSION_1 | Features::ACCESS_PLATFORM);
+    let wanted = wishes.features | Features::VERSION_1 | Features::ACCESS_PLATFORM;
+    let accepted = offered & wanted;
     transport.set_driver_features(accepted);
     status |= Status::FEATURES_OK;
     transport.set_status(status);
-    if !transport.status().contains(Status::FEATURES_OK) {
-        return Err(SetupError::FeaturesRefused);
+    if transport.status().contains(Status::FEATURES_OK) {
+        Ok(accepted)
+    } else {
+        Err(SetupError::FeaturesRefused)
     }
+}
 
+/// The second half: the queue.
+fn start(
+    transport: &mut (impl Transport + ?Sized),
+    features: Features,
+    found: Found,
+    place: impl FnOnce(u16) -> Option<QueuePlace>,
+) -> Result<Agreement, SetupError> {
     let size = transport.queue_size_max(0);
     let queue = place(size).ok_or(SetupError::QueueSize(size))?;
     // Nothing that can fail comes after the device knows our memory.
     let doorbell = transport.doorbell(0).ok_or(SetupError::Doorbell)?;
     transport.enable_queue(0, &queue);
+    let status = transport.status();
     transport.set_status(status | Status::DRIVER_OK);
     Ok(Agreement {
-        features: accepted,
+        features,
         queue,
         doorbell,
+        found,
     })
 }

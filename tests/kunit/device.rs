@@ -244,6 +244,16 @@ pub(crate) struct Model {
     pub(crate) queue: [Cell<u64>; 4],
     /// Whether queue 0 is enabled.
     pub(crate) enabled: Cell<bool>,
+    /// How many queues there are.
+    pub(crate) queues: u16,
+    /// The others that are enabled: a bit for each.
+    pub(crate) others: Cell<u64>,
+    /// How many reads of `queue_reset` a queue's reset takes.
+    pub(crate) queue_reset_takes: u32,
+    /// Reads of it until one is done.
+    pub(crate) queue_resetting: Cell<u32>,
+    /// How often the whole device was reset.
+    pub(crate) resets: Cell<u32>,
     /// Something was done that section 3.1.1 or the register's description forbids.
     pub(crate) fault: Cell<bool>,
     /// Reads of the status until a reset is done.
@@ -283,7 +293,9 @@ impl Model {
             self.resetting.set(self.reset_takes);
             self.status.set(0);
             self.enabled.set(false);
+            self.others.set(0);
             self.accepted.set(0);
+            self.resets.set(self.resets.get() + 1);
             return;
         }
         let old = self.status.get();
@@ -291,8 +303,10 @@ impl Model {
         self.expect(status & old == old);
         self.expect(self.resetting.get() == 0);
         let new = status & !old;
-        self.expect(new == FAILED || [0, ACKNOWLEDGE, 3, 0xb].contains(&old));
-        self.expect([ACKNOWLEDGE, DRIVER, FEATURES_OK, DRIVER_OK, FAILED].contains(&new));
+        // A device that was adopted may hear of DRIVER_OK once more.
+        let again = new == 0 && old == 0xf && self.resets.get() == 0;
+        self.expect(again || new == FAILED || [0, ACKNOWLEDGE, 3, 0xb].contains(&old));
+        self.expect(again || [ACKNOWLEDGE, DRIVER, FEATURES_OK, DRIVER_OK, FAILED].contains(&new));
         self.expect(new != DRIVER_OK || self.enabled.get());
         let refused = if self.refuses { FEATURES_OK } else { 0 };
         self.status.set(status & !refused);
@@ -324,10 +338,17 @@ impl Model {
         }
     }
 
+    /// Time to set a queue up: before DRIVER_OK, or after a reset of the queue (section 2.6.1).
+    fn expect_features_ok(&self) {
+        let status = self.status.get();
+        self.expect(status & FEATURES_OK != 0);
+        self.expect(status & DRIVER_OK == 0 || self.accepted.get() & 1 << 40 != 0);
+    }
+
     /// A word of the queue's place; `index` 0 is the size, 1 the descriptors and so on.
     fn set_queue(&self, index: usize, high: bool, value: u32) {
         self.expect(self.selected.get() == 0 && !self.enabled.get());
-        self.expect(self.status.get() & (FEATURES_OK | DRIVER_OK) == FEATURES_OK);
+        self.expect_features_ok();
         if let Some(word) = self.queue.get(index) {
             let old = word.get();
             word.set(if high {
@@ -338,9 +359,36 @@ impl Model {
         }
     }
 
+    fn driver_feature_bits(&self) -> u32 {
+        (self.accepted.get() >> (32 * (self.driver_half.get() & 1))) as u32
+    }
+
+    fn is_enabled(&self) -> u16 {
+        match self.selected.get() {
+            0 => self.enabled.get().into(),
+            queue => (self.others.get() >> queue & 1) as u16,
+        }
+    }
+
+    /// Section 4.1.4.3.2: only where it was agreed on, and for a queue that is enabled.
+    fn reset_queue(&self, value: u16) {
+        self.expect(value == 1 && self.accepted.get() & 1 << 40 != 0 && self.is_enabled() == 1);
+        self.queue_resetting.set(self.queue_reset_takes);
+        match self.selected.get() {
+            0 => self.enabled.set(false),
+            queue => self.others.set(self.others.get() & !(1 << queue)),
+        }
+    }
+
+    fn is_resetting(&self) -> u16 {
+        let left = self.queue_resetting.get();
+        self.queue_resetting.set(left.saturating_sub(1));
+        (left != 0).into()
+    }
+
     fn enable(&self, value: u32) {
         self.expect(value == 1 && self.selected.get() == 0);
-        self.expect(self.status.get() & (FEATURES_OK | DRIVER_OK) == FEATURES_OK);
+        self.expect_features_ok();
         let [size, descriptors, available, used] = &self.queue;
         // Section 2.7: alignments, and a size that is a power of two.
         self.expect(size.get().is_power_of_two() && size.get() <= self.queue_size.into());
@@ -363,8 +411,11 @@ impl Registers for PciRegisters<'_> {
 
     fn read16(&self, offset: usize) -> u16 {
         match offset {
+            0x12 => self.0.queues,
             0x18 => self.0.queue_size() as u16,
+            0x1c => self.0.is_enabled(),
             0x1e => self.0.notify_off,
+            0x3a => self.0.is_resetting(),
             _ => self.0.fault() as u16,
         }
     }
@@ -372,6 +423,7 @@ impl Registers for PciRegisters<'_> {
     fn read32(&self, offset: usize) -> u32 {
         match offset {
             0x04 => self.0.feature_bits(),
+            0x0c => self.0.driver_feature_bits(),
             _ => self.0.fault(),
         }
     }
@@ -385,10 +437,12 @@ impl Registers for PciRegisters<'_> {
 
     fn write16(&self, offset: usize, value: u16) {
         match offset {
+            0x10 => self.0.expect(value == 0xffff),
             0x16 => self.0.selected.set(value.into()),
             0x18 => self.0.set_queue(0, false, value.into()),
             0x1a => self.0.expect(value == 0xffff),
             0x1c => self.0.enable(value.into()),
+            0x3a => self.0.reset_queue(value),
             _ => self.0.expect(false),
         }
     }

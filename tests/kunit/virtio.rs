@@ -14,6 +14,10 @@ mod virtio {
         QUEUE_SIZE, //
     };
     use crate::virtio::{
+        adoption::{
+            Found,
+            Why, //
+        },
         mmio::{
             Mmio,
             MmioError, //
@@ -31,9 +35,11 @@ mod virtio {
         },
         setup::{
             initialise,
+            quiesce,
             reset,
             Agreement,
-            SetupError, //
+            SetupError,
+            Wishes, //
         },
         Doorbell,
         Features,
@@ -47,6 +53,7 @@ mod virtio {
     const VERSION_1: u64 = 1 << 32;
     const ACCESS_PLATFORM: u64 = 1 << 33;
     const EVENT_IDX: u64 = 1 << 29;
+    const RING_RESET: u64 = 1 << 40;
 
     const CAPABILITIES: Capabilities = Capabilities {
         common: Place {
@@ -83,13 +90,12 @@ mod virtio {
     fn set_up(transport: &mut impl Transport, platform_dma: bool) -> Result<Agreement, SetupError> {
         static MEMORY: Memory = Memory::new();
         let hal = (&MEMORY, nothing as Act);
-        initialise(
-            transport,
-            &hal,
-            Features::EVENT_IDX,
+        let wishes = Wishes {
+            features: Features::EVENT_IDX,
             platform_dma,
-            queue_place,
-        )
+            adopts: true,
+        };
+        initialise(transport, &hal, wishes, queue_place)
     }
 
     fn set_up_pci(model: &Model) -> Result<Agreement, SetupError> {
@@ -146,6 +152,119 @@ mod virtio {
         assert_eq!(agreement.map(|it| it.features), Some(Features::VERSION_1));
         assert_eq!(model.accepted.get(), VERSION_1);
         assert!(is_up(&model));
+    }
+
+    /// What Linux' own driver leaves when the next kernel is started: QEMU has cleared DRIVER_OK.
+    fn running() -> Model {
+        let running = Model {
+            queues: 2,
+            queue_reset_takes: 2,
+            ..model(VERSION_1 | EVENT_IDX | RING_RESET | 0x13)
+        };
+        running.accepted.set(VERSION_1 | EVENT_IDX | RING_RESET | 2);
+        running.status.set(0x0b);
+        running.enabled.set(true);
+        running.others.set(1 << 1);
+        running
+    }
+
+    fn found(model: &Model) -> Result<Found, SetupError> {
+        set_up_pci(model).map(|it| it.found)
+    }
+
+    #[test]
+    fn a_device_that_runs_is_adopted() {
+        for status in [0x0b, 0x0f] {
+            let model = running();
+            model.status.set(status);
+            let agreement = set_up_pci(&model);
+            assert_eq!(agreement.map(|it| it.found), Ok(Found::Adopted));
+            // As the last driver has it, not as we would.
+            let features = Features::from_bits_retain(VERSION_1 | EVENT_IDX | RING_RESET | 2);
+            assert_eq!(agreement.map(|it| it.features), Ok(features));
+            assert_eq!(model.others.get(), 0);
+            assert_eq!(model.resets.get(), 0);
+            assert!(is_up(&model));
+        }
+        // And once more, when its queues are reset already.
+        let model = running();
+        static MEMORY: Memory = Memory::new();
+        let hal = (&MEMORY, nothing as Act);
+        let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
+        assert_eq!(quiesce(&mut pci, &hal), Ok(()));
+        assert!(!model.enabled.get() && model.status.get() == 0x0b);
+        assert_eq!(found(&model), Ok(Found::Adopted));
+        assert_eq!(model.resets.get(), 0);
+        assert!(is_up(&model));
+    }
+
+    #[test]
+    fn what_cannot_be_adopted_is_reset() {
+        let why = |change: fn(&mut Model)| {
+            let mut model = running();
+            change(&mut model);
+            let result = found(&model);
+            assert!(model.resets.get() == 1 && is_up(&model));
+            match result {
+                Ok(Found::Reset(why)) => Some(why),
+                _ => None,
+            }
+        };
+        let status = |bits| Some(Why::Status(Status::from_bits_retain(bits)));
+        assert_eq!(why(|it| it.status.set(0x03)), status(0x03));
+        assert_eq!(why(|it| it.status.set(0x4f)), status(0x4f));
+        assert_eq!(why(|it| it.status.set(0x8b)), status(0x8b));
+        assert_eq!(why(|it| it.status.set(0x2f)), status(0x2f));
+        let features = |bits| Some(Why::Features(Features::from_bits_retain(bits)));
+        assert_eq!(why(|it| it.accepted.set(VERSION_1)), features(VERSION_1));
+        assert_eq!(why(|it| it.accepted.set(RING_RESET)), features(RING_RESET));
+        // A packed ring; one that was never offered.
+        let packed = VERSION_1 | RING_RESET | 1 << 34;
+        let change = |it: &mut Model| {
+            it.offered |= 1 << 34;
+            it.accepted.set(VERSION_1 | RING_RESET | 1 << 34);
+        };
+        assert_eq!(why(change), features(packed));
+        let lie = VERSION_1 | RING_RESET | 1 << 28;
+        let change = |it: &mut Model| it.accepted.set(VERSION_1 | RING_RESET | 1 << 28);
+        assert_eq!(why(change), features(lie));
+        assert_eq!(why(|it| it.queues = 0), Some(Why::Queues(0)));
+        assert_eq!(why(|it| it.queues = 65), Some(Why::Queues(65)));
+        let never = |it: &mut Model| it.queue_reset_takes = u32::MAX;
+        assert_eq!(why(never), Some(Why::Queue(0)));
+    }
+
+    #[test]
+    fn a_device_is_not_adopted_where_it_cannot_be() {
+        // Registers of version 1.0: there is no `queue_reset`.
+        let model = running();
+        let mut old = CAPABILITIES;
+        old.common.length = 56;
+        let result = set_up(&mut Pci::new(PciRegisters(&model), &old), false);
+        assert_eq!(result.map(|it| it.found), Ok(Found::Reset(Why::Silent)));
+        assert!(model.resets.get() == 1 && is_up(&model));
+
+        // virtio-mmio does not tell what was agreed on.
+        let model = running();
+        let mmio = slot(&model, IDENTITY).ok();
+        let result = mmio.and_then(|mut mmio| set_up(&mut mmio, false).ok());
+        assert_eq!(result.map(|it| it.found), Some(Found::Reset(Why::Silent)));
+        assert!(is_up(&model));
+    }
+
+    #[test]
+    fn a_device_behind_an_iommu_waits_for_who_knows_its_addresses() {
+        let model = Model {
+            offered: VERSION_1 | ACCESS_PLATFORM | RING_RESET,
+            ..running()
+        };
+        model.accepted.set(VERSION_1 | ACCESS_PLATFORM | RING_RESET);
+        assert_eq!(found(&model), Err(SetupError::AccessPlatform));
+        assert!(model.status.get() == 0x0b && model.enabled.get());
+        let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
+        let agreement = set_up(&mut pci, true);
+        assert_eq!(agreement.map(|it| it.found), Ok(Found::Adopted));
+        assert!(model.resets.get() == 0 && is_up(&model));
     }
 
     #[test]
