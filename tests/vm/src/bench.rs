@@ -104,8 +104,16 @@ impl Bench {
         self.modular().initrd(&self.sample)
     }
 
-    /// Adds the disks from which the sample's `kexec` starts this bench's kernel.
-    pub fn with_next_kernel(&self, machine: Machine) -> Machine {
+    /// The same with the native driver built in, which gets the device.
+    pub fn sample_on_native(&self) -> Machine {
+        self.image().initrd(&self.sample)
+    }
+
+    /// Has the sample start this bench's kernel, from disks, as the next one.
+    pub fn next_kernel(&self, machine: Machine) -> Machine {
+        let machine = machine
+            .append("console=tty0 rdinit=/kexec")
+            .option("-m", "1G");
         let next = [&self.kernels.image, &self.initrd];
         next.iter()
             .zip(["image", "initrd"])

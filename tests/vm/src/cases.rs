@@ -223,10 +223,19 @@ pub const CASES: &[Case] = &[
         sleep.device(GPU)
     }),
     case("kexec", Own(kexec), |bench| {
-        let first = bench
-            .sample()
-            .append("console=tty0 virtgpu_bridge.handover=never rdinit=/kexec");
-        bench.with_next_kernel(first.device(GPU)).option("-m", "1G")
+        let first = bench.sample().append("virtgpu_bridge.handover=never");
+        bench.next_kernel(first.direct().device(GPU))
+    }),
+    case("kexec-aavmf", Own(kexec), |bench| {
+        let first = bench.sample().append("virtgpu_bridge.handover=never");
+        bench.next_kernel(first.device(GPU))
+    }),
+    case("kexec-from-native", Own(kexec_from_native), |bench| {
+        bench.next_kernel(bench.sample_on_native().direct().device(GPU))
+    }),
+    case("kexec-mmio", Own(kexec_mmio), |bench| {
+        let first = bench.sample().append("virtgpu_bridge.handover=never");
+        bench.next_kernel(modern_mmio(first))
     }),
     case("reboot", Own(ends), |bench| {
         bench.vt().append("vm.do=busybox,reboot,-f").device(GPU)
@@ -269,7 +278,7 @@ pub const CASES: &[Case] = &[
             .direct()
             .device(GPU)
     }),
-    case("handover-fails", Own(stays_ours), |bench| {
+    case("handover-fails", Own(taken_back), |bench| {
         // The native driver refuses a device that it is told to.
         let module = "console=tty0 earlycon=virtgpu vm.lines=60 vm.native=fails vm.lines=10";
         bench.modular().append(module).direct().device(GPU)
@@ -618,14 +627,55 @@ fn sleeps(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     Ok(format!("{}, {}", equal(rows), vm.events()?))
 }
 
-/// The next kernel finds a quiet device, and has its log on the screen.
+/// The next kernel adopts the device: our picture stays until it has its own.
 fn kexec(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let (vm, rows) = bench.same_text(machine, None, out)?;
+    let (vm, rows) = next_kernel(
+        bench,
+        machine,
+        &["the next kernel gets the screen", ADOPTED],
+        out,
+    )?;
+    let pictures = vm.pictures()?;
+    // Firmware's are in front of them.
+    let last = &pictures[pictures.len().saturating_sub(2)..];
     ensure!(
-        vm.serial_has("the next kernel gets the screen")?,
-        "the first kernel did not let go of the device"
+        last.len() == 2 && !last.contains(&0),
+        "dark between {pictures:x?}"
     );
+    Ok(format!("{}, no dark frame", equal(rows)))
+}
+
+/// The same with a picture of the native driver's.
+fn kexec_from_native(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = next_kernel(bench, machine, &["handed over to", ADOPTED], out)?;
+    let pictures = vm.pictures()?;
+    // Ours, the handover, the native driver's, and ours again.
+    let dark = pictures.iter().map(|&picture| picture == 0);
+    ensure!(
+        dark.eq([false, true, false, false]),
+        "dark between {pictures:x?}"
+    );
+    Ok(format!(
+        "{}, no dark frame after the handover's",
+        equal(rows)
+    ))
+}
+
+/// Its registers do not tell the next kernel whether it can be adopted: it finds a device at rest.
+fn kexec_mmio(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let found = ["the next kernel gets the screen", ", was idle"];
+    let (_, rows) = next_kernel(bench, machine, &found, out)?;
     Ok(equal(rows))
+}
+
+const ADOPTED: &str = ", was running, adopted";
+
+fn next_kernel(bench: &Bench, machine: &Machine, said: &[&str], out: &Path) -> Result<(Vm, usize)> {
+    let (vm, rows) = bench.same_text(&machine.clone().traced(), None, out)?;
+    for words in said {
+        ensure!(vm.serial_has(words)?, "nobody says '{words}'");
+    }
+    Ok((vm, rows))
 }
 
 /// The machine ends by itself, and the device has nothing to complain about.
@@ -706,6 +756,18 @@ fn stays_ours(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         "virtio_gpu got the device"
     );
     Ok(equal(rows))
+}
+
+/// The same, after the native driver was offered the device.
+fn taken_back(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let seen = stays_ours(bench, machine, out)?;
+    // The log of the run that has just ended.
+    let serial = fs::read(out.join("serial.log"))?;
+    let said = driver_lines(&serial).join("\n");
+    for words in ["does not take the device", "the screen is ours again"] {
+        ensure!(said.contains(words), "nobody says '{words}':\n{said}");
+    }
+    Ok(seen)
 }
 
 /// The kernel's own driver takes the device; the boot goes on and the device sees nothing wrong.

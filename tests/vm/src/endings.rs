@@ -350,6 +350,7 @@ fn has_ending(bench: &Bench, vm: &mut Vm, words: &[&str], out: &Path) -> Result<
         }
         Ok(ending)
     })?;
+    vm.check_faults()?;
     vm.check_guest_errors()?;
     Ok(match &ending.left_out[..] {
         [] => format!("{} rows", ending.rows),
@@ -366,6 +367,7 @@ fn dies_loudly(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     if vm.serial_has(END)? {
         return has_ending(bench, &mut vm, &words, out);
     }
+    vm.check_faults()?;
     vm.check_guest_errors()?;
     Ok("all on the screen, but not on the serial port".into())
 }
@@ -378,6 +380,7 @@ fn leaves_it_to_others(_: &Bench, machine: &Machine, out: &Path) -> Result<Strin
         vm.serial_has("Unable to handle kernel")?,
         "the reason is lost"
     );
+    vm.check_faults()?;
     vm.check_guest_errors()?;
     Ok("the serial port has it all".into())
 }
@@ -415,6 +418,7 @@ fn silent(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     std::thread::sleep(Duration::from_secs(1));
     let after = vm.events()?;
     ensure!(before == after, "{before}, and after the panic {after}");
+    vm.check_faults()?;
     vm.check_guest_errors()?;
     Ok(after.to_string())
 }
@@ -430,6 +434,7 @@ fn survives(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         .matches("[ end trace ")
         .count();
     ensure!(reports != 0, "nothing has happened");
+    vm.check_faults()?;
     vm.check_guest_errors()?;
     Ok(format!(
         "{} after {reports} reports on the serial port",
@@ -452,6 +457,7 @@ fn locks_up(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 
 fn sees(bench: &Bench, mut vm: Vm, word: &str, out: &Path) -> Result<String> {
     bench.wait_for_words(&mut vm, &[word, TRACE], out)?;
+    vm.check_faults()?;
     vm.check_guest_errors()?;
     Ok(format!("'{word}' was seen"))
 }

@@ -39,8 +39,13 @@ const NOT_OURS: [&str; 2] = [
 /// does not wait for the answers to its last commands.
 const THEIRS: &str = "at drm_mm_takedown";
 
-/// QEMU's trace events of a status that is written, and of a scanout that is set.
-const TRACED: [&str; 2] = ["virtio_set_status", "virtio_gpu_cmd_set_scanout"];
+/// QEMU's trace events of a status that is written, of a scanout that is set, and of a surface that
+/// is made for the words that stand where there is no picture.
+const TRACED: [&str; 3] = [
+    "virtio_set_status",
+    "virtio_gpu_cmd_set_scanout",
+    "displaysurface_create",
+];
 
 /// How often a device that was up was reset, and how often a scanout began to show another picture.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -64,6 +69,19 @@ const REPORTS: &[&str] = &[
     "Kernel panic",
     "Call trace:",
     "INFO: ",
+];
+
+/// How those begin that a dying kernel may not make either, which are not of the way it dies.
+const FAULTS: &[&str] = &[
+    "panicked at",
+    "BUG: KASAN",
+    "BUG: KCSAN",
+    "UBSAN: ",
+    "BUG: sleeping function",
+    "BUG: Invalid wait context",
+    "possible circular locking",
+    "possible recursive locking",
+    "inconsistent lock state",
 ];
 
 /// A machine to be started.
@@ -412,6 +430,26 @@ impl Vm {
         Ok(events)
     }
 
+    /// The resources that the scanout of such a machine showed one after the other; 0 where there was no
+    /// picture in between.
+    pub fn pictures(&self) -> Result<Vec<u32>> {
+        let log = fs::read_to_string(self.out.join("qemu.log"))?;
+        let shown = log.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            match words.next()? {
+                event if event == TRACED[1] => {
+                    let resource = words.nth(3)?.trim_start_matches("0x").trim_end_matches(',');
+                    u32::from_str_radix(resource, 16).ok()
+                }
+                event if event == TRACED[2] => Some(0),
+                _ => None,
+            }
+        });
+        let mut pictures: Vec<u32> = shown.skip_while(|&resource| resource == 0).collect();
+        pictures.dedup();
+        Ok(pictures)
+    }
+
     /// Fails with what QEMU has to say about the guest's use of virtio, if anything.
     pub fn check_guest_errors(&self) -> Result<()> {
         for path in ["qemu.log", "qemu.err"].map(|name| self.out.join(name)) {
@@ -425,6 +463,17 @@ impl Vm {
             }
         }
         Ok(())
+    }
+
+    /// Fails with the first line that even a kernel that dies does not say, if all is well.
+    pub fn check_faults(&self) -> Result<()> {
+        let serial = self.serial()?;
+        let log = String::from_utf8_lossy(&serial);
+        let bad = |line: &&str| FAULTS.iter().any(|fault| line.contains(fault));
+        match log.lines().find(bad) {
+            Some(line) => bail!("the guest says '{}'", line.trim()),
+            None => Ok(()),
+        }
     }
 
     /// Fails with the first line in which the kernel reports a fault, or init that it failed.
