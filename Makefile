@@ -73,13 +73,13 @@ cargo-flags := --locked --manifest-path tests/Cargo.toml --target-dir $(build)/t
 vm := $(build)/target/debug/vm
 driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -type f)
 # Small kernels, each with one thing that other kernels do not have. Firmware is not for them, nor the
-# native driver for most. Where locks sleep none locks up, and where consoles have threads a locked up
-# CPU that is the only one has none.
+# native driver for most. Where locks sleep none locks up; and where consoles have threads a locked up CPU
+# that is the only one has none, and the printk core's wish to wake them waits, if it is the one that says so.
 small := $(filter kcsan novt rt,$(VARIANT))
 ifneq ($(small),)
 ONLY ?= direct-,vt-mmio,suspend,console,panic,silent$(if $(filter kcsan,$(VARIANT)),,$(comma)lkdtm)
 SKIP ?= aavmf,early-panic,failed-handover$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
-	$(filter rt,$(VARIANT)),$(comma)spinlockup$(comma)survived-1)
+	$(filter rt,$(VARIANT)),$(comma)spinlockup$(comma)survived-1$(comma)softlockup-console-lock)
 endif
 # What detects lockups and causes them is not in the older kernel, and not in the one that complains.
 plain := $(filter 7.2 7.3-debug,$(name))

@@ -145,8 +145,11 @@ impl fmt::Display for Device {
     }
 }
 
-/// Makes a device that was found our screen.
-pub(crate) fn found(lit: Lit) -> Option<()> {
+/// Makes a device that was found our screen. A function of its own: what it moves about need not be on
+/// the stack, which is small, of who searches.
+#[inline(never)]
+pub(crate) fn found(lit: &mut Option<Lit>) -> Option<()> {
+    let lit = lit.take()?;
     if let Place::Mmio { base } = lit.place {
         MMIO_BASE.store(base, Ordering::Relaxed);
     }
@@ -234,9 +237,9 @@ pub(crate) fn begin() -> bool {
         let begun = ticks();
         let mut search = Search::new(When::Consoles);
         search.everywhere();
-        if let Some(lit) = search.lit {
+        if let Some(lit) = &search.lit {
             start::announce(&lit.place, &lit.log, begun);
-            console::locked(|| found(lit));
+            console::locked(|| found(&mut search.lit));
         }
     }
     if is_up() {
@@ -414,11 +417,7 @@ fn light(device: Device) -> Result<(), Refusal> {
     let begun = ticks();
     let mut held = hold(device)?;
     // SAFETY: There is no log, and what an earlier device was given went with its own: it was reset.
-    let log = match held.light(unsafe { MEMORY.take() }, &BELL) {
-        // SAFETY: As above.
-        Err(Refusal::Adopted(_)) => held.light(unsafe { MEMORY.take() }, &BELL),
-        result => result,
-    }?;
+    let log = held.light(unsafe { MEMORY.take() }, &BELL)?;
     start::announce(device, &log, begun);
     locked(|stage| {
         *stage = Some(Stage {

@@ -38,7 +38,7 @@ pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
     } else {
         search.everywhere();
     }
-    let Some(lit) = search.lit else {
+    let Some(lit) = &search.lit else {
         if search.seen == 0 {
             pr_info!("no virtio-gpu found for earlycon\n");
         }
@@ -46,6 +46,6 @@ pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
     };
     let address = lit.address;
     start::announce(&lit.place, &lit.log, begun);
-    device::found(lit)?;
+    device::found(&mut search.lit)?;
     Some(address)
 }

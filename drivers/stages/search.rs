@@ -65,6 +65,7 @@ use crate::{
             Pci, //
         },
         ring::RING_BYTES,
+        setup::Agreement,
         Doorbell,
         Transport, //
     },
@@ -375,40 +376,27 @@ impl Search {
         place: Place,
         notify: u64,
     ) -> Result<Lit, Refusal> {
+        // SAFETY: What an earlier device was given went with its `Log`. It was reset, or cannot
+        // master the bus any more.
+        let memory = unsafe { MEMORY.take() };
+        let (hal, rest) = Shared::new(memory, RING_BYTES, &BELL);
         let mut hung = None;
-        let mut light = |adopts| {
-            // SAFETY: What an earlier device was given went with its `Log`. It was reset, or cannot
-            // master the bus any more.
-            let memory = unsafe { MEMORY.take() };
-            let (hal, rest) = Shared::new(memory, RING_BYTES, &BELL);
-            start::light(
-                transport,
-                hal,
-                rest,
-                false,
-                adopts,
-                self.scroll,
-                |agreement| {
-                    let doorbell = agreement.doorbell;
-                    let address = notify + doorbell.offset as u64;
-                    let bell = match self.when {
-                        When::Early => BELL.hang_at(address, doorbell).then_some(None),
-                        When::Consoles => Mapped::memory(address, 4).map(Some),
-                    };
-                    let bell = bell.ok_or(Refusal::Map(address))?;
-                    if let Some(bell) = &bell {
-                        // SAFETY: The mapping goes after the bell was taken down, or another one hung up.
-                        BELL.hang(unsafe { bell.window() }, doorbell);
-                    }
-                    hung = Some((doorbell, bell, address));
-                    Ok(())
-                },
-            )
+        let hang = |agreement: &Agreement| {
+            let doorbell = agreement.doorbell;
+            let address = notify + doorbell.offset as u64;
+            let bell = match self.when {
+                When::Early => BELL.hang_at(address, doorbell).then_some(None),
+                When::Consoles => Mapped::memory(address, 4).map(Some),
+            };
+            let bell = bell.ok_or(Refusal::Map(address))?;
+            if let Some(bell) = &bell {
+                // SAFETY: The mapping goes after the bell was taken down, or another one hung up.
+                BELL.hang(unsafe { bell.window() }, doorbell);
+            }
+            hung = Some((doorbell, bell, address));
+            Ok(())
         };
-        let log = match light(true) {
-            Err(Refusal::Adopted(_)) => light(false),
-            result => result,
-        }?;
+        let log = start::light(transport, hal, rest, false, true, self.scroll, hang)?;
         let (doorbell, bell, address) = hung.ok_or(Refusal::Map(notify))?;
         Ok(Lit {
             log,

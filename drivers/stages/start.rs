@@ -27,7 +27,6 @@ use crate::{
     },
     text::Scroll,
     virtio::{
-        adoption::Found,
         pci::CapabilityError,
         setup::{
             self,
@@ -76,8 +75,6 @@ pub(crate) enum Refusal {
     Setup(SetupError),
     /// It shows no log.
     Log(LogError),
-    /// Nor does it after it was adopted: it was reset, and may do better now.
-    Adopted(LogError),
 }
 
 impl From<SetupError> for Refusal {
@@ -101,7 +98,7 @@ impl fmt::Display for Refusal {
                 "the device goes round its IOMMU (no ACCESS_PLATFORM): start it with iommu_platform=on",
             ),
             Self::Setup(error) => error.fmt(f),
-            Self::Log(error) | Self::Adopted(error) => error.fmt(f),
+            Self::Log(error) => error.fmt(f),
         }
     }
 }
@@ -144,12 +141,7 @@ pub(crate) fn light(
     // Nobody before us on this device has begun at the same time.
     let resource = ticks() as u32 | 1 << 31;
     let result = hang(&agreement).and_then(|()| {
-        Log::start(hal, &agreement, scroll, resource, rest, default_font).map_err(|error| {
-            match agreement.found {
-                Found::Adopted => Refusal::Adopted(error),
-                _ => Refusal::Log(error),
-            }
-        })
+        Log::start(hal, &agreement, scroll, resource, rest, default_font).map_err(Refusal::Log)
     });
     if result.is_err() {
         hal.bell().take_down();
