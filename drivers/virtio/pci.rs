@@ -166,9 +166,7 @@ impl Capabilities {
             notify_multiplier,
         })
     }
-}
 
-impl Capabilities {
     /// What of the common configuration is used: a window on it is as long.
     pub(crate) fn window(&self) -> Place {
         Place {
@@ -265,6 +263,7 @@ impl<R: Registers> Transport for Pci<R> {
             queue,
         })
     }
+
     fn driver_features(&mut self) -> Option<Features> {
         self.common.write32(DRIVER_FEATURE_SELECT, 0);
         let low = self.common.read32(DRIVER_FEATURE);

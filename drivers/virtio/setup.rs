@@ -117,7 +117,7 @@ pub(crate) struct Wishes {
 /// # Errors
 ///
 /// The device is left with status FAILED, unless it did not even finish a reset, and the reason is
-/// returned.
+/// returned. One that runs and whose ACCESS_PLATFORM cannot be honoured is left as it is.
 pub(crate) fn initialise(
     transport: &mut (impl Transport + ?Sized),
     hal: &impl Hal,
