@@ -15,6 +15,7 @@
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/pm.h>
+#include <linux/percpu.h>
 #include <linux/platform_device.h>
 #include <linux/serial_core.h>
 #include <linux/preempt.h>
@@ -212,20 +213,24 @@ static void virtgpu_look(struct timer_list *timer)
 	virtgpu_bridge_look();
 }
 
-/* Pinned: another CPU, which would take it over, may be the one that is locked up. */
-static struct timer_list look_timer = __TIMER_INITIALIZER(virtgpu_look, TIMER_PINNED);
+/* Each CPU looks for itself: another one may be locked up with what it has still to do. */
+static DEFINE_PER_CPU(struct timer_list, look_timer) =
+	__TIMER_INITIALIZER(virtgpu_look, TIMER_PINNED);
 
 static void virtgpu_look_soon(struct irq_work *work)
 {
-	if (!timer_pending(&look_timer))
-		mod_timer(&look_timer, jiffies + HZ / 4);
+	struct timer_list *timer = this_cpu_ptr(&look_timer);
+
+	if (!timer_pending(timer))
+		mod_timer(timer, jiffies + HZ / 4);
 }
 
-static DEFINE_IRQ_WORK(look_work, virtgpu_look_soon);
+static DEFINE_PER_CPU(struct irq_work, look_work) = IRQ_WORK_INIT(virtgpu_look_soon);
 
 void virtgpu_look_later(void)
 {
-	irq_work_queue(&look_work);
+	/* Should the task move to another CPU meanwhile, that one looks. */
+	irq_work_queue(raw_cpu_ptr(&look_work));
 }
 #endif
 

@@ -17,7 +17,13 @@ use core::sync::atomic::{
 };
 
 #[cfg(CONFIG_VT)]
-use crate::linux::bindings;
+use crate::linux::{
+    bindings,
+    shared::{
+        microseconds_since,
+        ticks, //
+    },
+};
 use crate::{
     linux::{
         console,
@@ -74,9 +80,14 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 static LEVEL: AtomicU8 = AtomicU8::new(7);
 /// The record up to which the screen is due to show the log.
 static DUE: AtomicU64 = AtomicU64::new(0);
-/// Where the terminal's console was when it was last looked at.
+/// Where the terminal's console was when it was last looked at, and since when.
 #[cfg(CONFIG_VT)]
 static TERMINAL: AtomicU64 = AtomicU64::new(u64::MAX);
+#[cfg(CONFIG_VT)]
+static SINCE: AtomicU64 = AtomicU64::new(0);
+/// How long it has to stay there to be stuck, in microseconds.
+#[cfg(CONFIG_VT)]
+const STUCK: u64 = 200_000;
 
 const NOTHING_READ: u64 = u64::MAX;
 
@@ -334,8 +345,10 @@ pub(crate) fn look() {
         TERMINAL.store(u64::MAX, Ordering::Relaxed);
         return;
     }
-    // If it has moved, it prints, or may have just begun.
-    if TERMINAL.swap(at, Ordering::Relaxed) == at {
+    // If it has moved, it prints, or may have just begun. More than one CPU may look.
+    if TERMINAL.swap(at, Ordering::Relaxed) != at {
+        SINCE.store(ticks(), Ordering::Relaxed);
+    } else if microseconds_since(SINCE.load(Ordering::Relaxed)) >= STUCK {
         let take = |log: &mut Log<'static, Shared>, reader: &mut Reader| {
             TAKEN.store(true, Ordering::Relaxed);
             show(log, reader, u64::MAX - 1, true);
