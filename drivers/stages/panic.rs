@@ -114,6 +114,8 @@ impl Reader {
 /// There is a screen, on which an early console `has_log`, or not.
 pub(crate) fn begin(has_log: bool) {
     static BEGUN: AtomicBool = AtomicBool::new(false);
+    // To a quiet kernel's console no record may be offered before there is trouble.
+    LEVEL.store(kmsg::console_level(), Ordering::Relaxed);
     let again = BEGUN.swap(true, Ordering::Relaxed);
     nbcon::register(!again && !has_log && !cfg!(CONFIG_VT));
 }
