@@ -17,7 +17,7 @@ TOOLROOT ?= auto
 DISPLAY_WINDOW ?=
 
 TARGETS := run check check-all image plain-image modules graft ungraft kunit host-test vm-test \
-	   style fmt clippy
+	   peers style fmt clippy
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(TARGETS)
@@ -32,6 +32,7 @@ help:
 	@echo '  modules         build/virtgpu_bridge.ko (KDIR=: for the kernel built there)'
 	@echo '  graft ungraft   put the driver into the kernel tree KDIR=, or take it out again'
 	@echo '  kunit host-test vm-test style    parts of check (ONLY= picks VM cases by name)'
+	@echo '  peers           what other displays show of a kernel that dies'
 	@echo '  fmt clippy      format the sources; lint them as the kernel does'
 	@echo '  clean           remove build/'
 	@echo 'Variables: KVERSION=7.2|7.3 (now $(KVERSION)), KDIR=kernel tree, DISPLAY_WINDOW=1, TOOLROOT=yes|no'
@@ -77,14 +78,14 @@ driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -
 # that is the only one has none, and the printk core's wish to wake them waits, if it is the one that says so.
 small := $(filter kcsan novt rt,$(VARIANT))
 ifneq ($(small),)
-ONLY ?= direct-,vt-mmio,suspend,console,panic,silent$(if $(filter kcsan,$(VARIANT)),,$(comma)lkdtm)
+ONLY ?= direct-,vt-mmio,suspend,console,panic,silent,warning,stall$(if $(filter kcsan,$(VARIANT)),,$(comma)lkdtm)
 SKIP ?= aavmf,early-panic,failed-handover$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
-	$(filter rt,$(VARIANT)),$(comma)spinlockup$(comma)survived-1$(comma)softlockup-console-lock)
+	$(filter rt,$(VARIANT)),$(comma)spinlockup$(comma)softlockup-alone$(comma)softlockup-console-lock)
 endif
-# What detects lockups and causes them is not in the older kernel, and not in the one that complains.
-plain := $(filter 7.2 7.3-debug,$(name))
+# What detects lockups and causes them is not in the kernel that complains.
+plain := $(filter 7.3-debug,$(name))
 ifneq ($(plain),)
-SKIP ?= lkdtm,nmi
+SKIP ?= lkdtm,nmi,stall
 endif
 configs := $(if $(small),tests/small.config,samples/virtgpu_bridge.config tests/test.config) \
 	   $(if $(plain),,tests/panic.config) $(VARIANT:%=tests/%.config)
@@ -207,6 +208,9 @@ vm-test: image $(modular) $(if $(small),,modules) $(vm) $(sample)
 		--out build/vm-$(name) $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) \
 		$(if $(SKIP),--skip $(SKIP)) $(if $(filter novt,$(VARIANT)),--console virtgpu0) \
 		| tee $(log)/vm-test-$(name).log
+
+peers: image $(vm)
+	@$(vm) peers $(guest) --out build/peers
 
 rust-files = $(shell git ls-files '*.rs')
 

@@ -7,10 +7,13 @@
 #include <linux/init.h>
 #include <linux/interrupt.h>
 #include <linux/irq.h>
+#include <linux/irq_work.h>
 #include <linux/irqdomain.h>
 #include <linux/kernel.h>
+#include <linux/kthread.h>
 #include <linux/moduleparam.h>
 #include <linux/pci.h>
+#include <linux/rcupdate.h>
 #include <linux/virtio.h>
 #include <linux/virtio_ids.h>
 
@@ -21,21 +24,100 @@ void virtgpu_test_panic(void)
 	panic("dying as told");
 }
 
-/* Holds the console lock, and with it all virtual terminals. */
-void virtgpu_test_hold(unsigned int seconds)
+/* Has the console lock for ever, or for a while, and with it all virtual terminals. */
+static int virtgpu_test_hold(void *seconds)
 {
 	console_lock();
-	ssleep(seconds);
+	ssleep((uintptr_t)seconds);
 	console_unlock();
+	return 0;
 }
+
+/* Does nothing else for so many seconds, and RCU has to wait. */
+static int virtgpu_test_stall(void *seconds)
+{
+	uintptr_t left = (uintptr_t)seconds;
+
+	rcu_read_lock();
+	start_poll_synchronize_rcu();
+	while (left--)
+		mdelay(1000);
+	rcu_read_unlock();
+	return 0;
+}
+
+/* A CPU that warns, and is never heard of again. */
+static int virtgpu_test_vanish(void *unused)
+{
+	local_irq_disable();
+	WARN(1, "warned as told, and gone\n");
+	for (;;)
+		cpu_relax();
+	return 0;
+}
+
+/* In threads of their own, since whoever asks has locks that others want. */
+void virtgpu_test_thread(enum virtgpu_test_thread what, unsigned long seconds)
+{
+	static int (*const threads[])(void *) = {
+		[VIRTGPU_TEST_HOLD] = virtgpu_test_hold,
+		[VIRTGPU_TEST_STALL] = virtgpu_test_stall,
+		[VIRTGPU_TEST_VANISH] = virtgpu_test_vanish,
+	};
+
+	kthread_run(threads[what], (void *)seconds, "virtgpu_test");
+}
+
+/* What is done in interrupts: a warning, or the end. */
+static bool dies;
+static bool done;
+
+static void virtgpu_test_act(void)
+{
+	const char *where = in_nmi() ? "NMI" : in_hardirq() ? "hard interrupt" :
+			    in_serving_softirq() ? "softirq" : "no interrupt";
+
+	if (dies)
+		panic("dying as told, in %s", where);
+	WARN(1, "warned as told, in %s\n", where);
+	WRITE_ONCE(done, true);
+}
+
+static void virtgpu_test_in_softirq(struct tasklet_struct *tasklet)
+{
+	virtgpu_test_act();
+}
+
+static DECLARE_TASKLET(tasklet, virtgpu_test_in_softirq);
+
+static void virtgpu_test_in_hardirq(struct irq_work *work)
+{
+	virtgpu_test_act();
+}
+
+/* Not in a thread, whatever the kernel. */
+static struct irq_work work = IRQ_WORK_INIT_HARD(virtgpu_test_in_hardirq);
 
 static irqreturn_t virtgpu_test_in_nmi(int irq, void *data)
 {
-	panic("dying as told, %s", in_nmi() ? "in NMI" : "not in NMI");
+	virtgpu_test_act();
+	return IRQ_HANDLED;
+}
+
+void virtgpu_test_softirq(bool panics)
+{
+	dies = panics;
+	tasklet_schedule(&tasklet);
+}
+
+void virtgpu_test_hardirq(bool panics)
+{
+	dies = panics;
+	irq_work_queue(&work);
 }
 
 /* An interrupt that nothing uses comes, as NMI, while all others are masked. */
-void virtgpu_test_nmi(void)
+void virtgpu_test_nmi(bool panics)
 {
 	static struct irq_fwspec spec = { .param_count = 3, .param = { 0, 150, 1 } };
 	unsigned int irq;
@@ -49,6 +131,7 @@ void virtgpu_test_nmi(void)
 		}
 	}
 	irq = irq_create_fwspec_mapping(&spec);
+	dies = panics;
 	local_irq_disable();
 	irq_set_affinity(irq, cpumask_of(smp_processor_id()));
 	if (!irq || request_nmi(irq, virtgpu_test_in_nmi, IRQF_PERCPU | IRQF_NO_AUTOEN,
@@ -59,8 +142,9 @@ void virtgpu_test_nmi(void)
 	}
 	enable_nmi(irq);
 	irq_set_irqchip_state(irq, IRQCHIP_STATE_PENDING, true);
-	for (;;)
+	while (!READ_ONCE(done))
 		cpu_relax();
+	local_irq_enable();
 }
 
 static void virtgpu_test_fixup(struct pci_dev *dev)

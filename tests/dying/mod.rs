@@ -5,8 +5,11 @@
 //! A way is named by `virtgpu_test=` (taken in `setup_arch()`), by `virtgpu_bridge.test=` (taken between
 //! the early console and the VT), or by writing to `/sys/module/virtgpu_bridge/parameters/test`:
 //!
-//! * `panic`, `nmi` (a panic in NMI, where there are such): at once;
-//! * `hold`, `hold-short`: whoever asks for it has the console lock for an hour, or for six seconds;
+//! * `panic`, and `softirq`, `hardirq`, `nmi` (where there are such), a panic there: at once;
+//! * `warn-softirq`, `warn-hardirq`, `warn-nmi`: a warning there;
+//! * `vanish`: a CPU warns and is never heard of again;
+//! * `stall`: RCU has to wait for ten seconds;
+//! * `hold`, `hold-short`: somebody has the console lock for an hour, or for six seconds;
 //! * `paint-panic`, `paint-oops`, `paint-hang`: when the next command is put into the ring;
 //! * `paint-oops-always`: whenever one is;
 //! * `pci`: while the PCI core looks at the GPU;
@@ -26,16 +29,24 @@ use kernel::{
     ffi::{
         c_char,
         c_int,
-        c_uint, //
+        c_uint,
+        c_ulong, //
     },
     str::CStrExt, //
 };
 
 extern "C" {
     fn virtgpu_test_panic();
-    fn virtgpu_test_hold(seconds: c_uint);
-    fn virtgpu_test_nmi();
+    fn virtgpu_test_softirq(panics: bool);
+    fn virtgpu_test_hardirq(panics: bool);
+    fn virtgpu_test_nmi(panics: bool);
+    fn virtgpu_test_thread(what: c_uint, seconds: c_ulong);
 }
+
+// As `enum virtgpu_test_thread` in hooks.h.
+const HOLD: c_uint = 0;
+const STALL: c_uint = 1;
+const VANISH: c_uint = 2;
 
 const NOTHING: u8 = 0;
 const PAINT_PANIC: u8 = 1;
@@ -61,11 +72,25 @@ unsafe extern "C" fn virtgpu_test_way(way: *const c_char) -> c_int {
         // SAFETY: To do harm is what these are for.
         b"panic" => unsafe { virtgpu_test_panic() },
         // SAFETY: As above.
-        b"hold" => unsafe { virtgpu_test_hold(3600) },
+        b"hold" => unsafe { virtgpu_test_thread(HOLD, 3600) },
         // SAFETY: As above.
-        b"hold-short" => unsafe { virtgpu_test_hold(6) },
+        b"hold-short" => unsafe { virtgpu_test_thread(HOLD, 6) },
         // SAFETY: As above.
-        b"nmi" => unsafe { virtgpu_test_nmi() },
+        b"softirq" => unsafe { virtgpu_test_softirq(true) },
+        // SAFETY: As above.
+        b"hardirq" => unsafe { virtgpu_test_hardirq(true) },
+        // SAFETY: As above.
+        b"nmi" => unsafe { virtgpu_test_nmi(true) },
+        // SAFETY: As above.
+        b"warn-softirq" => unsafe { virtgpu_test_softirq(false) },
+        // SAFETY: As above.
+        b"warn-hardirq" => unsafe { virtgpu_test_hardirq(false) },
+        // SAFETY: As above.
+        b"warn-nmi" => unsafe { virtgpu_test_nmi(false) },
+        // SAFETY: As above.
+        b"vanish" => unsafe { virtgpu_test_thread(VANISH, 0) },
+        // SAFETY: As above.
+        b"stall" => unsafe { virtgpu_test_thread(STALL, 10) },
         b"paint-panic" => ARMED.store(PAINT_PANIC, Ordering::Relaxed),
         b"paint-oops" => ARMED.store(PAINT_OOPS, Ordering::Relaxed),
         b"paint-hang" => ARMED.store(PAINT_HANG, Ordering::Relaxed),

@@ -53,6 +53,18 @@ pub struct Kernels {
     pub console: String,
 }
 
+impl Kernels {
+    /// One with the driver for all, whose screen is `tty0`'s.
+    pub fn all(image: &Path) -> Self {
+        Self {
+            image: image.to_owned(),
+            plain: image.to_owned(),
+            modular: image.to_owned(),
+            console: "tty0".into(),
+        }
+    }
+}
+
 impl Bench {
     /// A bench for `kernels`; `modules` go to the initramfs, which is written to `out`.
     pub fn new(

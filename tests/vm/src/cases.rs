@@ -14,10 +14,17 @@ use std::{fs, path::Path};
 
 /// A case.
 pub struct Case {
-    /// Also the name of its folder of logs and screenshots.
-    pub name: &'static str,
+    name: &'static str,
     machine: fn(&Bench) -> Machine,
     expect: Expect,
+    /// With how many CPUs it is run; nothing if that does not matter.
+    cpus: &'static [u32],
+}
+
+/// A case, on so many CPUs.
+pub struct Run {
+    case: &'static Case,
+    cpus: Option<u32>,
 }
 
 /// What must be seen of a machine.
@@ -30,28 +37,62 @@ pub enum Expect {
     Refused(&'static str),
     /// The kernel dies, and the screen has the end of its log, with these words.
     Dies(&'static [&'static str]),
+    /// The kernel says these words and lives on; the screen has the end of its log.
+    Survives(&'static [&'static str]),
+    /// The same of one whose terminal is stuck: the words are on the screen.
+    Warns(&'static [&'static str]),
     /// Something else; the path is the case's folder.
     Own(fn(&Bench, &Machine, &Path) -> Result<String>),
 }
-use Expect::{Dies, Own, Refused, Text, Unharmed};
+use Expect::{Dies, Own, Refused, Survives, Text, Unharmed, Warns};
 
 pub const fn case(name: &'static str, expect: Expect, machine: fn(&Bench) -> Machine) -> Case {
     Case {
         name,
         machine,
         expect,
+        cpus: &[],
     }
 }
 
 impl Case {
-    /// Runs the case in the folder `out`; says what was seen.
+    /// Has the case run for each of these numbers of CPUs.
+    pub const fn on(self, cpus: &'static [u32]) -> Self {
+        Self { cpus, ..self }
+    }
+
+    /// The runs that make up the case.
+    pub fn runs(&'static self) -> Vec<Run> {
+        let run = |cpus| Run { case: self, cpus };
+        match self.cpus {
+            [] => vec![run(None)],
+            cpus => cpus.iter().map(|&cpus| run(Some(cpus))).collect(),
+        }
+    }
+}
+
+impl Run {
+    /// Its name, which is also that of its folder of logs and screenshots.
+    pub fn name(&self) -> String {
+        match self.cpus {
+            None => self.case.name.to_owned(),
+            Some(cpus) => format!("{}-{cpus}", self.case.name),
+        }
+    }
+
+    /// Runs it in the folder `out`; says what was seen.
     pub fn run(&self, bench: &Bench, out: &Path) -> Result<String> {
-        let machine = (self.machine)(bench);
-        match self.expect {
+        let mut machine = (self.case.machine)(bench);
+        if let Some(cpus) = self.cpus {
+            machine = machine.option("-smp", &cpus.to_string());
+        }
+        match self.case.expect {
             Text => text(bench, &machine, out),
             Unharmed => unharmed(&machine, out),
             Refused(reason) => refused(&machine, reason, out),
             Dies(words) => endings::dies(bench, &machine, words, out),
+            Survives(words) => endings::survives(bench, &machine, words, out),
+            Warns(words) => endings::warns(bench, &machine, words, out),
             Own(run) => run(bench, &machine, out),
         }
     }
@@ -340,6 +381,15 @@ pub const CONSOLE_CASES: &[Case] = &[
         let noise = "vm.noise=3 vm.do=busybox,sleep,2 vm.noise=0 vm.lines=60";
         bench.vt().append(noise).direct().device(GPU)
     }),
+    case("console-colours", Own(colours), |bench| {
+        let levels = bench.vt().append("loglevel=8 vm.levels");
+        levels.direct().device(GPU)
+    }),
+    case("console-handover", Own(handed_to_drm_log), |bench| {
+        let lines = "console=drm_log earlycon=virtgpu vm.lines=60";
+        let lines = bench.log_on_screen().append(lines);
+        lines.direct().device(GPU)
+    }),
     case("console-suspend", Own(sleeps), |bench| {
         let sleep = bench.vt().append("vm.lines=30 vm.sleep=freeze vm.lines=5");
         sleep.direct().device(GPU)
@@ -625,6 +675,73 @@ fn sleeps(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let machine = machine.clone().traced();
     let (vm, rows) = bench.same_text(&machine, None, out)?;
     Ok(format!("{}, {}", equal(rows), vm.events()?))
+}
+
+/// Each level of the log has its colour.
+fn colours(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    const RED: u32 = 0x00ff_5555;
+    let wanted = [
+        RED,
+        RED,
+        RED,
+        RED,
+        0x00ff_ff55,
+        0x00ff_ffff,
+        0x00aa_aaaa,
+        0x0055_5555,
+    ];
+    let mut vm = boot(machine, out)?;
+    bench.look(&mut vm, None, out, |screen, _| {
+        for (level, wanted) in wanted.iter().enumerate() {
+            let says = format!("vm: level {level}");
+            let mut rows = screen.rows.iter().zip(&screen.colours);
+            let (_, colour) = rows
+                .find(|(row, _)| show(row).ends_with(&says))
+                .with_context(|| format!("no '{says}' on the screen"))?;
+            ensure!(
+                *colour == Some(*wanted),
+                "level {level} has the colour {colour:x?}, not {wanted:x}"
+            );
+        }
+        Ok(())
+    })?;
+    vm.check_kernel()?;
+    vm.check_guest_errors()?;
+    Ok("eight levels in their colours".into())
+}
+
+/// The native driver has the screen, and its log has what ours had: as many rows as it keeps, round and
+/// round.
+fn handed_to_drm_log(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = boot(machine, out)?;
+    let rows = bench.look(&mut vm, None, out, |screen, vm| {
+        let serial = vm.serial()?;
+        let expected = log::lay_out(log::kernel_part(&serial), screen.columns);
+        let last = screen
+            .rows
+            .iter()
+            .position(|row| show(row).ends_with(READY));
+        let last = last.with_context(|| format!("no '{READY}' on the screen"))?;
+        // It clears three rows ahead.
+        let count = screen.rows.len() - 3;
+        for (back, expected) in expected.iter().rev().take(count).enumerate() {
+            let at = (last + screen.rows.len() - back) % screen.rows.len();
+            let (seen, wanted) = (show(&screen.rows[at]), String::from_utf8_lossy(expected));
+            ensure!(
+                seen == wanted.trim_end(),
+                "{back} rows before the last:\n    expected |{wanted}|\n    read     |{seen}|"
+            );
+        }
+        Ok(count)
+    })?;
+    let said = driver_lines(&vm.serial()?).join("\n");
+    ensure!(
+        said.contains("native driver, dark for "),
+        "no handover:\n{said}"
+    );
+    vm.check_kernel()?;
+    vm.check_guest_errors()?;
+    Ok(format!("{} on drm_log", equal(rows)))
 }
 
 /// The next kernel adopts the device: our picture stays until it has its own.

@@ -6,25 +6,33 @@ use crate::{
     bench::{Bench, GPU, READY},
     cases::{
         case, early_panic, equal, Case,
-        Expect::{Dies, Own},
+        Expect::{Dies, Own, Survives, Warns},
         SMALL_GPU,
     },
     log,
-    qemu::{Machine, Vm},
+    qemu::{Machine, Vm, LIMIT},
 };
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use std::{path::Path, time::Duration};
 
 /// The last line of a kernel that died.
-const END: &str = "---[ end Kernel panic - not syncing: ";
-const TRACE: &str = "Call trace:";
+pub const END: &str = "---[ end Kernel panic - not syncing: ";
+/// How its last words begin.
+const PANIC: &str = "Kernel panic - not syncing: ";
+/// How a call trace begins.
+pub const TRACE: &str = "Call trace:";
+
+/// How many CPUs a machine has, where both few and many are worth a look; and where it takes others.
+const BOTH: &[u32] = &[1, 4];
+const FOUR: &[u32] = &[4];
 
 /// What the kernel tests dying with, `lkdtm`, is told to do.
-fn lkdtm(bench: &Bench, cpus: u32, way: &str) -> Machine {
-    provoke(dying(bench, cpus), way)
+fn lkdtm(bench: &Bench, way: &str) -> Machine {
+    provoke(dying(bench), way)
 }
 
-fn provoke(machine: Machine, way: &str) -> Machine {
+/// Has it happen in a process of its own, after some lines.
+pub fn provoke(machine: Machine, way: &str) -> Machine {
     let first = "vm.lines=20 vm.do=busybox,mount,-t,debugfs,none,/sys/kernel/debug";
     // Who dies of it is not init.
     let way = format!("vm.do=(echo,{way},>/sys/kernel/debug/provoke-crash/DIRECT)&");
@@ -35,43 +43,51 @@ fn provoke(machine: Machine, way: &str) -> Machine {
 }
 
 /// A machine whose kernel is about to die.
-fn dying(bench: &Bench, cpus: u32) -> Machine {
-    dying_on(bench, cpus, GPU)
+fn dying(bench: &Bench) -> Machine {
+    dying_on(bench, GPU)
 }
 
-fn dying_on(bench: &Bench, cpus: u32, gpu: &str) -> Machine {
+fn dying_on(bench: &Bench, gpu: &str) -> Machine {
     let machine = bench.vt().append("earlycon=virtgpu").direct();
-    machine.device(gpu).option("-smp", &cpus.to_string())
+    machine.device(gpu)
 }
 
 /// What the kernel is told to do by its own test of dying, see `tests/dying`.
-fn way(way: &str) -> String {
+pub fn way(way: &str) -> String {
     format!("vm.do=echo,{way},>/sys/module/virtgpu_bridge/parameters/test")
 }
 
-/// The same, by a process that nobody waits for.
-fn background(name: &str) -> String {
-    format!("{}& vm.do=busybox,sleep,1", way(name))
+/// The same, and time for it to happen.
+pub fn background(name: &str) -> String {
+    format!("{} vm.do=busybox,sleep,1", way(name))
 }
 
 /// One where somebody has the console lock for ever.
-fn held(bench: &Bench, cpus: u32) -> Machine {
-    dying(bench, cpus)
+fn held(bench: &Bench) -> Machine {
+    dying(bench)
         .append("vm.lines=20")
         .append(&background("hold"))
 }
 
 /// One where another CPU is in the VT code, and in ours, and stays there.
 fn hanging(bench: &Bench) -> Machine {
-    let machine = dying(bench, 4).append("vm.lines=20");
+    let machine = dying(bench).append("vm.lines=20");
     let machine = machine.append(&way("paint-hang"));
     machine.append("vm.do=echo,hang,>/dev/tty1& vm.do=busybox,sleep,1")
 }
 
 /// With interrupts that are not masked.
-fn with_nmi(machine: Machine) -> Machine {
+pub fn with_nmi(machine: Machine) -> Machine {
     let words = "irqchip.gicv3_pseudo_nmi=1";
     machine.option("-machine", "gic-version=3").append(words)
+}
+
+/// One where a CPU makes RCU wait.
+fn stalls(machine: Machine) -> Machine {
+    machine
+        .append("rcupdate.rcu_cpu_stall_timeout=3 vm.lines=20")
+        .append(&background("stall"))
+        .append("vm.do=busybox,sleep,11 vm.lines=5")
 }
 
 /// One whose kernel has no console yet but an early one.
@@ -79,45 +95,48 @@ fn early(bench: &Bench) -> Machine {
     bench.image().append("keep_bootcon nokaslr").device(GPU)
 }
 
-const SYSRQ: &str = "vm.do=echo,c,>/proc/sysrq-trigger";
+/// A panic, at once.
+pub const SYSRQ: &str = "vm.do=echo,c,>/proc/sysrq-trigger";
+
 /// The cases.
 pub const ENDINGS: &[Case] = &[
     case(
         "lkdtm-softlockup",
         Dies(&["softlockup: hung tasks", TRACE]),
-        |bench| lkdtm(bench, 2, "SOFTLOCKUP").append("softlockup_panic=1 watchdog_thresh=2"),
-    ),
+        |bench| lkdtm(bench, "SOFTLOCKUP").append("softlockup_panic=1 watchdog_thresh=2"),
+    )
+    .on(BOTH),
     case(
         "lkdtm-spinlockup",
         Dies(&["softlockup: hung tasks", TRACE]),
         |bench| {
             // The first takes the lock, and the second waits for it.
-            let once = lkdtm(bench, 4, "SPINLOCKUP");
+            let once = lkdtm(bench, "SPINLOCKUP");
             provoke(once, "SPINLOCKUP").append("softlockup_panic=1 watchdog_thresh=2")
         },
-    ),
+    )
+    .on(FOUR),
+    // Other CPUs notice.
     case("lkdtm-hardlockup", Dies(&["Hard LOCKUP", TRACE]), |bench| {
-        let machine = lkdtm(bench, 4, "HARDLOCKUP");
+        let machine = lkdtm(bench, "HARDLOCKUP");
         machine.append("nmi_watchdog=panic watchdog_thresh=2")
-    }),
+    })
+    .on(FOUR),
     case(
         "lkdtm-hardlockup-nmi",
         Dies(&["Hard LOCKUP", TRACE]),
         |bench| {
-            let machine = with_nmi(lkdtm(bench, 4, "HARDLOCKUP"));
+            let machine = with_nmi(lkdtm(bench, "HARDLOCKUP"));
             machine.append("nmi_watchdog=panic watchdog_thresh=2")
         },
-    ),
+    )
+    .on(FOUR),
     case(
         "panic-sysrq",
         Dies(&["sysrq triggered crash", TRACE]),
-        |bench| dying(bench, 1).append("vm.lines=60").append(SYSRQ),
-    ),
-    case(
-        "panic-sysrq-4",
-        Dies(&["sysrq triggered crash", TRACE]),
-        |bench| dying(bench, 4).append("vm.lines=60").append(SYSRQ),
-    ),
+        |bench| dying(bench).append("vm.lines=60").append(SYSRQ),
+    )
+    .on(BOTH),
     case(
         "panic-aavmf",
         Dies(&["sysrq triggered crash", TRACE]),
@@ -131,84 +150,132 @@ pub const ENDINGS: &[Case] = &[
             machine.device("virtio-gpu-pci,iommu_platform=on")
         },
     ),
-    case("lkdtm-panic", Dies(&["dumptest", TRACE]), |bench| {
-        lkdtm(bench, 2, "PANIC")
+    // Whatever the command line says.
+    case(
+        "panic-serial-only",
+        Dies(&["sysrq triggered crash", TRACE]),
+        |bench| {
+            let machine = bench.image().append("virtgpu_bridge.handover=never");
+            let machine = machine.append("vm.lines=60").append(SYSRQ);
+            machine.direct().device(GPU)
+        },
+    ),
+    case("panic-quiet", Dies(&["dying as told", TRACE]), |bench| {
+        let quiet = dying(bench).append("quiet vm.lines=60");
+        quiet.append(&way("panic"))
     }),
+    case("lkdtm-panic", Dies(&["dumptest", TRACE]), |bench| {
+        lkdtm(bench, "PANIC")
+    })
+    .on(BOTH),
     case(
         "lkdtm-irqs-off",
         Dies(&["panic stop irqoff test", TRACE]),
-        |bench| lkdtm(bench, 4, "PANIC_STOP_IRQOFF"),
-    ),
+        |bench| lkdtm(bench, "PANIC_STOP_IRQOFF"),
+    )
+    .on(FOUR),
     case(
         "lkdtm-in-interrupt",
         Dies(&["from hard IRQ context", TRACE]),
-        |bench| lkdtm(bench, 1, "PANIC_IN_HARDIRQ"),
-    ),
+        |bench| lkdtm(bench, "PANIC_IN_HARDIRQ"),
+    )
+    .on(BOTH),
     case(
         "lkdtm-bug-in-interrupt",
         Dies(&["kernel BUG at", TRACE]),
-        |bench| lkdtm(bench, 4, "BUG_IN_HARDIRQ"),
-    ),
+        |bench| lkdtm(bench, "BUG_IN_HARDIRQ"),
+    )
+    .on(BOTH),
     case(
         "lkdtm-bug",
         Dies(&["kernel BUG at", TRACE, "Oops - BUG: Fatal exception"]),
-        |bench| lkdtm(bench, 4, "BUG").append("oops=panic"),
-    ),
+        |bench| lkdtm(bench, "BUG").append("oops=panic"),
+    )
+    .on(BOTH),
     case(
         "lkdtm-exception",
         Dies(&["Unable to handle kernel", TRACE, "Oops: Fatal exception"]),
-        |bench| lkdtm(bench, 1, "EXCEPTION").append("oops=panic"),
-    ),
+        |bench| lkdtm(bench, "EXCEPTION").append("oops=panic"),
+    )
+    .on(BOTH),
     case(
         "lkdtm-exception-640x480",
         Dies(&["Unable to handle kernel", TRACE, "Oops: Fatal exception"]),
-        |bench| provoke(dying_on(bench, 4, SMALL_GPU), "EXCEPTION").append("oops=panic"),
+        |bench| provoke(dying_on(bench, SMALL_GPU), "EXCEPTION").append("oops=panic"),
     ),
+    // What is left of a stack is 4 KiB then.
+    case(
+        "lkdtm-exhaust-stack",
+        Dies(&["kernel stack overflow", TRACE, "EXHAUST_STACK"]),
+        |bench| lkdtm(bench, "EXHAUST_STACK"),
+    )
+    .on(BOTH),
     case(
         "lkdtm-warning",
         Dies(&["WARNING: ", TRACE, "panic_on_warn set"]),
-        |bench| lkdtm(bench, 4, "WARNING").append("panic_on_warn=1"),
-    ),
+        |bench| lkdtm(bench, "WARNING").append("panic_on_warn=1"),
+    )
+    .on(BOTH),
+    case(
+        "panic-in-softirq",
+        Dies(&["dying as told, in softirq", TRACE]),
+        |bench| dying(bench).append("vm.lines=20").append(&way("softirq")),
+    )
+    .on(BOTH),
+    case(
+        "panic-in-hardirq",
+        Dies(&["dying as told, in hard interrupt", TRACE]),
+        |bench| dying(bench).append("vm.lines=20").append(&way("hardirq")),
+    )
+    .on(BOTH),
     case(
         "panic-in-nmi",
         Dies(&["dying as told, in NMI", TRACE]),
         |bench| {
-            let machine = with_nmi(dying(bench, 4));
+            let machine = with_nmi(dying(bench));
             machine.append("vm.lines=20").append(&way("nmi"))
         },
-    ),
+    )
+    .on(BOTH),
     case("panic-while-others-print", Own(dies_loudly), |bench| {
-        dying(bench, 4)
+        dying(bench)
             .append("vm.noise=3 vm.do=busybox,sleep,2")
             .append(SYSRQ)
-    }),
+    })
+    .on(FOUR),
     case("panic-in-paint", Dies(&["dying as told", TRACE]), |bench| {
-        let machine = dying(bench, 4)
+        let machine = dying(bench)
             .append("vm.lines=20")
             .append(&way("paint-panic"));
         machine.append("vm.lines=1")
+    })
+    .on(BOTH),
+    case("panic-in-early-paint", Own(dies_early), |bench| {
+        early(bench).append("earlycon=virtgpu virtgpu_bridge.test=paint-panic")
     }),
     case(
         "panic-exception-in-paint",
         Dies(&["Unable to handle kernel", TRACE]),
         |bench| {
-            let machine = dying(bench, 1)
+            let machine = dying(bench)
                 .append("vm.lines=20")
                 .append(&way("paint-oops"));
             machine.append("oops=panic vm.lines=1")
         },
-    ),
+    )
+    .on(BOTH),
     case(
         "panic-exception-in-every-paint",
         Own(leaves_it_to_others),
         |bench| {
-            let machine = dying(bench, 4).append("vm.lines=20 vm.do=busybox,sleep,1");
+            let machine = dying(bench).append("vm.lines=20 vm.do=busybox,sleep,1");
             machine
                 .append(&way("paint-oops-always"))
                 .append("oops=panic")
                 .append(SYSRQ)
         },
-    ),
+    )
+    .on(BOTH),
     case("panic-in-setup-arch", Own(early_panic), |bench| {
         early(bench).append("virtgpu_test=panic").direct()
     }),
@@ -218,8 +285,9 @@ pub const ENDINGS: &[Case] = &[
     case(
         "panic-while-bars-move",
         Dies(&["dying as told", TRACE]),
-        |bench| dying(bench, 4).append("virtgpu_bridge.test=pci"),
-    ),
+        |bench| dying(bench).append("virtgpu_bridge.test=pci"),
+    )
+    .on(BOTH),
     case(
         "panic-while-bars-move-aavmf",
         Dies(&["dying as told", TRACE]),
@@ -239,7 +307,8 @@ pub const ENDINGS: &[Case] = &[
                 .append("earlycon=virtgpu virtgpu_bridge.test=bind");
             machine.direct().device(GPU)
         },
-    ),
+    )
+    .on(BOTH),
     case(
         "panic-after-failed-handover",
         Dies(&["sysrq triggered crash", TRACE]),
@@ -253,10 +322,12 @@ pub const ENDINGS: &[Case] = &[
                 .direct()
                 .device(GPU)
         },
-    ),
+    )
+    .on(BOTH),
     case("panic-reboots", Own(reboots), |bench| {
-        dying(bench, 4).append("panic=5 vm.lines=20").append(SYSRQ)
-    }),
+        dying(bench).append("panic=5 vm.lines=20").append(SYSRQ)
+    })
+    .on(BOTH),
     case("silent-after-handover", Own(silent), |bench| {
         let machine = bench.log_on_screen().append("earlycon=virtgpu vm.lines=20");
         machine
@@ -266,18 +337,61 @@ pub const ENDINGS: &[Case] = &[
             .device(GPU)
     }),
     // Who oopses but does not die is on the screen as well; here in a hundred thousand lines.
-    case("lkdtm-warning-storm", Own(survives), |bench| {
+    case("lkdtm-warning-storm", Own(storm), |bench| {
         let mount = "vm.do=busybox,mount,-t,debugfs,none,/sys/kernel/debug";
-        let storm = dying(bench, 4).append(mount).append("vm.storm=735");
-        storm.append("vm.do=busybox,sleep,2 vm.lines=60")
-    }),
-    case("lkdtm-warning-survived", Own(survives), |bench| {
-        lkdtm(bench, 4, "WARNING").append("vm.lines=5")
-    }),
-    case("lkdtm-bug-survived", Own(survives), |bench| {
-        let bug = provoke(dying(bench, 4).append("vm.lines=20"), "BUG");
-        bug.append("vm.do=busybox,sleep,1 vm.lines=5")
-    }),
+        let storm = dying(bench).append(mount).append("vm.storm=800");
+        storm.append("vm.records")
+    })
+    .on(FOUR),
+    case(
+        "lkdtm-warning-survived",
+        Survives(&["WARNING: ", TRACE]),
+        |bench| lkdtm(bench, "WARNING").append("vm.lines=5"),
+    )
+    .on(BOTH),
+    case(
+        "lkdtm-bug-survived",
+        Survives(&["kernel BUG at", TRACE]),
+        |bench| {
+            let bug = provoke(dying(bench).append("vm.lines=20"), "BUG");
+            bug.append("vm.do=busybox,sleep,1 vm.lines=5")
+        },
+    )
+    .on(BOTH),
+    case(
+        "warning-in-softirq",
+        Survives(&["warned as told, in softirq", TRACE]),
+        |bench| {
+            dying(bench)
+                .append(&way("warn-softirq"))
+                .append("vm.lines=5")
+        },
+    )
+    .on(BOTH),
+    case(
+        "warning-in-hardirq",
+        Survives(&["warned as told, in hard interrupt", TRACE]),
+        |bench| {
+            dying(bench)
+                .append(&way("warn-hardirq"))
+                .append("vm.lines=5")
+        },
+    )
+    .on(BOTH),
+    case(
+        "warning-in-nmi",
+        Survives(&["warned as told, in NMI", TRACE]),
+        |bench| {
+            with_nmi(dying(bench))
+                .append(&way("warn-nmi"))
+                .append("vm.lines=5")
+        },
+    )
+    .on(BOTH),
+    case("stall", Survives(&["rcu: INFO: rcu_", TRACE]), |bench| {
+        stalls(dying(bench))
+    })
+    .on(FOUR),
 ];
 
 /// Those that need a virtual terminal.
@@ -285,67 +399,131 @@ pub const VT_ENDINGS: &[Case] = &[
     case(
         "lkdtm-other-terminal",
         Dies(&["dumptest", TRACE]),
-        |bench| provoke(dying(bench, 2).append("vm.do=busybox,chvt,2"), "PANIC"),
-    ),
+        |bench| provoke(dying(bench).append("vm.do=busybox,chvt,2"), "PANIC"),
+    )
+    .on(BOTH),
     case(
         "panic-vt-lock",
         Dies(&["sysrq triggered crash", TRACE]),
         |bench| hanging(bench).append(SYSRQ),
-    ),
+    )
+    .on(FOUR),
     case(
         "panic-vt-lock-nmi",
         Dies(&["sysrq triggered crash", TRACE]),
         |bench| with_nmi(hanging(bench)).append(SYSRQ),
-    ),
+    )
+    .on(FOUR),
     case(
         "panic-console-lock",
         Dies(&["sysrq triggered crash", TRACE]),
-        |bench| held(bench, 4).append("vm.lines=5").append(SYSRQ),
-    ),
+        |bench| held(bench).append("vm.lines=5").append(SYSRQ),
+    )
+    .on(BOTH),
     case(
-        "panic-console-lock-1",
-        Dies(&["sysrq triggered crash", TRACE]),
-        |bench| held(bench, 1).append("vm.lines=5").append(SYSRQ),
-    ),
-    case("lkdtm-console-lock", Own(warns), |bench| {
-        provoke(held(bench, 4), "WARNING")
-    }),
-    case("lkdtm-console-lock-1", Own(warns), |bench| {
-        provoke(held(bench, 1), "WARNING")
-    }),
-    case("lkdtm-console-lock-for-a-while", Own(survives), |bench| {
-        let held = dying(bench, 4).append(&background("hold-short"));
-        let later = "vm.lines=5 vm.do=busybox,sleep,8 vm.lines=5";
-        provoke(held, "WARNING").append(later)
-    }),
-    case("lkdtm-softlockup-survived-1", Own(locks_up), |bench| {
-        provoke(dying(bench, 1).append("watchdog_thresh=2"), "SOFTLOCKUP")
-    }),
-    case("lkdtm-softlockup-console-lock", Own(locks_up), |bench| {
-        provoke(held(bench, 4).append("watchdog_thresh=2"), "SOFTLOCKUP")
-    }),
+        "lkdtm-console-lock",
+        Warns(&["WARNING: ", TRACE]),
+        |bench| provoke(held(bench), "WARNING"),
+    )
+    .on(BOTH),
+    case(
+        "console-lock-softirq",
+        Warns(&["warned as told, in softirq", TRACE]),
+        |bench| held(bench).append(&way("warn-softirq")),
+    )
+    .on(BOTH),
+    case(
+        "console-lock-hardirq",
+        Warns(&["warned as told, in hard interrupt", TRACE]),
+        |bench| held(bench).append(&way("warn-hardirq")),
+    )
+    .on(BOTH),
+    case(
+        "console-lock-nmi",
+        Warns(&["warned as told, in NMI", TRACE]),
+        |bench| with_nmi(held(bench)).append(&way("warn-nmi")),
+    )
+    .on(BOTH),
+    case(
+        "console-lock-stall",
+        Warns(&["rcu: INFO: rcu_", TRACE]),
+        |bench| stalls(held(bench)),
+    )
+    .on(FOUR),
+    // Whoever shows it, it is not the CPU that asked first.
+    case(
+        "lkdtm-console-lock-cpu-gone",
+        Warns(&["WARNING: ", TRACE, "lkdtm_WARNING"]),
+        |bench| provoke(held(bench).append(&background("vanish")), "WARNING"),
+    )
+    .on(FOUR),
+    case(
+        "lkdtm-console-lock-for-a-while",
+        Survives(&["WARNING: ", TRACE]),
+        |bench| {
+            let held = dying(bench).append(&background("hold-short"));
+            let later = "vm.lines=5 vm.do=busybox,sleep,8 vm.lines=5";
+            provoke(held, "WARNING").append(later)
+        },
+    )
+    .on(BOTH),
+    case(
+        "lkdtm-softlockup-survived",
+        Warns(&["BUG: soft lockup", TRACE]),
+        |bench| lkdtm(bench, "SOFTLOCKUP").append("watchdog_thresh=2"),
+    )
+    .on(FOUR),
+    case(
+        "lkdtm-softlockup-console-lock",
+        Warns(&["BUG: soft lockup", TRACE]),
+        |bench| provoke(held(bench).append("watchdog_thresh=2"), "SOFTLOCKUP"),
+    )
+    .on(FOUR),
+    // The serial port's thread does not run.
+    case("lkdtm-softlockup-alone", Own(locks_up), |bench| {
+        lkdtm(bench, "SOFTLOCKUP").append("watchdog_thresh=2")
+    })
+    .on(&[1]),
     // Two emergencies, the second one when the first is on the screen.
-    case("lkdtm-paint-survived", Own(warns), |bench| {
-        let dead = dying(bench, 4).append(&way("paint-oops"));
-        provoke(
-            dead.append("vm.do=echo,x,>/dev/tty1& vm.do=busybox,sleep,4"),
-            "WARNING",
-        )
-    }),
+    case(
+        "lkdtm-paint-survived",
+        Warns(&["WARNING: ", TRACE]),
+        |bench| {
+            let dead = dying(bench).append(&way("paint-oops"));
+            provoke(
+                dead.append("vm.do=echo,x,>/dev/tty1& vm.do=busybox,sleep,4"),
+                "WARNING",
+            )
+        },
+    )
+    .on(FOUR),
 ];
 
 /// The screen has the end of the log, with the words that say why.
 pub fn dies(bench: &Bench, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for_end(END)?;
-    has_ending(bench, &mut vm, words, out)
+    let words: Vec<_> = words.iter().copied().chain([END]).collect();
+    has_ending(bench, &mut vm, &words, out)
 }
 
 fn has_ending(bench: &Bench, vm: &mut Vm, words: &[&str], out: &Path) -> Result<String> {
+    let words: Vec<_> = words.iter().copied().chain([PANIC]).collect();
+    has_words(bench, vm, &words, out)
+}
+
+/// The screen has the end of the log, with these words.
+fn has_words(bench: &Bench, vm: &mut Vm, words: &[&str], out: &Path) -> Result<String> {
     let ending = bench.look(vm, None, out, |screen, vm| {
-        let ending = log::compare_ending(screen, log::kernel_part(&vm.serial()?))?;
+        let serial = vm.serial()?;
+        // One that was told to be quiet did not say its first line.
+        let log = match log::kernel_part(&serial) {
+            [] => &serial,
+            log => log,
+        };
+        let ending = log::compare_ending(screen, log)?;
         let text = screen.text();
-        for word in words.iter().chain(&["Kernel panic - not syncing"]) {
+        for word in words {
             ensure!(text.contains(word), "no '{word}' on the screen:\n{text}");
         }
         Ok(ending)
@@ -423,41 +601,72 @@ fn silent(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     Ok(after.to_string())
 }
 
-/// The kernel lives on, and the screen has the end of its log.
-fn survives(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// The kernel lives on after it has said these words, and the screen has the end of its log.
+pub fn survives(bench: &Bench, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(READY)?;
-    let rows = bench.look(&mut vm, None, out, |screen, vm| {
+    let rows = lives_on(bench, &mut vm, out)?;
+    for word in words {
+        ensure!(vm.serial_has(word)?, "nobody says '{word}'");
+    }
+    Ok(format!("{}, after '{}'", equal(rows), words[0]))
+}
+
+fn lives_on(bench: &Bench, vm: &mut Vm, out: &Path) -> Result<usize> {
+    let rows = bench.look(vm, None, out, |screen, vm| {
         log::compare_tail(screen, log::kernel_part(&vm.serial()?))
     })?;
-    let reports = String::from_utf8_lossy(&vm.serial()?)
-        .matches("[ end trace ")
-        .count();
-    ensure!(reports != 0, "nothing has happened");
     vm.check_faults()?;
     vm.check_guest_errors()?;
-    Ok(format!(
-        "{} after {reports} reports on the serial port",
-        equal(rows)
-    ))
+    Ok(rows)
 }
 
-/// A warning is on the screen although somebody has the console lock for ever.
-fn warns(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// The same, after a hundred thousand lines.
+fn storm(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
-    // All is said by then: what is seen stays.
     vm.wait_for(READY)?;
-    sees(bench, vm, "WARNING: ", out)
+    let rows = lives_on(bench, &mut vm, out)?;
+    let serial = String::from_utf8_lossy(&vm.serial()?).into_owned();
+    let gone = serial.lines().rev().find_map(|line| {
+        let (said, _) = line.split_once(" records are gone")?;
+        said.rsplit(' ').next()?.parse::<u32>().ok()
+    });
+    let gone = gone.context("nobody says how many records are gone")?;
+    ensure!(gone >= 100_000, "only {gone} records");
+    Ok(format!("{} after {gone} records", equal(rows)))
 }
 
-/// The same of a CPU that does not answer.
+/// An emergency is on the screen although tty0 does not print it: its words, and all the log has since.
+pub fn warns(bench: &Bench, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait("an emergency on the serial port", LIMIT, |vm| {
+        let mut found = true;
+        for word in words {
+            found &= vm.serial_has(word)?;
+        }
+        Ok(found.then_some(()))
+    })?;
+    has_words(bench, &mut vm, words, out)
+}
+
+/// The only CPU does not answer, and only the screen tells why.
 fn locks_up(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    sees(bench, machine.start(out)?, "BUG: soft lockup", out)
-}
-
-fn sees(bench: &Bench, mut vm: Vm, word: &str, out: &Path) -> Result<String> {
-    bench.wait_for_words(&mut vm, &[word, TRACE], out)?;
+    let mut vm = machine.start(out)?;
+    let last = "el0t_64_sync+";
+    bench.wait_for_words(&mut vm, &["BUG: soft lockup", TRACE, last], out)?;
+    let also = match vm.serial_has("BUG: soft lockup")? {
+        true => "also on the serial port",
+        false => "not on the serial port",
+    };
     vm.check_faults()?;
     vm.check_guest_errors()?;
-    Ok(format!("'{word}' was seen"))
+    Ok(format!("reason and trace were seen; {also}"))
+}
+
+/// A kernel that dies with nothing but its early console shows it.
+fn dies_early(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    bench.wait_for_words(&mut vm, &["dying as told", TRACE, END], out)?;
+    vm.check_guest_errors()?;
+    Ok("reason, trace and end were seen".into())
 }

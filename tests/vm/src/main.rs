@@ -12,6 +12,8 @@
 //! | `log.rs`       | the serial port's log, laid out as on a screen and compared     |
 //! | `bench.rs`     | a kernel, its fonts and its initramfs; looking until it is right |
 //! | `cases.rs`     | the cases of `vm test`                                          |
+//! | `endings.rs`   | cases of kernels that die                                       |
+//! | `peers.rs`     | `vm peers`: what others show of them                            |
 //! | `run.rs`       | `vm run`                                                        |
 //! | `kunit.rs`     | `vm kunit`                                                      |
 //! | `tally.rs`     | counting results; `vm tally`                                    |
@@ -25,6 +27,7 @@ mod font;
 mod initramfs;
 mod kunit;
 mod log;
+mod peers;
 mod qemu;
 mod run;
 mod screen;
@@ -33,7 +36,7 @@ mod tally;
 
 use anyhow::{Context, Result};
 use bench::{Bench, Kernels};
-use cases::{Case, CASES, CONSOLE_CASES, LONG_CASES};
+use cases::{Case, Run, CASES, CONSOLE_CASES, LONG_CASES};
 use clap::{Args, Parser};
 use endings::{ENDINGS, VT_ENDINGS};
 use std::{
@@ -90,6 +93,11 @@ enum Cli {
         #[arg(long, default_value_t = 2)]
         jobs: usize,
     },
+    /// Has kernels die, and says what our screen, other displays and the serial port show of it.
+    Peers {
+        #[command(flatten)]
+        guest: Guest,
+    },
     /// Runs the driver's KUnit tests at boot and counts them.
     Kunit {
         /// A kernel with the driver and its tests built in.
@@ -138,12 +146,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Cli::Run { guest, window } => {
             let Guest { image, fonts, out } = guest;
             println!("booting {} under UEFI firmware", image.display());
-            let kernels = Kernels {
-                plain: image.clone(),
-                modular: image.clone(),
-                console: "tty0".into(),
-                image,
-            };
+            let kernels = Kernels::all(&image);
             return run::run(&Bench::new(kernels, &[], &fonts, &out)?, window, &out);
         }
         Cli::Test {
@@ -173,15 +176,22 @@ fn dispatch(cli: Cli) -> Result<()> {
             if long {
                 lists.push(LONG_CASES);
             }
-            let named = |case: &Case, names: &[String]| {
-                names.iter().any(|name| case.name.contains(name.as_str()))
+            let named = |run: &Run, names: &[String]| {
+                let whole = run.name();
+                names.iter().any(|name| whole.contains(name.as_str()))
             };
-            let cases = lists
+            let runs = lists
                 .into_iter()
                 .flatten()
-                .filter(|case| only.is_empty() || named(case, &only))
-                .filter(|case| !named(case, &skip));
-            test(&bench, &cases.collect::<Vec<_>>(), jobs, &out)
+                .flat_map(Case::runs)
+                .filter(|run| only.is_empty() || named(run, &only))
+                .filter(|run| !named(run, &skip));
+            test(&bench, &runs.collect::<Vec<_>>(), jobs, &out)
+        }
+        Cli::Peers { guest } => {
+            let Guest { image, fonts, out } = guest;
+            let kernels = Kernels::all(&image);
+            return peers::run(&Bench::new(kernels, &[], &fonts, &out)?, &out);
         }
         Cli::Kunit {
             image,
@@ -213,15 +223,16 @@ fn dispatch(cli: Cli) -> Result<()> {
 }
 
 /// Runs `cases`, `jobs` at a time, and says how each went as soon as it has ended.
-fn test(bench: &Bench, cases: &[&Case], jobs: usize, out: &std::path::Path) -> Tally {
+fn test(bench: &Bench, runs: &[Run], jobs: usize, out: &std::path::Path) -> Tally {
     let next = AtomicUsize::new(0);
     let tally = Mutex::new(Tally::default());
     thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let started = Instant::now();
-                    let result = case.run(bench, &out.join(case.name));
+                    let name = run.name();
+                    let result = run.run(bench, &out.join(&name));
                     let (word, what) = match &result {
                         Ok(seen) => ("ok  ", seen.clone()),
                         Err(error) => ("FAIL", format!("{error:#}")),
@@ -229,8 +240,7 @@ fn test(bench: &Bench, cases: &[&Case], jobs: usize, out: &std::path::Path) -> T
                     // Held while printing, so that lines of two cases do not mix.
                     if let Ok(mut tally) = tally.lock() {
                         println!(
-                            "{word} {:<22}{:5.1} s  {what}",
-                            case.name,
+                            "{word} {name:<22}{:5.1} s  {what}",
                             started.elapsed().as_secs_f32()
                         );
                         tally.count(result.is_ok());

@@ -14,12 +14,14 @@ use std::{fs::File, io::BufReader, path::Path};
 const FOREGROUND: u32 = 0x00aa_aaaa;
 const BACKGROUND: u32 = 0;
 /// In what else the log can be: by how urgent it is.
-const COLOURS: [u32; 5] = [
+const COLOURS: [u32; 6] = [
     0x00aa_aaaa,
     0x0055_5555,
     0x00ff_5555,
     0x00ff_ff55,
     0x00ff_ffff,
+    // What drm_log has for the time.
+    0x004e_9a06,
 ];
 
 /// A screen's pixels.
@@ -95,6 +97,8 @@ pub struct Screen {
     pub columns: usize,
     /// Rows of cells, all of them of the same length.
     pub rows: Vec<Vec<Cell>>,
+    /// The colour of each row of them, where all that is not black has the same.
+    pub colours: Vec<Option<u32>>,
     /// Whether the strips that are too narrow for cells, at the right and at the bottom, are black.
     pub clean_edges: bool,
 }
@@ -117,16 +121,26 @@ impl Screen {
             let from = if y < bottom { right } else { 0 };
             (from..picture.width).all(|x| picture.at(x, y) == BACKGROUND)
         });
+        let colour_of = |row| {
+            let pixels = &picture.pixels[row * font.height * picture.width..];
+            let mut ink = pixels[..font.height * picture.width]
+                .iter()
+                .filter(|&&pixel| pixel != BACKGROUND);
+            let colour = ink.next()?;
+            ink.all(|pixel| pixel == colour).then_some(*colour)
+        };
         Self {
             font: font.clone(),
             columns,
             rows: (0..rows).map(read_row).collect(),
+            colours: (0..rows).map(colour_of).collect(),
             clean_edges,
         }
     }
 
     /// Leaves the first row out, which has to be blank: a driver that repaints has no text there.
     pub fn skip_blank_row(&mut self) -> Result<()> {
+        self.colours.remove(0);
         ensure!(
             is_blank(&self.rows.remove(0)),
             "text in the row above all text"

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `vm peers`: the same kernel dies the same ways, and what can be read of it then: on our screen, on that
+//! of virtio_gpu (fbcon, then drm_panic), on that of efifb (fbcon, on ramfb), and on the serial port.
+//!
+//! This measures others and fails nothing. The result is a table, for people.
+
+use crate::{
+    bench::{Bench, GPU},
+    endings::{background, provoke, way, with_nmi, END, SYSRQ, TRACE},
+    qemu::{Machine, Vm},
+    screen::Screen,
+};
+use anyhow::Result;
+use std::{fmt::Write, fs, path::Path, thread, time::Duration};
+
+/// How long after its start a machine is looked at, in seconds.
+const PATIENCE: u64 = 25;
+
+/// A way to die, or to be in trouble.
+struct Way {
+    name: &'static str,
+    /// Why, the head of the call trace, and the last line.
+    words: [&'static str; 3],
+    cpus: &'static str,
+    machine: fn(Machine) -> Machine,
+    /// Before there is any driver: consoles are early ones.
+    early: bool,
+}
+
+const TRACE_ENDS: &str = "---[ end trace";
+
+const fn dies(name: &'static str, reason: &'static str, machine: fn(Machine) -> Machine) -> Way {
+    Way {
+        name,
+        words: [reason, TRACE, END],
+        cpus: "4",
+        machine,
+        early: false,
+    }
+}
+
+const WAYS: &[Way] = &[
+    Way {
+        early: true,
+        ..dies("in setup_arch()", "dying as told", |machine| {
+            machine.append("virtgpu_test=panic nokaslr")
+        })
+    },
+    dies("sysrq c", "sysrq triggered crash", |machine| {
+        machine.append("vm.lines=60").append(SYSRQ)
+    }),
+    dies(
+        "an exception, oops=panic",
+        "Unable to handle kernel",
+        |machine| provoke(machine, "EXCEPTION").append("oops=panic"),
+    ),
+    dies("in hard interrupt", "from hard IRQ context", |machine| {
+        provoke(machine, "PANIC_IN_HARDIRQ")
+    }),
+    dies("in NMI", "dying as told, in NMI", |machine| {
+        with_nmi(machine).append("vm.lines=20").append(&way("nmi"))
+    }),
+    dies("of a full stack", "kernel stack overflow", |machine| {
+        provoke(machine, "EXHAUST_STACK")
+    }),
+    dies(
+        "while three CPUs print",
+        "sysrq triggered crash",
+        |machine| {
+            let noise = machine.append("vm.noise=3 vm.do=busybox,sleep,2");
+            noise.append(SYSRQ)
+        },
+    ),
+    dies(
+        "the console lock is held",
+        "sysrq triggered crash",
+        |machine| {
+            let held = machine.append("vm.lines=20").append(&background("hold"));
+            held.append(SYSRQ)
+        },
+    ),
+    Way {
+        words: ["WARNING: ", TRACE, TRACE_ENDS],
+        ..dies("a warning, the console lock is held", "", |machine| {
+            let held = machine.append("vm.lines=20").append(&background("hold"));
+            provoke(held, "WARNING")
+        })
+    },
+    Way {
+        words: ["BUG: soft lockup", TRACE, "el0t_64_sync+"],
+        cpus: "1",
+        ..dies("the only CPU locks up", "", |machine| {
+            provoke(machine, "SOFTLOCKUP").append("watchdog_thresh=2")
+        })
+    },
+];
+
+/// Who shows it.
+struct Peer {
+    name: &'static str,
+    machine: fn(&Bench) -> Machine,
+    /// Its early console.
+    early: &'static str,
+}
+
+const PEERS: &[Peer] = &[
+    Peer {
+        name: "virtgpu_bridge",
+        machine: |bench| bench.vt().direct().device(GPU),
+        early: "earlycon=virtgpu",
+    },
+    Peer {
+        name: "virtio_gpu, fbcon, drm_panic",
+        machine: |bench| {
+            let native = bench.log_on_screen().append("drm.panic_screen=kmsg");
+            native.direct().device(GPU)
+        },
+        // It has none.
+        early: "",
+    },
+    Peer {
+        name: "efifb, fbcon (ramfb)",
+        machine: |bench| bench.log_on_screen().device("ramfb"),
+        early: "earlycon=efifb",
+    },
+];
+
+/// Which of the words a text has.
+fn parts(text: &str, words: &[&str; 3]) -> String {
+    let names = ["reason", "trace", "end"];
+    let has: Vec<_> = (names.iter().zip(words))
+        .filter(|(_, word)| text.contains(*word))
+        .map(|(name, _)| *name)
+        .collect();
+    match has.len() {
+        0 => "nothing".into(),
+        3 => "all".into(),
+        _ => has.join(", "),
+    }
+}
+
+/// Looks until all the words are there, or for as long as is fair.
+fn look(bench: &Bench, vm: &mut Vm, words: &[&str; 3], out: &Path) -> Result<String> {
+    loop {
+        let (_, picture) = vm.screenshot("screen.png", None)?;
+        let text = Screen::read(&picture, &bench.fonts).text();
+        fs::write(out.join("screen.txt"), &text)?;
+        let seen = parts(&text, words);
+        if seen == "all" || vm.age() > Duration::from_secs(PATIENCE) {
+            return Ok(seen);
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Measures, writes the table to `out`, and says it.
+pub fn run(bench: &Bench, out: &Path) -> Result<()> {
+    let mut table = String::from("| the kernel dies |");
+    for peer in PEERS {
+        write!(table, " {} |", peer.name)?;
+    }
+    table += " serial port (pl011) |\n|---|---|---|---|---|\n";
+    for way in WAYS {
+        write!(table, "| {} |", way.name)?;
+        let mut serial = String::new();
+        for peer in PEERS {
+            let machine = (way.machine)((peer.machine)(bench)).option("-smp", way.cpus);
+            let name = format!("{} {}", way.name, peer.name);
+            let out = out.join(name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+            let machine = match way.early {
+                true => machine.first(peer.early),
+                false => machine,
+            };
+            let mut vm = machine.start(&out)?;
+            let seen = look(bench, &mut vm, &way.words, &out)?;
+            if serial.is_empty() && !way.early {
+                serial = parts(&String::from_utf8_lossy(&vm.serial()?), &way.words);
+            }
+            println!("{}, {}: {seen}", way.name, peer.name);
+            write!(table, " {seen} |")?;
+        }
+        if way.early {
+            let machine = (way.machine)(bench.vt().direct());
+            let out = out.join("early-serial");
+            let mut vm = machine.first("earlycon=pl011,0x9000000").start(&out)?;
+            vm.wait_for_end(END)?;
+            serial = parts(&String::from_utf8_lossy(&vm.serial()?), &way.words);
+        }
+        writeln!(table, " {serial} |")?;
+    }
+    fs::write(out.join("peers.md"), &table)?;
+    println!("\n{table}");
+    Ok(())
+}
