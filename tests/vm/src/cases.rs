@@ -274,6 +274,13 @@ pub const CASES: &[Case] = &[
     case("kexec-from-native", Own(kexec_from_native), |bench| {
         bench.next_kernel(bench.sample_on_native().direct().device(GPU))
     }),
+    case("kexec-crash", Own(crash), |bench| {
+        let first = bench.sample().append("virtgpu_bridge.handover=never");
+        bench.next_kernel(crashing(first.direct().device(GPU)))
+    }),
+    case("kexec-crash-from-native", Own(crash), |bench| {
+        bench.next_kernel(crashing(bench.sample_on_native().direct().device(GPU)))
+    }),
     case("kexec-mmio", Own(kexec_mmio), |bench| {
         let first = bench.sample().append("virtgpu_bridge.handover=never");
         bench.next_kernel(modern_mmio(first))
@@ -786,6 +793,63 @@ fn kexec_mmio(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 }
 
 const ADOPTED: &str = ", was running, adopted";
+
+/// Has the machine's first kernel crash once it has loaded another one, for which memory is set aside.
+fn crashing(machine: Machine) -> Machine {
+    machine.append("vm.crash crashkernel=192M")
+}
+
+/// The kernel that comes after a crash adopts the device. It shows its own log, without a dark frame, and
+/// neither it nor the device writes to the memory of the one that crashed.
+fn crash(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.clone().traced().start(out)?;
+    vm.wait_for("vm: waiting")?;
+    for words in ["sysrq triggered crash", ADOPTED] {
+        ensure!(vm.serial_has(words)?, "nobody says '{words}'");
+    }
+    let before = not_reserved(&mut vm)?;
+    vm.tell("\n")?;
+    vm.wait_for(READY)?;
+    let rows = bench.look(&mut vm, None, out, |screen, vm| {
+        log::compare_tail(screen, log::kernel_part(&vm.serial()?))
+    })?;
+    let after = not_reserved(&mut vm)?;
+    let mut bytes = before.iter().zip(&after);
+    if let Some(at) = bytes.position(|(before, after)| before != after) {
+        bail!("memory of the kernel that crashed was written at {at:#x}");
+    }
+    let pictures = vm.pictures()?;
+    let last = &pictures[pictures.len().saturating_sub(2)..];
+    ensure!(
+        last.len() == 2 && !last.contains(&0),
+        "dark between {pictures:x?}"
+    );
+    vm.check_guest_errors()?;
+    Ok(format!(
+        "{}, no dark frame, {} MiB as they were",
+        equal(rows),
+        after.len() >> 20
+    ))
+}
+
+/// All of the guest's memory but what was set aside for a kernel that comes after a crash.
+fn not_reserved(vm: &mut Vm) -> Result<Vec<u8>> {
+    const RAM: std::ops::Range<u64> = 0x4000_0000..0x8000_0000;
+
+    let serial = vm.serial()?;
+    let said = String::from_utf8_lossy(&serial);
+    let reserved = said.split_once("crashkernel reserved: 0x");
+    let (_, reserved) = reserved.context("no memory is set aside")?;
+    let mut bounds = reserved
+        .split([' ', 'x'])
+        .filter_map(|word| (word.len() == 16).then(|| u64::from_str_radix(word, 16).ok())?);
+    let (Some(begin), Some(end)) = (bounds.next(), bounds.next()) else {
+        bail!("which memory is set aside?");
+    };
+    let mut memory = vm.memory(RAM.start, begin - RAM.start)?;
+    memory.extend(vm.memory(end, RAM.end - end)?);
+    Ok(memory)
+}
 
 fn next_kernel(bench: &Bench, machine: &Machine, said: &[&str], out: &Path) -> Result<(Vm, usize)> {
     let (vm, rows) = bench.same_text(&machine.clone().traced(), None, out)?;

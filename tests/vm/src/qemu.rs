@@ -401,6 +401,23 @@ impl Vm {
         Ok((path, picture))
     }
 
+    /// Reads the guest's memory from `address` on, while the guest stands still.
+    pub fn memory(&mut self, address: u64, bytes: u64) -> Result<Vec<u8>> {
+        let path = self.out.join("memory");
+        let command = qmp::pmemsave {
+            val: address,
+            size: bytes,
+            filename: path.display().to_string(),
+        };
+        let monitor = self.monitor()?;
+        monitor.execute(&qmp::stop {}).context("QMP stop")?;
+        monitor.execute(&command).context("QMP pmemsave")?;
+        monitor.execute(&qmp::cont {}).context("QMP cont")?;
+        let memory = fs::read(&path)?;
+        fs::remove_file(&path)?;
+        Ok(memory)
+    }
+
     fn monitor(&mut self) -> Result<&mut Qmp<Stream<BufReader<UnixStream>, UnixStream>>> {
         self.monitor.as_mut().context("no monitor")
     }
