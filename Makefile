@@ -17,7 +17,7 @@ TOOLROOT ?= auto
 DISPLAY_WINDOW ?=
 
 TARGETS := run check check-all image plain-image modules graft ungraft kunit host-test vm-test \
-	   peers style fmt clippy
+	   survey style fmt clippy
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(TARGETS)
@@ -32,7 +32,7 @@ help:
 	@echo '  modules         build/virtgpu_bridge.ko (KDIR=: for the kernel built there)'
 	@echo '  graft ungraft   put the driver into the kernel tree KDIR=, or take it out again'
 	@echo '  kunit host-test vm-test style    parts of check (ONLY= picks VM cases by name)'
-	@echo '  peers           what other displays show of a kernel that dies'
+	@echo '  survey          what other displays show of a kernel that dies'
 	@echo '  fmt clippy      format the sources; lint them as the kernel does'
 	@echo '  clean           remove build/'
 	@echo 'Variables: KVERSION=7.2|7.3 (now $(KVERSION)), KDIR=kernel tree, DISPLAY_WINDOW=1, TOOLROOT=yes|no'
@@ -209,8 +209,8 @@ vm-test: image $(modular) $(if $(small),,modules) $(vm) $(sample)
 		$(if $(SKIP),--skip $(SKIP)) $(if $(filter novt,$(VARIANT)),--console virtgpu0) \
 		| tee $(log)/vm-test-$(name).log
 
-peers: image $(vm)
-	@$(vm) peers $(guest) --out build/peers
+survey: image $(vm)
+	@$(vm) survey $(guest) --out build/survey
 
 rust-files = $(shell git ls-files '*.rs')
 

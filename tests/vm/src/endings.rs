@@ -251,7 +251,8 @@ pub const ENDINGS: &[Case] = &[
     })
     .on(BOTH),
     case("panic-in-early-paint", Own(dies_early), |bench| {
-        early(bench).append("earlycon=virtgpu virtgpu_bridge.test=paint-panic")
+        let armed = "earlycon=virtgpu virtgpu_bridge.test=paint-panic";
+        early(bench).append(armed).direct()
     }),
     case(
         "panic-exception-in-paint",

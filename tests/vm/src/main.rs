@@ -13,7 +13,7 @@
 //! | `bench.rs`     | a kernel, its fonts and its initramfs; looking until it is right |
 //! | `cases.rs`     | the cases of `vm test`                                          |
 //! | `endings.rs`   | cases of kernels that die                                       |
-//! | `peers.rs`     | `vm peers`: what others show of them                            |
+//! | `survey.rs`    | `vm survey`: what others show of them                           |
 //! | `run.rs`       | `vm run`                                                        |
 //! | `kunit.rs`     | `vm kunit`                                                      |
 //! | `tally.rs`     | counting results; `vm tally`                                    |
@@ -27,11 +27,11 @@ mod font;
 mod initramfs;
 mod kunit;
 mod log;
-mod peers;
 mod qemu;
 mod run;
 mod screen;
 mod streams;
+mod survey;
 mod tally;
 
 use anyhow::{Context, Result};
@@ -94,7 +94,7 @@ enum Cli {
         jobs: usize,
     },
     /// Has kernels die, and says what our screen, other displays and the serial port show of it.
-    Peers {
+    Survey {
         #[command(flatten)]
         guest: Guest,
     },
@@ -188,10 +188,10 @@ fn dispatch(cli: Cli) -> Result<()> {
                 .filter(|run| !named(run, &skip));
             test(&bench, &runs.collect::<Vec<_>>(), jobs, &out)
         }
-        Cli::Peers { guest } => {
+        Cli::Survey { guest } => {
             let Guest { image, fonts, out } = guest;
             let kernels = Kernels::all(&image);
-            return peers::run(&Bench::new(kernels, &[], &fonts, &out)?, &out);
+            return survey::run(&Bench::new(kernels, &[], &fonts, &out)?, &out);
         }
         Cli::Kunit {
             image,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `vm peers`: the same kernel dies the same ways, and what can be read of it then: on our screen, on that
+//! `vm survey`: the same kernel dies the same ways, and what can be read of it then: on our screen, on that
 //! of virtio_gpu (fbcon, then drm_panic), on that of efifb (fbcon, on ramfb), and on the serial port.
 //!
 //! This measures others and fails nothing. The result is a table, for people.
@@ -189,7 +189,7 @@ pub fn run(bench: &Bench, out: &Path) -> Result<()> {
         }
         writeln!(table, " {serial} |")?;
     }
-    fs::write(out.join("peers.md"), &table)?;
+    fs::write(out.join("survey.md"), &table)?;
     println!("\n{table}");
     Ok(())
 }
