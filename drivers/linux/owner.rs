@@ -18,12 +18,13 @@ use crate::linux::{
     },
 };
 
-/// How long a CPU in panic waits for another one that has the value, in microseconds.
+/// How long somebody waits for another one who has the value, in microseconds.
 const PATIENCE: u64 = 1_000_000;
 
 /// A value that one context at a time may use, and a panicking CPU whatever happens.
 ///
-/// All but a panic come with the console lock held, or go away again if the value is taken.
+/// An emergency goes away again if the value is taken. Who has the console lock, and changes what the value
+/// is about, waits for it: only emergencies and panics are not kept out by that lock.
 pub(crate) struct Owned<T> {
     /// 0, or the context that has the value, see [`context`].
     taken: AtomicUsize,
@@ -53,6 +54,16 @@ impl<T> Owned<T> {
         let result = f(unsafe { &mut *self.value.get() });
         self.taken.store(0, Ordering::Release);
         Some(result)
+    }
+
+    /// As [`Owned::with`], but others have a second to give the value back.
+    #[cfg(not(MODULE))]
+    pub(crate) fn wait<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let begun = ticks();
+        while self.taken.load(Ordering::Relaxed) != 0 && microseconds_since(begun) <= PATIENCE {
+            core::hint::spin_loop();
+        }
+        self.with(f)
     }
 
     /// Runs `f` on the value, whoever has it: this CPU panics, or who has it `is_dead`. Others have a

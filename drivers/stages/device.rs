@@ -154,7 +154,7 @@ pub(crate) fn found(lit: &mut Option<Lit>) -> Option<()> {
         MMIO_BASE.store(base, Ordering::Relaxed);
     }
     UP.store(true, Ordering::Relaxed);
-    with_stage(|slot| {
+    change_stage(|slot| {
         *slot = Some(Stage {
             log: Some(lit.log),
             place: Some((lit.place, lit.doorbell)),
@@ -296,13 +296,18 @@ fn with_stage<R>(f: impl FnOnce(&mut Option<Stage>) -> R) -> Option<R> {
     SCREEN.with(|(stage, _)| f(stage))
 }
 
+/// As [`with_stage`], for what may not be left undone because another CPU just shows an emergency.
+fn change_stage<R>(f: impl FnOnce(&mut Option<Stage>) -> R) -> Option<R> {
+    SCREEN.wait(|(stage, _)| f(stage))
+}
+
 /// The PCI core has found the function at `at`, and will now size and move its BARs. `gpu` is the
 /// address of its `pci_dev` if it is a virtio-gpu, and `bar` gives the bus address in one of its BARs.
 /// Our device, and the bridges before it, cannot be reached for a while.
 ///
 /// The same place behind another host bridge has another address in that BAR.
 pub(crate) fn pci_found(at: Address, gpu: Option<usize>, bar: impl Fn(u8) -> u64) {
-    with_stage(|stage| {
+    change_stage(|stage| {
         let Some(Stage {
             log: Some(log),
             place: Some((place, _)),
@@ -515,7 +520,7 @@ fn quietly<R>(
     console::locked(|| {
         #[cfg(CONFIG_VT)]
         vt::save_foreground();
-        with_stage(|stage| {
+        change_stage(|stage| {
             let stage = stage.as_mut()?;
             if let Some(log) = stage.log.take() {
                 // It is too late for trouble.
@@ -532,5 +537,5 @@ fn quietly<R>(
 
 /// Runs `f` on the stage, with the console lock held.
 fn locked<R>(f: impl FnOnce(&mut Option<Stage>) -> R) -> Option<R> {
-    console::locked(|| with_stage(f))
+    console::locked(|| change_stage(f))
 }
