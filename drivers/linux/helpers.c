@@ -213,7 +213,7 @@ static void virtgpu_look(struct timer_list *timer)
 	virtgpu_bridge_look();
 }
 
-/* Each CPU looks for itself: another one may be locked up with what it has still to do. */
+/* One for each CPU: another may be locked up with what it has still to do. */
 static DEFINE_PER_CPU(struct timer_list, look_timer) =
 	__TIMER_INITIALIZER(virtgpu_look, TIMER_PINNED);
 
@@ -229,8 +229,17 @@ static DEFINE_PER_CPU(struct irq_work, look_work) = IRQ_WORK_INIT(virtgpu_look_s
 
 void virtgpu_look_later(void)
 {
-	/* Should the task move to another CPU meanwhile, that one looks. */
-	irq_work_queue(raw_cpu_ptr(&look_work));
+	unsigned int cpu;
+
+	preempt_disable();
+	irq_work_queue(this_cpu_ptr(&look_work));
+	/* This CPU may say no more: another one looks in its place. None can be asked from NMI. */
+	for_each_online_cpu(cpu) {
+		if (!in_nmi() && cpu != smp_processor_id() &&
+		    !timer_pending(per_cpu_ptr(&look_timer, cpu)))
+			irq_work_queue_on(per_cpu_ptr(&look_work, cpu), cpu);
+	}
+	preempt_enable();
 }
 #endif
 

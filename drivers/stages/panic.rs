@@ -69,6 +69,8 @@ const ATTRIBUTES: [u8; 8] = [0x0c, 0x0c, 0x0c, 0x0c, 0x0e, 0x0f, 0x07, 0x08];
 /// The records of the last emergency: the first, and the one after the last.
 static FIRST: AtomicU64 = AtomicU64::new(0);
 static AFTER: AtomicU64 = AtomicU64::new(0);
+/// The record that was offered last as one of an emergency's, or with it.
+static OFFERED: AtomicU64 = AtomicU64::new(0);
 /// Whether a panic has begun to print.
 static DYING: AtomicBool = AtomicBool::new(false);
 /// Whether it was painting that faulted.
@@ -154,9 +156,9 @@ pub(crate) fn write(urgency: Urgency, number: u64) {
     match urgency {
         Urgency::Panic => return die(number),
         Urgency::Emergency => {
-            // What is older was only not offered before, and a debugger's prompt is not in the log.
+            // A debugger's prompt is not in the log.
             let newest = kmsg::newest();
-            if (newest.saturating_sub(NEAR)..=newest).contains(&number) {
+            if number <= newest {
                 // The console may lag behind: an emergency is what its CPU has just said.
                 let is_new = number + NEXT >= newest;
                 note(number, if is_new { number } else { newest });
@@ -176,6 +178,8 @@ pub(crate) fn write(urgency: Urgency, number: u64) {
 /// Shows the log as far as it is due, unless somebody else has the screen, who does it then.
 fn catch_up() {
     loop {
+        // As below.
+        fence(Ordering::SeqCst);
         let due = DUE.load(Ordering::Relaxed);
         let shown = device::with_reader(|log, reader| {
             if cfg!(CONFIG_VT) && !TAKEN.load(Ordering::Relaxed) {
@@ -210,11 +214,13 @@ fn note(number: u64, begin: u64) {
         FIRST.load(Ordering::Relaxed),
         AFTER.load(Ordering::Relaxed), //
     );
-    // Other CPUs print as well, and one may come twice.
-    if after == 0 || !(first..=after.saturating_add(NEXT)).contains(&number) {
+    // Other CPUs print as well, and one may come twice. Who lags behind is offered one after the other.
+    let follows = OFFERED.swap(number, Ordering::Relaxed).wrapping_add(1) == number;
+    let belongs = follows || (first..=after.saturating_add(NEXT)).contains(&number);
+    if after == 0 || !belongs {
         FIRST.store(begin, Ordering::Relaxed);
     }
-    AFTER.fetch_max(number + 1, Ordering::Relaxed);
+    AFTER.fetch_max(number.max(begin) + 1, Ordering::Relaxed);
 }
 
 /// Sees to it that an emergency is shown, by tty0 or by us.

@@ -200,7 +200,12 @@ pub const ENDINGS: &[Case] = &[
     .on(BOTH),
     case(
         "lkdtm-exception-640x480",
-        Dies(&["Unable to handle kernel", TRACE, "Oops: Fatal exception"]),
+        Dies(&[
+            "Unable to handle kernel",
+            TRACE,
+            "lkdtm_EXCEPTION+",
+            "Oops: Fatal exception",
+        ]),
         |bench| provoke(dying_on(bench, SMALL_GPU), "EXCEPTION").append("oops=panic"),
     ),
     // What is left of a stack is 4 KiB then.
@@ -326,7 +331,7 @@ pub const ENDINGS: &[Case] = &[
     )
     .on(BOTH),
     case("panic-reboots", Own(reboots), |bench| {
-        dying(bench).append("panic=5 vm.lines=20").append(SYSRQ)
+        dying(bench).append("panic=1 vm.lines=20").append(SYSRQ)
     })
     .on(BOTH),
     case("silent-after-handover", Own(silent), |bench| {
@@ -451,6 +456,25 @@ pub const VT_ENDINGS: &[Case] = &[
         |bench| stalls(held(bench)),
     )
     .on(FOUR),
+    // Whoever shows it, it is not the CPU that says it.
+    case(
+        "console-lock-cpu-gone",
+        Warns(&["warned as told, and gone", TRACE]),
+        |bench| held(bench).append(&background("vanish")),
+    )
+    .on(FOUR),
+    // While others print, it comes late to our console.
+    case("lkdtm-console-lock-noise", Own(warns_loudly), |bench| {
+        let noise = held(bench).append("vm.noise=3 vm.do=busybox,sleep,1");
+        provoke(noise, "WARNING").append("vm.noise=0")
+    })
+    .on(FOUR),
+    // The panic is an oops', and ours faults as well: that one waits for the first one's lock.
+    case("lkdtm-exception-and-paint", Own(leaves_the_text), |bench| {
+        let machine = held(bench).append(&way("paint-oops"));
+        provoke(machine, "EXCEPTION").append("oops=panic")
+    })
+    .on(BOTH),
     // Whoever shows it, it is not the CPU that asked first.
     case(
         "lkdtm-console-lock-cpu-gone",
@@ -504,6 +528,15 @@ pub const VT_ENDINGS: &[Case] = &[
 pub fn dies(bench: &Bench, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for_end(END)?;
+    // Nothing else has gone wrong on the way.
+    let serial = vm.serial()?;
+    let said = String::from_utf8_lossy(&serial);
+    const OOPS: &str = "Unable to handle kernel";
+    let times = |what: &str| said.matches(what).count();
+    let (panics, oopses) = (times(PANIC) - times(END), times(OOPS));
+    ensure!(panics == 1, "{panics} panics");
+    let wanted = usize::from(words.contains(&OOPS));
+    ensure!(oopses == wanted, "{oopses} exceptions");
     let words: Vec<_> = words.iter().copied().chain([END]).collect();
     has_ending(bench, &mut vm, &words, out)
 }
@@ -564,17 +597,27 @@ fn leaves_it_to_others(_: &Bench, machine: &Machine, out: &Path) -> Result<Strin
     Ok("the serial port has it all".into())
 }
 
-/// The text is out before the machine starts again.
-fn reboots(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// The other consoles have it, up to where ours faults.
+fn leaves_the_text(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
-    vm.wait_for_end("Rebooting in 5 seconds")?;
-    let seen = has_ending(
-        bench,
-        &mut vm,
-        &["sysrq triggered crash", TRACE, "Rebooting in"],
-        out,
-    )?;
-    vm.wait_end()?;
+    for words in ["Unable to handle kernel", TRACE, "lkdtm_EXCEPTION+", PANIC] {
+        vm.wait_for_end(words)?;
+    }
+    vm.check_faults()?;
+    vm.check_guest_errors()?;
+    Ok("reason and trace are on the serial port".into())
+}
+
+/// The text is out before the machine starts again, when it stands still for us.
+fn reboots(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let machine = machine.clone().option("-action", "shutdown=pause");
+    let mut vm = machine.start(out)?;
+    vm.wait_for_end("Rebooting in 1 seconds")?;
+    vm.wait("the machine to start again", LIMIT, |vm| {
+        Ok((!vm.is_running()?).then_some(()))
+    })?;
+    let words = ["sysrq triggered crash", TRACE, "Rebooting in"];
+    let seen = has_ending(bench, &mut vm, &words, out)?;
     Ok(format!("{seen}, then rebooted"))
 }
 
@@ -662,6 +705,16 @@ fn locks_up(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     vm.check_faults()?;
     vm.check_guest_errors()?;
     Ok(format!("reason and trace were seen; {also}"))
+}
+
+/// The same in a flood of other lines, which goes on.
+fn warns_loudly(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_for(READY)?;
+    bench.wait_for_words(&mut vm, &["WARNING: ", TRACE, READY], out)?;
+    vm.check_faults()?;
+    vm.check_guest_errors()?;
+    Ok("reason and trace are on the screen, and the last line".into())
 }
 
 /// A kernel that dies with nothing but its early console shows it.

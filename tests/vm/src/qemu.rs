@@ -401,6 +401,12 @@ impl Vm {
         Ok((path, picture))
     }
 
+    /// Whether the machine runs, or stands still as it was told to in the end.
+    pub fn is_running(&mut self) -> Result<bool> {
+        let status = self.monitor()?.execute(&qmp::query_status {});
+        Ok(status.context("QMP query-status")?.running)
+    }
+
     /// Reads the guest's memory from `address` on, while the guest stands still.
     pub fn memory(&mut self, address: u64, bytes: u64) -> Result<Vec<u8>> {
         let path = self.out.join("memory");
