@@ -171,6 +171,19 @@ void virtgpu_settle_now(void)
 	flush_work(&settle_work);
 }
 
+static void virtgpu_follow(struct work_struct *work)
+{
+	virtgpu_bridge_follow();
+}
+
+/* We have no interrupts. Who changes a window's size can wait for a second; an idle CPU need not wake. */
+static DECLARE_DEFERRABLE_WORK(follow_work, virtgpu_follow);
+
+void virtgpu_follow_later(void)
+{
+	queue_delayed_work(system_freezable_power_efficient_wq, &follow_work, HZ);
+}
+
 phys_addr_t virtgpu_image_address(const void *at)
 {
 	return __pa_symbol(at);

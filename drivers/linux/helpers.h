@@ -43,6 +43,7 @@ int virtgpu_register_platform_driver(struct platform_driver *driver);
 void virtgpu_keeps_its_picture(struct device *dev, bool keeps);
 void virtgpu_settle_later(void);
 void virtgpu_settle_now(void);
+void virtgpu_follow_later(void);
 void virtgpu_blink_later(unsigned int milliseconds);
 void virtgpu_look_later(void);
 
@@ -53,6 +54,7 @@ void virtgpu_bridge_pci_early(struct pci_dev *dev);
 int virtgpu_bridge_console(void);
 int virtgpu_bridge_native(void);
 void virtgpu_bridge_settle(void);
+void virtgpu_bridge_follow(void);
 void virtgpu_bridge_blink(void);
 void virtgpu_bridge_look(void);
 #endif

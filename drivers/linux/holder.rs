@@ -33,7 +33,10 @@ use crate::{
         platform_driver,
         uevent, //
     },
-    stages::handover,
+    stages::{
+        device,
+        handover, //
+    },
 };
 
 /// The native driver's module.
@@ -160,6 +163,20 @@ pub(crate) fn settle_later() {
 #[no_mangle]
 extern "C" fn virtgpu_bridge_settle() {
     handover::settle();
+}
+
+/// Has [`device::follow_display`] called about every second, as long as the device is bound to us.
+pub(crate) fn follow_display_later() {
+    // SAFETY: Any context will do.
+    unsafe { bridge_bindings::virtgpu_follow_later() };
+}
+
+/// The work of [`follow_display_later`].
+#[no_mangle]
+extern "C" fn virtgpu_bridge_follow() {
+    if device::follow_display() {
+        follow_display_later();
+    }
 }
 
 /// A `device_initcall_sync`: drivers that are built in have been registered.

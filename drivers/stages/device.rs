@@ -42,6 +42,7 @@ use crate::{
         bell::Bell,
         console,
         early::ImageMemory,
+        holder,
         mapped::Mapped,
         owner::{
             is_alone,
@@ -77,7 +78,10 @@ use crate::{
             MEMORY_BYTES, //
         },
     },
-    virtio::Doorbell,
+    virtio::{
+        adoption::Found,
+        Doorbell, //
+    },
 };
 
 pub(crate) static MEMORY: ImageMemory<{ MEMORY_BYTES / 4 }> = ImageMemory::new();
@@ -374,6 +378,7 @@ pub(crate) fn probe(device: Device) -> Result {
     match result {
         Ok(()) => {
             handover::held(device);
+            holder::follow_display_later();
             panic::begin(EARLY.load(Ordering::Relaxed));
             Ok(())
         }
@@ -494,6 +499,58 @@ pub(crate) fn resume() {
         start::refuse("after sleep", &refusal);
     }
     lit();
+}
+
+/// Some time has passed: has the host changed what it shows us on? Then we begin again, in the new size,
+/// with the old picture until there is a new one. Returns whether there is something to be asked again.
+pub(crate) fn follow_display() -> bool {
+    let Some((is_held, changed)) = locked(|stage| {
+        let Some(Stage {
+            log: Some(log),
+            held: Some(held),
+            ..
+        }) = stage
+        else {
+            return (
+                stage.as_ref().is_some_and(|stage| stage.held.is_some()),
+                None,
+            );
+        };
+        if !held.displays_changed() {
+            return (true, None);
+        }
+        let mode = log.mode_by_now().filter(|mode| *mode != log.mode());
+        (true, mode.map(|_| log.resource()))
+    }) else {
+        return true;
+    };
+    let Some(old) = changed else {
+        return is_held;
+    };
+    let begun = ticks();
+    let result = quietly(Held::quiesce, |stage| {
+        let held = stage.held.as_mut()?;
+        // SAFETY: The device does not work on the memory any more, and the log is gone.
+        let result = held.light_again(unsafe { MEMORY.take() }, &BELL);
+        Some(result.map(|log| stage.log = Some(log)))
+    });
+    match result.flatten() {
+        Some(Err(refusal)) => start::refuse("the display has changed", &refusal),
+        None => {}
+        Some(Ok(())) => {
+            lit();
+            locked(|stage| {
+                let log = stage.as_mut()?.log.as_mut()?;
+                // A reset has forgotten it.
+                if log.found() == Found::Adopted {
+                    log.forget(old);
+                }
+                start::announce("the display has changed", log, begun);
+                Some(())
+            });
+        }
+    }
+    is_held
 }
 
 /// The screen is blank: who has text for it shows it.

@@ -237,6 +237,25 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.control.hal()
     }
 
+    /// The control queue, for a command that is waited for.
+    pub(crate) fn control(&mut self) -> &mut Control<H> {
+        &mut self.control
+    }
+
+    /// Our resource's ID.
+    pub(crate) fn resource(&self) -> u32 {
+        self.resource
+    }
+
+    /// Has the host forget a resource, which is not ours.
+    pub(crate) fn forget(&mut self, resource: u32) {
+        self.attempt(|display| {
+            display.drain()?;
+            display.control.call(&ResourceUnref::new(resource), None)?;
+            Ok(())
+        });
+    }
+
     /// What stopped the display for good, if anything did.
     pub(crate) fn failed(&self) -> Option<GpuError> {
         self.failed

@@ -45,9 +45,12 @@ use crate::{
 };
 
 #[cfg(not(MODULE))]
-use crate::virtio::mmio::{
-    self,
-    Mmio, //
+use crate::{
+    gpu::config,
+    virtio::mmio::{
+        self,
+        Mmio, //
+    }, //
 };
 
 /// All that was taken of a device. It is given back in this order.
@@ -56,6 +59,7 @@ pub(crate) struct Held {
     doorbells: Doorbells,
     doorbell: Option<(Mapped, Doorbell)>,
     _registers: Mapped,
+    _config: Option<Mapped>,
     enabled: Option<Enabled>,
     memory: Option<Coherent>,
     /// Whether we have driven it: what runs there is ours.
@@ -124,13 +128,16 @@ impl Held {
         let bars = 1 << capabilities.common.bar | 1 << capabilities.notify.bar;
         let enabled = Enabled::new(device, bars).map_err(Refusal::Pci)?;
         let common = map(device, &capabilities.window())?;
-        // SAFETY: The transport goes, with `Held`, before the mapping.
-        let window = unsafe { common.window() };
+        let config = capabilities.config();
+        let config = config.and_then(|place| Mapped::bar(device, &place));
+        // SAFETY: The transport goes, with `Held`, before the mappings.
+        let (window, own) = unsafe { (common.window(), config.as_ref().map(|it| it.window())) };
         Ok(Self {
-            transport: Bus::Pci(Pci::new(window, &capabilities)),
+            transport: Bus::Pci(Pci::new(window, &capabilities).with_config(own)),
             doorbells: Doorbells::Bar(device, capabilities.notify),
             doorbell: None,
             _registers: common,
+            _config: config,
             enabled: Some(enabled),
             memory: None,
             was_ours: false,
@@ -144,7 +151,7 @@ impl Held {
     /// The reason why it cannot be used.
     #[cfg(not(MODULE))]
     pub(crate) fn mmio(base: u64) -> Result<Self, Refusal> {
-        let registers = Mapped::memory(base, mmio::WINDOW).ok_or(Refusal::Map(base))?;
+        let registers = Mapped::memory(base, mmio::WINDOW_WITH_CONFIG).ok_or(Refusal::Map(base))?;
         // SAFETY: The transport goes, with `Held`, before the mapping.
         let window = unsafe { registers.window() };
         Ok(Self {
@@ -152,6 +159,7 @@ impl Held {
             doorbells: Doorbells::Memory(base),
             doorbell: None,
             _registers: registers,
+            _config: None,
             enabled: None,
             memory: None,
             was_ours: false,
@@ -215,6 +223,28 @@ impl Held {
             }
         }
         self.light_mapped(bell)
+    }
+
+    /// Whether something has happened to the device's displays since this was asked last.
+    #[cfg(not(MODULE))]
+    pub(crate) fn displays_changed(&mut self) -> bool {
+        config::displays_changed(self.transport.transport())
+    }
+
+    /// As [`Held::light`], on the device that is quiet by [`Held::quiesce`]: what it shows stays until there
+    /// is text.
+    ///
+    /// # Errors
+    ///
+    /// As [`start::light`].
+    #[cfg(not(MODULE))]
+    pub(crate) fn light_again(
+        &mut self,
+        memory: Block,
+        bell: &'static Bell,
+    ) -> Result<Log<'static, Shared>, Refusal> {
+        self.was_ours = false;
+        self.light(memory, bell)
     }
 
     /// Sets the device up and starts the log on it, in memory of the DMA API.

@@ -232,6 +232,25 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         core::mem::take(&mut self.ahead)
     }
 
+    /// The mode that the scanout has by now; `None` if it is not enabled any more, or the device does not
+    /// tell.
+    pub(crate) fn mode_by_now(&mut self) -> Option<Mode> {
+        if self.paused {
+            return None;
+        }
+        first_mode(self.display.control()).ok()
+    }
+
+    /// The resource that has the text.
+    pub(crate) fn resource(&self) -> u32 {
+        self.display.resource()
+    }
+
+    /// Gives a resource back that an earlier log had on this device.
+    pub(crate) fn forget(&mut self, resource: u32) {
+        self.display.forget(resource);
+    }
+
     /// Ends the log, once all that was written is on the screen, or the device fails. The ring's memory,
     /// which can wait, is for the device's reset; and there may be trouble to tell.
     pub(crate) fn end(mut self) -> (H, Option<GpuError>) {

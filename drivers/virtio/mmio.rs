@@ -12,11 +12,14 @@ use crate::virtio::{
     Registers,
     Status,
     Transport,
-    Width, //
+    Width,
+    CONFIG_BYTES, //
 };
 
 /// Bytes of registers before the device's own configuration space.
 pub(crate) const WINDOW: usize = 0x100;
+/// The same with what is used of that.
+pub(crate) const WINDOW_WITH_CONFIG: usize = WINDOW + CONFIG_BYTES;
 
 /// The device ID of a GPU (section 5).
 const DEVICE_GPU: u32 = 16;
@@ -71,7 +74,8 @@ pub(crate) struct Mmio<R> {
 }
 
 impl<R: Registers> Mmio<R> {
-    /// Looks at a slot of at least [`WINDOW`] bytes.
+    /// Looks at a slot of at least [`WINDOW`] bytes, and [`WINDOW_WITH_CONFIG`] for who wants to know the
+    /// device's own configuration.
     ///
     /// # Errors
     ///
@@ -145,5 +149,13 @@ impl<R: Registers> Transport for Mmio<R> {
             width: Width::Bits32,
             queue,
         })
+    }
+
+    fn config(&mut self, at: usize) -> Option<u32> {
+        Some(self.registers.read32(WINDOW + at))
+    }
+
+    fn set_config(&mut self, at: usize, value: u32) {
+        self.registers.write32(WINDOW + at, value);
     }
 }

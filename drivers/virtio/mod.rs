@@ -127,7 +127,19 @@ pub(crate) trait Transport {
     fn is_queue_reset(&mut self, _queue: u16) -> bool {
         false
     }
+
+    /// The 32 bits at the offset `at`, below [`CONFIG_BYTES`], of the device's own configuration
+    /// (section 2.5), if they can be reached.
+    fn config(&mut self, _at: usize) -> Option<u32> {
+        None
+    }
+    /// Writes there; without effect if they cannot.
+    fn set_config(&mut self, _at: usize, _value: u32) {}
 }
+
+/// Bytes of the device's own configuration that are used: those of `struct virtio_gpu_config` (section
+/// 5.7.4).
+pub(crate) const CONFIG_BYTES: usize = 16;
 
 /// The doorbell of one queue: writing `value` at `address` makes the device look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

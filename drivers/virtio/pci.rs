@@ -12,7 +12,8 @@ use crate::virtio::{
     Registers,
     Status,
     Transport,
-    Width, //
+    Width,
+    CONFIG_BYTES, //
 };
 
 /// PCI vendor ID of every virtio device (section 4.1.2).
@@ -28,6 +29,7 @@ const COMMON_BYTES_RESET: u32 = 60;
 // Type values of `struct virtio_pci_cap` (section 4.1.4).
 const CAP_COMMON: u8 = 1;
 const CAP_NOTIFY: u8 = 2;
+const CAP_DEVICE: u8 = 4;
 /// PCI capability ID of vendor-specific ones.
 const CAP_VENDOR: u8 = 0x09;
 /// A capability is at least 4 bytes and lives in 0x40..0x100, so that there are at most this many.
@@ -102,6 +104,8 @@ pub(crate) struct Capabilities {
     pub(crate) notify: Place,
     /// Bytes between the doorbells of two consecutive `queue_notify_off`.
     pub(crate) notify_multiplier: u32,
+    /// The device's own configuration, where it has one that can be used.
+    pub(crate) device: Option<Place>,
 }
 
 impl Capabilities {
@@ -116,6 +120,7 @@ impl Capabilities {
     pub(crate) fn read(mut read: impl FnMut(u16) -> u32) -> Result<Self, CapabilityError> {
         let mut common = None;
         let mut notify = None;
+        let mut device = None;
         let [.., status_low, _] = read(0x04).to_le_bytes();
         let [mut at, ..] = read(0x34).to_le_bytes();
         if status_low & (1 << 4) == 0 {
@@ -140,7 +145,7 @@ impl Capabilities {
                     offset: read(offset + 8),
                     length: read(offset + 12),
                 };
-                // Sections 4.1.4.3.1 and 4.1.4.4.1.
+                // Sections 4.1.4.3.1, 4.1.4.4.1 and 4.1.4.6.1.
                 let usable = |align| place.bar <= 5 && place.offset % align == 0;
                 match kind {
                     CAP_COMMON if usable(4) && common.is_none() => {
@@ -153,6 +158,7 @@ impl Capabilities {
                     {
                         notify = Some((place, read(offset + 16)));
                     }
+                    CAP_DEVICE if usable(4) && device.is_none() => device = Some(place),
                     _ => {}
                 }
             }
@@ -164,6 +170,7 @@ impl Capabilities {
             common,
             notify,
             notify_multiplier,
+            device,
         })
     }
 
@@ -174,11 +181,20 @@ impl Capabilities {
             ..self.common
         }
     }
+
+    /// The same of the device's own configuration, if it is long enough.
+    pub(crate) fn config(&self) -> Option<Place> {
+        let place = self.device?;
+        let length = CONFIG_BYTES as u32;
+        (place.length >= length).then_some(Place { length, ..place })
+    }
 }
 
 /// A virtio PCI function, by its common configuration.
 pub(crate) struct Pci<R> {
     common: R,
+    /// The device's own, [`CONFIG_BYTES`] of it, where it is reached.
+    config: Option<R>,
     /// Whether there is `queue_reset`.
     resets_queues: bool,
     notify: Place,
@@ -190,10 +206,16 @@ impl<R: Registers> Pci<R> {
     pub(crate) fn new(common: R, capabilities: &Capabilities) -> Self {
         Self {
             common,
+            config: None,
             resets_queues: capabilities.common.length >= COMMON_BYTES_RESET,
             notify: capabilities.notify,
             notify_multiplier: capabilities.notify_multiplier,
         }
+    }
+
+    /// Also reaches the device's own configuration, by the window that [`Capabilities::config`] names.
+    pub(crate) fn with_config(self, config: Option<R>) -> Self {
+        Self { config, ..self }
     }
 
     // Section 4.1.3.1: 64-bit fields are two 32-bit ones to the driver.
@@ -291,5 +313,15 @@ impl<R: Registers> Transport for Pci<R> {
         self.common.write16(QUEUE_SELECT, queue);
         // Section 4.1.4.3.2: 1 while it lasts, and the queue is not enabled after it.
         self.common.read16(QUEUE_RESET) == 0 && self.common.read16(QUEUE_ENABLE) == 0
+    }
+
+    fn config(&mut self, at: usize) -> Option<u32> {
+        Some(self.config.as_ref()?.read32(at))
+    }
+
+    fn set_config(&mut self, at: usize, value: u32) {
+        if let Some(config) = &self.config {
+            config.write32(at, value);
+        }
     }
 }

@@ -4,6 +4,8 @@
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_virtio))]
 mod virtio {
+    use core::cell::Cell;
+
     use super::super::device::{
         Act,
         Memory,
@@ -13,6 +15,7 @@ mod virtio {
         BASE,
         QUEUE_SIZE, //
     };
+    use crate::gpu::config::displays_changed;
     use crate::virtio::{
         adoption::{
             Found,
@@ -44,6 +47,7 @@ mod virtio {
         Doorbell,
         Features,
         QueuePlace,
+        Registers,
         Ring,
         Status,
         Transport,
@@ -67,6 +71,11 @@ mod virtio {
             length: 0x1000,
         },
         notify_multiplier: 4,
+        device: Some(Place {
+            bar: 4,
+            offset: 0x2000,
+            length: 0x1000,
+        }),
     };
     const IDENTITY: [u32; 3] = [0x7472_6976, 2, 16];
 
@@ -403,6 +412,74 @@ mod virtio {
                 None => u32::MAX,
             }
         })
+    }
+
+    #[test]
+    fn a_configuration_that_is_missing_or_short_is_done_without() {
+        let config = |changes: &[_]| changed(changes).ok().and_then(|found| found.config());
+        let place = |length| Place {
+            bar: 4,
+            offset: 0x2000,
+            length,
+        };
+        assert_eq!(config(&[]), Some(place(16)));
+        assert_eq!(config(&[(0x6c, 16)]), Some(place(16)));
+        assert_eq!(config(&[(0x6c, 15)]), None);
+        // Another type, in BAR 6, at an odd place.
+        assert_eq!(config(&[(0x60, 0x0610_5009)]), None);
+        assert_eq!(config(&[(0x64, 6)]), None);
+        assert_eq!(config(&[(0x68, 0x2002)]), None);
+        // The others are where they were.
+        let rest = changed(&[(0x60, 0x0610_5009)]).map(|found| found.notify);
+        assert_eq!(rest, Ok(CAPABILITIES.notify));
+    }
+
+    /// `struct virtio_gpu_config`, of which what is cleared is no longer read.
+    #[derive(Default)]
+    struct Config {
+        events: Cell<u32>,
+        strange: Cell<bool>,
+    }
+
+    impl Registers for &Config {
+        fn read8(&self, _: usize) -> u8 {
+            self.strange.set(true);
+            0
+        }
+        fn read16(&self, _: usize) -> u16 {
+            self.strange.set(true);
+            0
+        }
+        fn read32(&self, offset: usize) -> u32 {
+            self.strange.set(self.strange.get() || offset != 0);
+            self.events.get()
+        }
+        fn write8(&self, _: usize, _: u8) {
+            self.strange.set(true);
+        }
+        fn write16(&self, _: usize, _: u16) {
+            self.strange.set(true);
+        }
+        fn write32(&self, offset: usize, value: u32) {
+            self.strange.set(self.strange.get() || offset != 4);
+            self.events.set(self.events.get() & !value);
+        }
+    }
+
+    #[test]
+    fn a_change_of_displays_is_seen_once() {
+        let config = Config::default();
+        let mut pci = Pci::new(&config, &CAPABILITIES).with_config(Some(&config));
+        assert!(!displays_changed(&mut pci));
+        // Events of the future are left alone.
+        config.events.set(0xffff_ffff);
+        assert!(displays_changed(&mut pci));
+        assert_eq!(config.events.get(), 0xffff_fffe);
+        assert!(!displays_changed(&mut pci));
+        assert!(!config.strange.get());
+        // Who cannot look sees nothing.
+        config.events.set(1);
+        assert!(!displays_changed(&mut Pci::new(&config, &CAPABILITIES)));
     }
 
     #[test]

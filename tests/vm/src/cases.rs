@@ -8,6 +8,7 @@ use crate::{
     qemu::{Events, Machine, Vm},
     screen::{show, Screen},
     streams,
+    vnc::Viewer,
 };
 use anyhow::{bail, ensure, Context, Result};
 use std::{fs, path::Path};
@@ -236,6 +237,13 @@ pub const CASES: &[Case] = &[
         let blank = "consoleblank=2 vm.lines=5 vm.wait vm.unblank";
         bench.vt().append(blank).device(SMALL_GPU)
     }),
+    case("resize", Own(resize), |bench| {
+        let machine = bench.vt().append("earlycon=virtgpu").append(RESIZES);
+        machine.direct().device(GPU)
+    }),
+    case("resize-mmio", Own(resize_mmio), |bench| {
+        modern_mmio(bench.vt()).append(RESIZES)
+    }),
     case("native-unbound", Own(ours_again), |bench| {
         let unbound = "console=tty0 earlycon=virtgpu vm.lines=60 \
             vm.do=echo,virtio0,>/sys/bus/virtio/drivers/virtio_gpu/unbind \
@@ -396,6 +404,10 @@ pub const CONSOLE_CASES: &[Case] = &[
         let lines = "console=drm_log earlycon=virtgpu vm.lines=60";
         let lines = bench.log_on_screen().append(lines);
         lines.direct().device(GPU)
+    }),
+    case("console-resize", Own(resize), |bench| {
+        let machine = bench.vt().append("earlycon=virtgpu").append(RESIZES);
+        machine.direct().device(GPU)
     }),
     case("console-suspend", Own(sleeps), |bench| {
         let sleep = bench.vt().append("vm.lines=30 vm.sleep=freeze vm.lines=5");
@@ -749,6 +761,71 @@ fn handed_to_drm_log(bench: &Bench, machine: &Machine, out: &Path) -> Result<Str
     vm.check_kernel()?;
     vm.check_guest_errors()?;
     Ok(format!("{} on drm_log", equal(rows)))
+}
+
+/// A viewer makes its window larger, and smaller, and the text follows, without a dark frame.
+fn resize(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, seen) = resized(bench, machine, out)?;
+    let pictures = vm.pictures()?;
+    ensure!(
+        pictures.len() == SIZES.len() + 1 && !pictures.contains(&0),
+        "dark between {pictures:x?}"
+    );
+    Ok(format!("{seen}, no dark frame"))
+}
+
+/// The same on a device that has to be reset for it.
+fn resize_mmio(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    Ok(resized(bench, machine, out)?.1)
+}
+
+/// More cells than there was memory for, and less than there is text.
+const SIZES: [(u16, u16); 3] = [(1920, 1080), (640, 480), (1024, 768)];
+
+/// Lines to fill each of the screens.
+const RESIZES: &str = "vm.lines=60 vm.wait vm.lines=80 vm.wait vm.lines=80 vm.wait vm.lines=80";
+
+fn resized(bench: &Bench, machine: &Machine, out: &Path) -> Result<(Vm, String)> {
+    const CHANGED: &str = "virtgpu_bridge: the display has changed: ";
+    const WAITING: &str = "vm: waiting";
+
+    fs::create_dir_all(out)?;
+    let socket = out.join("vnc");
+    let server = format!("unix:{}", socket.display());
+    let mut vm = machine
+        .clone()
+        .option("-vnc", &server)
+        .traced()
+        .start(out)?;
+    vm.wait_for(WAITING)?;
+    let mut viewer = Viewer::connect(&socket)?;
+    let mut seen = Vec::new();
+    for (step, (width, height)) in SIZES.into_iter().enumerate() {
+        let times = |vm: &Vm, words: &str| -> Result<usize> {
+            let serial = vm.serial()?;
+            Ok(String::from_utf8_lossy(&serial).matches(words).count())
+        };
+        viewer.resize(width, height)?;
+        vm.wait("a word of the new display", TIME_FOR_TEXT, |vm| {
+            Ok((times(vm, CHANGED)? > step).then_some(()))
+        })?;
+        // What was on the screen still is, and what comes is laid out anew.
+        bench.wait_for_words(&mut vm, &[WAITING, CHANGED], out)?;
+        vm.tell("\n")?;
+        vm.wait("all that it had to say", TIME_FOR_TEXT, |vm| {
+            let said = times(vm, WAITING)? + times(vm, READY)?;
+            Ok((said == step + 2).then_some(()))
+        })?;
+        let rows = bench.look(&mut vm, None, out, |screen, vm| {
+            let wanted = usize::from(width) / screen.font.width;
+            ensure!(screen.columns == wanted, "{} columns", screen.columns);
+            log::compare_tail(screen, log::kernel_part(&vm.serial()?))
+        })?;
+        seen.push(format!("{rows} rows at {width}x{height}"));
+    }
+    vm.check_kernel()?;
+    vm.check_guest_errors()?;
+    Ok((vm, seen.join(", ")))
 }
 
 /// The next kernel adopts the device: our picture stays until it has its own.

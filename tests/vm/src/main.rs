@@ -5,6 +5,7 @@
 //! | file           | what                                                            |
 //! |----------------|-----------------------------------------------------------------|
 //! | `qemu.rs`      | a virtual machine: arguments, process, monitor, serial port     |
+//! | `vnc.rs`       | a viewer that changes the size of its window                    |
 //! | `initramfs.rs` | what the guest runs                                             |
 //! | `font.rs`      | the kernel's fonts                                              |
 //! | `screen.rs`    | a screenshot, read cell by cell                                 |
@@ -33,6 +34,7 @@ mod screen;
 mod streams;
 mod survey;
 mod tally;
+mod vnc;
 
 use anyhow::{Context, Result};
 use bench::{Bench, Kernels};

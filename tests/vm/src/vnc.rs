@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A viewer that changes the size of its window, and looks at nothing (RFC 6143; SetDesktopSize as in the
+//! RFB protocol's community version).
+
+use anyhow::{ensure, Context, Result};
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+/// A connection to QEMU's VNC server.
+pub struct Viewer(UnixStream);
+
+const VERSION: &[u8; 12] = b"RFB 003.008\n";
+/// The security type "None".
+const NONE: u8 = 1;
+// Messages to the server.
+const SET_ENCODINGS: u8 = 2;
+const SET_DESKTOP_SIZE: u8 = 251;
+/// The pseudo-encoding ExtendedDesktopSize: a viewer that knows it may ask for a size.
+const EXTENDED_DESKTOP_SIZE: i32 = -308;
+
+impl Viewer {
+    /// Connects to the server behind a socket.
+    pub fn connect(socket: &Path) -> Result<Self> {
+        let mut stream = UnixStream::connect(socket).context("no VNC server")?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut version = [0; VERSION.len()];
+        stream.read_exact(&mut version)?;
+        stream.write_all(VERSION)?;
+        let [count] = read(&mut stream)?;
+        let mut types = vec![0; usize::from(count)];
+        stream.read_exact(&mut types)?;
+        ensure!(
+            types.contains(&NONE),
+            "the VNC server wants to know who we are"
+        );
+        stream.write_all(&[NONE])?;
+        ensure!(
+            read(&mut stream)? == [0; 4],
+            "the VNC server does not want us"
+        );
+        // Others may look as well.
+        stream.write_all(&[1])?;
+        let init: [u8; 24] = read(&mut stream)?;
+        let [.., a, b, c, d] = init;
+        let mut name = vec![0; u32::from_be_bytes([a, b, c, d]) as usize];
+        stream.read_exact(&mut name)?;
+        let mut message = vec![SET_ENCODINGS, 0, 0, 1];
+        message.extend(EXTENDED_DESKTOP_SIZE.to_be_bytes());
+        stream.write_all(&message)?;
+        Ok(Self(stream))
+    }
+
+    /// Asks for a screen of this size; it comes when the guest's driver has made it.
+    pub fn resize(&mut self, width: u16, height: u16) -> Result<()> {
+        let ([w, x], [h, y]) = (width.to_be_bytes(), height.to_be_bytes());
+        // One screen, number 0, at 0,0.
+        let mut message = vec![SET_DESKTOP_SIZE, 0, w, x, h, y, 1, 0];
+        message.extend([0, 0, 0, 0, 0, 0, 0, 0, w, x, h, y, 0, 0, 0, 0]);
+        self.0.write_all(&message).context("the VNC server is gone")
+    }
+}
+
+fn read<const N: usize>(stream: &mut UnixStream) -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    stream.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
