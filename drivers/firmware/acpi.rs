@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From ACPI's root pointer to the PCI host bridges (ACPI 6.5, section 5.2; PCI Firmware 3.3,
-//! section 4.1.2).
+//! From ACPI's root pointer to a table (ACPI 6.5, section 5.2), and from the MCFG to the PCI host
+//! bridges (PCI Firmware 3.3, section 4.1.2).
 
 use super::{
     pci::Ecam,
@@ -49,7 +49,7 @@ struct ExtendedRsdp {
 /// What every other table begins with (5.2.6).
 #[derive(FromBytes, IntoBytes)]
 #[repr(C)]
-struct Header {
+pub(super) struct Header {
     signature: [u8; 4],
     length: U32,
     revision: u8,
@@ -72,7 +72,7 @@ struct Allocation {
     reserved: U32,
 }
 
-/// A table longer than this is not believed: no list of tables or of host bridges comes near it.
+/// A table longer than this is not believed: nothing that is looked for here comes near it.
 const MAX_LENGTH: u32 = 64 << 10;
 /// Bytes of the MCFG before its first allocation: header and eight reserved.
 const MCFG_PREFIX: u64 = size_of::<Header>() as u64 + 8;
@@ -87,7 +87,7 @@ impl fmt::Display for Signature {
     }
 }
 
-/// Why ACPI names no host bridge, for a line that begins with `ACPI: `.
+/// Why a table or what it names was not found, for a line that begins with `ACPI: `.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Error {
     /// A table lies in memory that cannot be read.
@@ -107,7 +107,7 @@ pub(crate) enum Error {
         /// What was found in its place.
         found: Signature,
     },
-    /// A table's length is shorter than its header, or absurd.
+    /// A table's length is too short for what every table of its kind has, or absurd.
     Length(Signature, u32),
     /// A table's bytes do not add up to zero.
     Checksum(Signature),
@@ -157,12 +157,71 @@ impl fmt::Display for Error {
 
 /// A table whose length and checksum were found right.
 #[derive(Clone, Copy)]
-struct Table {
-    at: u64,
+pub(super) struct Table {
+    /// Physical address.
+    pub(super) at: u64,
+    /// Bytes, the header's among them.
     length: u32,
 }
 
 impl Table {
+    /// Finds a table of at least `least` bytes, header and all, from ACPI's root pointer at the
+    /// physical address `root`; [`None`] if firmware has none of this name.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong on the way, see [`Error`]. A table that is not on the way is
+    /// not looked at.
+    pub(super) fn find(
+        memory: &mut impl Memory,
+        root: u64,
+        wanted: Signature,
+        least: u64,
+    ) -> Result<Option<Self>, Error> {
+        let rsdp: Rsdp = read(memory, root)?;
+        if rsdp.signature != *b"RSD PTR " {
+            return Err(Error::NoRoot(root));
+        }
+        if checksum(rsdp.as_bytes()) != 0 {
+            return Err(Error::RootChecksum);
+        }
+        let rsdt = u64::from(rsdp.rsdt_address.get());
+        let xsdt = match rsdp.revision {
+            0 | 1 => 0,
+            _ => extended(memory, root)?,
+        };
+        let table = if xsdt != 0 {
+            Self::open(memory, xsdt, Signature(*b"XSDT"))?.among::<U64>(memory, wanted)?
+        } else if rsdt != 0 {
+            Self::open(memory, rsdt, Signature(*b"RSDT"))?.among::<U32>(memory, wanted)?
+        } else {
+            return Err(Error::NoTables);
+        };
+        match table {
+            Some(table) if u64::from(table.length) < least => {
+                Err(Error::Length(wanted, table.length))
+            }
+            table => Ok(table),
+        }
+    }
+
+    /// Looks for a table in this list of tables, whose addresses are `A`s.
+    fn among<A>(&self, memory: &mut impl Memory, wanted: Signature) -> Result<Option<Self>, Error>
+    where
+        A: zerocopy::FromBytes + IntoBytes + Into<u64>,
+    {
+        let mut at = self.at + size_of::<Header>() as u64;
+        let end = self.at + u64::from(self.length);
+        while end - at >= size_of::<A>() as u64 {
+            let table: u64 = read::<A>(memory, at)?.into();
+            if read::<[u8; 4]>(memory, table)? == wanted.0 {
+                return Self::open(memory, table, wanted).map(Some);
+            }
+            at += size_of::<A>() as u64;
+        }
+        Ok(None)
+    }
+
     /// Opens the table at the physical address `at`, which must be an `expected` one.
     fn open(memory: &mut impl Memory, at: u64, expected: Signature) -> Result<Self, Error> {
         let header: Header = read(memory, at)?;
@@ -219,52 +278,11 @@ impl Mcfg {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong on the way, see [`Error`]. A table that is not on the way is
-    /// not looked at.
+    /// As [`Table::find`], and [`Error::NoMcfg`].
     pub(crate) fn find(memory: &mut impl Memory, root: u64) -> Result<Self, Error> {
-        let rsdp: Rsdp = read(memory, root)?;
-        if rsdp.signature != *b"RSD PTR " {
-            return Err(Error::NoRoot(root));
-        }
-        if checksum(rsdp.as_bytes()) != 0 {
-            return Err(Error::RootChecksum);
-        }
-        let rsdt = u64::from(rsdp.rsdt_address.get());
-        let xsdt = match rsdp.revision {
-            0 | 1 => 0,
-            _ => extended(memory, root)?,
-        };
-        const MCFG: Signature = Signature(*b"MCFG");
-        if xsdt != 0 {
-            let list = Table::open(memory, xsdt, Signature(*b"XSDT"))?;
-            Self::among::<U64>(memory, list, MCFG)
-        } else if rsdt != 0 {
-            let list = Table::open(memory, rsdt, Signature(*b"RSDT"))?;
-            Self::among::<U32>(memory, list, MCFG)
-        } else {
-            Err(Error::NoTables)
-        }
-    }
-
-    /// Looks for the MCFG in a list of tables whose addresses are `A`s.
-    fn among<A>(memory: &mut impl Memory, list: Table, wanted: Signature) -> Result<Self, Error>
-    where
-        A: zerocopy::FromBytes + IntoBytes + Into<u64>,
-    {
-        let mut at = list.at + size_of::<Header>() as u64;
-        let end = list.at + u64::from(list.length);
-        while end - at >= size_of::<A>() as u64 {
-            let table: u64 = read::<A>(memory, at)?.into();
-            if read::<[u8; 4]>(memory, table)? == wanted.0 {
-                let table = Table::open(memory, table, wanted)?;
-                if u64::from(table.length) < MCFG_PREFIX {
-                    return Err(Error::Length(wanted, table.length));
-                }
-                return Ok(Self { table });
-            }
-            at += size_of::<A>() as u64;
-        }
-        Err(Error::NoMcfg)
+        Table::find(memory, root, Signature(*b"MCFG"), MCFG_PREFIX)?
+            .map(|table| Self { table })
+            .ok_or(Error::NoMcfg)
     }
 
     /// The host bridges, in the table's order.
