@@ -7,7 +7,10 @@ use super::{
     Memory,
     Unreadable, //
 };
-use core::fmt;
+use core::{
+    fmt,
+    ops::Range, //
+};
 use zerocopy::little_endian::{
     U32,
     U64, //
@@ -73,6 +76,8 @@ const ACPI_10: [u8; 16] = [
 ];
 /// `EFI_MEMORY_RUNTIME`.
 const RUNTIME: u64 = 1 << 63;
+/// `EfiBootServicesData` (7.2.1).
+const BOOT_SERVICES_DATA: u32 = 4;
 /// `EFI_PAGE_SIZE` as a shift.
 const PAGE_SHIFT: u32 = 12;
 /// More configuration tables than any firmware has (AAVMF has a dozen).
@@ -175,6 +180,51 @@ pub(crate) fn acpi_root(
     acpi_10.ok_or(Error::NoAcpi)
 }
 
+/// The memory of boot services' data that holds the physical address `at`, if the map has it and says
+/// nothing else of any of it. Nobody uses it until Linux has an allocator.
+pub(crate) fn boot_data(memory: &mut impl Memory, map: MemoryMap, at: u64) -> Option<Range<u64>> {
+    let mut pages = |place| {
+        let entry: MemoryDescriptor = read(memory, place).ok()?;
+        let start = entry.physical_start.get();
+        let bytes = entry.number_of_pages.get().checked_mul(1 << PAGE_SHIFT)?;
+        Some((entry.kind.get(), start..start.checked_add(bytes)?))
+    };
+    let mut found = None;
+    for place in descriptors(map).ok()? {
+        let (kind, range) = pages(place)?;
+        if range.contains(&at) {
+            found = (kind == BOOT_SERVICES_DATA).then_some(range);
+            break;
+        }
+    }
+    let found: Range<u64> = found?;
+    let mut overlaps = 0;
+    for place in descriptors(map).ok()? {
+        let (_, range) = pages(place)?;
+        overlaps += u32::from(range.start < found.end && found.start < range.end);
+    }
+    // It is one of them.
+    (overlaps == 1).then_some(found)
+}
+
+/// The addresses of the descriptors in a memory map.
+///
+/// # Errors
+///
+/// [`Error::MemoryMap`] if it is none.
+fn descriptors(map: MemoryMap) -> Result<impl Iterator<Item = u64>, Error> {
+    let step = u64::from(map.descriptor_size);
+    if map.descriptor_version != 1 || step < size_of::<MemoryDescriptor>() as u64 {
+        return Err(Error::MemoryMap(map));
+    }
+    let count = u64::from(map.size) / step;
+    // Cannot overflow: both factors come from 32-bit fields.
+    if count > MAX_DESCRIPTORS || map.start.checked_add(count * step).is_none() {
+        return Err(Error::MemoryMap(map));
+    }
+    Ok((0..count).map(move |index| map.start + index * step))
+}
+
 /// Undoes what `SetVirtualAddressMap()` (8.4.1) did to a pointer in the system table.
 ///
 /// An address that no mapping covers is physical already, as it is if nobody called that service.
@@ -182,20 +232,7 @@ fn physical(memory: &mut impl Memory, at: u64, map: Option<MemoryMap>) -> Result
     let Some(map) = map else {
         return Ok(at);
     };
-    let step = u64::from(map.descriptor_size);
-    if map.descriptor_version != 1 || step < size_of::<MemoryDescriptor>() as u64 {
-        return Err(Error::MemoryMap(map));
-    }
-    let count = u64::from(map.size) / step;
-    if count > MAX_DESCRIPTORS {
-        return Err(Error::MemoryMap(map));
-    }
-    for index in 0..count {
-        // Cannot overflow: both factors come from 32-bit fields.
-        let place = map
-            .start
-            .checked_add(index * step)
-            .ok_or(Error::MemoryMap(map))?;
+    for place in descriptors(map)? {
         let entry: MemoryDescriptor = read(memory, place)?;
         if entry.attribute.get() & RUNTIME == 0 {
             continue;

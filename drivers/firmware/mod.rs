@@ -1,31 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What firmware left: where the device is.
+//! What firmware left: where the device is, and the picture that was on its screen.
 //!
 //! Before the kernel has an allocator, ACPI or a PCI core, this room finds the places where a
-//! virtio-gpu may be. Every answer comes from bytes that firmware or the user wrote; none of them
-//! is trusted, and every table, length and bus number is checked before it is followed.
+//! virtio-gpu may be, and the boot logo. Every answer comes from bytes that firmware or the user
+//! wrote; none of them is trusted, and every table, length and bus number is checked before it is
+//! followed.
 //!
 //! - [`cmdline`]: the user said where, in the options of `earlycon=virtgpu`.
 //! - [`fdt`]: the flattened devicetree; it names the EFI system table, host bridges and
 //!   virtio-mmio slots.
-//! - [`efi`] and [`acpi`]: from the EFI system table to the MCFG, which names host bridges.
+//! - [`efi`] and [`acpi`]: from the EFI system table to ACPI's tables, and to the MCFG, which names
+//!   host bridges.
 //! - [`pci`]: from a host bridge, through every bridge behind it, to the GPU and its BARs.
+//! - [`bgrt`] and [`bmp`]: the boot logo that firmware keeps, and where it was drawn.
+//! - [`picture`]: what of it is where on the screen.
 //!
 //! The room is pure: physical memory and configuration space are reached through [`Memory`] and
 //! [`pci::Config`].
 
-use core::fmt;
+use core::{
+    fmt,
+    ops::Range, //
+};
 use zerocopy::{
     FromBytes,
     IntoBytes, //
 };
 
 pub(crate) mod acpi;
+pub(crate) mod bgrt;
+pub(crate) mod bmp;
 pub(crate) mod cmdline;
 pub(crate) mod efi;
 pub(crate) mod fdt;
 pub(crate) mod pci;
+pub(crate) mod picture;
 
 /// Read access to physical memory.
 pub(crate) trait Memory {
@@ -35,6 +45,24 @@ pub(crate) trait Memory {
     ///
     /// [`Unreadable`] if there is no way to reach all of these bytes.
     fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable>;
+}
+
+/// A piece of memory, beyond which nothing is read.
+pub(crate) struct Within<M> {
+    /// All of it.
+    pub(crate) memory: M,
+    /// The physical addresses of the piece.
+    pub(crate) range: Range<u64>,
+}
+
+impl<M: Memory> Memory for Within<M> {
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable> {
+        let end = at.checked_add(into.len() as u64);
+        if at < self.range.start || end.is_none_or(|end| end > self.range.end) {
+            return Err(Unreadable { at });
+        }
+        self.memory.read(at, into)
+    }
 }
 
 /// Physical memory that could not be read.

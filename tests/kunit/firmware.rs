@@ -50,7 +50,8 @@ mod firmware {
             Windows, //
         },
         Memory,
-        Unreadable, //
+        Unreadable,
+        Within, //
     };
     use core::ops::ControlFlow;
 
@@ -85,14 +86,14 @@ mod firmware {
 
     /// Captured memory, some bytes of which were changed since.
     struct Captured {
-        changes: [(u64, u8); 32],
+        changes: [(u64, u8); 40],
         count: usize,
     }
 
     impl Captured {
         fn new() -> Self {
             Self {
-                changes: [(0, 0); 32],
+                changes: [(0, 0); 40],
                 count: 0,
             }
         }
@@ -201,6 +202,59 @@ mod firmware {
             acpi_root(moved().with(descriptor + 16, &[0; 8])),
             Err(efi::Error::Unreadable(Unreadable { at: 0x2011_fb18 }))
         );
+    }
+
+    #[test]
+    fn what_boot_services_left_in_memory() {
+        // The map's first descriptor: its kind, and from where on so many pages are of it.
+        let first = |kind: u32, start: u64, pages: u64| {
+            Captured::new()
+                .with(MAP.start, &kind.to_le_bytes())
+                .with(MAP.start + 8, &start.to_le_bytes())
+                .with(MAP.start + 24, &pages.to_le_bytes())
+        };
+        let data = |kind, start, pages, at| efi::boot_data(&mut first(kind, start, pages), MAP, at);
+        let range = Some(0x9000_0000..0x9000_2000);
+        for at in [0x9000_0000, 0x9000_1fff] {
+            assert_eq!(data(4, 0x9000_0000, 2, at), range);
+        }
+        for at in [0, 0x8fff_ffff, 0x9000_2000, u64::MAX] {
+            assert_eq!(data(4, 0x9000_0000, 2, at), None);
+        }
+        // Memory that Linux, or firmware, uses; a descriptor that cannot be.
+        for kind in [0, 1, 3, 5, 7, 9, u32::MAX] {
+            assert_eq!(data(kind, 0x9000_0000, 2, 0x9000_0000), None);
+        }
+        assert_eq!(data(4, 0x9000_0000, u64::MAX, 0x9000_0000), None);
+        assert_eq!(data(4, u64::MAX - 0xfff, 2, u64::MAX), None);
+        // Memory of which the second descriptor says something else.
+        for (start, expected) in [
+            (0x8fff_f000, range.clone()),
+            (0x9000_1000, None),
+            (0x9000_2000, range),
+        ] {
+            let mut memory = first(4, 0x9000_0000, 2)
+                .with(MAP.start + 48 + 8, &u64::to_le_bytes(start))
+                .with(MAP.start + 48 + 24, &1u64.to_le_bytes());
+            assert_eq!(efi::boot_data(&mut memory, MAP, 0x9000_0000), expected);
+        }
+
+        // Nothing is read beyond it.
+        let mut within = Within {
+            memory: Captured::new(),
+            range: SYSTEM_TABLE..SYSTEM_TABLE + 8,
+        };
+        let mut read = |at, bytes| within.read(at, &mut [0; 16][..bytes]);
+        assert_eq!(read(SYSTEM_TABLE, 8), Ok(()));
+        assert_eq!(read(SYSTEM_TABLE + 7, 1), Ok(()));
+        for (at, bytes) in [
+            (SYSTEM_TABLE - 1, 2),
+            (SYSTEM_TABLE, 9),
+            (SYSTEM_TABLE + 8, 1),
+            (u64::MAX, 2),
+        ] {
+            assert_eq!(read(at, bytes), Err(Unreadable { at }));
+        }
     }
 
     #[test]

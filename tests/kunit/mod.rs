@@ -8,5 +8,6 @@
 mod device;
 mod firmware;
 mod gpu;
+mod picture;
 mod text;
 mod virtio;

@@ -13,6 +13,8 @@ use crate::{
     cases,
     firmware::{
         acpi::Mcfg,
+        bgrt::Bgrt,
+        bmp::Bmp,
         cmdline::Place,
         efi,
         fdt::Tree,
@@ -27,9 +29,14 @@ use crate::{
             Window,
             Windows, //
         },
+        picture::{
+            self,
+            Picture, //
+        },
         Memory,
         Unreadable, //
     },
+    picture::Kind,
     virtio::pci::Capabilities,
 };
 
@@ -42,6 +49,10 @@ static PORT: &[u8] = include_bytes!("../../data/pci-port.bin");
 const SYSTEM_TABLE: u64 = 0x4ffd_0018;
 /// ACPI's root pointer there.
 const RSDP: u64 = 0x4f0b_e018;
+/// The BGRT there, of which the header was captured.
+const BGRT: u64 = 0x4f0b_e898;
+/// Where there is an image for it.
+const IMAGE: u64 = 0x4e12_3000;
 
 /// Reads all that can be read from a tree. Returns how much that is.
 fn read_tree(blob: &[u8]) -> usize {
@@ -100,7 +111,14 @@ impl Captured {
             pieces.insert(start, rest[16..16 + size].to_vec());
             rest = &rest[16 + size..];
         }
-        Self(pieces)
+        let bgrt = pieces.get_mut(&BGRT).unwrap();
+        bgrt.extend([1, 0, 1, 0]);
+        bgrt.extend(IMAGE.to_le_bytes());
+        bgrt.extend([100u32, 50].map(u32::to_le_bytes).concat());
+        pieces.insert(IMAGE, Kind::PLAIN.file(5, &[0x12_3456; 15]));
+        let mut captured = Self(pieces);
+        captured.seal();
+        captured
     }
 
     /// Makes the checksums right again, so that damage is seen by those who come after the check.
@@ -132,6 +150,17 @@ impl Memory for Captured {
         into.copy_from_slice(bytes.ok_or(Unreadable { at })?);
         Ok(())
     }
+}
+
+#[test]
+fn the_logo_behind_real_tables() {
+    let mut memory = Captured::new();
+    let picture = picture(&mut memory, RSDP).unwrap();
+    assert_eq!((picture.columns(), picture.rows()), (100..105, 50..53));
+    let mut pixels = [0; 7];
+    picture.paint(&mut memory, 99, 52, &mut pixels).unwrap();
+    let it = 0x12_3456;
+    assert_eq!(pixels, [0, it, it, it, it, it, 0]);
 }
 
 /// Configuration space of some functions; all that is written stays.
@@ -195,6 +224,13 @@ fn window() -> impl Strategy<Value = Window> {
     )
 }
 
+/// The boot logo on a screen.
+fn picture(memory: &mut impl Memory, root: u64) -> Result<Picture, picture::Error> {
+    let bgrt = Bgrt::find(memory, root)?;
+    let bmp = Bmp::read(memory, bgrt.image)?;
+    Picture::new(&bgrt, bmp, 1280, 800)
+}
+
 proptest! {
     #![proptest_config(cases(1000))]
 
@@ -237,6 +273,11 @@ proptest! {
         for root in [root, RSDP] {
             if let Ok(mcfg) = Mcfg::find(&mut memory, root) {
                 prop_assert!(mcfg.host_bridges(&mut memory).count() <= AAVMF.len());
+            }
+            if let Ok(picture) = picture(&mut memory, root) {
+                for y in picture.rows() {
+                    let _ = picture.paint(&mut memory, 0, y, &mut [0; 1280]);
+                }
             }
         }
     }
