@@ -30,7 +30,7 @@ pub(crate) fn scroll() -> Result<Scroll, &'static str> {
 /// As [`scroll`].
 #[cfg(not(MODULE))]
 pub(crate) fn early_scroll() -> Result<Scroll, &'static str> {
-    parse(early_word())
+    parse(early_word(b"virtgpu_bridge.scroll=").unwrap_or("auto"))
 }
 
 fn parse(word: &'static str) -> Result<Scroll, &'static str> {
@@ -57,21 +57,29 @@ pub(crate) fn hands_over() -> bool {
     !nomodeset
 }
 
+/// Whether the log is not to be seen unless something is wrong: `quiet`, before the kernel has looked at
+/// parameters.
+#[cfg(not(MODULE))]
+pub(crate) fn is_quiet() -> bool {
+    early_word(b"quiet") == Some("")
+}
+
+/// What follows the last word of the command line that begins so.
+///
 /// The command line is `__initdata`: `.ref.text` says that we know, and read it only while it is
 /// there.
 #[cfg(not(MODULE))]
 #[link_section = ".ref.text"]
 #[inline(never)]
-fn early_word() -> &'static str {
+fn early_word(name: &[u8]) -> Option<&'static str> {
     // SAFETY: The command line is a terminated string, complete before any early parameter is
     // looked at, and not written after that.
     let line = unsafe { CStr::from_char_ptr((&raw const bindings::boot_command_line).cast()) };
-    let name = b"virtgpu_bridge.scroll=";
     line.to_bytes()
         .split(|byte| byte.is_ascii_whitespace())
         // What is behind "--" is for init.
         .take_while(|word| *word != b"--")
         .filter_map(|word| word.strip_prefix(name))
         .last()
-        .map_or("auto", |word| core::str::from_utf8(word).unwrap_or("?"))
+        .map(|word| core::str::from_utf8(word).unwrap_or("?"))
 }

@@ -40,7 +40,8 @@ use crate::{
         Places,
         Scroll,
         Size,
-        Surface, //
+        Surface,
+        ATTRIBUTE, //
     },
     virtio::{
         ring::{
@@ -115,6 +116,8 @@ enum Shows {
     Others,
     /// The same, though there is text by now.
     OthersYet,
+    /// A picture on our resource, which has no text on it.
+    Picture,
     /// Our resource.
     Ours,
 }
@@ -202,6 +205,10 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         let first = bytes(self.grid.resource()) + bytes(grid.resource()) >= RESOURCE_BYTES;
         self.grid = grid;
         self.font = font;
+        // A picture goes with the resource that it is on.
+        if self.shows == Shows::Picture {
+            self.shows = Shows::Ours;
+        }
         self.attempt(|display| {
             display.drain()?;
             let unref = ResourceUnref::new(old);
@@ -318,6 +325,15 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         TransferToHost2d::new(all, self.grid.band().offset(0, 0), self.resource)
     }
 
+    /// Blackens the whole resource.
+    fn wipe(&mut self) -> Result<(), GpuError> {
+        self.drain()?;
+        let clear = self.clear();
+        let bit = self.control.post(&clear)?;
+        self.reads(0, bit);
+        Ok(())
+    }
+
     /// The window on the resource, which the scanout shows.
     fn rect(&self) -> Rect {
         let Size { width, height } = self.grid.screen();
@@ -332,6 +348,78 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// The command that shows the window.
     fn window(&self) -> SetScanout {
         SetScanout::new(self.rect(), self.scanout, self.resource)
+    }
+
+    /// Shows a picture until there is text: `paint` gives its pixels from a column on, in a row of the
+    /// screen, and leaves those alone that are not its own. It has pixels in `rows` only.
+    ///
+    /// Nothing was drawn before, and the screen shows nothing of somebody else's.
+    pub(crate) fn show_picture(
+        &mut self,
+        rows: Range<u32>,
+        mut paint: impl FnMut(u32, u32, &mut [u32]),
+    ) {
+        let height = self.grid.glyph().height;
+        let top = self.grid.origin(self.top);
+        for text_row in self.top..self.top + self.grid.window() as u32 {
+            let y = self.grid.y(text_row) - top;
+            if y >= rows.end || y + height <= rows.start {
+                continue;
+            }
+            for tile in 0..self.grid.band().tiles() {
+                self.attempt(|display| {
+                    display.paint(text_row, tile, |x, row, to| paint(x, y + row, to))
+                });
+            }
+        }
+        self.attempt(|display| {
+            display.show()?;
+            display.control.publish();
+            Ok(())
+        });
+        self.shows = Shows::Picture;
+    }
+
+    /// Paints a tile of a text row of the resource with other things than text.
+    fn paint(
+        &mut self,
+        text_row: u32,
+        tile: usize,
+        mut paint: impl FnMut(u32, u32, &mut [u32]),
+    ) -> Result<(), GpuError> {
+        let slot = self.free_slot()?;
+        let band = *self.grid.band();
+        let x = band.tile_x(tile);
+        let Some(pixels) = self.band.get_mut(band.slot(slot)) else {
+            return Ok(());
+        };
+        pixels.fill(0);
+        for (row, place) in (0..).zip(band.rows(band.unit())) {
+            if let Some(pixels) = pixels.get_mut(place) {
+                paint(x, row, pixels);
+            }
+        }
+        let (unit, height) = (band.unit() as u32, self.grid.glyph().height);
+        let rect = Rect::new(x, self.grid.y(text_row), unit, height);
+        self.transfer(rect, slot, tile)
+    }
+
+    /// The slot that is painted next, when the device has read it.
+    fn free_slot(&mut self) -> Result<usize, GpuError> {
+        let slot = self.next;
+        self.next = (slot + 1) % self.grid.band().slots();
+        self.control.wait(self.busy[slot])?;
+        self.busy[slot] = 0;
+        Ok(slot)
+    }
+
+    /// Posts the transfer of a slot to a part of a tile.
+    fn transfer(&mut self, rect: Rect, slot: usize, tile: usize) -> Result<(), GpuError> {
+        let offset = self.grid.band().offset(slot, tile);
+        let command = TransferToHost2d::new(rect, offset, self.resource);
+        let bit = self.control.post(&command)?;
+        self.reads(slot, bit);
+        Ok(())
     }
 
     /// Has the scanout show our resource, which is complete, from now on.
@@ -357,11 +445,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         tile: usize,
         cursor: Option<&Cursor>,
     ) -> Result<(), GpuError> {
-        let slot = self.next;
-        self.next = (slot + 1) % self.grid.band().slots();
-        self.control.wait(self.busy[slot])?;
-        self.busy[slot] = 0;
-
+        let slot = self.free_slot()?;
         let band = self.grid.band();
         let Some(pixels) = self.band.get_mut(band.slot(slot)) else {
             return Ok(());
@@ -386,11 +470,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
                 cells.len() as u32 * width,
                 height,
             );
-            let offset = self.grid.band().offset(slot, tile);
-            let bit = self
-                .control
-                .post(&TransferToHost2d::new(rect, offset, self.resource))?;
-            self.reads(slot, bit);
+            self.transfer(rect, slot, tile)?;
         }
         Ok(())
     }
@@ -407,9 +487,17 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
 
 impl<H: Hal + Clone> Surface for Display<'_, H> {
     fn draw(&mut self, places: Places, cells: &[Cell], from: usize, cursor: Option<&Cursor>) {
-        if self.shows == Shows::Others {
+        if matches!(self.shows, Shows::Others | Shows::Picture) {
             let blank = Cell::blank(self.font.glyph_bits());
-            if cells.iter().any(|&cell| cell != blank) {
+            let is_text = cells.iter().any(|&cell| cell != blank);
+            if self.shows == Shows::Picture {
+                // Without the picture the resource is black, and so is a cell of nothing, mostly.
+                if !is_text && self.palette.colours(ATTRIBUTE).1 == 0 {
+                    return;
+                }
+                self.attempt(Self::wipe);
+                self.shows = Shows::OthersYet;
+            } else if is_text {
                 self.shows = Shows::OthersYet;
             }
         }
@@ -434,7 +522,7 @@ impl<H: Hal + Clone> Surface for Display<'_, H> {
     fn finish(&mut self, text_rows: Range<u32>) {
         self.attempt(|display| {
             match display.shows {
-                Shows::Others => {}
+                Shows::Others | Shows::Picture => {}
                 Shows::OthersYet => display.show()?,
                 Shows::Ours => {
                     let (top, bottom) = (
@@ -459,10 +547,7 @@ impl<H: Hal + Clone> Surface for Display<'_, H> {
     fn blacken(&mut self, top: u32) {
         self.top = top;
         self.attempt(|display| {
-            display.drain()?;
-            let clear = display.clear();
-            let bit = display.control.post(&clear)?;
-            display.reads(0, bit);
+            display.wipe()?;
             match display.shows {
                 Shows::Ours => display.control.post(&display.flush()).map(drop)?,
                 _ => display.show()?,

@@ -9,9 +9,13 @@ use kernel::{
 
 use crate::{
     firmware::cmdline,
-    linux::shared::ticks,
+    linux::{
+        parameters,
+        shared::ticks, //
+    },
     stages::{
         device,
+        logo,
         search::{
             Search,
             When, //
@@ -47,5 +51,8 @@ pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
     let address = lit.address;
     start::announce(&lit.place, &lit.log, begun);
     device::found(&mut search.lit)?;
+    if parameters::is_quiet() {
+        logo::show();
+    }
     Some(address)
 }

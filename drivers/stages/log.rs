@@ -3,7 +3,10 @@
 //! Text on a scanout, the kernel's log or a virtual terminal's: from a device that has just been found
 //! to what is seen on its screen.
 
-use core::fmt;
+use core::{
+    fmt,
+    ops::Range, //
+};
 
 use zerocopy::{
     FromBytes,
@@ -270,6 +273,15 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
             return;
         }
         self.screen.show(&mut self.display);
+    }
+
+    /// Shows a picture until there is text: see [`Display::show_picture`].
+    pub(crate) fn show_picture(
+        &mut self,
+        rows: Range<u32>,
+        paint: impl FnMut(u32, u32, &mut [u32]),
+    ) {
+        self.display.show_picture(rows, paint);
     }
 
     /// Makes the screen black until [`Screen::unblank`].

@@ -11,6 +11,8 @@ pub(crate) mod earlycon;
 pub(crate) mod handover;
 pub(crate) mod held;
 pub(crate) mod log;
+#[cfg(not(MODULE))]
+pub(crate) mod logo;
 #[cfg(MODULE)]
 pub(crate) mod module;
 #[cfg(not(MODULE))]

@@ -162,7 +162,7 @@ impl Band {
     }
 
     /// The width of a tile, in pixels.
-    pub(super) fn unit(&self) -> usize {
+    pub(crate) fn unit(&self) -> usize {
         self.unit as usize
     }
 
@@ -174,7 +174,7 @@ impl Band {
 
     /// Where the pixel rows of a tile are in a slot, from the uppermost on, in items of which `unit`
     /// make a unit.
-    pub(super) fn rows(&self, unit: usize) -> impl Iterator<Item = Range<usize>> {
+    pub(crate) fn rows(&self, unit: usize) -> impl Iterator<Item = Range<usize>> {
         let (tiles, height) = (self.tiles(), self.height as usize);
         (0..height).map(move |row| {
             let start = row * tiles % height * unit;

@@ -277,7 +277,7 @@ impl Grid {
     }
 
     /// The text rows that the scanout shows, the last of them perhaps in part; without text row 0.
-    pub(super) fn window(&self) -> usize {
+    pub(crate) fn window(&self) -> usize {
         self.window
     }
 

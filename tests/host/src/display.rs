@@ -487,6 +487,113 @@ fn what_was_shown_before_stays_until_there_is_text() {
 }
 
 #[test]
+fn a_picture_stays_until_there_is_text() {
+    fn on<P: Pictures + 'static>(setting: Setting, pictures: P) {
+        let mut rig = Rig::new(setting, pictures).unwrap();
+        let (width, height) = setting.mode;
+        let blank = setting.glyph.1 * u32::from(setting.scroll == Scroll::Repaint);
+        let pixel = |x: u32, y: u32| x << 12 | y | 1 << 23;
+        // Not as wide as the screen, and not at the edges of cells; where nothing pans the first text row
+        // is beyond reach.
+        let (columns, rows) = (13..width - 5, 11..height - 3);
+        rig.display.show_picture(rows.clone(), |x, y, pixels| {
+            for (x, to) in (x..).zip(pixels) {
+                if columns.contains(&x) && rows.contains(&y) {
+                    *to = pixel(x, y);
+                }
+            }
+        });
+        rig.display.drain().unwrap();
+        let seen = |rig: &Rig<P>| {
+            let host = rig.host.borrow();
+            assert_eq!(host.complaints, [""; 0]);
+            for (at, &seen) in (0..).zip(host.shown()) {
+                let (x, y) = (at % width, at / width);
+                let there = columns.contains(&x) && rows.contains(&y) && y >= blank;
+                assert_eq!(seen, if there { pixel(x, y) } else { 0 }, "({x}, {y})");
+            }
+            assert_eq!(host.shown().len() as u32, width * height);
+        };
+        seen(&rig);
+        let cursor = Cursor {
+            row: 1,
+            col: 0,
+            lines: 0..2,
+        };
+        rig.write(b"\n \n");
+        rig.screen.set_cursor(Some(cursor));
+        rig.screen.show(&mut rig.display);
+        rig.display.drain().unwrap();
+        seen(&rig);
+        rig.screen.set_cursor(None);
+        rig.write(b"text");
+        rig.check();
+        for line in numbered(20, 1) {
+            rig.write(&line);
+            rig.check();
+        }
+    }
+    for scroll in [Scroll::Pan, Scroll::Repaint] {
+        // In one tile, and in several.
+        for band in [96 << 10, 12 << 10] {
+            let setting = Setting {
+                scroll,
+                band,
+                ..SETTING
+            };
+            on(setting, Qemu::default());
+            on(setting, Crosvm::new());
+        }
+    }
+}
+
+#[test]
+fn a_picture_goes_with_what_is_more_than_text() {
+    let with_picture = || {
+        let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
+        let (_, height) = SETTING.mode;
+        rig.display
+            .show_picture(0..height, |_, _, pixels| pixels.fill(0xabcdef));
+        rig.display.drain().unwrap();
+        assert_eq!(rig.host.borrow().shown()[0], 0xabcdef);
+        rig
+    };
+    let all = |rig: &mut Rig<Qemu>, pixel| {
+        rig.display.drain().unwrap();
+        let host = rig.host.borrow();
+        assert_eq!(host.complaints, [""; 0]);
+        assert!(!host.shown().is_empty());
+        assert!(host.shown().iter().all(|&seen| seen == pixel));
+    };
+
+    // Another font has another resource.
+    let mut rig = with_picture();
+    let (width, height) = SETTING.mode;
+    let mode = Mode {
+        scanout: 0,
+        width,
+        height,
+    };
+    let font = *rig.display.font();
+    rig.display
+        .set_font(mode, font, SETTING.scroll, SETTING.cells)
+        .unwrap();
+    all(&mut rig, 0);
+
+    // The screen is told to be black.
+    let mut rig = with_picture();
+    rig.screen.blank(&mut rig.display);
+    all(&mut rig, 0);
+
+    // Nothing has a colour.
+    let mut rig = with_picture();
+    rig.display.palette().0[0] = 0x123456;
+    rig.screen.redraw();
+    rig.screen.show(&mut rig.display);
+    all(&mut rig, 0x123456);
+}
+
+#[test]
 fn what_was_written_is_with_the_device_before_the_write_returns() {
     // A guest that dies right after: nobody waits, nobody rings again.
     for scroll in [Scroll::Pan, Scroll::Repaint] {

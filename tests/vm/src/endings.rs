@@ -164,6 +164,14 @@ pub const ENDINGS: &[Case] = &[
         let quiet = dying(bench).append("quiet vm.lines=60");
         quiet.append(&way("panic"))
     }),
+    case(
+        "panic-quiet-logo",
+        Dies(&["dying as told", TRACE]),
+        |bench| {
+            let quiet = bench.vt().append("earlycon=virtgpu quiet vm.lines=60");
+            quiet.append(&way("panic")).device(GPU)
+        },
+    ),
     case("lkdtm-panic", Dies(&["dumptest", TRACE]), |bench| {
         lkdtm(bench, "PANIC")
     })
@@ -550,9 +558,12 @@ fn has_ending(bench: &Bench, vm: &mut Vm, words: &[&str], out: &Path) -> Result<
 fn has_words(bench: &Bench, vm: &mut Vm, words: &[&str], out: &Path) -> Result<String> {
     let ending = bench.look(vm, None, out, |screen, vm| {
         let serial = vm.serial()?;
-        // One that was told to be quiet did not say its first line.
+        // One that was told to be quiet did not say its first line; firmware may have said something.
         let log = match log::kernel_part(&serial) {
-            [] => &serial,
+            [] => {
+                let first = serial.windows(5).position(|bytes| bytes == b"[    ");
+                &serial[first.unwrap_or(0)..]
+            }
             log => log,
         };
         let ending = log::compare_ending(screen, log)?;

@@ -81,7 +81,8 @@ impl Picture {
         self.pixels.windows(2).all(|pair| pair[0] == pair[1])
     }
 
-    fn at(&self, x: usize, y: usize) -> u32 {
+    /// A pixel, as 0xRRGGBB.
+    pub fn at(&self, x: usize, y: usize) -> u32 {
         self.pixels[y * self.width + x]
     }
 }
