@@ -17,6 +17,7 @@
 //! | `survey.rs`    | `vm survey`: what others show of them                           |
 //! | `run.rs`       | `vm run`                                                        |
 //! | `kunit.rs`     | `vm kunit`                                                      |
+//! | `stack.rs`     | `vm stack`: what the driver takes of the kernel's stack          |
 //! | `tally.rs`     | counting results; `vm tally`                                    |
 //!
 //! It runs in the project's top folder, inside the tool root (`tests/toolroot`).
@@ -31,6 +32,7 @@ mod log;
 mod qemu;
 mod run;
 mod screen;
+mod stack;
 mod streams;
 mod survey;
 mod tally;
@@ -111,6 +113,11 @@ enum Cli {
         /// The folder for the log.
         #[arg(long)]
         out: PathBuf,
+    },
+    /// Finds the driver's deepest path of calls in a kernel's disassembly.
+    Stack {
+        /// A kernel with the driver built in, as linked.
+        vmlinux: PathBuf,
     },
     /// Sums the results in log files.
     Tally {
@@ -200,6 +207,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             kunit_py,
             out,
         } => kunit::run(&image, &kunit_py, &out)?,
+        Cli::Stack { vmlinux } => stack::run(&vmlinux)?,
         Cli::Tally { files } => {
             let mut sum = Tally::default();
             let mut silent = false;
