@@ -176,7 +176,7 @@ static void virtgpu_follow(struct work_struct *work)
 	virtgpu_bridge_follow();
 }
 
-/* We have no interrupts. Who changes a window's size can wait for a second; an idle CPU need not wake. */
+/* We have no interrupts: who changes a window waits for a second. An idle CPU need not wake. */
 static DECLARE_DEFERRABLE_WORK(follow_work, virtgpu_follow);
 
 void virtgpu_follow_later(void)
