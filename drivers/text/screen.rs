@@ -199,19 +199,12 @@ impl<'a> Screen<'a> {
         self.grid.top(self.origin)
     }
 
-    /// Writes text. Newline goes to the start of the next row; carriage return, tab (every 8
-    /// columns) and backspace move the cursor; any other byte is the glyph of that number. A row
-    /// that is full wraps when one character more comes, as the VT does it.
+    /// Takes text in the colours of an attribute (as the VT has it: the foreground in bits 0 to 3, the
+    /// background in bits 4 to 6), which [`Self::show`] draws. Newline goes to the start of the next row;
+    /// carriage return, tab (every 8 columns) and backspace move the cursor; any other byte is the glyph
+    /// of that number. A row that is full wraps when one character more comes, as the VT does it.
     ///
-    /// Rows that scroll away within the same write are never drawn. The cursor is not seen any more.
-    pub(crate) fn write(&mut self, bytes: &[u8], on: &mut impl Surface) {
-        self.remember(bytes, ATTRIBUTE);
-        self.show(on);
-    }
-
-    /// Takes text as [`Self::write`] does, in the colours of an attribute (as the VT has it: the
-    /// foreground in bits 0 to 3, the background in bits 4 to 6), without drawing it; the next write
-    /// shows it.
+    /// Rows that scroll away before they are shown are never drawn. The cursor is not seen any more.
     pub(crate) fn remember(&mut self, bytes: &[u8], attribute: u8) {
         self.set_cursor(None);
         let cols = self.grid.cols();
@@ -266,7 +259,7 @@ impl<'a> Screen<'a> {
         Cell::blank(self.bits)
     }
 
-    /// Row and column where the next character of [`Self::write`] goes; the column may be the one
+    /// Row and column where the next character of [`Self::remember`] goes; the column may be the one
     /// after the last.
     pub(crate) fn position(&self) -> (usize, usize) {
         (self.row, self.col)

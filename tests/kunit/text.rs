@@ -565,6 +565,12 @@ mod text {
         right.then_some(grid)
     }
 
+    /// Writes text, and shows it.
+    fn write(screen: &mut Screen<'_>, bytes: &[u8], on: &mut Model) {
+        screen.remember(bytes, ATTRIBUTE);
+        screen.show(on);
+    }
+
     /// Writes `bytes` to a new screen; whether `expected` is on it, and nothing below.
     fn writes(bytes: &[u8], expected: &[&[u8]]) -> bool {
         let Some(grid) = small(5, 0, Scroll::Pan) else {
@@ -575,7 +581,7 @@ mod text {
         let Some(mut screen) = Screen::new(&mut cells, &mut rows, grid, 8) else {
             return false;
         };
-        screen.write(bytes, &mut model);
+        write(&mut screen, bytes, &mut model);
         let mut text = [[b' '; COLS]; WINDOW];
         for (to, from) in text.iter_mut().zip(expected) {
             to[..from.len()].copy_from_slice(from);
@@ -635,7 +641,7 @@ mod text {
             if marks.contains(&line) {
                 screen.keep();
             }
-            screen.write(&[hex(line / 16), hex(line), b'\n'], &mut model);
+            write(&mut screen, &[hex(line / 16), hex(line), b'\n'], &mut model);
         }
         let mut text = [[b' '; COLS]; WINDOW];
         for (row, line) in expected.iter().cloned().flatten().enumerate() {
@@ -708,7 +714,7 @@ mod text {
                 screen.remember(bytes, ATTRIBUTE);
                 continue;
             }
-            screen.write(bytes, &mut model);
+            write(&mut screen, bytes, &mut model);
             if model.draws - draws > model.window || model.pans - pans > 1 {
                 return false;
             }
@@ -893,7 +899,7 @@ mod text {
                 let mut rows = Rows::new_zeroed();
                 let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
                 for _ in 0..2 * WINDOW {
-                    screen.write(b"\n", &mut model);
+                    write(&mut screen, b"\n", &mut model);
                     let bottom = grid.origin(screen.top()) + grid.screen().height;
                     assert!(bottom <= grid.resource().height);
                     assert!(screen.top() >= 1);
@@ -914,16 +920,16 @@ mod text {
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
         let mut rows = Rows::new_zeroed();
         let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
-        screen.write(b"1\n2\n3\n4\n5", &mut model);
+        write(&mut screen, b"1\n2\n3\n4\n5", &mut model);
         assert_eq!((model.draws, model.pans), (5, 0));
         // The new row, and the one that left, blanked.
-        screen.write(b"\n6", &mut model);
+        write(&mut screen, b"\n6", &mut model);
         assert_eq!((model.draws, model.pans), (7, 1));
         // Nothing changes: a space on nothing, a letter on itself.
-        screen.write(b" \r6 ", &mut model);
+        write(&mut screen, b" \r6 ", &mut model);
         assert_eq!((model.draws, model.pans), (7, 1));
         // What scrolls away at once is never drawn: five rows and one blanked.
-        screen.write(b"\na\nb\nc\nd\ne\nf\ng\nh\ni\nj", &mut model);
+        write(&mut screen, b"\na\nb\nc\nd\ne\nf\ng\nh\ni\nj", &mut model);
         assert_eq!(model.pans, 2);
         assert!(model.draws <= 7 + 6);
         assert!(model.proper);

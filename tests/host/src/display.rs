@@ -49,7 +49,8 @@ use crate::{
         Font,
         Rows,
         Screen,
-        Scroll, //
+        Scroll,
+        ATTRIBUTE, //
     },
     virtio::{
         ring::{
@@ -244,7 +245,8 @@ impl<P: Pictures + 'static> Rig<P> {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        self.screen.write(bytes, &mut self.display);
+        self.screen.remember(bytes, ATTRIBUTE);
+        self.screen.show(&mut self.display);
         self.terminal.write(bytes);
     }
 
