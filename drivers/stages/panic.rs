@@ -62,6 +62,8 @@ const ALERT: u8 = 1;
 const NEAR: u64 = 16;
 /// The same of those that follow each other.
 const NEXT: u64 = 2;
+/// How far back a beginning is looked for that other CPUs have buried.
+const FLOOD: u64 = 4096;
 
 /// Colours of the levels, from EMERG to DEBUG, as the VT numbers them.
 const ATTRIBUTES: [u8; 8] = [0x0c, 0x0c, 0x0c, 0x0c, 0x0e, 0x0f, 0x07, 0x08];
@@ -159,9 +161,7 @@ pub(crate) fn write(urgency: Urgency, number: u64) {
             // A debugger's prompt is not in the log.
             let newest = kmsg::newest();
             if number <= newest {
-                // The console may lag behind: an emergency is what its CPU has just said.
-                let is_new = number + NEXT >= newest;
-                note(number, if is_new { number } else { newest });
+                note(number, || begins(number, newest));
             }
         }
         Urgency::Normal => LEVEL.store(kmsg::console_level(), Ordering::Relaxed),
@@ -204,8 +204,18 @@ fn catch_up() {
     }
 }
 
-/// A record is of an emergency: of the last one, or of one that has begun with the record `begin`.
-fn note(number: u64, begin: u64) {
+/// Where an emergency begins of which `number` is the first record that is offered: the console may lag
+/// behind what its CPU has just said.
+fn begins(number: u64, newest: u64) -> u64 {
+    if number + NEXT >= newest {
+        return number;
+    }
+    let mut late = (number.max(newest.saturating_sub(FLOOD))..=newest).rev();
+    late.find(|&it| says(it, b"[ cut here ]")).unwrap_or(newest)
+}
+
+/// A record is of an emergency: of the last one, or of one that begins as it says.
+fn note(number: u64, begins: impl FnOnce() -> u64) {
     // A panic has chosen where it begins.
     if DYING.load(Ordering::Relaxed) {
         return;
@@ -217,10 +227,13 @@ fn note(number: u64, begin: u64) {
     // Other CPUs print as well, and one may come twice. Who lags behind is offered one after the other.
     let follows = OFFERED.swap(number, Ordering::Relaxed).wrapping_add(1) == number;
     let belongs = follows || (first..=after.saturating_add(NEXT)).contains(&number);
+    let mut last = number;
     if after == 0 || !belongs {
+        let begin = begins();
         FIRST.store(begin, Ordering::Relaxed);
+        last = last.max(begin);
     }
-    AFTER.fetch_max(number.max(begin) + 1, Ordering::Relaxed);
+    AFTER.fetch_max(last + 1, Ordering::Relaxed);
 }
 
 /// Sees to it that an emergency is shown, by tty0 or by us.
@@ -233,7 +246,7 @@ fn watch(urgency: Urgency, number: u64) {
         if !is_behind || !Record::look(number, |it| it.level() <= ALERT).unwrap_or(false) {
             return;
         }
-        note(number, number);
+        note(number, || number);
     }
     // SAFETY: Any context will do.
     unsafe { bindings::virtgpu_look_later() };

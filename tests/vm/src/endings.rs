@@ -543,8 +543,11 @@ pub fn dies(bench: &Bench, machine: &Machine, words: &[&str], out: &Path) -> Res
     let times = |what: &str| said.matches(what).count();
     let (panics, oopses) = (times(PANIC) - times(END), times(OOPS));
     ensure!(panics == 1, "{panics} panics");
-    let wanted = usize::from(words.contains(&OOPS));
-    ensure!(oopses == wanted, "{oopses} exceptions");
+    // lkdtm's process with the lock cannot even fault a page in.
+    if machine.word("vm.do=(echo,SPINLOCKUP").is_none() {
+        let wanted = usize::from(words.contains(&OOPS));
+        ensure!(oopses == wanted, "{oopses} exceptions");
+    }
     let words: Vec<_> = words.iter().copied().chain([END]).collect();
     has_ending(bench, &mut vm, &words, out)
 }
