@@ -79,7 +79,7 @@ driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -
 small := $(filter kcsan novt rt,$(VARIANT))
 ifneq ($(small),)
 ONLY ?= direct-,vt-mmio,suspend,console,panic,silent,warning,stall$(if $(filter kcsan,$(VARIANT)),,$(comma)lkdtm)
-SKIP ?= aavmf,early-panic,failed-handover$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
+SKIP ?= aavmf,quiet-logo,early-panic,failed-handover$(if $(filter kcsan,$(VARIANT)),$(comma)lkdtm)$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
 	$(filter rt,$(VARIANT)),$(comma)spinlockup$(comma)softlockup-alone$(comma)softlockup-console-lock)
 endif
 # What detects lockups and causes them is not in the kernel that complains.

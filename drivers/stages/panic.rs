@@ -63,7 +63,7 @@ const NEAR: u64 = 16;
 /// The same of those that follow each other.
 const NEXT: u64 = 2;
 /// How far back a beginning is looked for that other CPUs have buried.
-const FLOOD: u64 = 4096;
+const FLOOD: u64 = 8192;
 
 /// Colours of the levels, from EMERG to DEBUG, as the VT numbers them.
 const ATTRIBUTES: [u8; 8] = [0x0c, 0x0c, 0x0c, 0x0c, 0x0e, 0x0f, 0x07, 0x08];
@@ -71,8 +71,9 @@ const ATTRIBUTES: [u8; 8] = [0x0c, 0x0c, 0x0c, 0x0c, 0x0e, 0x0f, 0x07, 0x08];
 /// The records of the last emergency: the first, and the one after the last.
 static FIRST: AtomicU64 = AtomicU64::new(0);
 static AFTER: AtomicU64 = AtomicU64::new(0);
-/// The record that was offered last as one of an emergency's, or with it.
-static OFFERED: AtomicU64 = AtomicU64::new(0);
+/// The record that was offered last as one of an emergency's, if others were to follow: the console lags
+/// behind.
+static OFFERED: AtomicU64 = AtomicU64::new(u64::MAX);
 /// Whether a panic has begun to print.
 static DYING: AtomicBool = AtomicBool::new(false);
 /// Whether it was painting that faulted.
@@ -162,6 +163,8 @@ pub(crate) fn write(urgency: Urgency, number: u64) {
             let newest = kmsg::newest();
             if number <= newest {
                 note(number, || begins(number, newest));
+                let lags = number + NEXT < newest;
+                OFFERED.store(if lags { number } else { u64::MAX }, Ordering::Relaxed);
             }
         }
         Urgency::Normal => LEVEL.store(kmsg::console_level(), Ordering::Relaxed),
@@ -225,7 +228,7 @@ fn note(number: u64, begins: impl FnOnce() -> u64) {
         AFTER.load(Ordering::Relaxed), //
     );
     // Other CPUs print as well, and one may come twice. Who lags behind is offered one after the other.
-    let follows = OFFERED.swap(number, Ordering::Relaxed).wrapping_add(1) == number;
+    let follows = number != 0 && OFFERED.load(Ordering::Relaxed) == number - 1;
     let belongs = follows || (first..=after.saturating_add(NEXT)).contains(&number);
     let mut last = number;
     if after == 0 || !belongs {
