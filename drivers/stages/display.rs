@@ -142,6 +142,9 @@ pub(crate) struct Display<'a, H> {
     busy: [u32; Band::MAX_SLOTS],
     /// The slot that is painted next.
     next: usize,
+    /// For each slot, the colour that its first columns have, and how many they are: what is blank needs no
+    /// painting.
+    blank: [(u32, usize); Band::MAX_SLOTS],
     failed: Option<GpuError>,
 }
 
@@ -176,6 +179,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             band,
             busy: [0; Band::MAX_SLOTS],
             next: 0,
+            blank: [(0, 0); Band::MAX_SLOTS],
             failed: None,
         };
         display.create()?;
@@ -320,6 +324,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// one transfer of a slot of zeroes, which the backing repeats.
     fn clear(&mut self) -> TransferToHost2d {
         self.band.fill(0);
+        self.blank = [(0, usize::MAX); Band::MAX_SLOTS];
         let Size { width, height } = self.grid.resource();
         let all = Rect::new(0, 0, width, height);
         TransferToHost2d::new(all, self.grid.band().offset(0, 0), self.resource)
@@ -388,6 +393,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         mut paint: impl FnMut(u32, u32, &mut [u32]),
     ) -> Result<(), GpuError> {
         let slot = self.free_slot()?;
+        self.blank[slot].1 = 0;
         let band = *self.grid.band();
         let x = band.tile_x(tile);
         let Some(pixels) = self.band.get_mut(band.slot(slot)) else {
@@ -445,22 +451,20 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         tile: usize,
         cursor: Option<&Cursor>,
     ) -> Result<(), GpuError> {
-        let slot = self.free_slot()?;
-        let band = self.grid.band();
-        let Some(pixels) = self.band.get_mut(band.slot(slot)) else {
-            return Ok(());
-        };
-        let (font, palette) = (&self.font, &self.palette);
-        self.painter.paint(font, palette, band, cells, pixels, 0);
+        let columns = tile * self.grid.band().tile_cols();
         let cursor = cursor.and_then(|cursor| {
-            let col = cursor.col.checked_sub(tile * band.tile_cols())?;
+            let col = cursor.col.checked_sub(columns)?;
             let lines = cursor.lines.clone();
-            Some((cells.get(col)?, Cursor { row: 0, col, lines }))
+            Some((*cells.get(col)?, Cursor { row: 0, col, lines }))
         });
-        if let Some((&cell, cursor)) = cursor {
-            self.painter
-                .paint_cursor(font, palette, band, cell, &cursor, pixels);
-        }
+        let colour = match cursor {
+            None => self.colour_of(cells),
+            Some(_) => None,
+        };
+        let slot = match colour.and_then(|colour| self.blank_slot(colour, cells.len())) {
+            Some(slot) => slot,
+            None => self.fill(cells, cursor, colour)?,
+        };
 
         let Size { width, height } = self.grid.glyph();
         for row in places.iter() {
@@ -473,6 +477,51 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             self.transfer(rect, slot, tile)?;
         }
         Ok(())
+    }
+
+    /// The one colour of cells of which nothing but that is seen.
+    fn colour_of(&self, cells: &[Cell]) -> Option<u32> {
+        let bits = self.font.glyph_bits();
+        let (&first, rest) = cells.split_first()?;
+        let same = self.font.is_blank(first.glyph(bits)) && rest.iter().all(|&cell| cell == first);
+        same.then(|| self.palette.colours(first.attribute(bits)).1)
+    }
+
+    /// A slot that has this colour in so many columns already, be it with the device or not.
+    fn blank_slot(&mut self, colour: u32, columns: usize) -> Option<usize> {
+        let slots = self.grid.band().slots();
+        let fits = |&(is, wide): &(u32, usize)| is == colour && wide >= columns;
+        let slot = self.blank[..slots].iter().position(fits)?;
+        // It stays as it is for the next one.
+        if slot == self.next {
+            self.next = (slot + 1) % slots;
+        }
+        Some(slot)
+    }
+
+    /// Paints the cells of a tile into a slot that is free, all of one `colour` or not.
+    fn fill(
+        &mut self,
+        cells: &[Cell],
+        cursor: Option<(Cell, Cursor)>,
+        colour: Option<u32>,
+    ) -> Result<usize, GpuError> {
+        let slot = self.free_slot()?;
+        self.blank[slot].1 = 0;
+        let band = self.grid.band();
+        let Some(pixels) = self.band.get_mut(band.slot(slot)) else {
+            return Ok(slot);
+        };
+        let (font, palette) = (&self.font, &self.palette);
+        self.painter.paint(font, palette, band, cells, pixels, 0);
+        if let Some((cell, cursor)) = cursor {
+            self.painter
+                .paint_cursor(font, palette, band, cell, &cursor, pixels);
+        }
+        if let Some(colour) = colour {
+            self.blank[slot] = (colour, cells.len());
+        }
+        Ok(slot)
     }
 
     /// The command of this bit reads a slot.

@@ -117,6 +117,13 @@ impl<'a> Font<'a> {
         line << (32 - 8 * self.pitch)
     }
 
+    /// Whether nothing of a glyph is seen; one outside the font has nothing.
+    pub(crate) fn is_blank(&self, glyph: usize) -> bool {
+        let start = glyph.saturating_mul(self.glyph_bytes);
+        let bytes = self.data.get(start..start.saturating_add(self.glyph_bytes));
+        bytes.unwrap_or_default().iter().all(|&byte| byte == 0)
+    }
+
     /// The glyphs, a byte a scanline, if this is a font of 8x16 px.
     pub(super) fn glyphs_8x16(&self) -> Option<&'a [[u8; 16]]> {
         let fits = self.size.width == 8 && self.size.height == 16;
