@@ -17,13 +17,7 @@ use core::sync::atomic::{
 };
 
 #[cfg(CONFIG_VT)]
-use crate::linux::{
-    bindings,
-    shared::{
-        microseconds_since,
-        ticks, //
-    },
-};
+use crate::linux::bindings;
 use crate::{
     linux::{
         console,
@@ -34,7 +28,11 @@ use crate::{
             RECORD_BYTES, //
         },
         nbcon,
-        shared::Shared, //
+        shared::{
+            microseconds_since,
+            ticks,
+            Shared, //
+        }, //
     },
     stages::{
         device,
@@ -74,6 +72,9 @@ static AFTER: AtomicU64 = AtomicU64::new(0);
 /// The record that was offered last as one of an emergency's, if others were to follow: the console lags
 /// behind.
 static OFFERED: AtomicU64 = AtomicU64::new(u64::MAX);
+/// When that was, and how soon after it what is near is the same emergency's, in microseconds.
+static NOTED: AtomicU64 = AtomicU64::new(0);
+const SOON: u64 = 500_000;
 /// Whether a panic has begun to print.
 static DYING: AtomicBool = AtomicBool::new(false);
 /// Whether it was painting that faulted.
@@ -162,9 +163,7 @@ pub(crate) fn write(urgency: Urgency, number: u64) {
             // A debugger's prompt is not in the log.
             let newest = kmsg::newest();
             if number <= newest {
-                note(number, || begins(number, newest));
-                let lags = number + NEXT < newest;
-                OFFERED.store(if lags { number } else { u64::MAX }, Ordering::Relaxed);
+                note(number, newest);
             }
         }
         Urgency::Normal => LEVEL.store(kmsg::console_level(), Ordering::Relaxed),
@@ -217,25 +216,30 @@ fn begins(number: u64, newest: u64) -> u64 {
     late.find(|&it| says(it, b"[ cut here ]")).unwrap_or(newest)
 }
 
-/// A record is of an emergency: of the last one, or of one that begins as it says.
-fn note(number: u64, begins: impl FnOnce() -> u64) {
+/// A record is of an emergency: of the last one, or of another. `newest` is the log's newest record.
+fn note(number: u64, newest: u64) {
     // A panic has chosen where it begins.
     if DYING.load(Ordering::Relaxed) {
         return;
     }
+    let lags = number + NEXT < newest;
     let (first, after) = (
         FIRST.load(Ordering::Relaxed),
         AFTER.load(Ordering::Relaxed), //
     );
-    // Other CPUs print as well, and one may come twice. Who lags behind is offered one after the other.
+    let before = NOTED.swap(ticks(), Ordering::Relaxed);
+    // Other CPUs print as well, and one may come twice. Who lags behind is offered one after the other, which
+    // may begin with what is not the emergency's.
     let follows = number != 0 && OFFERED.load(Ordering::Relaxed) == number - 1;
-    let belongs = follows || (first..=after.saturating_add(NEXT)).contains(&number);
+    let is_near = (first..=after.saturating_add(NEXT)).contains(&number);
+    let belongs = follows || is_near && (!lags || microseconds_since(before) < SOON);
     let mut last = number;
     if after == 0 || !belongs {
-        let begin = begins();
+        let begin = begins(number, newest);
         FIRST.store(begin, Ordering::Relaxed);
         last = last.max(begin);
     }
+    OFFERED.store(if lags { number } else { u64::MAX }, Ordering::Relaxed);
     AFTER.fetch_max(last + 1, Ordering::Relaxed);
 }
 
@@ -249,7 +253,7 @@ fn watch(urgency: Urgency, number: u64) {
         if !is_behind || !Record::look(number, |it| it.level() <= ALERT).unwrap_or(false) {
             return;
         }
-        note(number, || number);
+        note(number, number);
     }
     // SAFETY: Any context will do.
     unsafe { bindings::virtgpu_look_later() };

@@ -724,10 +724,11 @@ fn locks_up(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 fn warns_loudly(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(READY)?;
-    bench.wait_for_words(&mut vm, &["WARNING: ", TRACE, READY], out)?;
+    let words = ["[ cut here ]", TRACE, "lkdtm_WARNING+", READY];
+    bench.wait_for_words(&mut vm, &words, out)?;
     vm.check_faults()?;
     vm.check_guest_errors()?;
-    Ok("reason and trace are on the screen, and the last line".into())
+    Ok("its beginning and its trace are on the screen, and the last line".into())
 }
 
 /// A kernel that dies with nothing but its early console shows it.
