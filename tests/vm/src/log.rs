@@ -175,6 +175,31 @@ pub fn compare_rows(screen: &Screen, expected: &[Vec<u8>]) -> Result<usize> {
     Ok(expected.len())
 }
 
+/// Compares a screen whose text begins again at the top with the end of `log`: every row but the few that
+/// are blank before the next one are of the last lines, in turn.
+pub fn compare_ring(screen: &Screen, log: &[u8]) -> Result<usize> {
+    let expected = lay_out(log, screen.columns);
+    let mut rows: Vec<_> = screen.rows.iter().map(|row| show(row)).collect();
+    let gap = rows
+        .windows(2)
+        .position(|pair| pair[0].is_empty() && !pair[1].is_empty());
+    if let Some(gap) = gap {
+        rows.rotate_left(gap + 1);
+    }
+    rows.retain(|row| !row.is_empty());
+    let least = expected.len().min(screen.rows.len() - 3);
+    ensure!(rows.len() >= least, "{} rows of {least}", rows.len());
+    let expected = &expected[expected.len().saturating_sub(rows.len())..];
+    for (seen, wanted) in rows.iter().zip(expected) {
+        let wanted = String::from_utf8_lossy(wanted);
+        ensure!(
+            *seen == wanted.trim_end(),
+            "a row is |{seen}|, not |{wanted}|"
+        );
+    }
+    Ok(rows.len())
+}
+
 /// What is on the screen of a kernel that has died.
 pub struct Ending {
     /// Rows of text.
@@ -350,5 +375,16 @@ mod tests {
             on_both_consoles(b"legacy console [tty0] enabled\n").len(),
             30
         );
+    }
+
+    #[test]
+    fn a_ring_is_read_from_its_gap_on() {
+        // A screen of three rows, of which one is blank.
+        let ring = |lines: &[&[u8]], log: &[u8]| compare_ring(&read(&paint(lines)), log);
+        let log = b"one\ntwo\nthree\n";
+        assert_eq!(ring(&[b"three", b"", b"two"], log).unwrap(), 2);
+        assert_eq!(ring(&[b"one", b"two", b"three"], log).unwrap(), 3);
+        assert!(ring(&[b"two", b"", b"three"], log).is_err());
+        assert!(ring(&[b"thre", b"", b"two"], log).is_err());
     }
 }

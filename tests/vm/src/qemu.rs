@@ -151,9 +151,21 @@ impl Machine {
         self
     }
 
+    /// Waits for [`Vm::go`] before the first instruction.
+    pub fn paused(mut self) -> Self {
+        self.options.push("-S".to_owned());
+        self
+    }
+
     /// Adds a device.
     pub fn device(self, device: &str) -> Self {
         self.option("-device", device)
+    }
+
+    /// Takes a word from the kernel's command line.
+    pub fn without(mut self, word: &str) -> Self {
+        self.append.retain(|each| each != word);
+        self
     }
 
     /// Adds a word to the kernel's command line, before all others.
@@ -268,6 +280,34 @@ impl Vm {
     /// The time since the machine was started.
     pub fn age(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// The processor time that QEMU has taken.
+    pub fn cpu(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name, in parentheses, may hold anything; user and system time are numbers 14 and 15.
+        let (_, words) = stat.rsplit_once(')').context("no name in stat")?;
+        let ticks = words.split_whitespace().skip(11).take(2);
+        let ticks = ticks
+            .map(str::parse::<u64>)
+            .sum::<std::result::Result<u64, _>>()?;
+        // Linux tells programs of 100 ticks a second, whatever it counts itself.
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
+    /// Says a word to QEMU's monitor for people.
+    pub fn human(&mut self, command_line: &str) -> Result<String> {
+        let command = qmp::human_monitor_command {
+            command_line: command_line.to_owned(),
+            cpu_index: None,
+        };
+        Ok(self.monitor()?.execute(&command)?)
+    }
+
+    /// Lets a machine run that is [`Machine::paused`].
+    pub fn go(&mut self) -> Result<()> {
+        self.monitor()?.execute(&qmp::cont {})?;
+        Ok(())
     }
 
     /// Calls `poll` until it has something, QEMU ends, or `limit` is over.

@@ -110,7 +110,8 @@ impl Screen {
         Self::read_with(picture, fonts.default_for(picture.width, picture.height))
     }
 
-    fn read_with(picture: &Picture, font: &Font) -> Self {
+    /// Reads `picture` with `font`.
+    pub fn read_with(picture: &Picture, font: &Font) -> Self {
         let (columns, rows) = (picture.width / font.width, picture.height / font.height);
         let read_row = |row| {
             (0..columns)

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A viewer that changes the size of its window, and looks at nothing (RFC 6143; SetDesktopSize as in the
-//! RFB protocol's community version).
+//! A viewer that changes the size of its window and looks at nothing, or looks all the time (RFC 6143;
+//! SetDesktopSize as in the RFB protocol's community version).
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     os::unix::net::UnixStream,
     path::Path,
+    thread,
     time::Duration,
 };
 
@@ -18,8 +19,11 @@ const VERSION: &[u8; 12] = b"RFB 003.008\n";
 /// The security type "None".
 const NONE: u8 = 1;
 // Messages to the server.
+const UPDATE_REQUEST: u8 = 3;
 const SET_ENCODINGS: u8 = 2;
 const SET_DESKTOP_SIZE: u8 = 251;
+/// Pixels as they are; the server has 32 bits for one.
+const RAW: i32 = 0;
 /// The pseudo-encoding ExtendedDesktopSize: a viewer that knows it may ask for a size.
 const EXTENDED_DESKTOP_SIZE: i32 = -308;
 
@@ -62,6 +66,45 @@ impl Viewer {
         let mut message = vec![SET_DESKTOP_SIZE, 0, w, x, h, y, 1, 0];
         message.extend([0, 0, 0, 0, 0, 0, 0, 0, w, x, h, y, 0, 0, 0, 0]);
         self.0.write_all(&message).context("the VNC server is gone")
+    }
+
+    /// Asks for what has changed, again and again, until the machine ends.
+    pub fn watch(mut self) {
+        thread::spawn(move || self.look());
+    }
+
+    fn look(&mut self) -> Result<()> {
+        let stream = &mut self.0;
+        stream.set_read_timeout(None)?;
+        let mut message = vec![SET_ENCODINGS, 0, 0, 2];
+        message.extend(RAW.to_be_bytes());
+        message.extend(EXTENDED_DESKTOP_SIZE.to_be_bytes());
+        stream.write_all(&message)?;
+        let mut incremental = 0;
+        loop {
+            // All of the screen, whatever its size.
+            stream.write_all(&[UPDATE_REQUEST, incremental, 0, 0, 0, 0, 255, 255, 255, 255])?;
+            incremental = 1;
+            while read(stream)? != [0] {
+                // Bells have nothing behind them, and nobody copies here.
+            }
+            let [_, high, low] = read(stream)?;
+            for _ in 0..u16::from_be_bytes([high, low]) {
+                let [_, _, _, _, a, b, c, d, encoding @ ..]: [u8; 12] = read(stream)?;
+                let [width, height] = [[a, b], [c, d]].map(u16::from_be_bytes).map(u64::from);
+                let bytes = match i32::from_be_bytes(encoding) {
+                    RAW => width * height * 4,
+                    EXTENDED_DESKTOP_SIZE => {
+                        incremental = 0;
+                        let [screens, ..]: [u8; 4] = read(stream)?;
+                        u64::from(screens) * 16
+                    }
+                    other => bail!("pixels are encoded as {other}"),
+                };
+                let seen = io::copy(&mut stream.take(bytes), &mut io::sink())?;
+                ensure!(seen == bytes, "the VNC server is gone");
+            }
+        }
     }
 }
 
