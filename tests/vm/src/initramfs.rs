@@ -38,15 +38,30 @@ pub fn write_sample(path: &Path) -> Result<()> {
     fs::write(path, archive).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Writes lines as the kernel's command line says.
+const BENCH: &[u8] = include_bytes!("../initramfs/bench");
+
+/// Writes the archive of measurements to `path`, with the program that writes lines.
+pub fn write_bench(path: &Path, writer: &Path, fonts: &Fonts) -> Result<()> {
+    let writer = fs::read(writer).with_context(|| format!("no {}", writer.display()))?;
+    let files = vec![
+        (file("bench", 0o755), BENCH.to_vec()),
+        (file("bin/busybox", 0o755), busybox()?),
+        (file("bin/writer", 0o755), writer),
+        (link("bin/sh"), b"busybox".to_vec()),
+        (file("8x16.psf", 0o644), fonts.first().psf(16)),
+    ];
+    archive(path, &["bin", "dev", "proc"], files)
+}
+
 /// Heights of fonts for users to load.
 const HEIGHTS: [usize; 2] = [16, 22];
 
 /// Writes the archive to `path`, with `modules` at the guest's root.
 pub fn write(path: &Path, modules: &[PathBuf], fonts: &Fonts) -> Result<()> {
-    let busybox = fs::read(BUSYBOX).with_context(|| format!("no {BUSYBOX}: 'make run' gets it"))?;
     let mut files = vec![
         (file("init", 0o755), INIT.to_vec()),
-        (file("bin/busybox", 0o755), busybox),
+        (file("bin/busybox", 0o755), busybox()?),
         (link("bin/sh"), b"busybox".to_vec()),
     ];
     for module in modules {
@@ -64,9 +79,17 @@ pub fn write(path: &Path, modules: &[PathBuf], fonts: &Fonts) -> Result<()> {
     for (number, stream) in streams::all().into_iter().enumerate() {
         files.push((file(&format!("streams/{number:03}"), 0o644), stream.bytes));
     }
-    let directories =
-        ["bin", "dev", "proc", "streams", "sys"].map(|name| (directory(name), Vec::new()));
-    let entries = directories.into_iter().chain(files);
+    archive(path, &["bin", "dev", "proc", "streams", "sys"], files)
+}
+
+fn busybox() -> Result<Vec<u8>> {
+    fs::read(BUSYBOX).with_context(|| format!("no {BUSYBOX}: 'make run' gets it"))
+}
+
+/// Writes an archive of directories, and files in them.
+fn archive(path: &Path, directories: &[&str], files: Vec<(newc::Builder, Vec<u8>)>) -> Result<()> {
+    let directories = directories.iter().map(|name| (directory(name), Vec::new()));
+    let entries = directories.chain(files);
     let inputs = entries
         .enumerate()
         .map(|(ino, (entry, bytes))| (entry.ino(ino as u32 + 1), Cursor::new(bytes)));
