@@ -5,7 +5,7 @@
 //! | file           | what                                                            |
 //! |----------------|-----------------------------------------------------------------|
 //! | `qemu.rs`      | a virtual machine: arguments, process, monitor, serial port     |
-//! | `vnc.rs`       | a viewer that changes the size of its window                    |
+//! | `vnc.rs`       | a viewer that resizes its window, or looks                      |
 //! | `initramfs.rs` | what the guest runs                                             |
 //! | `font.rs`      | the kernel's fonts                                              |
 //! | `screen.rs`    | a screenshot, read cell by cell                                 |
@@ -18,17 +18,27 @@
 //! | `run.rs`       | `vm run`                                                        |
 //! | `kunit.rs`     | `vm kunit`                                                      |
 //! | `stack.rs`     | `vm stack`: what the driver takes of the kernel's stack          |
+//! | `peers.rs`     | the consoles that are measured, and their machines              |
+//! | `measure.rs`   | a boot that writes lines: what they cost, what the screen shows |
+//! | `first_text.rs` | instructions until there is text                               |
+//! | `compare.rs`   | `vm bench`                                                      |
+//! | `plot.rs`      | plots                                                           |
 //! | `tally.rs`     | counting results; `vm tally`                                    |
 //!
 //! It runs in the project's top folder, inside the tool root (`tests/toolroot`).
 
 mod bench;
 mod cases;
+mod compare;
 mod endings;
+mod first_text;
 mod font;
 mod initramfs;
 mod kunit;
 mod log;
+mod measure;
+mod peers;
+mod plot;
 mod qemu;
 mod run;
 mod screen;
@@ -42,7 +52,9 @@ use anyhow::{Context, Result};
 use bench::{Bench, Kernels};
 use cases::{Case, Run, CASES, CONSOLE_CASES, LONG_CASES};
 use clap::{Args, Parser};
+use compare::Bencher;
 use endings::{ENDINGS, VT_ENDINGS};
+use peers::Extra;
 use std::{
     fs,
     path::PathBuf,
@@ -118,6 +130,38 @@ enum Cli {
     Stack {
         /// A kernel with the driver built in, as linked.
         vmlinux: PathBuf,
+    },
+    /// Counts what lines cost on this driver's consoles and on others.
+    Bench {
+        #[command(flatten)]
+        guest: Guest,
+        /// The same kernel without the driver.
+        #[arg(long)]
+        plain_image: PathBuf,
+        /// That kernel with simpledrm and drm_log.
+        #[arg(long)]
+        peers_image: PathBuf,
+        /// A kernel with the driver, without virtual terminals.
+        #[arg(long)]
+        novt_image: PathBuf,
+        /// What writes lines in the guest.
+        #[arg(long)]
+        writer: PathBuf,
+        /// The driver's own memory in the kernel's image, in bytes.
+        #[arg(long)]
+        memory: u64,
+        /// The instruction counts to compare with.
+        #[arg(long)]
+        baseline: PathBuf,
+        /// Make what is counted the baseline.
+        #[arg(long)]
+        update: bool,
+        /// Only the shortest case.
+        #[arg(long)]
+        short: bool,
+        /// Only what has a name that holds this.
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Sums the results in log files.
     Tally {
@@ -208,6 +252,43 @@ fn dispatch(cli: Cli) -> Result<()> {
             out,
         } => kunit::run(&image, &kunit_py, &out)?,
         Cli::Stack { vmlinux } => stack::run(&vmlinux)?,
+        Cli::Bench {
+            guest,
+            plain_image,
+            peers_image,
+            novt_image,
+            writer,
+            memory,
+            baseline,
+            update,
+            short,
+            only,
+        } => {
+            let Guest { image, fonts, out } = guest;
+            let kernels = Kernels {
+                plain: plain_image,
+                ..Kernels::all(&image)
+            };
+            let bench = Bench::new(kernels, &[], &fonts, &out)?;
+            let initrd = out.join("bench.cpio");
+            initramfs::write_bench(&initrd, &writer, &bench.fonts)?;
+            let extra = Extra {
+                peers: peers_image,
+                novt: novt_image,
+                initrd,
+                memory,
+            };
+            let bencher = Bencher {
+                bench: &bench,
+                extra: &extra,
+                out: &out,
+                baseline: &baseline,
+            };
+            match short {
+                true => bencher.check()?,
+                false => bencher.run(update, only.as_deref())?,
+            }
+        }
         Cli::Tally { files } => {
             let mut sum = Tally::default();
             let mut silent = false;

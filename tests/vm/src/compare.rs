@@ -1,0 +1,654 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `vm bench`: what this driver's consoles cost, and others, side by side.
+
+use crate::{
+    bench::Bench,
+    first_text,
+    measure::{self, Boot, Clock, Phase},
+    peers::{self, Extra, Peer, Shown},
+    plot,
+    tally::Tally,
+};
+use anyhow::{ensure, Context, Result};
+use serde_json::{json, Value};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+type Mode = (usize, usize);
+
+/// The mode in which all is compared; firmware's framebuffer is as large as it likes.
+const MODE: Mode = (1280, 800);
+const RAMFB: Mode = (800, 600);
+const MODES: [Mode; 5] = [(640, 480), RAMFB, MODE, (1920, 1080), (3840, 2160)];
+
+/// How the names of this driver's consoles begin.
+pub const OURS: &str = "virtgpu_bridge";
+
+/// By how much an instruction count may grow.
+const GROWTH: f64 = 1.1;
+
+/// How a line is written, where it goes, and how many are.
+const fn phase(
+    name: &'static str,
+    path: &'static str,
+    width: usize,
+    count: usize,
+    how: &'static str,
+) -> Phase {
+    Phase {
+        name,
+        path,
+        width,
+        count,
+        how,
+    }
+}
+
+const KMSG: &str = "/dev/kmsg";
+const TTY: &str = "/dev/tty0";
+
+/// Lines of that width that scroll, one at a time, when all the screen's memory was scrolled twice by such.
+fn scrolling(name: &'static str, path: &'static str, width: usize, mode: Mode) -> [Phase; 2] {
+    [
+        phase("fill", path, width, mode.1 / 16 * 2 + 20, "burst"),
+        phase(name, path, width, 50, "apart"),
+    ]
+}
+
+/// The lines of a boot.
+fn phases(peer: &Peer, mode: Mode) -> Vec<Phase> {
+    let mut phases: Vec<_> = [20, 82, 160]
+        .map(|width| phase("still", KMSG, width, 5, "apart"))
+        .into();
+    if mode == MODE || peer.shown == Shown::Ramfb {
+        if peer.vt {
+            phases.extend(scrolling("tty", TTY, 82, mode));
+            phases.push(phase("cat", TTY, 82, 10_000, "cat"));
+        }
+        phases.extend(scrolling("scroll", KMSG, 20, mode));
+        phases.extend(scrolling("scroll", KMSG, 160, mode));
+        phases.push(phase("alike", KMSG, 82, mode.1 / 16 * 2 + 20, "alike"));
+        phases.push(phase("alike", KMSG, 82, 200, "alike"));
+    }
+    phases.extend(scrolling("scroll", KMSG, 82, mode));
+    if mode == MODE || peer.shown == Shown::Ramfb {
+        phases.push(phase("burst", KMSG, 82, 1000, "burst"));
+    }
+    phases
+}
+
+/// All that was measured.
+#[derive(Default)]
+struct Sheet {
+    boots: BTreeMap<String, Boot>,
+    other: BTreeMap<String, f64>,
+    tally: Tally,
+}
+
+/// One of the goals.
+struct Goal {
+    what: &'static str,
+    value: f64,
+    most: f64,
+}
+
+fn key(peer: &Peer, (width, height): Mode) -> String {
+    format!("{} {width}x{height}", peer.name)
+}
+
+/// What is measured, and with what.
+pub struct Bencher<'a> {
+    /// Kernels and fonts.
+    pub bench: &'a Bench,
+    /// More kernels.
+    pub extra: &'a Extra,
+    /// Where all goes.
+    pub out: &'a Path,
+    /// The counts that were right.
+    pub baseline: &'a Path,
+}
+
+impl Bencher<'_> {
+    fn folder(&self, name: &str) -> PathBuf {
+        self.out
+            .join(name.replace(|letter: char| !letter.is_alphanumeric(), "-"))
+    }
+
+    fn boot(
+        &self,
+        name: &str,
+        peer: &Peer,
+        mode: Mode,
+        clock: Clock,
+        phases: &[Phase],
+        words: &str,
+    ) -> Result<Boot> {
+        let kit = (self.bench, self.extra);
+        measure::boot(kit, peer, mode, clock, phases, words, &self.folder(name))
+            .with_context(|| name.to_owned())
+    }
+
+    /// Counts one thing: it is measured, and the screen has the text, or not.
+    fn note<T>(&self, sheet: &mut Sheet, what: &str, result: Result<T>) -> Option<T> {
+        sheet.tally.count(result.is_ok());
+        match result {
+            Ok(found) => {
+                println!("ok   {what}");
+                Some(found)
+            }
+            Err(error) => {
+                println!("FAIL {what}: {error:#}");
+                None
+            }
+        }
+    }
+
+    /// The shortest case, against the baseline.
+    pub fn check(&self) -> Result<Tally> {
+        let known: Value = serde_json::from_slice(&fs::read(self.baseline)?)?;
+        let mut sheet = Sheet::default();
+        let phases = scrolling("scroll", KMSG, 82, MODE);
+        for peer in [peers::NONE, peers::EARLYCON, peers::VT] {
+            let name = key(peer, MODE);
+            let boot = self.boot(&name, peer, MODE, Clock::Icount, &phases, "");
+            let compared = boot.and_then(|boot| {
+                sheet.boots.insert(name.clone(), boot);
+                let now = sheet.line(&name, "scroll-82");
+                let then = known[&name]["scroll-82"].as_f64().context("no baseline")?;
+                println!("     {name}: {now:.0} instructions a line, {then:.0} in the baseline");
+                ensure!(
+                    now <= then * GROWTH,
+                    "more than {GROWTH} times the baseline"
+                );
+                Ok(())
+            });
+            self.note(&mut sheet, &name, compared);
+        }
+        Ok(sheet.tally)
+    }
+
+    /// All measurements; `update` makes them the baseline.
+    pub fn run(&self, update: bool, only: Option<&str>) -> Result<Tally> {
+        let mut sheet = Sheet::default();
+        let wanted = |name: &str| only.is_none_or(|only| name.contains(only));
+        for &peer in peers::ALL {
+            let modes: &[Mode] = match peer.shown {
+                Shown::Gpu => &MODES,
+                Shown::Ramfb => &[RAMFB],
+                _ => &[MODE],
+            };
+            for &mode in modes {
+                let name = key(peer, mode);
+                if wanted(&name) {
+                    let boot = self.boot(&name, peer, mode, Clock::Icount, &phases(peer, mode), "");
+                    if let Some(boot) = self.note(&mut sheet, &name, boot) {
+                        sheet.boots.insert(name, boot);
+                    }
+                }
+            }
+        }
+        for (name, part) in [
+            (
+                "one font",
+                Self::one_font as fn(&Self, &mut Sheet) -> Result<()>,
+            ),
+            ("boot", Self::whole_boots),
+            ("first text", Self::first_texts),
+            ("VNC", Self::vnc),
+            ("wall", Self::wall),
+        ] {
+            if wanted(name) {
+                let result = part(self, &mut sheet);
+                self.note(&mut sheet, name, result);
+            }
+        }
+        self.memory(&mut sheet);
+        self.report(&sheet, only.is_none())?;
+        if only.is_none() {
+            self.compare(&mut sheet, update)?;
+        }
+        Ok(sheet.tally)
+    }
+
+    /// The same line with the same font, on a small and a large screen.
+    fn one_font(&self, sheet: &mut Sheet) -> Result<()> {
+        for mode in [RAMFB, (3840, 2160)] {
+            let name = format!("{} one font", key(peers::VT, mode));
+            let phases = scrolling("scroll", KMSG, 82, mode);
+            let words = "vm.font=/8x16.psf";
+            let boot = self.boot(&name, peers::VT, mode, Clock::Slow, &phases, words)?;
+            sheet.boots.insert(name, boot);
+        }
+        Ok(())
+    }
+
+    /// From the kernel's entry to the last of more than 300 lines.
+    fn whole_boots(&self, sheet: &mut Sheet) -> Result<()> {
+        for peer in [
+            peers::EARLYCON,
+            peers::VT,
+            peers::FBCON,
+            peers::PL011,
+            peers::NONE,
+        ] {
+            let name = format!("{} boot", key(peer, MODE));
+            let clock = match peer.name.starts_with(OURS) {
+                true => Clock::Slow,
+                false => Clock::Icount,
+            };
+            let boot = |lines| {
+                let phases = [phase("boot", KMSG, 82, lines, "boot")];
+                self.boot(&name, peer, MODE, clock, &phases, "loglevel=8")
+            };
+            // Init writes as many as the kernel leaves.
+            let own = boot(100)?.lines - 100;
+            let boot = boot(300_usize.saturating_sub(own as usize))?;
+            let took = boot.phase("boot-82")?;
+            let [init, whole] = [took.begun, took.begun + took.time].map(|time| time as f64);
+            sheet.other.insert(format!("{} to init", peer.name), init);
+            sheet
+                .other
+                .insert(format!("{} whole boot", peer.name), whole);
+            sheet.boots.insert(name, boot);
+        }
+        Ok(())
+    }
+
+    /// From `start_kernel()` to the first text.
+    fn first_texts(&self, sheet: &mut Sheet) -> Result<()> {
+        for (name, port) in [("bus 0", false), ("root port", true)] {
+            let text = first_text::count(self.bench, self.extra, port, &self.folder(name))?;
+            ensure!(
+                text.before_paging,
+                "{name}: the first text is after paging_init()"
+            );
+            sheet
+                .other
+                .insert(format!("first text, {name}"), text.from_start as f64);
+        }
+        Ok(())
+    }
+
+    /// QEMU's processor time for 10,000 lines that somebody looks at.
+    fn vnc(&self, sheet: &mut Sheet) -> Result<()> {
+        for peer in [peers::VT, peers::FBCON] {
+            let name = format!("{} VNC", key(peer, MODE));
+            let phases = [phase("each", KMSG, 82, 10_000, "sync")];
+            let boot = self.boot(&name, peer, MODE, Clock::Watched, &phases, "")?;
+            sheet
+                .other
+                .insert(format!("{} VNC", peer.name), boot.cpu.as_secs_f64());
+        }
+        Ok(())
+    }
+
+    /// The time of a line, by turns: the median of pairs.
+    fn wall(&self, sheet: &mut Sheet) -> Result<()> {
+        let load = fs::read_to_string("/proc/loadavg")?;
+        println!("     the load before the wall times: {}", load.trim());
+        let phases = [
+            phase("fill", KMSG, 82, 200, "burst"),
+            phase("sync", KMSG, 82, 1000, "sync"),
+        ];
+        for peer in [peers::VT, peers::FBCON, peers::EFI_EARLYCON, peers::PL011] {
+            let mut ratios = Vec::new();
+            let mut times = Vec::new();
+            for _ in 0..3 {
+                let mut pair = [0.0; 2];
+                for (time, peer) in pair.iter_mut().zip([peers::EARLYCON, peer]) {
+                    let mode = match peer.shown {
+                        Shown::Ramfb => RAMFB,
+                        _ => MODE,
+                    };
+                    let name = format!("{} wall", key(peer, mode));
+                    let boot = self.boot(&name, peer, mode, Clock::Wall, &phases, "")?;
+                    *time = boot.phase("sync-82")?.per_line() / 1000.0;
+                }
+                ratios.push(pair[0] / pair[1]);
+                times.push(pair);
+            }
+            ratios.sort_by(f64::total_cmp);
+            times.sort_by(|a, b| a[1].total_cmp(&b[1]));
+            sheet
+                .other
+                .insert(format!("{} wall", peer.name), times[1][1]);
+            sheet
+                .other
+                .insert(format!("{} wall ratio", peer.name), ratios[1]);
+            let mut ours: Vec<_> = times.iter().map(|pair| pair[0]).collect();
+            ours.sort_by(f64::total_cmp);
+            sheet
+                .other
+                .insert(format!("{} wall", peers::EARLYCON.name), ours[1]);
+        }
+        Ok(())
+    }
+
+    fn goals(&self, sheet: &Sheet) -> Vec<Goal> {
+        let line = |peer, mode, phase: &str| sheet.line(&key(peer, mode), phase);
+        let other = |name: &str| sheet.other.get(name).copied().unwrap_or(f64::NAN);
+        let bells = |peer, phase: &str| {
+            sheet
+                .took(&key(peer, MODE), phase)
+                .map_or(f64::NAN, |took| took.doorbells as f64)
+        };
+        let font = |mode| sheet.line(&format!("{} one font", key(peers::VT, mode)), "scroll-82");
+        let boot = |peer: &Peer| other(&format!("{} whole boot", peer.name));
+        let wall = |peer: &Peer| other(&format!("{} wall ratio", peer.name));
+        let vnc = |peer: &Peer| other(&format!("{} VNC", peer.name));
+        let goal = |what, value, most| Goal { what, value, most };
+        use peers::*;
+        vec![
+            goal(
+                "instructions, 82 columns, earlycon",
+                line(EARLYCON, MODE, "scroll-82"),
+                12_000.0,
+            ),
+            goal(
+                "the same, lines alike",
+                sheet.raw(&key(EARLYCON, MODE), "alike-82"),
+                12_000.0,
+            ),
+            goal(
+                "instructions, 82 columns, tty0",
+                line(VT, MODE, "scroll-82"),
+                20_000.0,
+            ),
+            goal(
+                "the same, lines alike",
+                sheet.raw(&key(VT, MODE), "alike-82"),
+                20_000.0,
+            ),
+            goal("wall time, of pl011's", wall(PL011), 0.2),
+            goal("wall time, of efifb's", wall(EFI_EARLYCON), 0.1),
+            goal("wall time, of fbcon's", wall(FBCON), 0.05),
+            goal(
+                "3840x2160 to 800x600, one font",
+                font((3840, 2160)) / font(RAMFB),
+                1.1,
+            ),
+            goal("doorbells a line", bells(EARLYCON, "scroll-82") / 50.0, 1.0),
+            goal(
+                "doorbells for a burst of 1,000",
+                bells(EARLYCON, "burst-82"),
+                100.0,
+            ),
+            goal(
+                "start_kernel() to text, bus 0",
+                other("first text, bus 0"),
+                400_000.0,
+            ),
+            goal(
+                "start_kernel() to text, root port",
+                other("first text, root port"),
+                400_000.0,
+            ),
+            goal(
+                "QEMU's CPU time with VNC, of fbcon's",
+                vnc(VT) / vnc(FBCON),
+                0.5,
+            ),
+            goal("KiB of memory", self.extra.memory as f64 / 1024.0, 256.0),
+            goal(
+                "cat of 10,000 lines, of fbcon's",
+                line(VT, MODE, "cat-82") / line(FBCON, MODE, "cat-82"),
+                0.1,
+            ),
+            goal(
+                "a boot with 300 lines, of one without console",
+                boot(VT) / boot(NONE),
+                1.05,
+            ),
+        ]
+    }
+
+    /// Memory that a console holds: what is free less than without one, the kernel's image included.
+    fn memory(&self, sheet: &mut Sheet) {
+        let free = |peer, mode| {
+            sheet
+                .boots
+                .get(&key(peer, mode))
+                .map(|boot| boot.free as f64)
+        };
+        let Some(none) = free(peers::NONE, MODE) else {
+            return;
+        };
+        let held: Vec<_> = [peers::EARLYCON, peers::VT, peers::FBCON, peers::DRM_LOG]
+            .iter()
+            .flat_map(|peer| MODES.map(|mode| (key(peer, mode), free(peer, mode))))
+            .filter_map(|(name, free)| Some((format!("{name} KiB held"), none - free?)))
+            .collect();
+        sheet.other.extend(held);
+    }
+
+    fn report(&self, sheet: &Sheet, whole: bool) -> Result<()> {
+        let table = sheet.table();
+        print!("\n{table}\n");
+        for (what, value) in &sheet.other {
+            println!("{what:<48}{value:14.3}");
+        }
+        println!();
+        let goals = self.goals(sheet);
+        for Goal { what, value, most } in &goals {
+            let word = match value <= most {
+                true => "reached    ",
+                false if value.is_nan() => "unknown    ",
+                false => "not reached",
+            };
+            println!("{word}  {what:<46}{value:12.3} (<= {most})");
+        }
+        let goals: Vec<_> = goals
+            .iter()
+            .map(|goal| json!({ "what": goal.what, "value": goal.value, "most": goal.most, "reached": goal.value <= goal.most }))
+            .collect();
+        let results = json!({ "goals": goals, "lines": sheet.json(), "other": sheet.other });
+        fs::write(self.out.join("results.json"), format!("{results:#}\n"))?;
+        fs::write(self.out.join("table.md"), &table)?;
+        if whole {
+            let line = |peer: &Peer| {
+                let mode = if peer.shown == Shown::Ramfb {
+                    RAMFB
+                } else {
+                    MODE
+                };
+                (peer.name, sheet.line(&key(peer, mode), "scroll-82"))
+            };
+            let bars: Vec<_> = peers::ALL.iter().map(|peer| line(peer)).collect();
+            plot::bars(&self.out.join("lines.svg"), &bars)?;
+            let curve = |peer: &&Peer| {
+                let points =
+                    MODES.map(|mode| (mode.0 * mode.1, sheet.line(&key(peer, mode), "scroll-82")));
+                (peer.name, points.to_vec())
+            };
+            let curves: Vec<_> = [peers::EARLYCON, peers::VT, peers::FBCON]
+                .iter()
+                .map(curve)
+                .collect();
+            plot::curves(&self.out.join("modes.svg"), &curves)?;
+        }
+        Ok(())
+    }
+
+    /// Compares what repeats with the baseline, or makes it one.
+    fn compare(&self, sheet: &mut Sheet, update: bool) -> Result<()> {
+        let now = sheet.steady();
+        if update {
+            fs::write(self.baseline, format!("{now:#}\n"))?;
+            return Ok(());
+        }
+        let known: Value = serde_json::from_slice(&fs::read(self.baseline)?)?;
+        let mut grown = Vec::new();
+        for (name, lines) in known.as_object().context("no baseline")? {
+            for (phase, then) in lines.as_object().context("no baseline")? {
+                let (then, now) = (then.as_f64(), now[name][phase].as_f64());
+                if now.zip(then).is_none_or(|(now, then)| now > then * GROWTH) {
+                    grown.push(format!("{name} {phase}: {now:?}, was {then:?}"));
+                }
+            }
+        }
+        let result = match grown.is_empty() {
+            true => Ok(()),
+            false => Err(anyhow::anyhow!("{}", grown.join("\n"))),
+        };
+        self.note(sheet, "the baseline", result);
+        Ok(())
+    }
+}
+
+impl Sheet {
+    fn took(&self, name: &str, phase: &str) -> Option<&measure::Took> {
+        self.boots.get(name)?.phases.get(phase)
+    }
+
+    /// What a line took, as it was counted.
+    fn raw(&self, name: &str, phase: &str) -> f64 {
+        self.took(name, phase)
+            .map_or(f64::NAN, measure::Took::per_line)
+    }
+
+    /// What a line takes, printk included. Where a line was waited for, the timer's ticks in that time are
+    /// left out: those that the same lines have without a console.
+    fn line(&self, name: &str, phase: &str) -> f64 {
+        let none = key(peers::NONE, MODE);
+        let ticks = match self.took(&none, phase) {
+            Some(none) if phase.starts_with("scroll") || phase.starts_with("still") => {
+                // Those lines in a burst have hardly any.
+                let width = phase.rsplit('-').next().unwrap_or_default();
+                none.per_line() - self.raw(&self.none(), &format!("fill-{width}"))
+            }
+            _ => 0.0,
+        };
+        self.raw(name, phase) - ticks
+    }
+
+    fn none(&self) -> String {
+        key(peers::NONE, MODE)
+    }
+
+    fn json(&self) -> Value {
+        let line = |took: &measure::Took| {
+            let lines = took.count as f64;
+            json!({
+                "lines": took.count,
+                "instructions": took.per_line(),
+                "doorbells": took.doorbells as f64 / lines,
+                "transfers": took.transfers as f64 / lines,
+                "flushed_pixels": took.flushed as f64 / lines,
+            })
+        };
+        let boot = |(name, boot): (&String, &Boot)| {
+            let phases = boot
+                .phases
+                .iter()
+                .map(|(name, took)| (name.clone(), line(took)));
+            let phases: serde_json::Map<_, _> = phases.collect();
+            (
+                name.clone(),
+                json!({ "free_kib": boot.free, "phases": phases }),
+            )
+        };
+        self.boots
+            .iter()
+            .map(boot)
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+
+    /// What is the same each time: consoles that print at once, in modes in which nobody waits for the device.
+    fn steady(&self) -> Value {
+        let mut all = serde_json::Map::new();
+        let names = peers::ALL
+            .iter()
+            .filter(|peer| !peer.ring)
+            .flat_map(|peer| [RAMFB, MODE].map(|mode| key(peer, mode)));
+        for name in names {
+            let Some(boot) = self.boots.get(&name) else {
+                continue;
+            };
+            let phases = boot
+                .phases
+                .keys()
+                .filter(|phase| phase.starts_with("scroll"));
+            let phases =
+                phases.map(|phase| (phase.clone(), self.line(&name, phase).round().into()));
+            all.insert(
+                name.clone(),
+                phases.collect::<serde_json::Map<_, _>>().into(),
+            );
+        }
+        all.into()
+    }
+
+    /// The table, in Markdown.
+    fn table(&self) -> String {
+        let mut table = String::from(
+            "| console | mode | 20 | 82 | 160 | 82, no scrolling | 82, alike | 82, burst | doorbells | transfers |\n\
+             |---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+        );
+        for peer in peers::ALL {
+            for mode in MODES {
+                let name = key(peer, mode);
+                if !self.boots.contains_key(&name) {
+                    continue;
+                }
+                let number = |value: f64| match value.is_nan() {
+                    true => String::new(),
+                    false => thousands(value),
+                };
+                let columns = [
+                    "scroll-20",
+                    "scroll-82",
+                    "scroll-160",
+                    "still-82",
+                    "alike-82",
+                    "burst-82",
+                ]
+                .map(|phase| number(self.line(&name, phase)));
+                let events = self.took(&name, "scroll-82").map_or([0.0; 2], |took| {
+                    [took.doorbells, took.transfers].map(|count| count as f64 / took.count as f64)
+                });
+                let _ = writeln!(
+                    table,
+                    "| {} | {}x{} | {} | {:.2} | {:.2} |",
+                    peer.name,
+                    mode.0,
+                    mode.1,
+                    columns.join(" | "),
+                    events[0],
+                    events[1]
+                );
+            }
+        }
+        table
+    }
+}
+
+/// A number as people read it.
+fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_commas() {
+        assert_eq!(thousands(1_234_567.4), "1,234,567");
+        assert_eq!(thousands(123.0), "123");
+        assert_eq!(thousands(1000.0), "1,000");
+    }
+}
