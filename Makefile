@@ -17,7 +17,7 @@ TOOLROOT ?= auto
 DISPLAY_WINDOW ?=
 
 TARGETS := run check check-all image plain-image modules graft ungraft kunit host-test vm-test \
-	   survey style fmt clippy
+	   survey bench bench-check style fmt clippy
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(TARGETS)
@@ -28,10 +28,11 @@ help:
 	@echo '  make check      host, KUnit and VM tests on one kernel; ends with N passed, N failed'
 	@echo 'The rest:'
 	@echo '  check-all       check, and the same on other kernels and with debug options'
+	@echo '  bench           what a line costs, here and on other consoles; build/bench/ (BASELINE=1 keeps it)'
 	@echo '  image           build/Image, the kernel with the driver built in'
 	@echo '  modules         build/virtgpu_bridge.ko (KDIR=: for the kernel built there)'
 	@echo '  graft ungraft   put the driver into the kernel tree KDIR=, or take it out again'
-	@echo '  kunit host-test vm-test style    parts of check (ONLY= picks VM cases by name)'
+	@echo '  kunit host-test vm-test bench-check style    parts of check (ONLY= picks VM cases by name)'
 	@echo '  survey          what other displays show of a kernel that dies'
 	@echo '  fmt clippy      format the sources; lint them as the kernel does'
 	@echo '  clean           remove build/'
@@ -65,6 +66,7 @@ jobs := -j$(shell nproc)
 comma := ,
 kmake := $(MAKE) -C $(obj) LLVM=1 ARCH=arm64 $(jobs)
 kmake-modular = $(MAKE) -C $(source) O=$(obj)-modular LLVM=1 ARCH=arm64 $(jobs)
+kmake-peers = $(MAKE) -C $(source) O=$(obj)-peers LLVM=1 ARCH=arm64 $(jobs)
 # What a kernel build prints, about.
 lines := $(if $(filter debug,$(VARIANT)),2600,1900)
 
@@ -150,6 +152,16 @@ $(build)/Image-modular-$(name): $(build)/Image-$(name)
 		-exec cp {} $(build)/native-$(name) ';'; done
 	@cp $(obj)-modular/arch/arm64/boot/Image $@
 
+# Other peers, of the same kernel without the driver.
+$(build)/Image-peers-$(name): $(build)/Image-$(name) tests/peers.config
+	@[ ! $(obj)/.stamp-config -nt $(obj)-peers/.stamp-config ] || \
+		{ rm -rf $(obj)-peers && cp -a $(obj) $(obj)-peers; }
+	@cd $(obj)-peers && $(source)/scripts/kconfig/merge_config.sh -m .config $(CURDIR)/tests/peers.config \
+		>merge.log
+	@$(kmake-peers) -s olddefconfig
+	@tests/progress $(log)/peers-image-$(name).log 'kernel $(name) with peers' 250 $(kmake-peers) Image
+	@cp $(obj)-peers/arch/arm64/boot/Image $@
+
 plain-image: $(build)/Image-plain-$(name)
 
 image: $(build)/Image-$(name)
@@ -225,11 +237,40 @@ style: image modules $(vm)
 clippy: image
 	@tests/style --clippy $(source) $(module-kernel) $(bitflags) $(name)
 
+# What writes lines in the guest, on Rust's core alone.
+writer := $(build)/guest/aarch64-unknown-none/release/writer
+$(writer): tests/guest/Cargo.toml tests/guest/Cargo.lock tests/guest/src/main.rs
+	@RUSTC_BOOTSTRAP=1 CARGO_TARGET_AARCH64_UNKNOWN_NONE_LINKER=ld.lld \
+		tests/progress $(log)/writer.log 'building what writes in the guest' 12 \
+		cargo build --locked --release -Zbuild-std=core,compiler_builtins \
+		-Zbuild-std-features=compiler-builtins-mem --target aarch64-unknown-none \
+		--manifest-path tests/guest/Cargo.toml --target-dir $(build)/guest
+	@touch $@
+
+# The driver's memory, less that of its tests.
+bytes = $(shell llvm-nm -S $(obj)/drivers/video/virtgpu_bridge/drivers/virtgpu_bridge_crate.o | \
+	perl -ane '$$sum += hex $$F[1] if @F == 4 && $$F[2] =~ /^[bd]$$/i && !/kunit/; END { print $$sum }')
+novt := $(build)/Image-$(name)-novt
+bench = $(vm) bench $(guest) --plain-image $(build)/Image-plain-$(name) \
+	--peers-image $(build)/Image-peers-$(name) --novt-image $(novt) --writer $(writer) \
+	--memory $(bytes) --baseline tests/bench.json
+
+# One machine at a time, as instructions do not depend on the load, but times do.
+bench: image $(build)/Image-peers-$(name) $(vm) $(writer) $(sample)
+	@$(MAKE) --no-print-directory $(novt) VARIANT=novt
+	@$(bench) --out build/bench $(if $(BASELINE),--update) $(if $(ONLY),--only '$(ONLY)') \
+		| tee $(log)/bench-$(name).log
+
+# The shortest case alone, which wants no other kernel. The baseline is of this one.
+bench-check: image $(vm) $(writer) $(sample)
+	@$(bench) --short --out build/bench-check | tee $(log)/bench-check-$(name).log
+
 # Each part runs, whatever became of the others, and the sum decides.
-parts := host-test.log kunit-$(KVERSION).log vm-test-$(KVERSION).log style-$(KVERSION).log
+checks := host-test kunit style $(if $(filter 7.3,$(name)),bench-check) vm-test
+parts := host-test.log $(patsubst %,%-$(KVERSION).log,$(filter-out host-test,$(checks)))
 check: $(vm)
 	@rm -f $(addprefix $(log)/,$(parts))
-	@for part in host-test kunit style vm-test; do \
+	@for part in $(checks); do \
 		$(MAKE) --no-print-directory $$part || :; done
 	@$(vm) tally $(addprefix $(log)/,$(parts))
 
@@ -244,7 +285,7 @@ check-all: $(source)/Makefile
 		$(MAKE) --no-print-directory $$part KVERSION=7.2 || :; done
 	@for variant in debug kcsan novt rt; do for part in kunit vm-test; do \
 		$(MAKE) --no-print-directory $$part KVERSION=7.3 VARIANT=$$variant || :; done; done
-	@$(vm) tally $(addprefix $(log)/,host-test.log kunit-7.3.log vm-test-7.3.log style-7.3.log) \
+	@$(vm) tally $(addprefix $(log)/,host-test.log $(patsubst %,%-7.3.log,kunit vm-test bench-check style)) \
 		$(patsubst %,$(log)/%.log,$(more))
 
 clean:
