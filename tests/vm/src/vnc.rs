@@ -94,8 +94,8 @@ impl Viewer {
                 let [width, height] = [[a, b], [c, d]].map(u16::from_be_bytes).map(u64::from);
                 let bytes = match i32::from_be_bytes(encoding) {
                     RAW => width * height * 4,
+                    // It comes with each answer to a request that is not incremental.
                     EXTENDED_DESKTOP_SIZE => {
-                        incremental = 0;
                         let [screens, ..]: [u8; 4] = read(stream)?;
                         u64::from(screens) * 16
                     }
