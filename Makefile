@@ -78,11 +78,12 @@ driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -
 # Small kernels, each with one thing that other kernels do not have. Firmware is not for them, nor the
 # native driver for most. Where locks sleep none locks up; and where consoles have threads a locked up CPU
 # that is the only one has none, and the printk core's wish to wake them waits, if it is the one that says so.
+# Noise there is so fast that the log has lost how a warning began before its end is said.
 small := $(filter kcsan novt rt,$(VARIANT))
 ifneq ($(small),)
 ONLY ?= direct-,vt-mmio,suspend,console,panic,silent,warning,stall$(if $(filter kcsan,$(VARIANT)),,$(comma)lkdtm)
 SKIP ?= aavmf,quiet-logo,early-panic,failed-handover$(if $(filter kcsan,$(VARIANT)),$(comma)lkdtm)$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
-	$(filter rt,$(VARIANT)),$(comma)spinlockup$(comma)softlockup-alone$(comma)softlockup-console-lock)
+	$(filter rt,$(VARIANT)),$(comma)spinlockup$(comma)softlockup-alone$(comma)softlockup-survived$(comma)softlockup-console-lock$(comma)noise)
 endif
 # What detects lockups and causes them is not in the kernel that complains.
 plain := $(filter 7.3-debug,$(name))

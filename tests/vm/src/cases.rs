@@ -6,7 +6,7 @@ use crate::{
     bench::{driver_lines, Bench, GPU, READY, TIME_FOR_TEXT},
     endings, log,
     qemu::{Events, Machine, Vm},
-    screen::{show, Screen},
+    screen::{show, Picture, Screen},
     streams,
     vnc::Viewer,
 };
@@ -624,27 +624,37 @@ const QUIET: &str = "vm: quiet";
 
 /// Firmware's logo is on the screen where it was, and stays until there is text.
 fn logo(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let mut most = (0, None);
-    let plain = machine.clone().kernel(bench.plain_image());
-    let mut plain = plain.start(&out.join("firmware"))?;
-    plain.wait("the end of a boot", TIME_FOR_TEXT, |vm| {
-        let (_, picture) = vm.screenshot("screen.png", None)?;
-        // A picture is what is no text, neither QEMU's nor, but for a cursor, a kernel's.
-        let unreadable = Screen::read(&picture, &bench.fonts).unreadable();
-        if unreadable > most.0 {
-            most = (unreadable, Some(picture));
-        }
-        Ok(vm.serial_has(QUIET)?.then_some(()))
-    })?;
-    drop(plain);
-    let firmware = most.1.context("firmware drew nothing")?;
-
     let mut vm = machine.start(out)?;
     vm.wait_for(QUIET)?;
     let (_, ours) = vm.screenshot("logo.png", None)?;
     let said = driver_lines(&vm.serial()?).join("\n");
     let (columns, rows) = place_of_logo(&said).with_context(|| format!("no logo:\n{said}"))?;
-    let mut seen = 0;
+    let place = || {
+        rows.clone()
+            .flat_map(|y| columns.clone().map(move |x| (x, y)))
+    };
+    let ink = |picture: &Picture| place().filter(|&(x, y)| picture.at(x, y) != 0).count();
+    let seen = ink(&ours);
+    ensure!(seen > 100, "the logo is black");
+
+    // Firmware does not show it for long.
+    let plain = machine.clone().kernel(bench.plain_image());
+    let mut firmware = None;
+    for _ in 0..TRIES {
+        let mut plain = plain.start(&out.join("firmware"))?;
+        plain.wait("the end of a boot", TIME_FOR_TEXT, |vm| {
+            let (_, picture) = vm.screenshot("screen.png", None)?;
+            let fits = (picture.width, picture.height) == (ours.width, ours.height);
+            if fits && ink(&picture) == seen {
+                firmware = Some(picture);
+            }
+            Ok((firmware.is_some() || vm.serial_has(QUIET)?).then_some(()))
+        })?;
+        if firmware.is_some() {
+            break;
+        }
+    }
+    let firmware = firmware.context("firmware shows no such logo")?;
     for (x, y) in (0..ours.height).flat_map(|y| (0..ours.width).map(move |x| (x, y))) {
         let is_logo = columns.contains(&x) && rows.contains(&y);
         let expected = if is_logo { firmware.at(x, y) } else { 0 };
@@ -653,9 +663,7 @@ fn logo(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
             pixel == expected,
             "pixel ({x}, {y}) is {pixel:06x}, not {expected:06x}"
         );
-        seen += usize::from(pixel != 0);
     }
-    ensure!(seen > 100, "the logo is black");
 
     vm.tell("\n")?;
     bench.wait_for_words(&mut vm, &["text"], out)?;

@@ -31,12 +31,18 @@ pub fn without_replays(log: &[u8]) -> Vec<u8> {
     const REPLAYS: &[u8] = b"** replaying previous printk message **";
 
     let mut lines: Vec<&[u8]> = Vec::new();
+    let mut replayed = false;
     for line in log.split_inclusive(|&byte| byte == b'\n') {
         match line.windows(REPLAYS.len()).position(|part| part == REPLAYS) {
-            // The beginning of what follows is on the same line, or on the one before.
-            Some(0) => drop(lines.pop()),
-            Some(_) => {}
-            None => lines.push(line),
+            // The beginning of what follows is on the same line, or on the one before, if there was any.
+            Some(at) => replayed = at == 0,
+            None => {
+                let begins = |before: &&[u8]| line.starts_with(before.trim_ascii_end());
+                if std::mem::take(&mut replayed) && lines.last().is_some_and(begins) {
+                    lines.pop();
+                }
+                lines.push(line);
+            }
         }
     }
     lines.concat()
@@ -292,6 +298,9 @@ mod tests {
         let log = format!("one\ntwo\n{replays}two\nthree\nfo{replays}four\n");
         let said = without_replays(log.as_bytes());
         assert_eq!(String::from_utf8_lossy(&said), "one\ntwo\nthree\nfour\n");
+        // Nothing of it was said before.
+        let log = format!("one\n{replays}two\n");
+        assert_eq!(without_replays(log.as_bytes()), b"one\ntwo\n");
     }
 
     #[test]
