@@ -471,9 +471,9 @@ pub const VT_ENDINGS: &[Case] = &[
         |bench| held(bench).append(&background("vanish")),
     )
     .on(FOUR),
-    // While others print, it comes late to our console.
+    // While another one prints, it comes late to our console.
     case("lkdtm-console-lock-noise", Own(warns_loudly), |bench| {
-        let noise = held(bench).append("vm.noise=3 vm.do=busybox,sleep,1");
+        let noise = held(bench).append("vm.noise=1 vm.do=busybox,sleep,1");
         provoke(noise, "WARNING").append("vm.noise=0")
     })
     .on(FOUR),
