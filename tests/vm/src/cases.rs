@@ -822,24 +822,7 @@ fn colours(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 fn handed_to_drm_log(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = boot(machine, out)?;
     let rows = bench.look(&mut vm, None, out, |screen, vm| {
-        let serial = vm.serial()?;
-        let expected = log::lay_out(log::kernel_part(&serial), screen.columns);
-        let last = screen
-            .rows
-            .iter()
-            .position(|row| show(row).ends_with(READY));
-        let last = last.with_context(|| format!("no '{READY}' on the screen"))?;
-        // It clears three rows ahead.
-        let count = screen.rows.len() - 3;
-        for (back, expected) in expected.iter().rev().take(count).enumerate() {
-            let at = (last + screen.rows.len() - back) % screen.rows.len();
-            let (seen, wanted) = (show(&screen.rows[at]), String::from_utf8_lossy(expected));
-            ensure!(
-                seen == wanted.trim_end(),
-                "{back} rows before the last:\n    expected |{wanted}|\n    read     |{seen}|"
-            );
-        }
-        Ok(count)
+        log::compare_ring(screen, log::kernel_part(&vm.serial()?))
     })?;
     let said = driver_lines(&vm.serial()?).join("\n");
     ensure!(

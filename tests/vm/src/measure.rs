@@ -3,7 +3,7 @@
 //! One boot of a guest that writes lines: what they cost, and whether the screen has them.
 
 use crate::{
-    bench::Bench,
+    bench::{Bench, READY},
     font::Font,
     log,
     peers::{Extra, Peer, Shown},
@@ -19,9 +19,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-
-/// What the guest says at last.
-const READY: &str = "vm: ready";
 
 /// Lets warnings be shown, and nothing else.
 pub const LEVEL: &str = "loglevel=5";

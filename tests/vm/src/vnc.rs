@@ -53,9 +53,7 @@ impl Viewer {
         let [.., a, b, c, d] = init;
         let mut name = vec![0; u32::from_be_bytes([a, b, c, d]) as usize];
         stream.read_exact(&mut name)?;
-        let mut message = vec![SET_ENCODINGS, 0, 0, 1];
-        message.extend(EXTENDED_DESKTOP_SIZE.to_be_bytes());
-        stream.write_all(&message)?;
+        set_encodings(&mut stream, &[EXTENDED_DESKTOP_SIZE])?;
         Ok(Self(stream))
     }
 
@@ -76,10 +74,7 @@ impl Viewer {
     fn look(&mut self) -> Result<()> {
         let stream = &mut self.0;
         stream.set_read_timeout(None)?;
-        let mut message = vec![SET_ENCODINGS, 0, 0, 2];
-        message.extend(RAW.to_be_bytes());
-        message.extend(EXTENDED_DESKTOP_SIZE.to_be_bytes());
-        stream.write_all(&message)?;
+        set_encodings(stream, &[RAW, EXTENDED_DESKTOP_SIZE])?;
         let mut incremental = 0;
         loop {
             // All of the screen, whatever its size.
@@ -106,6 +101,13 @@ impl Viewer {
             }
         }
     }
+}
+
+/// Says which encodings are understood, a few.
+fn set_encodings(stream: &mut UnixStream, encodings: &[i32]) -> io::Result<()> {
+    let mut message = vec![SET_ENCODINGS, 0, 0, encodings.len() as u8];
+    message.extend(encodings.iter().flat_map(|encoding| encoding.to_be_bytes()));
+    stream.write_all(&message)
 }
 
 fn read<const N: usize>(stream: &mut UnixStream) -> Result<[u8; N]> {
