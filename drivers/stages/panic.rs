@@ -179,7 +179,9 @@ pub(crate) fn write(urgency: Urgency, number: u64) {
 
 /// Shows the log as far as it is due, unless somebody else has the screen, who does it then.
 fn catch_up() {
-    loop {
+    // What looks is a timer: who prints faster than we show must not keep it.
+    let rounds = if cfg!(CONFIG_VT) { 4 } else { usize::MAX };
+    let is_done = (0..rounds).any(|_| {
         // As below.
         fence(Ordering::SeqCst);
         let due = DUE.load(Ordering::Relaxed);
@@ -194,16 +196,21 @@ fn catch_up() {
         // Somebody else may have come, and seen that the screen was not free: either he saw it free, or
         // what he has is seen here.
         fence(Ordering::SeqCst);
-        if shown.is_none() || DUE.load(Ordering::Relaxed) == due {
-            break;
-        }
-    }
+        shown.is_none() || DUE.load(Ordering::Relaxed) == due
+    });
     // Not by who has just faulted: that may come again, and die() is not entered twice.
-    #[cfg(CONFIG_VT)]
-    if FAULTY.load(Ordering::Relaxed) {
-        // SAFETY: Any context will do.
-        unsafe { bindings::virtgpu_look_later() };
+    if !is_done || FAULTY.load(Ordering::Relaxed) {
+        look_later();
     }
+}
+
+/// Has [`look`] called, where there is a terminal to look at.
+fn look_later() {
+    #[cfg(CONFIG_VT)]
+    // SAFETY: Any context will do.
+    unsafe {
+        bindings::virtgpu_look_later()
+    };
 }
 
 /// Where an emergency begins of which `number` is the first record that is offered: the console may lag
@@ -255,8 +262,7 @@ fn watch(urgency: Urgency, number: u64) {
         }
         note(number, number);
     }
-    // SAFETY: Any context will do.
-    unsafe { bindings::virtgpu_look_later() };
+    look_later();
 }
 
 /// Somebody has faulted, perhaps while painting.
@@ -371,6 +377,9 @@ pub(crate) fn look() {
     let is_shown = at >= AFTER.load(Ordering::Relaxed) || has_screen();
     if is_shown && !FAULTY.load(Ordering::Relaxed) {
         TERMINAL.store(u64::MAX, Ordering::Relaxed);
+        if TAKEN.load(Ordering::Relaxed) {
+            catch_up();
+        }
         return;
     }
     // If it has moved, it prints, or may have just begun. More than one CPU may look.
@@ -379,7 +388,7 @@ pub(crate) fn look() {
     } else if microseconds_since(SINCE.load(Ordering::Relaxed)) >= STUCK {
         let take = |log: &mut Log<'static, Shared>, reader: &mut Reader| {
             TAKEN.store(true, Ordering::Relaxed);
-            show(log, reader, u64::MAX - 1, true);
+            show(log, reader, kmsg::newest(), true);
         };
         let taken = if FAULTY.swap(false, Ordering::Relaxed) {
             // Who has the screen is dead.
@@ -392,8 +401,7 @@ pub(crate) fn look() {
             return catch_up();
         }
     }
-    // SAFETY: Any context will do.
-    unsafe { bindings::virtgpu_look_later() };
+    look_later();
 }
 
 /// The terminal stirs, with the console lock and the screen: it gets that back. Returns whether it was
