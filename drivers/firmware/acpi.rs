@@ -263,7 +263,7 @@ impl Table {
 }
 
 /// The sum that ACPI wants to be zero.
-fn checksum(bytes: &[u8]) -> u8 {
+pub(super) fn checksum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
 }
 

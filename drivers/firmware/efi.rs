@@ -76,10 +76,14 @@ const ACPI_10: [u8; 16] = [
 ];
 /// `EFI_MEMORY_RUNTIME`.
 const RUNTIME: u64 = 1 << 63;
-/// `EfiBootServicesData` (7.2.1).
-const BOOT_SERVICES_DATA: u32 = 4;
+/// `EfiBootServicesData` (7.2.1): nobody uses it from firmware's end until Linux has an allocator.
+pub(crate) const BOOT_SERVICES_DATA: u32 = 4;
+/// `EfiACPIReclaimMemory` (7.2.1), which Linux on arm64 keeps as it is.
+pub(crate) const ACPI_RECLAIM: u32 = 9;
 /// `EFI_PAGE_SIZE` as a shift.
 const PAGE_SHIFT: u32 = 12;
+/// The same in bytes.
+pub(crate) const PAGE: u64 = 1 << PAGE_SHIFT;
 /// More configuration tables than any firmware has (AAVMF has a dozen).
 const MAX_TABLES: u64 = 256;
 /// More memory descriptors than any firmware has.
@@ -153,6 +157,40 @@ pub(crate) fn acpi_root(
     system_table: u64,
     map: Option<MemoryMap>,
 ) -> Result<u64, Error> {
+    let mut acpi_10 = None;
+    let acpi_20 = find(memory, system_table, map, |guid, at| match guid {
+        ACPI_20 => true,
+        ACPI_10 => {
+            acpi_10 = Some(at);
+            false
+        }
+        _ => false,
+    })?;
+    acpi_20.or(acpi_10).ok_or(Error::NoAcpi)
+}
+
+/// Finds the physical address of the configuration table with this GUID, if there is one; the rest is as
+/// for [`acpi_root`].
+///
+/// # Errors
+///
+/// The first thing that is wrong on the way, see [`Error`].
+pub(crate) fn configuration_table(
+    memory: &mut impl Memory,
+    system_table: u64,
+    map: Option<MemoryMap>,
+    guid: [u8; 16],
+) -> Result<Option<u64>, Error> {
+    find(memory, system_table, map, |found, _| found == guid)
+}
+
+/// The address of the first configuration table that is `wanted`, by its GUID and that address.
+fn find(
+    memory: &mut impl Memory,
+    system_table: u64,
+    map: Option<MemoryMap>,
+    mut wanted: impl FnMut([u8; 16], u64) -> bool,
+) -> Result<Option<u64>, Error> {
     let table: SystemTable = read(memory, system_table)?;
     if table.signature.get() != SIGNATURE {
         return Err(Error::Signature(table.signature.get()));
@@ -165,24 +203,26 @@ pub(crate) fn acpi_root(
         return Err(Error::TableCount(count));
     }
     let mut at = physical(memory, table.configuration_table.get(), map)?;
-    let mut acpi_10 = None;
     for _ in 0..count {
         let entry: ConfigurationTable = read(memory, at)?;
-        match entry.vendor_guid {
-            ACPI_20 => return Ok(entry.vendor_table.get()),
-            ACPI_10 => acpi_10 = Some(entry.vendor_table.get()),
-            _ => {}
+        if wanted(entry.vendor_guid, entry.vendor_table.get()) {
+            return Ok(Some(entry.vendor_table.get()));
         }
         at = at
             .checked_add(size_of::<ConfigurationTable>() as u64)
             .ok_or(Error::TableAddress(table.configuration_table.get()))?;
     }
-    acpi_10.ok_or(Error::NoAcpi)
+    Ok(None)
 }
 
-/// The memory of boot services' data that holds the physical address `at`, if the map has it and says
-/// nothing else of any of it. Nobody uses it until Linux has an allocator.
-pub(crate) fn boot_data(memory: &mut impl Memory, map: MemoryMap, at: u64) -> Option<Range<u64>> {
+/// The memory of this `kind`, [`BOOT_SERVICES_DATA`] or [`ACPI_RECLAIM`], that holds the physical address
+/// `at`, if the map has it and says nothing else of any of it.
+pub(crate) fn area(
+    memory: &mut impl Memory,
+    map: MemoryMap,
+    kind: u32,
+    at: u64,
+) -> Option<Range<u64>> {
     let mut pages = |place| {
         let entry: MemoryDescriptor = read(memory, place).ok()?;
         let start = entry.physical_start.get();
@@ -191,9 +231,9 @@ pub(crate) fn boot_data(memory: &mut impl Memory, map: MemoryMap, at: u64) -> Op
     };
     let mut found = None;
     for place in descriptors(map).ok()? {
-        let (kind, range) = pages(place)?;
+        let (is, range) = pages(place)?;
         if range.contains(&at) {
-            found = (kind == BOOT_SERVICES_DATA).then_some(range);
+            found = (is == kind).then_some(range);
             break;
         }
     }

@@ -15,6 +15,7 @@
 //! - [`pci`]: from a host bridge, through every bridge behind it, to the GPU and its BARs.
 //! - [`bgrt`] and [`bmp`]: the boot logo that firmware keeps, and where it was drawn.
 //! - [`picture`]: what of it is where on the screen.
+//! - [`handoff`]: the same for the whole screen, where our UEFI driver has run.
 //!
 //! The room is pure: physical memory and configuration space are reached through [`Memory`] and
 //! [`pci::Config`].
@@ -34,6 +35,7 @@ pub(crate) mod bmp;
 pub(crate) mod cmdline;
 pub(crate) mod efi;
 pub(crate) mod fdt;
+pub(crate) mod handoff;
 pub(crate) mod pci;
 pub(crate) mod picture;
 

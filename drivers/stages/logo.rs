@@ -86,7 +86,13 @@ fn draw(log: &mut Log<'static, Shared>, root: u64, map: MemoryMap) -> Result<Pic
     // Where there is memory, firmware's tables of ACPI are not believed alone.
     let mut memory = Within {
         memory: PhysicalMemory,
-        range: efi::boot_data(&mut PhysicalMemory, map, bgrt.image).unwrap_or_default(),
+        range: efi::area(
+            &mut PhysicalMemory,
+            map,
+            efi::BOOT_SERVICES_DATA,
+            bgrt.image,
+        )
+        .unwrap_or_default(),
     };
     let bmp = Bmp::read(&mut memory, bgrt.image)?;
     let picture = Picture::new(&bgrt, bmp, mode.width, mode.height)?;

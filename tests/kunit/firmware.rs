@@ -213,7 +213,14 @@ mod firmware {
                 .with(MAP.start + 8, &start.to_le_bytes())
                 .with(MAP.start + 24, &pages.to_le_bytes())
         };
-        let data = |kind, start, pages, at| efi::boot_data(&mut first(kind, start, pages), MAP, at);
+        let data = |kind, start, pages, at| {
+            efi::area(
+                &mut first(kind, start, pages),
+                MAP,
+                efi::BOOT_SERVICES_DATA,
+                at,
+            )
+        };
         let range = Some(0x9000_0000..0x9000_2000);
         for at in [0x9000_0000, 0x9000_1fff] {
             assert_eq!(data(4, 0x9000_0000, 2, at), range);
@@ -236,7 +243,10 @@ mod firmware {
             let mut memory = first(4, 0x9000_0000, 2)
                 .with(MAP.start + 48 + 8, &u64::to_le_bytes(start))
                 .with(MAP.start + 48 + 24, &1u64.to_le_bytes());
-            assert_eq!(efi::boot_data(&mut memory, MAP, 0x9000_0000), expected);
+            assert_eq!(
+                efi::area(&mut memory, MAP, efi::BOOT_SERVICES_DATA, 0x9000_0000),
+                expected
+            );
         }
 
         // Nothing is read beyond it.
