@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`stages`] | the boot as the user sees it: Linux on one side, the rooms below on the other |
 //! | [`text`] | cells, glyphs, rows on a panning screen: what changes, as rectangles |
-//! | [`firmware`] | what firmware left: where the device is, and its logo |
+//! | [`firmware`] | what firmware left: where the device is, and what was on its screen |
 //! | [`gpu`] | speaking virtio-gpu: wire structures and typed commands |
 //! | [`virtio`] | reaching a device: PCI, MMIO, features, the split ring |
 //! | [`linux`] | what the kernel crate does not wrap yet |

@@ -55,6 +55,8 @@ const SCANOUTS: u32 = 16;
 const MAX_MEMORY: u64 = 1 << 20;
 /// Bytes of a pixel.
 const PIXEL: u32 = 4;
+/// Pixels that are read at once.
+const PIECE: usize = 512;
 
 /// The table as it is in memory.
 #[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes)]
@@ -75,6 +77,8 @@ pub(crate) struct Table {
     height: U32,
     /// Bytes from one row of the picture to the next.
     pitch: U32,
+    /// The [`sum`] of its pixels.
+    sum: U32,
     picture: U64,
     /// The ring's memory, page by page.
     memory: U64,
@@ -84,7 +88,7 @@ pub(crate) struct Table {
     row: U16,
     columns: U16,
     rows: U16,
-    reserved: [u8; 7],
+    reserved: [u8; 3],
     /// Makes the sum of all bytes 0.
     checksum: u8,
 }
@@ -111,6 +115,14 @@ pub(crate) struct Pixels {
     pub(crate) at: u64,
     /// Bytes from one row to the next.
     pub(crate) pitch: u32,
+    /// The [`sum`] of all of them, without what is between the rows.
+    pub(crate) sum: u32,
+}
+
+/// Adds pixels to the sum by which a picture is known: whoever has the memory by then has changed it.
+pub(crate) fn sum(sum: u32, pixels: &[u32]) -> u32 {
+    let add = |sum: u32, pixel: &u32| sum.rotate_left(1).wrapping_add(u32::from_le(*pixel));
+    pixels.iter().fold(sum, add)
 }
 
 /// What was handed over.
@@ -195,10 +207,15 @@ impl fmt::Display for Error {
 }
 
 impl Table {
-    /// The table that hands this over.
+    /// The table that hands this over. Firmware's side, and tests, write it; the kernel only reads.
+    #[allow(dead_code)]
     pub(crate) fn new(handoff: &Handoff) -> Self {
         let flag = |is_set: bool, flag| if is_set { flag } else { 0 };
-        let picture = handoff.picture.unwrap_or(Pixels { at: 0, pitch: 0 });
+        let picture = handoff.picture.unwrap_or(Pixels {
+            at: 0,
+            pitch: 0,
+            sum: 0,
+        });
         let cursor = handoff.cursor.unwrap_or(Cursor {
             column: 0,
             row: 0,
@@ -221,6 +238,7 @@ impl Table {
             width: U32::new(handoff.width),
             height: U32::new(handoff.height),
             pitch: U32::new(picture.pitch),
+            sum: U32::new(picture.sum),
             picture: U64::new(picture.at),
             memory: U64::new(handoff.memory.start),
             memory_bytes: U64::new(handoff.memory.end - handoff.memory.start),
@@ -290,7 +308,8 @@ impl Handoff {
             if !fits {
                 return Err(Error::Picture(at));
             }
-            picture = Some(Pixels { at, pitch });
+            let sum = table.sum.get();
+            picture = Some(Pixels { at, pitch, sum });
         }
 
         let mut ring = 0..0;
@@ -326,6 +345,64 @@ impl Handoff {
             picture,
             cursor: is_there.then_some(cursor),
             memory: ring,
+        })
+    }
+    /// Whether the device at a place on PCI is the one and runs, its `queue` 0 still being where firmware
+    /// left it.
+    pub(crate) fn is_live(&self, device: Address, queue: Option<u64>) -> bool {
+        self.device.1 == device && queue.is_some_and(|at| self.memory.contains(&at))
+    }
+
+    /// Whether the picture is there, as it was: memory of boot services is used again.
+    pub(crate) fn has_picture(&self, memory: &mut impl Memory) -> bool {
+        let Some(picture) = self.picture else {
+            return false;
+        };
+        let mut found = 0;
+        let mut piece = [0; PIECE];
+        for y in 0..self.height {
+            for x in (0..self.width).step_by(PIECE) {
+                let pixels = &mut piece[..PIECE.min((self.width - x) as usize)];
+                if self.paint(memory, x, y, pixels).is_err() {
+                    return false;
+                }
+                found = sum(found, pixels);
+            }
+        }
+        found == picture.sum
+    }
+
+    /// Paints the picture over pixels of the screen: those of row `y` from column `x` on. Pixels that it
+    /// does not have stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`] if the memory is.
+    pub(crate) fn paint(
+        &self,
+        memory: &mut impl Memory,
+        x: u32,
+        y: u32,
+        pixels: &mut [u32],
+    ) -> Result<(), Unreadable> {
+        let Some(picture) = self.picture.filter(|_| y < self.height) else {
+            return Ok(());
+        };
+        let count = pixels.len().min(self.width.saturating_sub(x) as usize);
+        if count == 0 {
+            return Ok(());
+        }
+        // Cannot overflow: the whole picture was found to be in memory.
+        let at = picture.at + u64::from(picture.pitch) * u64::from(y) + u64::from(PIXEL * x);
+        memory.read(at, pixels[..count].as_mut_bytes())
+    }
+
+    /// Pixels from the top of the screen to where text goes on below the cursor.
+    pub(crate) fn text_begins(&self) -> u32 {
+        self.cursor.map_or(0, |cursor| {
+            let rows = u64::from(cursor.row) + 1;
+            // No more than the height, which has 32 bits.
+            (u64::from(self.height) * rows).div_ceil(u64::from(cursor.rows)) as u32
         })
     }
 }

@@ -85,6 +85,16 @@ const char *virtgpu_handover(void)
 	return handover;
 }
 
+/* Read from the command line by hand, before there are parameters; here for who looks for it. */
+static char *picture = "clear";
+module_param(picture, charp, 0444);
+MODULE_PARM_DESC(picture, "What text does to firmware's picture: clear it, or keep it where there is none");
+
+void virtgpu_free_reserved(phys_addr_t start, phys_addr_t end)
+{
+	free_reserved_area(phys_to_virt(start), phys_to_virt(end), -1, "handoff");
+}
+
 static DEFINE_MUTEX(console_mutex);
 
 /* Of registering our console, and taking it from the list again. */

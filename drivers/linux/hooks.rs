@@ -18,6 +18,7 @@ use crate::{
         holder,
         pci_driver,
         platform_driver,
+        reserved,
         uevent, //
     },
     stages::device as stage,
@@ -46,6 +47,7 @@ extern "C" fn virtgpu_bridge_watch() -> c_int {
         pr_err!("no driver of ours: {:?}\n", error);
     }
     holder::watch();
+    reserved::give_back();
     0
 }
 

@@ -33,6 +33,21 @@ pub(crate) fn early_scroll() -> Result<Scroll, &'static str> {
     parse(early_word(b"virtgpu_bridge.scroll=").unwrap_or("auto"))
 }
 
+/// `virtgpu_bridge.picture=clear|keep`: whether text covers firmware's picture row by row, instead of
+/// beginning on a clear screen. Read before the kernel has looked at parameters.
+///
+/// # Errors
+///
+/// As [`scroll`].
+#[cfg(not(MODULE))]
+pub(crate) fn keeps_picture() -> Result<bool, &'static str> {
+    match early_word(b"virtgpu_bridge.picture=").unwrap_or("clear") {
+        "clear" => Ok(false),
+        "keep" => Ok(true),
+        word => Err(word),
+    }
+}
+
 fn parse(word: &'static str) -> Result<Scroll, &'static str> {
     match word {
         "pan" | "auto" => Ok(Scroll::Pan),

@@ -66,6 +66,7 @@ use crate::{
             self,
             Reader, //
         },
+        picture,
         search::{
             Lit,
             Place,
@@ -240,6 +241,7 @@ pub(crate) fn begin() -> bool {
     if !is_up() {
         let begun = ticks();
         let mut search = Search::new(When::Consoles);
+        search.handoff = picture::handed_over();
         search.everywhere();
         if let Some(lit) = &search.lit {
             start::announce(&lit.place, &lit.log, begun);

@@ -6,6 +6,7 @@
 
 use core::{
     fmt,
+    iter,
     ops::Range, //
 };
 
@@ -356,24 +357,36 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     }
 
     /// Shows a picture until there is text: `paint` gives its pixels from a column on, in a row of the
-    /// screen, and leaves those alone that are not its own. It has pixels in `rows` only.
+    /// screen, and leaves those alone that are not its own. It has pixels in `rows` only. If text `keeps`
+    /// it, it scrolls with the text, and has no pixels where there is never any.
     ///
-    /// Nothing was drawn before, and the screen shows nothing of somebody else's.
+    /// Nothing was drawn before.
     pub(crate) fn show_picture(
         &mut self,
         rows: Range<u32>,
+        keeps: bool,
         mut paint: impl FnMut(u32, u32, &mut [u32]),
     ) {
-        let height = self.grid.glyph().height;
+        let Size { width, height } = self.grid.glyph();
         let top = self.grid.origin(self.top);
-        for text_row in self.top..self.top + self.grid.window() as u32 {
+        let (window, text) = (self.grid.window() as u32, self.grid.rows() as u32);
+        let (count, again, right) = match (keeps, self.grid.scroll()) {
+            (false, _) => (window, None, u32::MAX),
+            (true, Scroll::Pan) => (window, Some(window), self.grid.cols() as u32 * width),
+            (true, Scroll::Repaint) => (text, None, self.grid.cols() as u32 * width),
+        };
+        for text_row in self.top..self.top + count {
             let y = self.grid.y(text_row) - top;
             if y >= rows.end || y + height <= rows.start {
                 continue;
             }
             for tile in 0..self.grid.band().tiles() {
+                let places = iter::once(text_row).chain(again.map(|rows| text_row + rows));
                 self.attempt(|display| {
-                    display.paint(text_row, tile, |x, row, to| paint(x, y + row, to))
+                    display.paint(places, tile, |x, row, to| {
+                        let count = to.len().min(right.saturating_sub(x) as usize);
+                        paint(x, y + row, &mut to[..count]);
+                    })
                 });
             }
         }
@@ -382,13 +395,15 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             display.control.publish();
             Ok(())
         });
-        self.shows = Shows::Picture;
+        if !keeps {
+            self.shows = Shows::Picture;
+        }
     }
 
-    /// Paints a tile of a text row of the resource with other things than text.
+    /// Paints a tile of text rows of the resource with other things than text.
     fn paint(
         &mut self,
-        text_row: u32,
+        text_rows: impl Iterator<Item = u32>,
         tile: usize,
         mut paint: impl FnMut(u32, u32, &mut [u32]),
     ) -> Result<(), GpuError> {
@@ -406,8 +421,11 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             }
         }
         let (unit, height) = (band.unit() as u32, self.grid.glyph().height);
-        let rect = Rect::new(x, self.grid.y(text_row), unit, height);
-        self.transfer(rect, slot, tile)
+        for text_row in text_rows {
+            let rect = Rect::new(x, self.grid.y(text_row), unit, height);
+            self.transfer(rect, slot, tile)?;
+        }
+        Ok(())
     }
 
     /// The slot that is painted next, when the device has read it.

@@ -4,7 +4,8 @@
 
 use kernel::{
     pr_err,
-    pr_info, //
+    pr_info,
+    pr_warn, //
 };
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     },
     stages::{
         device,
-        logo,
+        picture,
         search::{
             Search,
             When, //
@@ -29,6 +30,7 @@ use crate::{
 pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
     let begun = ticks();
     let mut search = Search::new(When::Early);
+    search.handoff = picture::handed_over();
     if let Some(base) = mmio {
         search.mmio(base, true);
     } else if let Some(options) = options {
@@ -51,8 +53,12 @@ pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
     let address = lit.address;
     start::announce(&lit.place, &lit.log, begun);
     device::found(&mut search.lit)?;
-    if parameters::is_quiet() {
-        logo::show();
+    let keeps = parameters::keeps_picture().unwrap_or_else(|word| {
+        pr_warn!("virtgpu_bridge.picture={word}: not clear or keep; taking clear\n");
+        false
+    });
+    if keeps || parameters::is_quiet() {
+        picture::show(search.handoff.as_ref(), keeps);
     }
     Some(address)
 }

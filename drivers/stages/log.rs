@@ -275,13 +275,28 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         self.screen.show(&mut self.display);
     }
 
-    /// Shows a picture until there is text: see [`Display::show_picture`].
+    /// Shows a picture until there is text, or as long as text does not cover it: see
+    /// [`Display::show_picture`].
     pub(crate) fn show_picture(
         &mut self,
         rows: Range<u32>,
+        keeps: bool,
         paint: impl FnMut(u32, u32, &mut [u32]),
     ) {
-        self.display.show_picture(rows, paint);
+        self.display.show_picture(rows, keeps, paint);
+        if keeps {
+            self.screen.lie_over();
+        }
+    }
+
+    /// Has text begin below so many pixels of the screen, which shows a picture and no text yet.
+    pub(crate) fn begin_below(&mut self, pixels: u32) {
+        let row = pixels.div_ceil(self.grid().glyph().height) as usize;
+        let last = self.grid().rows() - 1;
+        self.screen.set_position(row, 0);
+        if row > last {
+            self.screen.remember(b"\n", ATTRIBUTE);
+        }
     }
 
     /// Makes the screen black until [`Screen::unblank`].

@@ -11,12 +11,12 @@ pub(crate) mod earlycon;
 pub(crate) mod handover;
 pub(crate) mod held;
 pub(crate) mod log;
-#[cfg(not(MODULE))]
-pub(crate) mod logo;
 #[cfg(MODULE)]
 pub(crate) mod module;
 #[cfg(not(MODULE))]
 pub(crate) mod panic;
+#[cfg(not(MODULE))]
+pub(crate) mod picture;
 #[cfg(not(MODULE))]
 pub(crate) mod search;
 pub(crate) mod start;

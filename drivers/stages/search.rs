@@ -19,6 +19,7 @@ use crate::{
         acpi::Mcfg,
         cmdline, efi,
         fdt::Tree,
+        handoff::Handoff,
         pci::{
             self,
             bars::Space,
@@ -40,6 +41,7 @@ use crate::{
         },
         mapped::Mapped,
         parameters,
+        reserved,
         shared::Shared, //
     },
     stages::{
@@ -131,6 +133,8 @@ pub(crate) enum When {
 pub(crate) struct Search {
     when: When,
     scroll: Scroll,
+    /// What firmware says of a device.
+    pub(crate) handoff: Option<Handoff>,
     pub(crate) lit: Option<Lit>,
     /// GPUs met.
     pub(crate) seen: u32,
@@ -145,6 +149,7 @@ impl Search {
                 When::Early => parameters::early_scroll(),
                 When::Consoles => parameters::scroll(),
             }),
+            handoff: None,
             lit: None,
             seen: 0,
         }
@@ -396,7 +401,14 @@ impl Search {
             hung = Some((doorbell, bell, address));
             Ok(())
         };
+        let live = self.handoff.as_ref().filter(|handoff| match place {
+            Place::Pci { function, .. } => handoff.is_live(function, transport.descriptors(0)),
+            Place::Mmio { .. } => false,
+        });
         let log = start::light(transport, hal, rest, false, true, self.scroll, hang)?;
+        if let Some(handoff) = live {
+            reserved::give_back_later(&handoff.memory);
+        }
         let (doorbell, bell, address) = hung.ok_or(Refusal::Map(notify))?;
         Ok(Lit {
             log,

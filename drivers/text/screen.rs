@@ -471,6 +471,13 @@ impl<'a> Screen<'a> {
         }
     }
 
+    /// The resource shows something else, over which text lies: a row covers it as far as there is text,
+    /// and all of it once it has the place of another row.
+    pub(crate) fn lie_over(&mut self) {
+        let cols = self.grid.cols() as u16;
+        self.rows.shown[..self.grid.window()].fill(cols);
+    }
+
     /// Where a row of the screen is in `cells` and `rows`.
     fn index(&self, row: usize) -> usize {
         let (index, rows) = (self.first + row, self.grid.rows());
@@ -532,7 +539,10 @@ impl<'a> Screen<'a> {
         };
         // A cursor may be where there is no ink.
         let cursor = self.cursor.as_ref().filter(|at| at.row == row);
-        *shown = (state.ink.max(state.to)).max(cursor.map_or(0, |at| at.col as u16 + 1));
+        let before = if fresh { 0 } else { *shown };
+        *shown = before
+            .max(state.ink.max(state.to))
+            .max(cursor.map_or(0, |at| at.col as u16 + 1));
         *state = Row {
             ink: state.ink,
             ..Row::BLANK

@@ -117,6 +117,10 @@ pub(crate) trait Transport {
     fn queues(&mut self) -> u16 {
         0
     }
+    /// Where `queue` has its descriptors, if the device tells.
+    fn descriptors(&mut self, _queue: u16) -> Option<u64> {
+        None
+    }
     /// Whether the device works on `queue`.
     fn is_enabled(&mut self, _queue: u16) -> bool {
         false

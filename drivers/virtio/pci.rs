@@ -299,6 +299,15 @@ impl<R: Registers> Transport for Pci<R> {
         self.common.read16(NUM_QUEUES)
     }
 
+    fn descriptors(&mut self, queue: u16) -> Option<u64> {
+        self.common.write16(QUEUE_SELECT, queue);
+        let (low, high) = (
+            self.common.read32(QUEUE_DESC),
+            self.common.read32(QUEUE_DESC + 4),
+        );
+        Some((u64::from(high) << 32) | u64::from(low))
+    }
+
     fn is_enabled(&mut self, queue: u16) -> bool {
         self.common.write16(QUEUE_SELECT, queue);
         self.common.read16(QUEUE_ENABLE) != 0

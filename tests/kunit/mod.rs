@@ -8,6 +8,7 @@
 mod device;
 mod firmware;
 mod gpu;
+pub(crate) mod handoff;
 mod picture;
 mod text;
 mod virtio;

@@ -36,6 +36,10 @@ use crate::{
         Memory,
         Unreadable, //
     },
+    kunit::handoff::handoff::{
+        whole,
+        Firmware, //
+    },
     picture::Kind,
     virtio::pci::Capabilities,
 };
@@ -277,6 +281,26 @@ proptest! {
             if let Ok(picture) = picture(&mut memory, root) {
                 for y in picture.rows() {
                     let _ = picture.paint(&mut memory, 0, y, &mut [0; 1280]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_handed_over(words in prop::collection::vec((0..79usize, edge(), 1..9usize), 1..5)) {
+        let mut firmware = Firmware::new(&whole());
+        for (at, value, length) in words {
+            let bytes = &value.to_le_bytes()[..length.min(79 - at)];
+            firmware = firmware.with(at, bytes);
+        }
+        if let Ok(handoff) = firmware.read_table() {
+            prop_assert!(handoff.memory.end <= 0x5001_0000);
+            prop_assert!(handoff.memory.is_empty() || handoff.memory.start >= 0x5000_0000);
+            prop_assert!(handoff.text_begins() <= handoff.height);
+            for y in [0, handoff.height - 1, handoff.height, u32::MAX] {
+                for x in [0, handoff.width - 1, handoff.width, u32::MAX] {
+                    // `Firmware` refuses what is not within the memory that the map names.
+                    prop_assert!(handoff.paint(&mut firmware, x, y, &mut [0; 32]).is_ok());
                 }
             }
         }

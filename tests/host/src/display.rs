@@ -498,13 +498,14 @@ fn a_picture_stays_until_there_is_text() {
         // Not as wide as the screen, and not at the edges of cells; where nothing pans the first text row
         // is beyond reach.
         let (columns, rows) = (13..width - 5, 11..height - 3);
-        rig.display.show_picture(rows.clone(), |x, y, pixels| {
-            for (x, to) in (x..).zip(pixels) {
-                if columns.contains(&x) && rows.contains(&y) {
-                    *to = pixel(x, y);
+        rig.display
+            .show_picture(rows.clone(), false, |x, y, pixels| {
+                for (x, to) in (x..).zip(pixels) {
+                    if columns.contains(&x) && rows.contains(&y) {
+                        *to = pixel(x, y);
+                    }
                 }
-            }
-        });
+            });
         rig.display.drain().unwrap();
         let seen = |rig: &Rig<P>| {
             let host = rig.host.borrow();
@@ -550,12 +551,90 @@ fn a_picture_stays_until_there_is_text() {
 }
 
 #[test]
+fn a_picture_scrolls_with_text_that_lies_over_it() {
+    fn on<P: Pictures + 'static>(setting: Setting, pictures: P) {
+        let mut rig = Rig::new(setting, pictures).unwrap();
+        let grid = *rig.display.grid();
+        let (width, height) = setting.mode;
+        let (glyph, cols) = (setting.glyph, grid.cols());
+        let blank = glyph.1 * u32::from(setting.scroll == Scroll::Repaint);
+        let pixel = |x: u32, y: u32| x << 12 | y | 1 << 23;
+        rig.display.show_picture(0..height, true, |x, y, pixels| {
+            for (x, to) in (x..).zip(pixels) {
+                *to = pixel(x, y);
+            }
+        });
+        rig.screen.lie_over();
+        // Of which row of the picture a row of the screen is, and how many columns are covered.
+        let window = height.div_ceil(glyph.1) as usize - usize::from(blank != 0);
+        let mut rows: Vec<(Option<u32>, usize)> =
+            (0..window as u32).map(|y| (Some(y), 0)).collect();
+        if setting.scroll == Scroll::Repaint {
+            rows[grid.rows()..].fill((None, cols));
+        }
+        let check = |rig: &mut Rig<P>, rows: &[(Option<u32>, usize)]| {
+            rig.display.drain().unwrap();
+            let text = rig.expected();
+            let host = rig.host.borrow();
+            assert_eq!(host.complaints, [""; 0]);
+            for (at, &seen) in (0..).zip(host.shown()) {
+                let (x, y) = (at % width, at / width);
+                let mut expected = text[at as usize];
+                if y >= blank && x < cols as u32 * glyph.0 {
+                    let (base, covered) = rows[((y - blank) / glyph.1) as usize];
+                    if let (Some(base), true) = (base, x >= covered as u32 * glyph.0) {
+                        expected = pixel(x, blank + base * glyph.1 + (y - blank) % glyph.1);
+                    }
+                }
+                assert_eq!(seen, expected, "({x}, {y})");
+            }
+            assert_eq!(host.shown().len() as u32, width * height);
+        };
+        check(&mut rig, &rows);
+        let last = grid.rows() - 1;
+        for n in 0..4 * window {
+            let line = format!("line {n}{}", "!".repeat(n % 11));
+            rig.write(line.as_bytes());
+            rows[n.min(last)].1 = rows[n.min(last)].1.max(line.len());
+            check(&mut rig, &rows);
+            rig.write(b"\n");
+            if n >= last && setting.scroll == Scroll::Pan {
+                rows.remove(0);
+                rows.push((None, cols));
+                // It covers what is there, which may have been seen below the last row.
+                rows[last].1 = cols;
+            } else if n >= last {
+                rows.fill((None, cols));
+            }
+            check(&mut rig, &rows);
+        }
+    }
+    for scroll in [Scroll::Pan, Scroll::Repaint] {
+        // In one tile, in several; with pixels that are no cell's.
+        for (band, mode) in [
+            (96 << 10, (160, 96)),
+            (12 << 10, (160, 96)),
+            (96 << 10, (164, 104)),
+        ] {
+            let setting = Setting {
+                scroll,
+                band,
+                mode,
+                ..SETTING
+            };
+            on(setting, Qemu::default());
+            on(setting, Crosvm::new());
+        }
+    }
+}
+
+#[test]
 fn a_picture_goes_with_what_is_more_than_text() {
     let with_picture = || {
         let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
         let (_, height) = SETTING.mode;
         rig.display
-            .show_picture(0..height, |_, _, pixels| pixels.fill(0xabcdef));
+            .show_picture(0..height, false, |_, _, pixels| pixels.fill(0xabcdef));
         rig.display.drain().unwrap();
         assert_eq!(rig.host.borrow().shown()[0], 0xabcdef);
         rig

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of what firmware hands over: a table with every field broken in turn.
+
+#[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_handoff))]
+pub(crate) mod handoff {
+    use crate::firmware::{
+        efi,
+        handoff::{
+            sum,
+            Cursor,
+            Error,
+            Handoff,
+            Pixels,
+            Table, //
+        },
+        pci::Address,
+        Memory,
+        Unreadable, //
+    };
+    use zerocopy::IntoBytes;
+
+    /// Memory for ACPI's tables, sixteen pages.
+    const TABLES: u64 = 0x5000_0000;
+    /// Memory for boot services, sixteen pages.
+    const DATA: u64 = 0x6000_0000;
+    const PAGES: u64 = 16;
+    /// The table and the ring.
+    pub(crate) const TABLE: u64 = TABLES + 0x2000;
+    const RING: u64 = TABLES + 0x3000;
+    /// A picture that ends with the memory that it is in.
+    const PICTURE: u64 = DATA + 0x40;
+    const PITCH: u32 = 4096 - 4;
+    const SIZE: (u32, u32) = (777, 16);
+
+    const DESCRIPTORS: [(u32, u64, u64); 4] = [
+        (7, 0x4000_0000, 256),
+        (9, TABLES, PAGES),
+        (4, DATA, PAGES),
+        (7, DATA + PAGES * 4096, 1),
+    ];
+    pub(crate) const MAP: efi::MemoryMap = efi::MemoryMap {
+        start: 0x4100_0000,
+        size: 4 * 48,
+        descriptor_size: 48,
+        descriptor_version: 1,
+    };
+
+    /// What firmware left.
+    pub(crate) struct Firmware {
+        pub(crate) table: [u8; 96],
+        map: [u8; MAP.size as usize],
+        /// A pixel that somebody has changed.
+        changed: Option<(u32, u32)>,
+    }
+
+    impl Firmware {
+        pub(crate) fn new(handoff: &Handoff) -> Self {
+            let mut firmware = Self {
+                table: [0; 96],
+                map: [0; MAP.size as usize],
+                changed: None,
+            };
+            let table = Table::new(handoff);
+            firmware.table[..size_of::<Table>()].copy_from_slice(table.as_bytes());
+            for (at, (kind, start, pages)) in (0..).step_by(48).zip(DESCRIPTORS) {
+                firmware.map[at..at + 4].copy_from_slice(&kind.to_le_bytes());
+                firmware.map[at + 8..at + 16].copy_from_slice(&start.to_le_bytes());
+                firmware.map[at + 24..at + 32].copy_from_slice(&pages.to_le_bytes());
+            }
+            firmware
+        }
+
+        /// Changes bytes of the table, and makes the checksum right.
+        pub(crate) fn with(mut self, at: usize, bytes: &[u8]) -> Self {
+            self.table[at..at + bytes.len()].copy_from_slice(bytes);
+            let last = size_of::<Table>() - 1;
+            let others = self.table[..last]
+                .iter()
+                .fold(0, |sum: u8, byte| sum.wrapping_add(*byte));
+            self.table[last] = others.wrapping_neg();
+            self
+        }
+
+        pub(crate) fn read_table(&mut self) -> Result<Handoff, Error> {
+            Handoff::read(self, MAP, TABLE)
+        }
+    }
+
+    impl Memory for Firmware {
+        fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable> {
+            let unreadable = Err(Unreadable { at });
+            let end = DATA + PAGES * 4096;
+            if (DATA..end).contains(&at) && into.len() as u64 <= end - at {
+                let offset = at.saturating_sub(PICTURE);
+                let (x, y) = (offset % u64::from(PITCH) / 4, offset / u64::from(PITCH));
+                for (x, to) in (x as u32..).zip(into.chunks_exact_mut(4)) {
+                    let mut pixel = pixel(x, y as u32);
+                    if self.changed == Some((x, y as u32)) {
+                        pixel ^= 0x100;
+                    }
+                    to.copy_from_slice(&pixel.to_le_bytes());
+                }
+                return Ok(());
+            }
+            for (start, bytes) in [(TABLE, &self.table[..]), (MAP.start, &self.map)] {
+                let Some(from) = at
+                    .checked_sub(start)
+                    .filter(|&from| from < bytes.len() as u64)
+                else {
+                    continue;
+                };
+                let Some(bytes) = bytes[from as usize..].get(..into.len()) else {
+                    return unreadable;
+                };
+                into.copy_from_slice(bytes);
+                return Ok(());
+            }
+            unreadable
+        }
+    }
+
+    fn pixel(x: u32, y: u32) -> u32 {
+        (y << 10 | x).wrapping_mul(2_654_435_761) >> 8
+    }
+
+    /// Everything there is.
+    pub(crate) fn whole() -> Handoff {
+        let mut all = 0;
+        for y in 0..SIZE.1 {
+            for x in 0..SIZE.0 {
+                all = sum(all, &[pixel(x, y).to_le()]);
+            }
+        }
+        Handoff {
+            device: (2, Address::new(3, 31, 7).unwrap()),
+            scanout: 15,
+            width: SIZE.0,
+            height: SIZE.1,
+            live: Some(0x1234_5678),
+            picture: Some(Pixels {
+                at: PICTURE,
+                pitch: PITCH,
+                sum: all,
+            }),
+            cursor: Some(Cursor {
+                column: 4,
+                row: 5,
+                columns: 80,
+                rows: 25,
+            }),
+            memory: RING..RING + 0x5000,
+        }
+    }
+
+    fn bare() -> Handoff {
+        Handoff {
+            live: None,
+            picture: None,
+            cursor: None,
+            memory: 0..0,
+            ..whole()
+        }
+    }
+
+    #[test]
+    fn what_is_handed_over_arrives() {
+        for handoff in [
+            whole(),
+            bare(),
+            Handoff {
+                picture: whole().picture,
+                ..bare()
+            },
+            Handoff {
+                live: Some(u32::MAX),
+                memory: TABLES..TABLES + 0x1000,
+                ..bare()
+            },
+        ] {
+            assert_eq!(Firmware::new(&handoff).read_table(), Ok(handoff));
+        }
+    }
+
+    #[test]
+    fn a_byte_that_changed_is_seen() {
+        for at in 0..size_of::<Table>() {
+            for bit in 0..8 {
+                let mut firmware = Firmware::new(&whole());
+                firmware.table[at] ^= 1 << bit;
+                assert!(firmware.read_table().is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_is_where_tables_are() {
+        let mut firmware = Firmware::new(&whole());
+        for at in [
+            0,
+            TABLES - 1,
+            PICTURE,
+            TABLES + PAGES * 4096 - 1,
+            u64::MAX - 8,
+        ] {
+            assert_eq!(Handoff::read(&mut firmware, MAP, at), Err(Error::Place(at)));
+        }
+        // The map says something else of the same memory.
+        firmware.map[3 * 48 + 8..3 * 48 + 16].copy_from_slice(&TABLE.to_le_bytes());
+        assert_eq!(firmware.read_table(), Err(Error::Place(TABLE)));
+        firmware.map.fill(0xff);
+        assert_eq!(firmware.read_table(), Err(Error::Place(TABLE)));
+        // Nothing was written there.
+        let mut nothing = Firmware::new(&whole());
+        nothing.table.fill(0);
+        assert_eq!(nothing.read_table(), Err(Error::Signature));
+    }
+
+    #[test]
+    fn every_field_is_looked_at() {
+        let with = |at, bytes: &[u8]| Firmware::new(&whole()).with(at, bytes).read_table();
+        assert_eq!(with(0, b"V"), Err(Error::Signature));
+        assert_eq!(with(8, &[2, 0]), Err(Error::Version(2)));
+        assert_eq!(with(8, &[0xff, 0xff]), Err(Error::Version(0xffff)));
+        assert_eq!(with(10, &[95, 0]), Err(Error::Length(95)));
+        assert_eq!(with(10, &[0, 1]), Err(Error::Length(256)));
+        assert_eq!(with(12, &[7]), Err(Error::Flags(7)));
+        assert_eq!(with(15, &[0x80]), Err(Error::Flags(0x8000_0003)));
+        assert_eq!(with(20, &[16]), Err(Error::Scanout(16)));
+        assert_eq!(with(24, &[0; 4]), Err(Error::Resource));
+        for (width, height) in [(0, 16), (777, 0), (16385, 16), (777, 16385), (u32::MAX, 16)] {
+            let mut firmware = Firmware::new(&whole())
+                .with(28, &u32::to_le_bytes(width))
+                .with(32, &u32::to_le_bytes(height));
+            assert_eq!(firmware.read_table(), Err(Error::Mode(width, height)));
+        }
+        // A picture of less than a row a row, of parts of pixels, that ends nowhere or elsewhere.
+        for pitch in [0, 777 * 4 - 4, PITCH + 1, PITCH + 4, u32::MAX - 3] {
+            assert_eq!(with(36, &pitch.to_le_bytes()), Err(Error::Picture(PICTURE)));
+        }
+        for at in [0, DATA - 4, PICTURE + 1, TABLES, u64::MAX - 3] {
+            assert_eq!(with(44, &at.to_le_bytes()), Err(Error::Picture(at)));
+        }
+        // A ring in half a page, in another one's memory, larger than it.
+        for at in [
+            0,
+            RING + 1,
+            RING + 0x800,
+            TABLES - 0x1000,
+            DATA,
+            0xffff_ffff_ffff_f000,
+        ] {
+            assert_eq!(with(52, &at.to_le_bytes()), Err(Error::Memory(at)));
+        }
+        for bytes in [0, 0x800, 0xe000, 1 << 21, u64::MAX & !0xfff, u64::MAX] {
+            assert_eq!(with(60, &bytes.to_le_bytes()), Err(Error::Memory(RING)));
+        }
+        assert_eq!(with(68, &[80, 0]), Err(Error::Cursor(80, 5)));
+        assert_eq!(with(70, &[25, 0]), Err(Error::Cursor(4, 25)));
+        assert_eq!(with(72, &[0, 0]), Err(Error::Cursor(4, 5)));
+        // Without rows there is no cursor, whatever else is there.
+        assert_eq!(with(74, &[0, 0]).map(|handoff| handoff.cursor), Ok(None));
+        assert!(with(76, &[1, 2, 3]).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_looked_at() {
+        let mut firmware = Firmware::new(&bare())
+            .with(24, &[0; 4])
+            .with(36, &[0xff; 24])
+            .with(60, &[0xff; 8]);
+        assert_eq!(firmware.read_table(), Ok(bare()));
+    }
+
+    #[test]
+    fn the_device_says_that_it_is_live() {
+        let handoff = whole();
+        let there = Address::new(3, 31, 7).unwrap();
+        for (at, is_live) in [
+            (RING, true),
+            (RING + 0x4fff, true),
+            (RING + 0x5000, false),
+            (0, false),
+        ] {
+            assert_eq!(handoff.is_live(there, Some(at)), is_live);
+        }
+        assert!(!handoff.is_live(there, None));
+        assert!(!handoff.is_live(Address::new(3, 31, 6).unwrap(), Some(RING)));
+        assert!(!bare().is_live(there, Some(0)));
+    }
+
+    #[test]
+    fn a_picture_is_the_one_that_was_left() {
+        let handoff = whole();
+        let mut firmware = Firmware::new(&handoff);
+        assert!(handoff.has_picture(&mut firmware));
+        for changed in [(0, 0), (776, 0), (511, 7), (512, 7), (776, 15)] {
+            firmware.changed = Some(changed);
+            assert!(!handoff.has_picture(&mut firmware));
+        }
+        // Between the rows there is nothing.
+        firmware.changed = Some((777, 3));
+        assert!(handoff.has_picture(&mut firmware));
+        assert!(!bare().has_picture(&mut firmware));
+        let elsewhere = Handoff {
+            picture: handoff.picture.map(|picture| Pixels {
+                at: 0x100,
+                ..picture
+            }),
+            ..handoff
+        };
+        assert!(!elsewhere.has_picture(&mut firmware));
+    }
+
+    #[test]
+    fn a_picture_is_painted_where_it_is() {
+        let handoff = whole();
+        let mut firmware = Firmware::new(&handoff);
+        for (x, y) in [
+            (0, 0),
+            (100, 15),
+            (770, 3),
+            (776, 3),
+            (777, 3),
+            (5000, 3),
+            (0, 16),
+            (0, 500),
+        ] {
+            let mut pixels = [1; 16];
+            assert_eq!(handoff.paint(&mut firmware, x, y, &mut pixels), Ok(()));
+            for (x, seen) in (x..).zip(pixels) {
+                let is_there = x < SIZE.0 && y < SIZE.1;
+                assert_eq!(seen, if is_there { pixel(x, y).to_le() } else { 1 });
+            }
+        }
+    }
+
+    #[test]
+    fn text_begins_below_the_cursor() {
+        let at = |row, rows, height| {
+            let cursor = Cursor {
+                column: 0,
+                row,
+                columns: 80,
+                rows,
+            };
+            Handoff {
+                cursor: Some(cursor),
+                height,
+                ..bare()
+            }
+            .text_begins()
+        };
+        assert_eq!(bare().text_begins(), 0);
+        assert_eq!(at(0, 42, 800), 20);
+        assert_eq!(at(41, 42, 800), 800);
+        assert_eq!(at(u16::MAX - 1, u16::MAX, 16384), 16384);
+    }
+}
