@@ -6,12 +6,12 @@ use crate::{
     bench::{driver_lines, Bench, GPU, READY, TIME_FOR_TEXT},
     endings, log,
     qemu::{Events, Machine, Vm},
-    screen::{show, Picture, Screen},
+    screen::{show, Screen},
     streams,
     vnc::Viewer,
 };
 use anyhow::{bail, ensure, Context, Result};
-use std::{fs, ops::Range, path::Path};
+use std::{fs, path::Path};
 
 /// A case.
 pub struct Case {
@@ -208,10 +208,6 @@ pub const CASES: &[Case] = &[
             .vt()
             .append("vm.lines=100")
             .device("virtio-gpu-pci,iommu_platform=on")
-    }),
-    case("quiet-logo", Own(logo), |bench| quiet(bench).device(GPU)),
-    case("quiet-logo-1920x1080", Own(logo), |bench| {
-        quiet(bench).device(&format!("{GPU},xres=1920,yres=1080"))
     }),
     case("streams", Own(same_picture), |bench| {
         terminal(bench).append("vm.streams").device(SMALL_GPU)
@@ -467,15 +463,6 @@ fn sized(bench: &Bench, width: u32, height: u32) -> Machine {
         .device(&format!("{GPU},xres={width},yres={height}"))
 }
 
-/// A guest that says nothing but, when it is told to, a word.
-fn quiet(bench: &Bench) -> Machine {
-    bench.image().append(
-        "quiet earlycon=virtgpu console=tty0 virtgpu_bridge.handover=never \
-            vt.global_cursor_default=1 vm.do=busybox,dmesg,>/dev/ttyAMA0 \
-            vm.do=echo,vm:,quiet,>/dev/ttyAMA0 vm.wait vm.do=echo,text,>/dev/tty1",
-    )
-}
-
 /// A guest whose screen is a terminal's, without the log but with a cursor.
 fn terminal(bench: &Bench) -> Machine {
     let cursor = "vt.global_cursor_default=1 virtgpu_bridge.handover=never";
@@ -617,81 +604,6 @@ fn same_picture(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> 
         wrong.join("\n    ")
     );
     Ok(format!("{equal} streams, every pixel as fbcon's"))
-}
-
-/// What a guest of [`quiet`] says on the serial port.
-const QUIET: &str = "vm: quiet";
-
-/// Firmware's logo is on the screen where it was, and stays until there is text.
-fn logo(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let mut vm = machine.start(out)?;
-    vm.wait_for(QUIET)?;
-    let (_, ours) = vm.screenshot("logo.png", None)?;
-    let said = driver_lines(&vm.serial()?).join("\n");
-    let (columns, rows) = place_of_logo(&said).with_context(|| format!("no logo:\n{said}"))?;
-    let place = || {
-        rows.clone()
-            .flat_map(|y| columns.clone().map(move |x| (x, y)))
-    };
-    let ink = |picture: &Picture| place().filter(|&(x, y)| picture.at(x, y) != 0).count();
-    let seen = ink(&ours);
-    ensure!(seen > 100, "the logo is black");
-
-    // Firmware does not show it for long.
-    let plain = machine.clone().kernel(bench.plain_image());
-    let mut firmware = None;
-    for _ in 0..TRIES {
-        let mut plain = plain.start(&out.join("firmware"))?;
-        plain.wait("the end of a boot", TIME_FOR_TEXT, |vm| {
-            let (_, picture) = vm.screenshot("screen.png", None)?;
-            let fits = (picture.width, picture.height) == (ours.width, ours.height);
-            if fits && ink(&picture) == seen {
-                firmware = Some(picture);
-            }
-            Ok((firmware.is_some() || vm.serial_has(QUIET)?).then_some(()))
-        })?;
-        if firmware.is_some() {
-            break;
-        }
-    }
-    let firmware = firmware.context("firmware shows no such logo")?;
-    for (x, y) in (0..ours.height).flat_map(|y| (0..ours.width).map(move |x| (x, y))) {
-        let is_logo = columns.contains(&x) && rows.contains(&y);
-        let expected = if is_logo { firmware.at(x, y) } else { 0 };
-        let pixel = ours.at(x, y);
-        ensure!(
-            pixel == expected,
-            "pixel ({x}, {y}) is {pixel:06x}, not {expected:06x}"
-        );
-    }
-
-    vm.tell("\n")?;
-    bench.wait_for_words(&mut vm, &["text"], out)?;
-    bench.look(&mut vm, None, out, |screen, _| {
-        let lines: Vec<String> = screen.text().lines().map(str::to_owned).collect();
-        let text: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
-        ensure!(
-            text.iter().all(|line| line.is_empty() || *line == "text") && screen.unreadable() == 0,
-            "more than the text:\n{}",
-            lines.join("\n")
-        );
-        Ok(())
-    })?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
-    let (width, height) = (columns.len(), rows.len());
-    Ok(format!("{width}x{height} pixels as firmware's, then text"))
-}
-
-/// Columns and rows of `BGRT: the boot logo, WxH at X,Y`.
-fn place_of_logo(said: &str) -> Option<(Range<usize>, Range<usize>)> {
-    let (_, place) = said.split_once("the boot logo, ")?;
-    let (size, at) = place.lines().next()?.split_once(" at ")?;
-    let (width, height) = size.split_once('x')?;
-    let (x, y) = at.trim().split_once(',')?;
-    let number = |text: &str| text.parse::<usize>().ok();
-    let (x, y) = (number(x)?, number(y)?);
-    Some((x..x + number(width)?, y..y + number(height)?))
 }
 
 /// What is typed on the keyboard is run by a shell, on one virtual terminal and another.

@@ -38,6 +38,7 @@ mod kunit;
 mod log;
 mod measure;
 mod peers;
+mod pictures;
 mod plot;
 mod qemu;
 mod run;
@@ -55,6 +56,7 @@ use clap::{Args, Parser};
 use compare::Bencher;
 use endings::{ENDINGS, VT_ENDINGS};
 use peers::Extra;
+use pictures::PICTURES;
 use std::{
     fs,
     path::PathBuf,
@@ -221,7 +223,7 @@ fn dispatch(cli: Cli) -> Result<()> {
                 console,
             };
             let bench = Bench::new(kernels, &modules, &fonts, &out)?;
-            let mut lists = vec![CASES, ENDINGS];
+            let mut lists = vec![CASES, PICTURES, ENDINGS];
             lists.push(match bench.has_vt() {
                 true => VT_ENDINGS,
                 false => CONSOLE_CASES,

@@ -7,7 +7,7 @@
 
 use crate::font::{Font, Fonts};
 use anyhow::{ensure, Context, Result};
-use std::{fs::File, io::BufReader, path::Path};
+use std::{fs::File, io::BufReader, ops::Range, path::Path};
 
 /// The console's grey on black, 0x00RRGGBB.
 #[cfg(test)]
@@ -79,6 +79,11 @@ impl Picture {
     /// Whether every pixel has the same colour.
     pub fn is_blank(&self) -> bool {
         self.pixels.windows(2).all(|pair| pair[0] == pair[1])
+    }
+
+    /// Makes pixels of a row black.
+    pub fn blacken(&mut self, columns: Range<usize>, y: usize) {
+        self.pixels[y * self.width..][columns].fill(BACKGROUND);
     }
 
     /// A pixel, as 0xRRGGBB.
