@@ -47,6 +47,8 @@ const VERSION: u16 = 1;
 const PICTURE: u32 = 1 << 0;
 /// Flag: the device runs, and shows it.
 const LIVE: u32 = 1 << 1;
+/// Flag: the device is a PCI function.
+const ON_PCI: u32 = 1 << 2;
 /// No mode is wider or higher: what fits into 256 MiB as a square, and more.
 const MAX_PIXELS: u32 = 16384;
 /// VIRTIO_GPU_MAX_SCANOUTS (VIRTIO 1.3, section 5.7.6.8).
@@ -128,8 +130,9 @@ pub(crate) fn sum(sum: u32, pixels: &[u32]) -> u32 {
 /// What was handed over.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Handoff {
-    /// The PCI segment of the device, and where it is in there.
-    pub(crate) device: (u16, Address),
+    /// The PCI segment of the device, and where it is in there; `None` if it is not on PCI, and then it
+    /// does not run.
+    pub(crate) device: Option<(u16, Address)>,
     /// The scanout that firmware drew on.
     pub(crate) scanout: u32,
     /// Its mode, in pixels.
@@ -222,17 +225,15 @@ impl Table {
             columns: 0,
             rows: 0,
         });
-        let (segment, address) = handoff.device;
         let mut table = Self {
             signature: SIGNATURE,
             version: U16::new(VERSION),
             length: U16::new(size_of::<Self>() as u16),
             flags: U32::new(
-                flag(handoff.picture.is_some(), PICTURE) | flag(handoff.live.is_some(), LIVE),
+                flag(handoff.picture.is_some(), PICTURE)
+                    | flag(handoff.live.is_some(), LIVE)
+                    | flag(handoff.device.is_some(), ON_PCI),
             ),
-            segment: U16::new(segment),
-            bus: address.bus(),
-            devfn: address.device() << 3 | address.function(),
             scanout: U32::new(handoff.scanout),
             resource: U32::new(handoff.live.unwrap_or(0)),
             width: U32::new(handoff.width),
@@ -248,6 +249,11 @@ impl Table {
             rows: U16::new(cursor.rows),
             ..Self::default()
         };
+        if let Some((segment, address)) = handoff.device {
+            table.segment = U16::new(segment);
+            table.bus = address.bus();
+            table.devfn = (address.device() << 3) | address.function();
+        }
         table.checksum = checksum(table.as_bytes()).wrapping_neg();
         table
     }
@@ -282,7 +288,8 @@ impl Handoff {
             return Err(Error::Checksum);
         }
         let flags = table.flags.get();
-        if flags & !(PICTURE | LIVE) != 0 {
+        // What is not on PCI cannot be left running.
+        if flags & !(PICTURE | LIVE | ON_PCI) != 0 || flags & (LIVE | ON_PCI) == LIVE {
             return Err(Error::Flags(flags));
         }
         let (width, height) = (table.width.get(), table.height.get());
@@ -337,7 +344,7 @@ impl Handoff {
         // All devices and functions are some.
         let address = Address::new(table.bus, device, function).ok_or(Error::Flags(flags))?;
         Ok(Self {
-            device: (table.segment.get(), address),
+            device: (flags & ON_PCI != 0).then_some((table.segment.get(), address)),
             scanout,
             width,
             height,
@@ -347,10 +354,12 @@ impl Handoff {
             memory: ring,
         })
     }
+
     /// Whether the device at a place on PCI is the one and runs, its `queue` 0 still being where firmware
     /// left it.
     pub(crate) fn is_live(&self, device: Address, queue: Option<u64>) -> bool {
-        self.device.1 == device && queue.is_some_and(|at| self.memory.contains(&at))
+        let is_it = self.device.is_some_and(|(_, at)| at == device);
+        is_it && queue.is_some_and(|at| self.memory.contains(&at))
     }
 
     /// Whether the picture is there, as it was: memory of boot services is used again.

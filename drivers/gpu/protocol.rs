@@ -105,8 +105,8 @@ macro_rules! commands {
 
         impl $name {
             /// The command with its fields in the order of the specification.
-            // Some commands have nothing to leave at zero.
-            #[allow(clippy::needless_update)]
+            // Some commands have nothing to leave at zero, and some are of use to one home of the room alone.
+            #[allow(clippy::needless_update, dead_code)]
             pub(crate) fn new($($arg: $arg_type),*) -> Self {
                 Self {
                     header: Header::new($kind),
@@ -177,6 +177,10 @@ commands! {
         resource_id: U32::new(resource),
         nr_entries: U32::new(entries),
     }
+
+    /// VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING: the resource keeps its pixels, and its memory is left alone.
+    ResourceDetachBacking = 0x0107 -> Header, OK_NODATA, { resource_id: U32, padding: U32 }
+    new(resource: u32) { resource_id: U32::new(resource) }
 }
 
 /// `struct virtio_gpu_mem_entry`: a piece of guest memory behind a resource.

@@ -29,6 +29,7 @@ mod gpu {
                 Mode,
                 ResourceAttachBacking,
                 ResourceCreate2d,
+                ResourceDetachBacking,
                 ResourceFlush,
                 SetScanout,
                 TransferToHost2d, //
@@ -67,6 +68,7 @@ mod gpu {
         assert_eq!(size_of::<ResourceFlush>(), 48);
         assert_eq!(size_of::<TransferToHost2d>(), 56);
         assert_eq!(size_of::<ResourceAttachBacking>(), 32);
+        assert_eq!(size_of::<ResourceDetachBacking>(), 32);
         assert_eq!(size_of::<MemEntry>(), 16);
         assert_eq!(size_of::<DisplayOne>(), 24);
         assert_eq!(size_of::<DisplayInfo>(), 24 + 16 * 24);
@@ -102,6 +104,8 @@ mod gpu {
         ));
         // resource_id, nr_entries
         assert!(is(&ResourceAttachBacking::new(7, 404), 0x106, &[7, 404]));
+        // resource_id, padding
+        assert!(is(&ResourceDetachBacking::new(7), 0x107, &[7, 0]));
         // addr, length, padding
         let entry = MemEntry::new(0x1_2345_6789, 0x14000);
         assert_eq!(

@@ -133,7 +133,7 @@ pub(crate) mod handoff {
             }
         }
         Handoff {
-            device: (2, Address::new(3, 31, 7).unwrap()),
+            device: Some((2, Address::new(3, 31, 7).unwrap())),
             scanout: 15,
             width: SIZE.0,
             height: SIZE.1,
@@ -169,6 +169,11 @@ pub(crate) mod handoff {
             whole(),
             bare(),
             Handoff {
+                picture: whole().picture,
+                ..bare()
+            },
+            Handoff {
+                device: None,
                 picture: whole().picture,
                 ..bare()
             },
@@ -224,8 +229,10 @@ pub(crate) mod handoff {
         assert_eq!(with(8, &[0xff, 0xff]), Err(Error::Version(0xffff)));
         assert_eq!(with(10, &[95, 0]), Err(Error::Length(95)));
         assert_eq!(with(10, &[0, 1]), Err(Error::Length(256)));
-        assert_eq!(with(12, &[7]), Err(Error::Flags(7)));
-        assert_eq!(with(15, &[0x80]), Err(Error::Flags(0x8000_0003)));
+        assert_eq!(with(12, &[15]), Err(Error::Flags(15)));
+        assert_eq!(with(15, &[0x80]), Err(Error::Flags(0x8000_0007)));
+        // It runs, and is nowhere.
+        assert_eq!(with(12, &[3]), Err(Error::Flags(3)));
         assert_eq!(with(20, &[16]), Err(Error::Scanout(16)));
         assert_eq!(with(24, &[0; 4]), Err(Error::Resource));
         for (width, height) in [(0, 16), (777, 0), (16385, 16), (777, 16385), (u32::MAX, 16)] {
