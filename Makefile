@@ -16,7 +16,7 @@ VARIANT ?=
 TOOLROOT ?= auto
 DISPLAY_WINDOW ?=
 
-TARGETS := run check check-all image plain-image modules graft ungraft kunit host-test vm-test \
+TARGETS := run check check-all image plain-image modules handoff graft ungraft kunit host-test vm-test \
 	   survey bench bench-check style fmt clippy
 
 .DEFAULT_GOAL := help
@@ -31,6 +31,7 @@ help:
 	@echo '  bench           what a line costs, here and on other consoles; build/bench/ (BASELINE=1 keeps it)'
 	@echo '  image           build/Image, the kernel with the driver built in'
 	@echo '  modules         build/virtgpu_bridge.ko (KDIR=: for the kernel built there)'
+	@echo '  handoff         build/handoff/, the UEFI driver that keeps the screen lit until the kernel has it'
 	@echo '  graft ungraft   put the driver into the kernel tree KDIR=, or take it out again'
 	@echo '  kunit host-test vm-test bench-check style    parts of check (ONLY= picks VM cases by name)'
 	@echo '  survey          what other displays show of a kernel that dies'
@@ -247,6 +248,26 @@ $(writer): tests/guest/Cargo.toml tests/guest/Cargo.lock tests/guest/src/main.rs
 		-Zbuild-std-features=compiler-builtins-mem --target aarch64-unknown-none \
 		--manifest-path tests/guest/Cargo.toml --target-dir $(build)/guest
 	@touch $@
+
+# The firmware side, and the boot loader of its tests: on Rust's core, for each machine that firmware has.
+efi := $(build)/handoff
+uefi-files := $(shell find drivers/uefi tests/uefi drivers/virtio drivers/gpu drivers/firmware -name '*.rs' -o -name 'Cargo.*')
+$(efi)/virtgpu_handoffaa64.efi: $(uefi-files)
+	@mkdir -p $(efi)
+	@set -e; for project in drivers/uefi tests/uefi; do for machine in aarch64:aa64 x86_64:x64; do \
+		cpu=$${machine%:*}; \
+		export RUSTC_BOOTSTRAP=1 CARGO_TARGET_$${cpu^^}_UNKNOWN_UEFI_LINKER=lld-link; \
+		tests/progress $(log)/$${project%/*}-uefi-$$cpu.log "building $$project for $$cpu" 25 \
+			cargo build --locked --release -Zbuild-std=core,compiler_builtins \
+			-Zbuild-std-features=compiler-builtins-mem --target $$cpu-unknown-uefi \
+			--manifest-path $$project/Cargo.toml --target-dir $(build)/uefi; \
+		for file in $(build)/uefi/$$cpu-unknown-uefi/release/*.efi; do \
+			name=$${file##*/}; cp $$file $(efi)/$${name%.efi}$${machine#*:}.efi; done; \
+	done; done
+	@touch $@
+
+handoff: $(efi)/virtgpu_handoffaa64.efi
+	@echo 'build/handoff/virtgpu_handoffaa64.efi' && echo 'build/handoff/virtgpu_handoffx64.efi'
 
 # The driver's memory, less that of its tests.
 bytes = $(shell llvm-nm -S $(obj)/drivers/video/virtgpu_bridge/drivers/virtgpu_bridge_crate.o | \

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A boot loader that loads nothing, started by firmware's shell.
+//!
+//!     loader [WIDTHxHEIGHT] [again]
+//!
+//! It sets a mode, where it is told one, covers the screen with pixels no two neighbours of which are alike,
+//! and some text, says "ready" and waits for a key. Then it calls ExitBootServices(); with `again`, all that
+//! wait for that are told once before, as firmware may that then finds the map out of date. What it says on the
+//! serial port after that are the bytes of the handoff's table, the types of the memory of the table, its
+//! picture and its ring, how long the end took, and "gone".
+
+#![no_std]
+#![no_main]
+
+use core::{
+    ffi::c_void,
+    fmt::Write,
+    panic::PanicInfo,
+    ptr::NonNull,
+    sync::atomic::{
+        AtomicU64,
+        Ordering, //
+    }, //
+};
+use uefi::{
+    boot::{
+        self,
+        EventType,
+        MemoryType,
+        OpenProtocolAttributes,
+        OpenProtocolParams,
+        SearchType,
+        Tpl, //
+    },
+    entry,
+    guid,
+    mem::memory_map::MemoryMap,
+    proto::{
+        console::gop::{
+            BltOp,
+            BltPixel,
+            BltRegion,
+            GraphicsOutput,
+            PixelFormat, //
+        },
+        loaded_image::LoadedImage, //
+    },
+    system,
+    Event,
+    Guid,
+    Identify,
+    Status, //
+};
+
+/// The handoff's table, as drivers/firmware/handoff.rs has it.
+const HANDOFF: Guid = guid!("585e675d-dee6-4f22-b455-ef3a668f5bd0");
+const TABLE_BYTES: usize = 80;
+const PICTURE: usize = 44;
+const RING: usize = 52;
+
+/// `EFI_EVENT_GROUP_EXIT_BOOT_SERVICES` (UEFI 2.10, section 7.1.2).
+static EXIT_BOOT_SERVICES: Guid = guid!("27abf055-b1b8-4c26-8048-748f37baa2df");
+
+/// No mode is wider.
+const WIDEST: usize = 8192;
+
+#[entry]
+fn main() -> Status {
+    let mut words = Words::default();
+    if let Ok(image) = boot::open_protocol_exclusive::<LoadedImage>(boot::image_handle()) {
+        words.read(image.load_options_as_bytes().unwrap_or_default());
+    }
+    draw(words.mode);
+    system::with_stdout(|out| {
+        let _ = writeln!(out, "loader: the last text before ExitBootServices()");
+        let _ = writeln!(out, "loader: ready");
+    });
+    wait_for_key();
+    let table = system::with_config_table(|tables| {
+        let entry = tables.iter().find(|entry| entry.guid == HANDOFF);
+        entry.map(|entry| entry.address.cast::<[u8; TABLE_BYTES]>())
+    });
+    if words.again {
+        signal_exit();
+    }
+    // SAFETY: Its context is not used, and it stays until boot services end.
+    let _ = unsafe {
+        boot::create_event(
+            EventType::SIGNAL_EXIT_BOOT_SERVICES,
+            Tpl::CALLBACK,
+            Some(note_time),
+            None,
+        )
+    };
+    // SAFETY: Nothing of boot services' is used from here on.
+    let map = unsafe { boot::exit_boot_services(Some(MemoryType::LOADER_DATA)) };
+    let ended = clock::now();
+    if let Some(table) = table {
+        // SAFETY: The table is in memory that is left alone until somebody has read it.
+        let bytes = unsafe { table.read_volatile() };
+        serial::say(b"loader: table ");
+        bytes.iter().for_each(|&byte| serial::say_hex(byte));
+        serial::say(b"\r\nloader: kinds ");
+        for at in [table as u64, number(&bytes, PICTURE), number(&bytes, RING)] {
+            serial::say_hex(kind(&map, at));
+        }
+        serial::say(b"\r\n");
+    }
+    serial::say(b"loader: took 0x");
+    let took = clock::nanoseconds(ended.wrapping_sub(BEGUN.load(Ordering::Relaxed)));
+    took.to_be_bytes().map(serial::say_hex);
+    serial::say(b" ns\r\nloader: gone\r\n");
+    spin()
+}
+
+/// The eight bytes at an offset of the table's.
+fn number(table: &[u8; TABLE_BYTES], at: usize) -> u64 {
+    let bytes = table
+        .get(at..at + 8)
+        .and_then(|bytes| bytes.try_into().ok());
+    u64::from_le_bytes(bytes.unwrap_or_default())
+}
+
+/// Of which type the memory at an address is, 0xff if it is none.
+fn kind(map: &impl MemoryMap, at: u64) -> u8 {
+    let mut areas = map.entries();
+    let area = areas.find(|area| {
+        let pages = at.checked_sub(area.phys_start).map(|bytes| bytes >> 12);
+        pages.is_some_and(|pages| pages < area.page_count)
+    });
+    area.map_or(0xff, |area| u8::try_from(area.ty.0).unwrap_or(0xfe))
+}
+
+/// When firmware came to its functions of TPL_CALLBACK. Of these, one that was registered later is called
+/// earlier: by EDK2, that is, before VirtioGpuDxe resets the device.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+
+unsafe extern "efiapi" fn note_time(_: Event, _: Option<NonNull<c_void>>) {
+    BEGUN.store(clock::now(), Ordering::Relaxed);
+}
+
+/// What it is told.
+#[derive(Default)]
+struct Words {
+    mode: Option<(usize, usize)>,
+    again: bool,
+}
+
+impl Words {
+    /// Reads UCS-2.
+    fn read(&mut self, bytes: &[u8]) {
+        let mut text = [0; 64];
+        let letters = bytes.chunks_exact(2).map(|pair| match pair {
+            [letter @ 1..=0x7f, 0] => *letter,
+            _ => b' ',
+        });
+        for (into, letter) in text.iter_mut().zip(letters) {
+            *into = letter;
+        }
+        let text = core::str::from_utf8(&text).unwrap_or_default();
+        for word in text.split([' ', '\0']) {
+            self.again |= word == "again";
+            if let Some((width, height)) = word.split_once('x') {
+                self.mode = width.parse().ok().zip(height.parse().ok()).or(self.mode);
+            }
+        }
+    }
+}
+
+/// Draws on every screen without a framebuffer.
+fn draw(wanted: Option<(usize, usize)>) {
+    let Ok(handles) = boot::locate_handle_buffer(SearchType::ByProtocol(&GraphicsOutput::GUID))
+    else {
+        return;
+    };
+    for &handle in handles.iter() {
+        let params = OpenProtocolParams {
+            handle,
+            agent: boot::image_handle(),
+            controller: None,
+        };
+        // SAFETY: Nobody takes it away while this draws.
+        let gop = unsafe {
+            boot::open_protocol::<GraphicsOutput>(params, OpenProtocolAttributes::GetProtocol)
+        };
+        let Ok(mut gop) = gop else { continue };
+        if gop.current_mode_info().pixel_format() != PixelFormat::BltOnly {
+            continue;
+        }
+        let mode = gop
+            .modes()
+            .find(|mode| Some(mode.info().resolution()) == wanted);
+        if let Some(mode) = mode {
+            let _ = gop.set_mode(&mode);
+        }
+        let (width, height) = gop.current_mode_info().resolution();
+        let mut row = [BltPixel::new(0, 0, 0); WIDEST];
+        for y in 0..height {
+            for (x, pixel) in row.iter_mut().enumerate() {
+                *pixel = BltPixel::new(x as u8, y as u8, (x / 256 * 16 + y / 256) as u8);
+            }
+            let _ = gop.blt(BltOp::BufferToVideo {
+                buffer: &row,
+                src: BltRegion::Full,
+                dest: (0, y),
+                dims: (width.min(WIDEST), 1),
+            });
+        }
+    }
+}
+
+fn wait_for_key() {
+    let event = system::with_stdin(|keys| {
+        let _ = keys.reset(false);
+        keys.wait_for_key_event()
+    });
+    if let Some(event) = event {
+        let _ = boot::wait_for_event(&mut [event]);
+    }
+}
+
+/// Tells all who wait for the end of boot services that it has come.
+fn signal_exit() {
+    // SAFETY: The group's GUID stays, and the function does nothing that may not be done.
+    let event = unsafe {
+        let group = NonNull::from(&EXIT_BOOT_SERVICES);
+        let signal = EventType::NOTIFY_SIGNAL;
+        boot::create_event_ex(signal, Tpl::CALLBACK, Some(note_time), None, Some(group))
+    };
+    if let Ok(event) = event {
+        let _ = boot::signal_event(&event);
+    }
+}
+
+/// The counter that goes on whatever becomes of firmware's timers.
+mod clock {
+    #[cfg(target_arch = "aarch64")]
+    pub fn now() -> u64 {
+        let now;
+        // SAFETY: Reads the virtual counter, which every level may.
+        unsafe {
+            core::arch::asm!("isb", "mrs {}, cntvct_el0", out(reg) now, options(nomem, nostack))
+        };
+        now
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    pub fn nanoseconds(ticks: u64) -> u64 {
+        let frequency: u64;
+        // SAFETY: As above.
+        unsafe {
+            core::arch::asm!("mrs {}, cntfrq_el0", out(reg) frequency, options(nomem, nostack))
+        };
+        ticks.saturating_mul(1_000_000_000) / frequency.max(1)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub fn now() -> u64 {
+        // SAFETY: Every x86_64 has it.
+        unsafe { core::arch::x86_64::_rdtsc() }
+    }
+
+    /// QEMU's emulation counts nanoseconds there.
+    #[cfg(target_arch = "x86_64")]
+    pub fn nanoseconds(ticks: u64) -> u64 {
+        ticks
+    }
+}
+
+/// The first serial port of QEMU's machines, without firmware.
+mod serial {
+    /// Says this.
+    pub fn say(text: &[u8]) {
+        for &byte in text {
+            put(byte);
+        }
+    }
+
+    /// Says this in two digits.
+    pub fn say_hex(byte: u8) {
+        for digit in [byte >> 4, byte & 0xf] {
+            put(match digit {
+                0..=9 => b'0' + digit,
+                _ => b'a' - 10 + digit,
+            });
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn put(byte: u8) {
+        // SAFETY: The data register of the virt machine's PL011, which firmware has mapped and set up. What
+        // comes too fast is lost, and QEMU loses nothing.
+        unsafe { core::ptr::write_volatile(0x0900_0000 as *mut u32, byte.into()) };
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn put(byte: u8) {
+        // SAFETY: The data register of the PC's first 16550, which nobody else uses any more. What comes
+        // too fast is lost, and QEMU loses nothing.
+        unsafe {
+            core::arch::asm!("out dx, al", in("dx") 0x3f8_u16, in("al") byte, options(nomem, nostack))
+        };
+    }
+}
+
+fn spin() -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    serial::say(b"loader: panicked\r\n");
+    spin()
+}
