@@ -75,6 +75,7 @@ bitflags-version := $(shell sed -n 's/^bitflags = "=\(.*\)"/\1/p' tests/host/Car
 bitflags := $(build)/bitflags-$(bitflags-version)
 cargo-flags := --locked --manifest-path tests/Cargo.toml --target-dir $(build)/target
 vm := $(build)/target/debug/vm
+efi := $(build)/handoff
 driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -type f)
 # Small kernels, each with one thing that other kernels do not have. Firmware is not for them, nor the
 # native driver for most. Where locks sleep none locks up; and where consoles have threads a locked up CPU
@@ -215,8 +216,8 @@ kunit: image $(vm)
 		--kunit-py $(source)/tools/testing/kunit/kunit.py | tee $(log)/kunit-$(name).log
 
 modular := $(if $(small),$(build)/Image-$(name),$(build)/Image-modular-$(name))
-vm-test: image $(modular) $(if $(small),,modules) $(vm) $(sample)
-	@$(vm) test $(guest) --plain-image $(build)/Image-plain-$(name) --modular-image $(modular) \
+vm-test: image $(modular) $(if $(small),,modules) handoff $(vm) $(sample)
+	@$(vm) test $(guest) --handoff $(efi) --plain-image $(build)/Image-plain-$(name) --modular-image $(modular) \
 		$(if $(small),,--module $(build)/module-$(name)/drivers/virtgpu_bridge.ko \
 			$$(printf -- '--module %s ' $(build)/native-$(name)/*.ko)) \
 		--out build/vm-$(name) $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) \
@@ -250,7 +251,6 @@ $(writer): tests/guest/Cargo.toml tests/guest/Cargo.lock tests/guest/src/main.rs
 	@touch $@
 
 # The firmware side, and the boot loader of its tests: on Rust's core, for each machine that firmware has.
-efi := $(build)/handoff
 uefi-files := $(shell find drivers/uefi tests/uefi drivers/virtio drivers/gpu drivers/firmware -name '*.rs' -o -name 'Cargo.*')
 $(efi)/virtgpu_handoffaa64.efi: $(uefi-files)
 	@mkdir -p $(efi)

@@ -39,6 +39,7 @@ pub struct Bench {
     kernels: Kernels,
     initrd: PathBuf,
     sample: PathBuf,
+    handoff: PathBuf,
 }
 
 /// Kernels of one version.
@@ -87,7 +88,21 @@ impl Bench {
             kernels,
             initrd,
             sample,
+            handoff: PathBuf::new(),
         })
+    }
+
+    /// With the UEFI driver in that folder.
+    pub fn with_handoff(self, folder: &Path) -> Self {
+        Self {
+            handoff: folder.to_owned(),
+            ..self
+        }
+    }
+
+    /// Where the UEFI driver is.
+    pub fn handoff(&self) -> &Path {
+        &self.handoff
     }
 
     fn guest(&self, image: &Path) -> Machine {

@@ -14,6 +14,7 @@
 //! | `bench.rs`     | a kernel, its fonts and its initramfs; looking until it is right |
 //! | `cases.rs`     | the cases of `vm test`                                          |
 //! | `endings.rs`   | cases of kernels that die                                       |
+//! | `handoff.rs`   | cases of what firmware hands over                               |
 //! | `survey.rs`    | `vm survey`: what others show of them                           |
 //! | `run.rs`       | `vm run`                                                        |
 //! | `kunit.rs`     | `vm kunit`                                                      |
@@ -33,6 +34,7 @@ mod compare;
 mod endings;
 mod first_text;
 mod font;
+mod handoff;
 mod initramfs;
 mod kunit;
 mod log;
@@ -55,6 +57,7 @@ use cases::{Case, Run, CASES, CONSOLE_CASES, LONG_CASES};
 use clap::{Args, Parser};
 use compare::Bencher;
 use endings::{ENDINGS, VT_ENDINGS};
+use handoff::HANDOFFS;
 use peers::Extra;
 use pictures::PICTURES;
 use std::{
@@ -95,6 +98,9 @@ enum Cli {
         /// native driver's for the other.
         #[arg(long = "module", value_name = "FILE")]
         modules: Vec<PathBuf>,
+        /// The folder of the UEFI driver, and of its boot loader.
+        #[arg(long, value_name = "FOLDER")]
+        handoff: PathBuf,
         /// Only cases whose name holds one of these, which commas divide.
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
@@ -209,6 +215,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             plain_image,
             modular_image,
             modules,
+            handoff,
             only,
             skip,
             console,
@@ -222,8 +229,8 @@ fn dispatch(cli: Cli) -> Result<()> {
                 modular: modular_image,
                 console,
             };
-            let bench = Bench::new(kernels, &modules, &fonts, &out)?;
-            let mut lists = vec![CASES, PICTURES, ENDINGS];
+            let bench = Bench::new(kernels, &modules, &fonts, &out)?.with_handoff(&handoff);
+            let mut lists = vec![CASES, PICTURES, ENDINGS, HANDOFFS];
             lists.push(match bench.has_vt() {
                 true => VT_ENDINGS,
                 false => CONSOLE_CASES,

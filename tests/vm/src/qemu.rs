@@ -20,6 +20,18 @@ use std::{
 /// EDK2 for QEMU's virt machine, as Debian's qemu-efi-aarch64 installs it.
 const FIRMWARE: &str = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd";
 
+/// What EDK2 is in a machine with flash memory: its code, and its variables as they are at first.
+const FLASH: [[&str; 2]; 2] = [
+    [
+        "/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd",
+        "/usr/share/AAVMF/AAVMF_VARS.fd",
+    ],
+    [
+        "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "/usr/share/OVMF/OVMF_VARS_4M.fd",
+    ],
+];
+
 /// How long the monitor may take for an answer, and a guest for what it is waited for: far longer
 /// than a busy host needs, as the limit is there for what hangs.
 pub const LIMIT: Duration = Duration::from_secs(90);
@@ -84,10 +96,40 @@ const FAULTS: &[&str] = &[
     "inconsistent lock state",
 ];
 
+/// What the machine is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Board {
+    /// QEMU's virt machine for arm64.
+    Virt,
+    /// A PC of x86_64.
+    Pc,
+}
+
+impl Board {
+    /// What UEFI calls its processor, in names of files.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Virt => "aa64",
+            Self::Pc => "x64",
+        }
+    }
+
+    /// Firmware's code and variables.
+    fn flash(self) -> [&'static str; 2] {
+        let [virt, pc] = FLASH;
+        match self {
+            Self::Virt => virt,
+            Self::Pc => pc,
+        }
+    }
+}
+
 /// A machine to be started.
 #[derive(Clone)]
 pub struct Machine {
-    image: PathBuf,
+    board: Board,
+    /// The kernel, if it is not on a disk.
+    image: Option<PathBuf>,
     initrd: Option<PathBuf>,
     firmware: bool,
     display: &'static str,
@@ -99,13 +141,59 @@ impl Machine {
     /// A machine that starts `image` under UEFI firmware, with a serial port and no display.
     pub fn new(image: &Path) -> Self {
         Self {
-            image: image.to_owned(),
+            image: Some(image.to_owned()),
+            append: SERIAL.split_whitespace().map(str::to_owned).collect(),
+            ..Self::bare(Board::Virt)
+        }
+    }
+
+    /// A machine that has firmware and a serial port, and starts what firmware finds. Words for the kernel
+    /// are kept for whoever writes to its disk.
+    pub fn bare(board: Board) -> Self {
+        Self {
+            board,
+            image: None,
             initrd: None,
             firmware: true,
             display: "none",
             options: Vec::new(),
-            append: SERIAL.split_whitespace().map(str::to_owned).collect(),
+            append: Vec::new(),
         }
+    }
+
+    /// What it is.
+    pub fn board(&self) -> Board {
+        self.board
+    }
+
+    /// The words for the kernel.
+    pub fn words(&self) -> String {
+        self.append.join(" ")
+    }
+
+    /// Gives firmware a disk, with the files in `folder`.
+    pub fn disk(self, folder: &Path) -> Self {
+        let drive = format!("if=none,id=fat,format=raw,file=fat:rw:{}", folder.display());
+        self.option("-drive", &drive)
+            .device("virtio-blk-pci,drive=fat")
+    }
+
+    /// Has firmware keep its variables in `file`, which is written if there is none.
+    pub fn variables(mut self, file: &Path) -> Result<Self> {
+        let [code, variables] = self.board.flash();
+        if !file.exists() {
+            fs::copy(variables, file)?;
+        }
+        self.firmware = false;
+        Ok(self
+            .option(
+                "-drive",
+                &format!("if=pflash,unit=0,format=raw,readonly=on,file={code}"),
+            )
+            .option(
+                "-drive",
+                &format!("if=pflash,unit=1,format=raw,file={}", file.display()),
+            ))
     }
 
     /// Has QEMU tell of each reset of a virtio device, and of each picture that a scanout shows.
@@ -117,7 +205,7 @@ impl Machine {
 
     /// Starts another kernel.
     pub fn kernel(mut self, image: &Path) -> Self {
-        self.image = image.to_owned();
+        self.image = Some(image.to_owned());
         self
     }
 
@@ -191,17 +279,18 @@ impl Machine {
         }
         // The kernel kills QEMU should this program die first.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "qemu-system-aarch64"]);
-        command.args([
-            "-machine",
-            "virt",
-            "-cpu",
-            "cortex-a57",
-            "-accel",
-            "tcg",
-            "-smp",
-            "2",
-        ]);
+        command.args(["--pdeathsig", "KILL"]);
+        command.args(match self.board {
+            Board::Virt => [
+                "qemu-system-aarch64",
+                "-machine",
+                "virt",
+                "-cpu",
+                "cortex-a57",
+            ],
+            Board::Pc => ["qemu-system-x86_64", "-machine", "q35", "-cpu", "qemu64"],
+        });
+        command.args(["-accel", "tcg", "-smp", "2"]);
         command.args([
             "-m",
             "512M",
@@ -223,13 +312,23 @@ impl Machine {
         command
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", socket.display()));
-        if self.firmware {
-            command.args(["-bios", FIRMWARE]);
+        match self.board {
+            Board::Virt if self.firmware => {
+                command.args(["-bios", FIRMWARE]);
+            }
+            Board::Pc if self.firmware => {
+                let [code, _] = self.board.flash();
+                let drive = format!("if=pflash,format=raw,readonly=on,file={code}");
+                command.args(["-drive", &drive]);
+            }
+            _ => {}
         }
-        command
-            .arg("-kernel")
-            .arg(&self.image)
-            .args(["-append", &self.append.join(" ")]);
+        if let Some(image) = &self.image {
+            command
+                .arg("-kernel")
+                .arg(image)
+                .args(["-append", &self.words()]);
+        }
         if let Some(initrd) = &self.initrd {
             command.arg("-initrd").arg(initrd);
         }
@@ -239,7 +338,7 @@ impl Machine {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&errors)?);
-        let child = command.spawn().context("cannot run qemu-system-aarch64")?;
+        let child = command.spawn().context("cannot run QEMU")?;
         let mut vm = Vm {
             child,
             monitor: None,

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Cases of what firmware hands over: its screen, by our UEFI driver, beyond ExitBootServices().
+//!
+//! Firmware's shell loads the driver and starts a boot loader (`tests/uefi`) that loads nothing, from a disk
+//! whose files are a folder of the host's.
+
+use crate::{
+    bench::{Bench, GPU},
+    cases::{case, Case, Expect::Own},
+    qemu::{Board, Machine, Vm},
+    screen::Picture,
+};
+use anyhow::{bail, ensure, Context, Result};
+use std::{fs, path::Path};
+
+/// The resource that the driver shows.
+const RESOURCE: u32 = 1 << 30;
+
+/// What the boot loader says.
+const READY: &str = "loader: ready";
+const GONE: &str = "loader: gone";
+
+/// What the shell says when a key makes it wait no longer.
+const SHELL_WAITS: &str = "to skip";
+
+/// The most instructions that the screen may be dark for, with what firmware does until it has ended.
+const DARK: u64 = 500_000;
+
+/// The cases.
+pub const HANDOFFS: &[Case] = &[
+    case("handoff-aavmf", Own(lit), |_| aavmf().device(GPU)),
+    case("handoff-aavmf-large", Own(lit), |_| {
+        aavmf().device(GPU).append("1920x1080")
+    }),
+    case("handoff-aavmf-again", Own(lit), |_| {
+        aavmf().device(GPU).append("again")
+    }),
+    case("handoff-aavmf-root-port", Own(lit), |_| {
+        let port = aavmf().device("pcie-root-port,id=port1,chassis=1");
+        port.device("virtio-gpu-pci,bus=port1")
+    }),
+    case("handoff-ovmf", Own(lit), |_| ovmf().device(GPU)),
+    case("handoff-ovmf-large", Own(lit), |_| {
+        ovmf().device(GPU).append("1920x1080")
+    }),
+    case("handoff-driver-option", Own(driver_option), |_| {
+        aavmf().device(GPU)
+    }),
+    case("handoff-without", Own(without), |_| aavmf().device(GPU)),
+    case("handoff-ovmf-without", Own(without), |_| ovmf().device(GPU)),
+    case(
+        "handoff-iommu-platform",
+        Own(|bench, machine, out| picture(bench, machine, "ACCESS_PLATFORM", out)),
+        |_| aavmf().device("virtio-gpu-pci,iommu_platform=on"),
+    ),
+    case(
+        "handoff-no-ring-reset",
+        Own(|bench, machine, out| picture(bench, machine, "RING_RESET", out)),
+        |_| aavmf().device("virtio-gpu-pci,queue_reset=off"),
+    ),
+    case(
+        "handoff-mmio",
+        Own(|bench, machine, out| picture(bench, machine, "not on PCI", out)),
+        |_| {
+            let modern = aavmf().option("-global", "virtio-mmio.force-legacy=false");
+            modern.device("virtio-gpu-device")
+        },
+    ),
+    case("handoff-framebuffer", Own(framebuffer), |_| {
+        aavmf().device("ramfb")
+    }),
+    case("handoff-dark", Own(dark), |_| {
+        let counted = aavmf().option("-icount", "shift=0,sleep=off");
+        counted.option("-smp", "1").device(GPU)
+    }),
+];
+
+fn aavmf() -> Machine {
+    Machine::bare(Board::Virt)
+}
+
+fn ovmf() -> Machine {
+    Machine::bare(Board::Pc)
+}
+
+/// What the shell is told before the boot loader is started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Driver {
+    Loaded,
+    Absent,
+}
+
+/// A machine with a disk of these lines for the shell, and of the driver and the boot loader.
+fn with_disk(bench: &Bench, machine: &Machine, lines: &[&str], out: &Path) -> Result<Machine> {
+    let folder = out.join("disk");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    for name in ["virtgpu_handoff", "loader"] {
+        let name = format!("{name}{}.efi", machine.board().suffix());
+        fs::copy(bench.handoff().join(&name), folder.join(&name))
+            .with_context(|| format!("no {name}: make handoff"))?;
+    }
+    fs::write(folder.join("startup.nsh"), lines.join("\r\n") + "\r\n")?;
+    Ok(machine.clone().traced().disk(&folder))
+}
+
+/// Starts a machine whose boot loader is ready to end firmware.
+fn start(bench: &Bench, machine: &Machine, driver: Driver, out: &Path) -> Result<Vm> {
+    let suffix = machine.board().suffix();
+    let load = match driver {
+        Driver::Loaded => format!("load virtgpu_handoff{suffix}.efi"),
+        Driver::Absent => String::new(),
+    };
+    let run = format!("loader{suffix}.efi {}", machine.words());
+    let machine = with_disk(bench, machine, &["fs0:", &load, &run], out)?;
+    let mut vm = machine.start(out)?;
+    ready(&mut vm)?;
+    Ok(vm)
+}
+
+/// Waits until the boot loader is ready, and does not let the shell wait.
+fn ready(vm: &mut Vm) -> Result<()> {
+    vm.wait_for_end(SHELL_WAITS)?;
+    vm.tell(" ")?;
+    vm.wait_for_end(READY)
+}
+
+/// What is on the screen while firmware runs, and when it has ended.
+fn across_exit(vm: &mut Vm) -> Result<[Picture; 2]> {
+    let (_, before) = vm.screenshot("before.png", None)?;
+    ensure!(!before.is_blank(), "firmware shows nothing");
+    vm.tell("\r")?;
+    vm.wait_for_end(GONE)?;
+    let (_, after) = vm.screenshot("after.png", None)?;
+    vm.check_guest_errors()?;
+    Ok([before, after])
+}
+
+/// The screen stays as it is, pixel for pixel, but for one moment.
+fn stays(vm: &mut Vm) -> Result<String> {
+    let [before, after] = across_exit(vm)?;
+    if let Some((pixels, at)) = before.differs(&after) {
+        bail!("{pixels} pixels are not as before, the first at {at:?}");
+    }
+    let pictures = vm.pictures()?;
+    ensure!(
+        matches!(pictures[..], [.., theirs, 0, RESOURCE] if theirs != 0),
+        "the screen showed {pictures:x?}"
+    );
+    let table = Table::of(vm)?.context("there is no table")?;
+    ensure!(table.flags == PICTURE | LIVE | ON_PCI, "{table:x?}");
+    ensure!(table.resource == RESOURCE, "{table:x?}");
+    ensure!(table.ring % 4096 == 0 && table.ring != 0, "{table:x?}");
+    table.shows(vm, &before)?;
+    let (width, height) = (before.width, before.height);
+    Ok(format!("{width}x{height} pixels are as before"))
+}
+
+fn lit(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start(bench, machine, Driver::Loaded, out)?;
+    said(&vm, "goes on to the kernel")?;
+    stays(&mut vm)
+}
+
+/// The line of the driver's that holds `text`.
+fn said(vm: &Vm, text: &str) -> Result<String> {
+    let log = String::from_utf8_lossy(&vm.serial()?).into_owned();
+    let line = log
+        .lines()
+        .find(|line| line.contains("virtgpu_handoff: ") && line.contains(text));
+    let line = line.with_context(|| format!("the driver does not say '{text}'"))?;
+    Ok(line.trim().to_owned())
+}
+
+/// The driver is loaded before there is a screen, as firmware's settings say.
+fn driver_option(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    fs::create_dir_all(out)?;
+    let variables = out.join("variables");
+    let _ = fs::remove_file(&variables);
+    let machine = machine.clone().variables(&variables)?;
+    let suffix = machine.board().suffix();
+
+    let first = out.join("first");
+    let add = format!("bcfg driver add 0 virtgpu_handoff{suffix}.efi handoff");
+    let lines = ["fs0:", &add, "reset -s"];
+    let mut vm = with_disk(bench, &machine, &lines, &first)?.start(&first)?;
+    vm.wait_for_end(SHELL_WAITS)?;
+    vm.tell(" ")?;
+    vm.wait_end()?;
+    drop(vm);
+
+    let mut vm = start(bench, &machine, Driver::Absent, out)?;
+    stays(&mut vm)
+}
+
+/// Without the driver there is nothing on the screen: the test can fail.
+fn without(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start(bench, machine, Driver::Absent, out)?;
+    let [before, after] = across_exit(&mut vm)?;
+    ensure!(before.differs(&after).is_some(), "firmware's screen stays");
+    let pictures = vm.pictures()?;
+    ensure!(
+        pictures.last() == Some(&0),
+        "the screen showed {pictures:x?}"
+    );
+    ensure!(Table::of(&vm)?.is_none(), "there is a table");
+    Ok("the screen goes dark".into())
+}
+
+/// The picture alone is handed over, and the driver says why.
+fn picture(bench: &Bench, machine: &Machine, why: &str, out: &Path) -> Result<String> {
+    let mut vm = start(bench, machine, Driver::Loaded, out)?;
+    said(&vm, "a picture of the screen goes on to the kernel")?;
+    let line = said(&vm, why)?;
+    let [before, _] = across_exit(&mut vm)?;
+    let pictures = vm.pictures()?;
+    ensure!(
+        pictures.last() == Some(&0),
+        "the screen showed {pictures:x?}"
+    );
+    let table = Table::of(&vm)?.context("there is no table")?;
+    ensure!(table.flags & !ON_PCI == PICTURE, "{table:x?}");
+    table.shows(&mut vm, &before)?;
+    Ok(line)
+}
+
+/// A screen with a framebuffer is left alone.
+fn framebuffer(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start(bench, machine, Driver::Loaded, out)?;
+    let line = said(&vm, "no screen without a framebuffer")?;
+    let [before, after] = across_exit(&mut vm)?;
+    ensure!(before.differs(&after).is_none(), "the screen has changed");
+    ensure!(Table::of(&vm)?.is_none(), "there is a table");
+    Ok(line)
+}
+
+/// How many instructions the screen is dark for, at most: from before firmware resets the device until it
+/// has ended, less what that takes without the driver.
+fn dark(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let took = |driver, name: &str| {
+        let out = out.join(name);
+        let mut vm = start(bench, machine, driver, &out)?;
+        across_exit(&mut vm)?;
+        let log = String::from_utf8_lossy(&vm.serial()?).into_owned();
+        let (_, rest) = log.split_once("loader: took 0x").context("no count")?;
+        let (digits, _) = rest.split_once(' ').context("no count")?;
+        u64::from_str_radix(digits, 16).context("no count")
+    };
+    let with = took(Driver::Loaded, "with")?;
+    let without = took(Driver::Absent, "without")?;
+    ensure!(with > without, "{with} instructions, {without} without");
+    ensure!(with < DARK, "{with} instructions");
+    Ok(format!(
+        "dark for at most {with} instructions, {} of them the driver's",
+        with - without
+    ))
+}
+
+/// Flags of the table's.
+const PICTURE: u32 = 1;
+const LIVE: u32 = 2;
+const ON_PCI: u32 = 4;
+
+/// The table, decoded by its offsets in drivers/firmware/handoff.rs.
+#[derive(Debug)]
+struct Table {
+    flags: u32,
+    resource: u32,
+    width: usize,
+    height: usize,
+    pitch: usize,
+    picture: u64,
+    ring: u64,
+}
+
+impl Table {
+    /// The one that the boot loader has told of. One that is all zero is none.
+    fn of(vm: &Vm) -> Result<Option<Self>> {
+        let log = String::from_utf8_lossy(&vm.serial()?).into_owned();
+        let Some((_, rest)) = log.split_once("loader: table ") else {
+            return Ok(None);
+        };
+        let digits = rest.split_whitespace().next().unwrap_or_default();
+        let bytes = (0..digits.len() / 2)
+            .map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16))
+            .collect::<Result<Vec<u8>, _>>()?;
+        if bytes.iter().all(|&byte| byte == 0) {
+            return Ok(None);
+        }
+        ensure!(bytes.len() == 80, "a table of {} bytes", bytes.len());
+        ensure!(bytes.starts_with(b"virtgpu\0\x01\0\x50\0"), "{bytes:x?}");
+        let sum = bytes.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte));
+        ensure!(sum == 0, "the sum of {bytes:x?} is {sum}");
+        let long = |at: usize| {
+            let bytes = bytes[at..at + 8].try_into();
+            u64::from_le_bytes(bytes.unwrap_or_default())
+        };
+        let word = |at| long(at) as u32;
+        Ok(Some(Self {
+            flags: word(12),
+            resource: word(24),
+            width: word(28) as usize,
+            height: word(32) as usize,
+            pitch: word(36) as usize,
+            picture: long(44),
+            ring: long(52),
+        }))
+    }
+
+    /// The picture in memory is this one.
+    fn shows(&self, vm: &mut Vm, picture: &Picture) -> Result<()> {
+        let (width, height) = (picture.width, picture.height);
+        ensure!((self.width, self.height) == (width, height), "{self:x?}");
+        let memory = vm.memory(self.picture, (self.pitch * height) as u64)?;
+        for y in 0..height {
+            for x in 0..width {
+                let at = y * self.pitch + 4 * x;
+                let pixel = u32::from_le_bytes([memory[at], memory[at + 1], memory[at + 2], 0]);
+                ensure!(
+                    pixel == picture.at(x, y),
+                    "the picture in memory differs at {x},{y}"
+                );
+            }
+        }
+        Ok(())
+    }
+}
