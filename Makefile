@@ -201,6 +201,14 @@ $(sample): $(wildcard samples/initramfs/*)
 	@tests/progress $(log)/debian.log 'unpacking the arm64 userland' 20 \
 		samples/initramfs/build $@ $(guest-root)
 
+# A boot loader, of Debian's too.
+grub-root := $(build)/grub-arm64
+grub := $(grub-root)/usr/lib/grub/arm64-efi/monolithic/grubaa64.efi
+$(grub):
+	@rm -rf $(grub-root)
+	@tests/progress $(log)/grub.log 'unpacking GRUB' 20 mmdebstrap --variant=extract --architectures=arm64 \
+		--mode=$$([ "$$(id -u)" = 0 ] && echo root || echo auto) --include=grub-efi-arm64-bin trixie $(grub-root)
+
 guest := --image $(build)/Image-$(name) --fonts $(source)
 
 run: image $(vm) $(sample)
@@ -216,7 +224,7 @@ kunit: image $(vm)
 		--kunit-py $(source)/tools/testing/kunit/kunit.py | tee $(log)/kunit-$(name).log
 
 modular := $(if $(small),$(build)/Image-$(name),$(build)/Image-modular-$(name))
-vm-test: image $(modular) $(if $(small),,modules) handoff $(vm) $(sample)
+vm-test: image $(modular) $(if $(small),,modules) handoff $(grub) $(vm) $(sample)
 	@$(vm) test $(guest) --handoff $(efi) --plain-image $(build)/Image-plain-$(name) --modular-image $(modular) \
 		$(if $(small),,--module $(build)/module-$(name)/drivers/virtgpu_bridge.ko \
 			$$(printf -- '--module %s ' $(build)/native-$(name)/*.ko)) \

@@ -3,11 +3,12 @@
 //! Cases of what firmware hands over: its screen, by our UEFI driver, beyond ExitBootServices().
 //!
 //! Firmware's shell loads the driver and starts a boot loader (`tests/uefi`) that loads nothing, from a disk
-//! whose files are a folder of the host's.
+//! whose files are a folder of the host's; or the kernel; or GRUB does.
 
 use crate::{
-    bench::{Bench, GPU},
-    cases::{case, Case, Expect::Own},
+    bench::{self, Bench, GPU},
+    cases::{case, equal, Case, Expect::Own},
+    log,
     qemu::{Board, Machine, Vm},
     screen::Picture,
 };
@@ -70,6 +71,10 @@ pub const HANDOFFS: &[Case] = &[
     case("handoff-framebuffer", Own(framebuffer), |_| {
         aavmf().device("ramfb")
     }),
+    case("handoff-shell", Own(shell), |bench| {
+        bench.early().device(GPU)
+    }),
+    case("handoff-grub", Own(grub), |bench| bench.early().device(GPU)),
     case("handoff-dark", Own(dark), |_| {
         let counted = aavmf().option("-icount", "shift=0,sleep=off");
         counted.option("-smp", "1").device(GPU)
@@ -177,23 +182,120 @@ fn said(vm: &Vm, text: &str) -> Result<String> {
 
 /// The driver is loaded before there is a screen, as firmware's settings say.
 fn driver_option(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let machine = with_driver_option(bench, machine, out)?;
+    let mut vm = start(bench, &machine, Driver::Absent, out)?;
+    stays(&mut vm)
+}
+
+/// A machine whose firmware loads the driver, from the disk that it has, before all else. What its kernel is
+/// stays what it was.
+fn with_driver_option(bench: &Bench, machine: &Machine, out: &Path) -> Result<Machine> {
     fs::create_dir_all(out)?;
     let variables = out.join("variables");
     let _ = fs::remove_file(&variables);
-    let machine = machine.clone().variables(&variables)?;
-    let suffix = machine.board().suffix();
-
+    let board = machine.board();
+    let settings = Machine::bare(board).device(GPU).variables(&variables)?;
+    let add = format!(
+        "bcfg driver add 0 virtgpu_handoff{}.efi handoff",
+        board.suffix()
+    );
     let first = out.join("first");
-    let add = format!("bcfg driver add 0 virtgpu_handoff{suffix}.efi handoff");
     let lines = ["fs0:", &add, "reset -s"];
-    let mut vm = with_disk(bench, &machine, &lines, &first)?.start(&first)?;
+    let mut vm = with_disk(bench, &settings, &lines, &first)?.start(&first)?;
     vm.wait_for_end(SHELL_WAITS)?;
     vm.tell(" ")?;
     vm.wait_end()?;
-    drop(vm);
+    machine.clone().variables(&variables)
+}
 
-    let mut vm = start(bench, &machine, Driver::Absent, out)?;
-    stays(&mut vm)
+/// The names of a kernel and its initramfs on a disk.
+const FILES: [&str; 2] = ["image.efi", "initramfs.cpio"];
+
+/// Moves a machine's kernel and its initramfs to its disk, where they have the names in [`FILES`]; `lines` tell
+/// the shell what to do about them.
+fn with_kernel_on_disk(
+    bench: &Bench,
+    machine: &Machine,
+    lines: &[&str],
+    out: &Path,
+) -> Result<Machine> {
+    let mut machine = machine.clone();
+    let files = machine.take_kernel()?;
+    let machine = with_disk(bench, &machine, lines, out)?;
+    for (file, name) in files.iter().zip(FILES) {
+        fs::copy(file, out.join("disk").join(name))?;
+    }
+    Ok(machine)
+}
+
+/// Starts a machine whose shell loads the driver and then starts its kernel.
+pub fn start_by_shell(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm> {
+    let [image, initrd] = FILES;
+    let load = format!("load virtgpu_handoff{}.efi", machine.board().suffix());
+    let run = format!("{image} initrd={initrd} {}", machine.words());
+    let machine = with_kernel_on_disk(bench, machine, &["fs0:", &load, &run], out)?;
+    let mut vm = machine.start(out)?;
+    vm.wait_for_end(SHELL_WAITS)?;
+    vm.tell(" ")?;
+    Ok(vm)
+}
+
+/// Starts a machine whose firmware loads the driver, and then GRUB, which stands at its menu. Enter on the
+/// serial port has it start the kernel.
+pub fn start_by_grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm> {
+    const TITLE: &str = "The kernel that the menu has";
+
+    let machine = with_driver_option(bench, machine, out)?;
+    let [image, initrd] = FILES;
+    let menu = format!(
+        "set timeout=-1\nmenuentry '{TITLE}' {{\nlinux /{image} {}\ninitrd /{initrd}\n}}\n",
+        machine.words()
+    );
+    let machine = with_kernel_on_disk(bench, &machine, &[], out)?;
+    let folder = out.join("disk/EFI");
+    for (path, bytes) in [
+        ("BOOT/BOOTAA64.EFI", fs::read(GRUB).context(NO_GRUB)?),
+        ("debian/grub.cfg", menu.into_bytes()),
+    ] {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().context("no folder")?)?;
+        fs::write(path, bytes)?;
+    }
+    let mut vm = machine.start(out)?;
+    vm.wait_for_end(TITLE)?;
+    Ok(vm)
+}
+
+/// Where `make vm-test` unpacks GRUB.
+const GRUB: &str = "build/grub-arm64/usr/lib/grub/arm64-efi/monolithic/grubaa64.efi";
+const NO_GRUB: &str = "no GRUB: 'make vm-test' gets it";
+
+fn shell(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let vm = start_by_shell(bench, machine, out)?;
+    goes_on(bench, vm, out)
+}
+
+fn grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start_by_grub(bench, machine, out)?;
+    vm.tell("\r")?;
+    goes_on(bench, vm, out)
+}
+
+/// The kernel comes to its end, with its log on the screen, which shows firmware's picture until then, but for
+/// one moment.
+fn goes_on(bench: &Bench, mut vm: Vm, out: &Path) -> Result<String> {
+    vm.wait_for(bench::READY)?;
+    let rows = bench.look(&mut vm, None, out, |screen, vm| {
+        log::compare_tail(screen, log::kernel_part(&vm.serial()?))
+    })?;
+    vm.check_kernel()?;
+    vm.check_guest_errors()?;
+    let pictures = vm.pictures()?;
+    ensure!(
+        matches!(pictures[..], [.., theirs, 0, RESOURCE, ours] if theirs != 0 && ours != 0),
+        "the screen showed {pictures:x?}"
+    );
+    Ok(format!("{}, no dark frame but firmware's", equal(rows)))
 }
 
 /// Without the driver there is nothing on the screen: the test can fail.

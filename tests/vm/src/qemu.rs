@@ -166,6 +166,12 @@ impl Machine {
         self.board
     }
 
+    /// The kernel and the initramfs, which QEMU gives to firmware no more: for whoever writes them to a disk.
+    pub fn take_kernel(&mut self) -> Result<[PathBuf; 2]> {
+        let image = self.image.take().context("no kernel")?;
+        Ok([image, self.initrd.take().context("no initramfs")?])
+    }
+
     /// The words for the kernel.
     pub fn words(&self) -> String {
         self.append.join(" ")
