@@ -201,13 +201,15 @@ $(sample): $(wildcard samples/initramfs/*)
 	@tests/progress $(log)/debian.log 'unpacking the arm64 userland' 20 \
 		samples/initramfs/build $@ $(guest-root)
 
-# A boot loader, of Debian's too.
-grub-root := $(build)/grub-arm64
-grub := $(grub-root)/usr/lib/grub/arm64-efi/monolithic/grubaa64.efi
-$(grub):
-	@rm -rf $(grub-root)
-	@tests/progress $(log)/grub.log 'unpacking GRUB' 20 mmdebstrap --variant=extract --architectures=arm64 \
-		--mode=$$([ "$$(id -u)" = 0 ] && echo root || echo auto) --include=grub-efi-arm64-bin trixie $(grub-root)
+# Boot loaders, of Debian's too.
+loaders := $(build)/loaders-arm64
+systemd-boot := $(loaders)/usr/lib/systemd/boot/efi/systemd-bootaa64.efi
+$(systemd-boot):
+	@rm -rf $(loaders)
+	@tests/progress $(log)/loaders.log 'unpacking boot loaders' 20 mmdebstrap --variant=extract \
+		--mode=$$([ "$$(id -u)" = 0 ] && echo root || echo auto) --architectures=arm64 \
+		--include=grub-efi-arm64-bin,systemd-boot-efi trixie $(loaders)
+	@touch $@
 
 guest := --image $(build)/Image-$(name) --fonts $(source)
 
@@ -224,7 +226,7 @@ kunit: image $(vm)
 		--kunit-py $(source)/tools/testing/kunit/kunit.py | tee $(log)/kunit-$(name).log
 
 modular := $(if $(small),$(build)/Image-$(name),$(build)/Image-modular-$(name))
-vm-test: image $(modular) $(if $(small),,modules) handoff $(grub) $(vm) $(sample)
+vm-test: image $(modular) $(if $(small),,modules) handoff $(systemd-boot) $(vm) $(sample)
 	@$(vm) test $(guest) --handoff $(efi) --plain-image $(build)/Image-plain-$(name) --modular-image $(modular) \
 		$(if $(small),,--module $(build)/module-$(name)/drivers/virtgpu_bridge.ko \
 			$$(printf -- '--module %s ' $(build)/native-$(name)/*.ko)) \

@@ -9,11 +9,16 @@ use crate::{
     bench::{self, Bench, GPU},
     cases::{case, equal, Case, Expect::Own},
     log,
-    qemu::{Board, Machine, Vm},
+    qemu::{Board, Machine, Vm, SNAKE_OIL},
     screen::Picture,
 };
 use anyhow::{bail, ensure, Context, Result};
-use std::{fs, path::Path};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// The resource that the driver shows.
 const RESOURCE: u32 = 1 << 30;
@@ -46,6 +51,12 @@ pub const HANDOFFS: &[Case] = &[
         ovmf().device(GPU).append("1920x1080")
     }),
     case("handoff-driver-option", Own(driver_option), |_| {
+        aavmf().device(GPU)
+    }),
+    case("handoff-systemd-boot", Own(systemd_boot), |_| {
+        aavmf().device(GPU)
+    }),
+    case("handoff-secure-boot", Own(secure_boot), |_| {
         aavmf().device(GPU)
     }),
     case("handoff-without", Own(without), |_| aavmf().device(GPU)),
@@ -252,23 +263,98 @@ pub fn start_by_grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm>
         machine.words()
     );
     let machine = with_kernel_on_disk(bench, &machine, &[], out)?;
-    let folder = out.join("disk/EFI");
-    for (path, bytes) in [
-        ("BOOT/BOOTAA64.EFI", fs::read(GRUB).context(NO_GRUB)?),
-        ("debian/grub.cfg", menu.into_bytes()),
-    ] {
-        let path = folder.join(path);
-        fs::create_dir_all(path.parent().context("no folder")?)?;
-        fs::write(path, bytes)?;
-    }
+    let disk = out.join("disk");
+    write(&disk.join(BOOTED), fs::read(GRUB).context(NO_LOADERS)?)?;
+    write(&disk.join("EFI/debian/grub.cfg"), menu)?;
     let mut vm = machine.start(out)?;
     vm.wait_for_end(TITLE)?;
     Ok(vm)
 }
 
-/// Where `make vm-test` unpacks GRUB.
-const GRUB: &str = "build/grub-arm64/usr/lib/grub/arm64-efi/monolithic/grubaa64.efi";
-const NO_GRUB: &str = "no GRUB: 'make vm-test' gets it";
+/// What firmware boots from a disk that it knows nothing of.
+const BOOTED: &str = "EFI/BOOT/BOOTAA64.EFI";
+
+/// Where `make vm-test` unpacks boot loaders.
+const GRUB: &str = "build/loaders-arm64/usr/lib/grub/arm64-efi/monolithic/grubaa64.efi";
+const SYSTEMD_BOOT: &str = "build/loaders-arm64/usr/lib/systemd/boot/efi/systemd-bootaa64.efi";
+const NO_LOADERS: &str = "no boot loaders: 'make vm-test' gets them";
+
+/// Writes a file, in folders that there may not be yet.
+fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    fs::create_dir_all(path.parent().context("no folder")?)?;
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// systemd-boot loads the driver from its folder.
+fn systemd_boot(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (machine, _) = with_systemd_boot(bench, machine, out)?;
+    let mut vm = machine.start(out)?;
+    vm.wait_for_end(READY)?;
+    stays(&mut vm)
+}
+
+/// A machine whose firmware starts systemd-boot, which loads the driver and starts the boot loader that loads
+/// nothing, and what of that is on its disk, the driver last.
+fn with_systemd_boot(
+    bench: &Bench,
+    machine: &Machine,
+    out: &Path,
+) -> Result<(Machine, [PathBuf; 3])> {
+    let suffix = machine.board().suffix();
+    let machine = with_disk(bench, machine, &[], out)?;
+    let disk = out.join("disk");
+    let name = format!("virtgpu_handoff{suffix}.efi");
+    let driver = disk.join("EFI/systemd/drivers").join(&name);
+    let boot = disk.join(BOOTED);
+    write(&boot, fs::read(SYSTEMD_BOOT).context(NO_LOADERS)?)?;
+    write(&driver, fs::read(disk.join(&name))?)?;
+    write(&disk.join("loader/loader.conf"), "timeout 0\n")?;
+    let entry = format!("title nothing\nefi /loader{suffix}.efi\n");
+    write(&disk.join("loader/entries/nothing.conf"), entry)?;
+    let loader = disk.join(format!("loader{suffix}.efi"));
+    Ok((machine, [boot, loader, driver]))
+}
+
+/// With Secure Boot, the driver is loaded if it is signed, and only then.
+fn secure_boot(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let start = |signed: usize, out: &Path| {
+        let (machine, images) = with_systemd_boot(bench, machine, out)?;
+        for image in &images[..signed] {
+            sign(image, out)?;
+        }
+        let variables = out.join("variables");
+        let _ = fs::remove_file(&variables);
+        let mut vm = machine.secure_boot(&variables)?.start(out)?;
+        vm.wait_for_end(READY)?;
+        anyhow::Ok(vm)
+    };
+    let unsigned = start(2, &out.join("unsigned"))?;
+    ensure!(
+        !unsigned.serial_has("virtgpu_handoff: ")?,
+        "an unsigned driver is loaded"
+    );
+    drop(unsigned);
+    stays(&mut start(3, out)?)
+}
+
+/// Signs an image with the key that everybody has.
+fn sign(image: &Path, out: &Path) -> Result<()> {
+    let key = out.join("key");
+    let run = |program: &str, words: &[&OsStr]| {
+        let output = Command::new(program).args(words).output();
+        let output = output.with_context(|| format!("cannot run {program}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{program} says '{}'", said.trim());
+        Ok(())
+    };
+    let [secret, certificate] = ["key", "pem"].map(|ending| format!("{SNAKE_OIL}.{ending}"));
+    let unlock = ["pkey", "-passin", "pass:snakeoil", "-in", &secret, "-out"].map(OsStr::new);
+    run("openssl", &[&unlock[..], &[key.as_os_str()]].concat())?;
+    let image = image.as_os_str();
+    let words = ["--cert", &certificate, "--key"].map(OsStr::new);
+    let files = [key.as_os_str(), OsStr::new("--output"), image, image];
+    run("sbsign", &[&words[..], &files].concat())
+}
 
 fn shell(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let vm = start_by_shell(bench, machine, out)?;

@@ -96,6 +96,14 @@ const FAULTS: &[&str] = &[
     "inconsistent lock state",
 ];
 
+/// The same for the virt machine, with Secure Boot and a key that everybody has, and the paths of that key and
+/// its certificate less their endings.
+const SECURE_FLASH: [&str; 2] = [
+    "/usr/share/AAVMF/AAVMF_CODE.snakeoil.fd",
+    "/usr/share/AAVMF/AAVMF_VARS.snakeoil.fd",
+];
+pub const SNAKE_OIL: &str = "/usr/share/qemu-efi-aarch64/PkKek-1-snakeoil";
+
 /// What the machine is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Board {
@@ -185,8 +193,17 @@ impl Machine {
     }
 
     /// Has firmware keep its variables in `file`, which is written if there is none.
-    pub fn variables(mut self, file: &Path) -> Result<Self> {
-        let [code, variables] = self.board.flash();
+    pub fn variables(self, file: &Path) -> Result<Self> {
+        let flash = self.board.flash();
+        self.flash(flash, file)
+    }
+
+    /// The same, on the virt machine, of firmware that starts only what the owner of [`SNAKE_OIL`] has signed.
+    pub fn secure_boot(self, file: &Path) -> Result<Self> {
+        self.flash(SECURE_FLASH, file)
+    }
+
+    fn flash(mut self, [code, variables]: [&str; 2], file: &Path) -> Result<Self> {
         if !file.exists() {
             fs::copy(variables, file)?;
         }
