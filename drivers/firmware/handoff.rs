@@ -157,6 +157,8 @@ pub(crate) enum Error {
     Unreadable(Unreadable),
     /// The table is not in memory for ACPI's tables.
     Place(u64),
+    /// There was nothing to hand over: the table is empty.
+    Nothing,
     /// The table has another signature.
     Signature,
     /// A version that is not known.
@@ -192,6 +194,7 @@ impl fmt::Display for Error {
         match self {
             Self::Unreadable(why) => why.fmt(f),
             Self::Place(at) => write!(f, "no table can be at {at:#x}"),
+            Self::Nothing => f.write_str("firmware had nothing to hand over"),
             Self::Signature => f.write_str("the signature is wrong"),
             Self::Version(version) => write!(f, "version {version} is not known, only {VERSION}"),
             Self::Length(length) => write!(f, "no table has {length} bytes"),
@@ -275,6 +278,9 @@ impl Handoff {
             return Err(Error::Place(at));
         }
         let table: Table = read(memory, at)?;
+        if table.signature == [0; SIGNATURE.len()] {
+            return Err(Error::Nothing);
+        }
         if table.signature != SIGNATURE {
             return Err(Error::Signature);
         }

@@ -294,6 +294,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         let row = pixels.div_ceil(self.grid().glyph().height) as usize;
         let last = self.grid().rows() - 1;
         self.screen.set_position(row, 0);
+        self.ahead = true;
         if row > last {
             self.screen.remember(b"\n", ATTRIBUTE);
         }

@@ -218,7 +218,7 @@ pub(crate) mod handoff {
         // Nothing was written there.
         let mut nothing = Firmware::new(&whole());
         nothing.table.fill(0);
-        assert_eq!(nothing.read_table(), Err(Error::Signature));
+        assert_eq!(nothing.read_table(), Err(Error::Nothing));
     }
 
     #[test]

@@ -3,12 +3,17 @@
 //! A boot loader that loads nothing, started by firmware's shell.
 //!
 //!     loader [WIDTHxHEIGHT] [again]
+//!     loader [WIDTHxHEIGHT] [table=BYTES [over-acpi]] [wait] back
 //!
 //! It sets a mode, where it is told one, covers the screen with pixels no two neighbours of which are alike,
 //! and some text, says "ready" and waits for a key. Then it calls ExitBootServices(); with `again`, all that
 //! wait for that are told once before, as firmware may that then finds the map out of date. What it says on the
 //! serial port after that are the bytes of the handoff's table, the types of the memory of the table, its
 //! picture and its ring, how long the end took, and "gone".
+//!
+//! With `back` it leaves boot services alone and returns, after it has drawn in a mode that it is told, has
+//! installed a handoff's table of these bytes, in hexadecimal, or has hidden the cursor and waited for a key;
+//! `over-acpi` has the table's ring be where ACPI's own tables are, and makes its checksum right.
 
 #![no_std]
 #![no_main]
@@ -47,6 +52,7 @@ use uefi::{
         loaded_image::LoadedImage, //
     },
     system,
+    table::cfg::ACPI2_GUID,
     Event,
     Guid,
     Identify,
@@ -70,6 +76,19 @@ fn main() -> Status {
     let mut words = Words::default();
     if let Ok(image) = boot::open_protocol_exclusive::<LoadedImage>(boot::image_handle()) {
         words.read(image.load_options_as_bytes().unwrap_or_default());
+    }
+    if words.back {
+        if words.mode.is_some() {
+            draw(words.mode);
+        }
+        if words.wait {
+            let _ = system::with_stdout(|out| out.enable_cursor(false));
+            wait_for_key();
+        }
+        return match words.has_table {
+            true => install(words.table, words.over_acpi),
+            false => Status::SUCCESS,
+        };
     }
     draw(words.mode);
     system::with_stdout(|out| {
@@ -114,6 +133,32 @@ fn main() -> Status {
     spin()
 }
 
+/// Installs a table.
+fn install(mut bytes: [u8; TABLE_BYTES], over_acpi: bool) -> Status {
+    if over_acpi {
+        let root = system::with_config_table(|tables| {
+            let mut tables = tables.iter();
+            tables
+                .find(|entry| entry.guid == ACPI2_GUID)
+                .map(|entry| entry.address as u64)
+        });
+        bytes[RING..RING + 8].copy_from_slice(&(root.unwrap_or(0) & !0xfff).to_le_bytes());
+        let sum = bytes[..TABLE_BYTES - 1]
+            .iter()
+            .fold(0, |sum: u8, byte| sum.wrapping_add(*byte));
+        bytes[TABLE_BYTES - 1] = sum.wrapping_neg();
+    }
+    let Ok(place) = boot::allocate_pool(MemoryType::ACPI_RECLAIM, TABLE_BYTES) else {
+        return Status::OUT_OF_RESOURCES;
+    };
+    // SAFETY: So many bytes are there, which nobody else has, and stay for whoever reads the table.
+    let installed = unsafe {
+        place.cast().write_unaligned(bytes);
+        boot::install_configuration_table(&HANDOFF, place.as_ptr().cast())
+    };
+    installed.map_or_else(|error| error.status(), |()| Status::SUCCESS)
+}
+
 /// The eight bytes at an offset of the table's.
 fn number(table: &[u8; TABLE_BYTES], at: usize) -> u64 {
     let bytes = table
@@ -141,16 +186,34 @@ unsafe extern "efiapi" fn note_time(_: Event, _: Option<NonNull<c_void>>) {
 }
 
 /// What it is told.
-#[derive(Default)]
 struct Words {
     mode: Option<(usize, usize)>,
     again: bool,
+    back: bool,
+    wait: bool,
+    table: [u8; TABLE_BYTES],
+    has_table: bool,
+    over_acpi: bool,
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self {
+            mode: None,
+            again: false,
+            back: false,
+            wait: false,
+            table: [0; TABLE_BYTES],
+            has_table: false,
+            over_acpi: false,
+        }
+    }
 }
 
 impl Words {
     /// Reads UCS-2.
     fn read(&mut self, bytes: &[u8]) {
-        let mut text = [0; 64];
+        let mut text = [0; 256];
         let letters = bytes.chunks_exact(2).map(|pair| match pair {
             [letter @ 1..=0x7f, 0] => *letter,
             _ => b' ',
@@ -161,7 +224,16 @@ impl Words {
         let text = core::str::from_utf8(&text).unwrap_or_default();
         for word in text.split([' ', '\0']) {
             self.again |= word == "again";
-            if let Some((width, height)) = word.split_once('x') {
+            self.back |= word == "back";
+            self.wait |= word == "wait";
+            self.over_acpi |= word == "over-acpi";
+            if let Some(digits) = word.strip_prefix("table=") {
+                self.has_table = true;
+                for (at, into) in self.table.iter_mut().enumerate() {
+                    let digits = digits.get(2 * at..2 * at + 2).unwrap_or_default();
+                    *into = u8::from_str_radix(digits, 16).unwrap_or(0);
+                }
+            } else if let Some((width, height)) = word.split_once('x') {
                 self.mode = width.parse().ok().zip(height.parse().ok()).or(self.mode);
             }
         }

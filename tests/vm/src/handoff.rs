@@ -28,7 +28,7 @@ const READY: &str = "loader: ready";
 const GONE: &str = "loader: gone";
 
 /// What the shell says when a key makes it wait no longer.
-const SHELL_WAITS: &str = "to skip";
+pub const SHELL_WAITS: &str = "to skip";
 
 /// The most instructions that the screen may be dark for, with what firmware does until it has ended.
 const DARK: u64 = 500_000;
@@ -228,11 +228,11 @@ fn with_driver_option(bench: &Bench, machine: &Machine, out: &Path) -> Result<Ma
 }
 
 /// The names of a kernel and its initramfs on a disk.
-const FILES: [&str; 2] = ["image.efi", "initramfs.cpio"];
+pub const FILES: [&str; 2] = ["image.efi", "initramfs.cpio"];
 
 /// Moves a machine's kernel and its initramfs to its disk, where they have the names in [`FILES`]; `lines` tell
 /// the shell what to do about them.
-fn with_kernel_on_disk(
+pub fn with_kernel_on_disk(
     bench: &Bench,
     machine: &Machine,
     lines: &[&str],
@@ -266,9 +266,17 @@ pub fn start_by_grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm>
 
     let machine = with_driver_option(bench, machine, out)?;
     let [image, initrd] = FILES;
+    // GRUB clears its menu when it starts an entry, and goes on at once when somebody types.
     let menu = format!(
-        "set timeout=-1\nmenuentry '{TITLE}' {{\nlinux /{image} {}\ninitrd /{initrd}\n}}\n",
-        machine.words()
+        "set timeout=-1\nmenuentry '{TITLE}' {{\nlinux /{image} {}\ninitrd /{initrd}\n\
+            echo 'GRUB: the last text before Linux'\nsleep --interruptible 60\n}}\n",
+        // To GRUB, some letters are more than letters.
+        machine
+            .words()
+            .split(' ')
+            .map(|word| format!("'{word}'"))
+            .collect::<Vec<_>>()
+            .join(" ")
     );
     let machine = with_kernel_on_disk(bench, &machine, &[], out)?;
     let disk = out.join("disk");
@@ -277,6 +285,12 @@ pub fn start_by_grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm>
     let mut vm = machine.start(out)?;
     vm.wait_for_end(TITLE)?;
     Ok(vm)
+}
+
+/// Has GRUB start its entry, up to the last text before the kernel. Escape on the serial port ends that.
+pub fn start_entry(vm: &mut Vm) -> Result<()> {
+    vm.tell("\r")?;
+    vm.wait_for_end("GRUB: the last text")
 }
 
 /// What firmware boots from a disk that it knows nothing of.
@@ -371,7 +385,8 @@ fn shell(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 
 fn grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = start_by_grub(bench, machine, out)?;
-    vm.tell("\r")?;
+    start_entry(&mut vm)?;
+    vm.tell("\x1b")?;
     goes_on(bench, vm, out)
 }
 

@@ -3,8 +3,10 @@
 //! Firmware's picture: what our screen makes of it.
 
 use crate::{
-    bench::{driver_lines, Bench, GPU, TIME_FOR_TEXT},
+    bench::{driver_lines, Bench, GPU, READY, TIME_FOR_TEXT},
     cases::{case, Case, Expect::Own},
+    handoff::{start_by_grub, start_entry, with_kernel_on_disk, FILES, SHELL_WAITS},
+    log,
     qemu::{Machine, Vm},
     screen::{Picture, Screen},
 };
@@ -22,6 +24,29 @@ pub const PICTURES: &[Case] = &[
     }),
     case("quiet-logo-kept", Own(kept_logo), |bench| {
         keeps(quiet(bench)).device(GPU)
+    }),
+    case("handoff-quiet", Own(by_shell), |bench| {
+        quiet(bench).device(GPU)
+    }),
+    case("handoff-quiet-1920x1080", Own(by_shell), |bench| {
+        quiet(bench).device(&format!("{GPU},xres=1920,yres=1080"))
+    }),
+    // Firmware has another mode than the host wants.
+    case("handoff-quiet-mode", Own(in_another_mode), |bench| {
+        quiet(bench).device(GPU)
+    }),
+    case("handoff-quiet-grub", Own(by_grub), |bench| {
+        quiet(bench).device(GPU)
+    }),
+    case("handoff-quiet-no-ring-reset", Own(picture_alone), |bench| {
+        quiet(bench).device("virtio-gpu-pci,queue_reset=off")
+    }),
+    case("handoff-kept", Own(kept_screen), |bench| {
+        let machine = quiet(bench).append("virtgpu_bridge.picture=keep");
+        machine.device(GPU)
+    }),
+    case("handoff-hostile", Own(hostile), |bench| {
+        bench.early().append("vm.lines=30").device(GPU)
     }),
 ];
 
@@ -88,9 +113,16 @@ fn logo(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         );
     }
 
+    then_text(bench, &mut vm, out)?;
+    let (width, height) = (columns.len(), rows.len());
+    Ok(format!("{width}x{height} pixels as firmware's, then text"))
+}
+
+/// A quiet guest is told to show its word, which is all there is on the screen then.
+fn then_text(bench: &Bench, vm: &mut Vm, out: &Path) -> Result<()> {
     vm.tell("\n")?;
-    bench.wait_for_words(&mut vm, &["text"], out)?;
-    bench.look(&mut vm, None, out, |screen, _| {
+    bench.wait_for_words(vm, &["text"], out)?;
+    bench.look(vm, None, out, |screen, _| {
         let lines: Vec<String> = screen.text().lines().map(str::to_owned).collect();
         let text: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
         ensure!(
@@ -101,9 +133,7 @@ fn logo(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         Ok(())
     })?;
     vm.check_kernel()?;
-    vm.check_guest_errors()?;
-    let (width, height) = (columns.len(), rows.len());
-    Ok(format!("{width}x{height} pixels as firmware's, then text"))
+    vm.check_guest_errors()
 }
 
 /// Columns and rows of `BGRT: the boot logo, WxH at X,Y`.
@@ -180,4 +210,205 @@ fn over(
         let is_text = text.starts_with(lines) && text[lines.len()..].iter().all(|it| it.is_empty());
         Ok((same && is_text && screen.unreadable() == 0 && screen.clean_edges).then_some(()))
     })
+}
+
+/// What the kernel says when it gives memory back.
+const GIVEN_BACK: &str = "Freeing handoff memory";
+
+/// Starts a machine whose shell does as `lines` say, loads the UEFI driver and waits for a key before it starts
+/// the kernel.
+fn shell(bench: &Bench, machine: &Machine, lines: &[&str], out: &Path) -> Result<Vm> {
+    let [image, initrd] = FILES;
+    let run = format!("{image} initrd={initrd} {}", machine.words());
+    let load = "load virtgpu_handoffaa64.efi";
+    let all = [
+        &["@echo -off", "fs0:"],
+        lines,
+        &[load, "loaderaa64.efi wait back", &run],
+    ]
+    .concat();
+    let machine = with_kernel_on_disk(bench, machine, &all, out)?;
+    let mut vm = machine.start(out)?;
+    vm.wait_for_end(SHELL_WAITS)?;
+    vm.tell(" ")?;
+    vm.wait_for_end("goes on to the kernel")?;
+    Ok(vm)
+}
+
+/// What firmware shows when a key on the serial port, `key`, has it go on, and what the kernel shows before it
+/// has text: the same, pixel for pixel.
+fn same_screen(vm: &mut Vm, key: &str) -> Result<Picture> {
+    let mut before: Option<Picture> = None;
+    // A cursor may blink.
+    let firmware = vm.wait("a picture of firmware's", TIME_FOR_TEXT, |vm| {
+        let (_, now) = vm.screenshot("firmware.png", None)?;
+        let same = before
+            .as_ref()
+            .is_some_and(|old| old.differs(&now).is_none());
+        before = Some(now);
+        Ok(same.then(|| before.clone()).flatten())
+    })?;
+    ensure!(!firmware.is_blank(), "firmware shows nothing");
+    vm.tell(key)?;
+    vm.wait_for(QUIET)?;
+    let (_, kernel) = vm.screenshot("kernel.png", None)?;
+    if let Some((pixels, at)) = firmware.differs(&kernel) {
+        anyhow::bail!("{pixels} pixels are not firmware's, the first at {at:?}");
+    }
+    Ok(firmware)
+}
+
+/// The lines of the driver's in a quiet guest's log have these words.
+fn driver_says(vm: &Vm, words: &[&str]) -> Result<()> {
+    let said = driver_lines(&vm.serial()?).join("\n");
+    for word in words {
+        ensure!(
+            said.contains(word),
+            "the driver does not say '{word}':\n{said}"
+        );
+    }
+    Ok(())
+}
+
+/// The scanout shows firmware's picture, is dark once, and shows the same again and then text.
+fn one_dark_frame(vm: &Vm) -> Result<()> {
+    let pictures = vm.pictures()?;
+    ensure!(
+        matches!(pictures[..], [.., theirs, 0, kept, ours] if theirs != 0 && kept != 0 && ours != 0),
+        "the screen showed {pictures:x?}"
+    );
+    Ok(())
+}
+
+/// The shell's screen stays until there is text.
+fn by_shell(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    kept_until_text(bench, shell(bench, machine, &[], out)?, " ", out)
+}
+
+/// GRUB's screen stays until there is text.
+fn by_grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start_by_grub(bench, machine, out)?;
+    start_entry(&mut vm)?;
+    kept_until_text(bench, vm, "\x1b", out)
+}
+
+fn kept_until_text(bench: &Bench, mut vm: Vm, key: &str, out: &Path) -> Result<String> {
+    let Picture { width, height, .. } = same_screen(&mut vm, key)?;
+    driver_says(&vm, &["was running, adopted"])?;
+    ensure!(
+        vm.serial_has(GIVEN_BACK)?,
+        "the ring's memory is not given back"
+    );
+    then_text(bench, &mut vm, out)?;
+    one_dark_frame(&vm)?;
+    Ok(format!("{width}x{height} pixels as firmware's, then text"))
+}
+
+/// In the mode that firmware has set, text as well.
+fn in_another_mode(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let vm = shell(bench, machine, &["loaderaa64.efi 1024x768 back"], out)?;
+    let said = kept_until_text(bench, vm, " ", out)?;
+    let picture = Picture::read(&out.join("screen.png"))?;
+    ensure!(
+        (picture.width, picture.height) == (1024, 768),
+        "text is on {}x{}",
+        picture.width,
+        picture.height
+    );
+    Ok(said)
+}
+
+/// A device that firmware could not leave running shows the picture again when the kernel has found it.
+fn picture_alone(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = shell(bench, machine, &[], out)?;
+    let Picture { width, height, .. } = same_screen(&mut vm, " ")?;
+    driver_says(&vm, &["was idle", "the screen as firmware left it"])?;
+    then_text(bench, &mut vm, out)?;
+    Ok(format!("{width}x{height} pixels as firmware's, then text"))
+}
+
+/// Text lies over firmware's, and begins below it.
+fn kept_screen(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = shell(bench, machine, &[], out)?;
+    let firmware = same_screen(&mut vm, " ")?;
+    let ink = |y: usize| (0..firmware.width).any(|x| firmware.at(x, y) != 0);
+    let last = (0..firmware.height)
+        .rfind(|&y| ink(y))
+        .context("no text of firmware's")?;
+    vm.tell("\n")?;
+    let row = vm.wait("text below firmware's", TIME_FOR_TEXT, |vm| {
+        let (_, seen) = vm.screenshot("screen.png", None)?;
+        let mut ours = seen.clone();
+        for y in 0..=last {
+            if (0..firmware.width).any(|x| seen.at(x, y) != firmware.at(x, y)) {
+                return Ok(None);
+            }
+            ours.blacken(0..firmware.width, y);
+        }
+        let screen = Screen::read(&ours, &bench.fonts);
+        let text = screen.text();
+        let row = text.lines().position(|line| line.trim() == "text");
+        Ok(row.filter(|_| text.trim() == "text" && screen.unreadable() == 0))
+    })?;
+    vm.check_kernel()?;
+    vm.check_guest_errors()?;
+    Ok(format!("text in row {row}, below firmware's"))
+}
+
+/// Tables that are not what they should be: the boot goes on, with its text on the screen, and a line says why.
+fn hostile(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    // A table in which the device runs, and nothing is wrong but what is changed.
+    let table = |changes: &[(usize, &[u8])]| {
+        let mut table = [0u8; 80];
+        let fields: [(usize, &[u8]); 8] = [
+            (0, b"virtgpu\0\x01\0\x50\0"),
+            (12, &[6]),
+            // PCI 00:01.0 or 00:02.0, for all that is known here.
+            (19, &[1 << 3]),
+            (24, &[1]),
+            (28, &1280u32.to_le_bytes()),
+            (32, &800u32.to_le_bytes()),
+            (36, &5120u32.to_le_bytes()),
+            (60, &0x4000u64.to_le_bytes()),
+        ];
+        for (at, bytes) in fields.iter().chain(changes) {
+            table[*at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        let sum = table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+        table[79] = sum.wrapping_neg();
+        table.map(|byte| format!("{byte:02x}")).concat()
+    };
+    let far = u64::MAX.to_le_bytes();
+    let tables = [
+        (table(&[(8, &[2])]), "handoff: version 2 is not known"),
+        (
+            table(&[(12, &[5]), (44, &far)]),
+            "handoff: no picture can be at",
+        ),
+        (table(&[(52, &far)]), "handoff: no ring can be at"),
+        // In another's memory, which the kernel must not give back.
+        (table(&[]) + " over-acpi", "was idle"),
+    ];
+    for (number, (table, line)) in tables.iter().enumerate() {
+        let out = out.join(number.to_string());
+        let [image, initrd] = FILES;
+        let install = format!("loaderaa64.efi table={table} back");
+        let run = format!("{image} initrd={initrd} {}", machine.words());
+        let machine = with_kernel_on_disk(bench, machine, &["fs0:", &install, &run], &out)?;
+        let mut vm = machine.start(&out)?;
+        vm.wait_for_end(SHELL_WAITS)?;
+        vm.tell(" ")?;
+        vm.wait_for(READY)?;
+        bench.look(&mut vm, None, &out, |screen, vm| {
+            log::compare_tail(screen, log::kernel_part(&vm.serial()?))
+        })?;
+        driver_says(&vm, &[line])?;
+        ensure!(!vm.serial_has(GIVEN_BACK)?, "the kernel believes it");
+        vm.check_kernel()?;
+        vm.check_guest_errors()?;
+    }
+    Ok(format!(
+        "{} tables refused, text all the same",
+        tables.len()
+    ))
 }
