@@ -519,8 +519,7 @@ pub(crate) fn follow_display() -> bool {
         if !held.displays_changed() {
             return (true, None);
         }
-        let mode = log.mode_by_now().filter(|mode| *mode != log.mode());
-        (true, mode.map(|_| log.resource()))
+        (true, log.has_other_scanouts().then(|| log.resource()))
     }) else {
         return true;
     };

@@ -6,7 +6,10 @@
 
 use core::{
     fmt,
-    ops::Range, //
+    ops::{
+        Range,
+        RangeInclusive, //
+    },
 };
 
 use zerocopy::IntoBytes;
@@ -14,6 +17,7 @@ use zerocopy::IntoBytes;
 use crate::{
     gpu::{
         protocol::{
+            DisplayInfo,
             MemEntry,
             Mode,
             ResourceAttachBacking,
@@ -21,7 +25,8 @@ use crate::{
             ResourceFlush,
             ResourceUnref,
             SetScanout,
-            TransferToHost2d, //
+            TransferToHost2d,
+            SCANOUTS, //
         },
         Control,
         GpuError,
@@ -87,29 +92,51 @@ impl fmt::Display for DisplayError {
     }
 }
 
-/// Lays text out on a mode, in the memory there is.
-fn lay_out(
-    mode: Mode,
+/// Sizes that a scanout beside others has to have: text is laid out for the smallest one.
+const WIDTHS: RangeInclusive<u32> = 320..=16384;
+const HEIGHTS: RangeInclusive<u32> = 200..=16384;
+
+/// The scanouts that show text: all that are enabled and of a size that leaves the others their text, or
+/// else the first one, whatever its size.
+pub(crate) fn usable(info: &DisplayInfo) -> impl Iterator<Item = Mode> + '_ {
+    let fits = |mode: &Mode| WIDTHS.contains(&mode.width) && HEIGHTS.contains(&mode.height);
+    let any = info.enabled().any(|mode| fits(&mode));
+    info.enabled()
+        .filter(move |mode| !any || fits(mode))
+        .take(if any { SCANOUTS } else { 1 })
+}
+
+/// The smallest and the largest width and height of scanouts.
+pub(crate) fn sizes(heads: &[Mode]) -> (Size, Size) {
+    let side = |of: fn(&Mode) -> u32| {
+        let sides = || heads.iter().map(of);
+        (sides().min().unwrap_or(0), sides().max().unwrap_or(0))
+    };
+    let ((narrow, wide), (low, high)) = (side(|mode| mode.width), side(|mode| mode.height));
+    let size = |width, height| Size { width, height };
+    (size(narrow, low), size(wide, high))
+}
+
+/// Lays text out on scanouts, with so many bytes of memory for pixels.
+pub(crate) fn lay_out(
+    heads: &[Mode],
     font: &Font<'_>,
     scroll: Scroll,
     cells: usize,
-    band: &[u32],
+    band_bytes: usize,
 ) -> Result<Grid, GridError> {
     let limits = Limits {
         cells,
-        band_bytes: size_of_val(band),
+        band_bytes,
         // The list of entries is handed over in the band itself.
-        entries: size_of_val(band) / size_of::<MemEntry>(),
+        entries: band_bytes / size_of::<MemEntry>(),
         resource_bytes: RESOURCE_BYTES,
     };
-    let size = Size {
-        width: mode.width,
-        height: mode.height,
-    };
-    Grid::new(size, font.size(), scroll, &limits)
+    let (least, most) = sizes(heads);
+    Grid::on_several(least, most, font.size(), scroll, &limits)
 }
 
-/// What a scanout shows.
+/// What the scanouts show.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shows {
     /// What it did before.
@@ -122,10 +149,10 @@ enum Shows {
     Ours,
 }
 
-/// A scanout with text on it.
+/// Scanouts with text on them, the same on all.
 pub(crate) struct Display<'a, H> {
     control: Control<H>,
-    scanout: u32,
+    heads: &'a [Mode],
     grid: Grid,
     font: Font<'a>,
     palette: Palette,
@@ -149,7 +176,7 @@ pub(crate) struct Display<'a, H> {
 }
 
 impl<'a, H: Hal + Clone> Display<'a, H> {
-    /// Creates the resource, clears it and lets the scanout of `mode` show it: at once, or if `keeps`
+    /// Creates the resource, clears it and lets the scanouts `heads` show it: at once, or if `keeps`
     /// when there is text on it. `resource` is its ID, and has bit 0 to itself. `band` is the shared
     /// memory behind the ring's.
     ///
@@ -158,17 +185,17 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// As [`DisplayError`] says; the device needs a reset then.
     pub(crate) fn start(
         control: Control<H>,
-        mode: Mode,
+        heads: &'a [Mode],
         font: Font<'a>,
         scroll: Scroll,
         (resource, keeps): (u32, bool),
         cells: usize,
         band: &'a mut [u32],
     ) -> Result<Self, DisplayError> {
-        let grid = lay_out(mode, &font, scroll, cells, band)?;
+        let grid = lay_out(heads, &font, scroll, cells, size_of_val(band))?;
         let mut display = Self {
             control,
-            scanout: mode.scanout,
+            heads,
             grid,
             font,
             palette: Palette::DEFAULT,
@@ -195,12 +222,11 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// alone from then on.
     pub(crate) fn set_font(
         &mut self,
-        mode: Mode,
         font: Font<'a>,
         scroll: Scroll,
         cells: usize,
     ) -> Result<(), DisplayError> {
-        let grid = lay_out(mode, &font, scroll, cells, self.band)?;
+        let grid = lay_out(self.heads, &font, scroll, cells, size_of_val(self.band))?;
         let old = self.resource;
         self.resource = old ^ 1;
         self.top = 1;
@@ -251,6 +277,11 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// The control queue, for a command that is waited for.
     pub(crate) fn control(&mut self) -> &mut Control<H> {
         &mut self.control
+    }
+
+    /// The scanouts that show the text.
+    pub(crate) fn heads(&self) -> &'a [Mode] {
+        self.heads
     }
 
     /// Our resource's ID.
@@ -314,7 +345,12 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         let clear = self.clear();
         self.control.call(&clear, None)?;
         if self.shows == Shows::Ours {
-            self.control.call(&self.window(), None)?;
+            if let Some((first, others)) = self.heads.split_first() {
+                self.control.call(&self.window(first), None)?;
+                for head in others {
+                    self.control.post(&self.window(head))?;
+                }
+            }
             self.control.call(&self.flush(), None)?;
         }
         Ok(())
@@ -339,20 +375,25 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         Ok(())
     }
 
-    /// The window on the resource, which the scanout shows.
-    fn rect(&self) -> Rect {
-        let Size { width, height } = self.grid.screen();
-        Rect::new(0, self.grid.origin(self.top), width, height)
-    }
-
     /// The command that makes what is drawn in the window visible.
     fn flush(&self) -> ResourceFlush {
-        ResourceFlush::new(self.rect(), self.resource)
+        let Size { width, height } = self.grid.screen();
+        let window = Rect::new(0, self.grid.origin(self.top), width, height);
+        ResourceFlush::new(window, self.resource)
     }
 
-    /// The command that shows the window.
-    fn window(&self) -> SetScanout {
-        SetScanout::new(self.rect(), self.scanout, self.resource)
+    /// The command that shows the window, on a scanout as much of it as that has room for.
+    fn window(&self, head: &Mode) -> SetScanout {
+        let window = Rect::new(0, self.grid.origin(self.top), head.width, head.height);
+        SetScanout::new(window, head.scanout, self.resource)
+    }
+
+    /// Posts that command for all.
+    fn post_windows(&mut self) -> Result<(), GpuError> {
+        for head in self.heads {
+            self.control.post(&self.window(head))?;
+        }
+        Ok(())
     }
 
     /// Shows a picture until there is text: `paint` gives its pixels from a column on, in a row of the
@@ -428,10 +469,10 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         Ok(())
     }
 
-    /// Has the scanout show our resource, which is complete, from now on.
+    /// Has the scanouts show our resource, which is complete, from now on.
     fn show(&mut self) -> Result<(), GpuError> {
         self.shows = Shows::Ours;
-        self.control.post(&self.window())?;
+        self.post_windows()?;
         self.control.post(&self.flush())?;
         Ok(())
     }
@@ -561,10 +602,7 @@ impl<H: Hal + Clone> Surface for Display<'_, H> {
     fn pan(&mut self, top: u32) {
         self.top = top;
         if self.shows == Shows::Ours {
-            self.attempt(|display| {
-                let window = display.window();
-                display.control.post(&window).map(drop)
-            });
+            self.attempt(Self::post_windows);
         }
     }
 

@@ -81,7 +81,7 @@ fn acpi_root() -> Option<(u64, MemoryMap)> {
 
 #[inline(never)]
 fn draw(log: &mut Log<'static, Shared>, root: u64, map: MemoryMap) -> Result<Picture, Error> {
-    let mode = log.mode();
+    let (width, height) = log.size();
     let bgrt = Bgrt::find(&mut PhysicalMemory, root)?;
     // Where there is memory, firmware's tables of ACPI are not believed alone.
     let mut memory = Within {
@@ -89,7 +89,7 @@ fn draw(log: &mut Log<'static, Shared>, root: u64, map: MemoryMap) -> Result<Pic
         range: efi::boot_data(&mut PhysicalMemory, map, bgrt.image).unwrap_or_default(),
     };
     let bmp = Bmp::read(&mut memory, bgrt.image)?;
-    let picture = Picture::new(&bgrt, bmp, mode.width, mode.height)?;
+    let picture = Picture::new(&bgrt, bmp, width, height)?;
     log.show_picture(picture.rows(), |x, y, pixels| {
         // What cannot be read stays black.
         let _ = picture.paint(&mut memory, x, y, pixels);

@@ -11,7 +11,10 @@ use kernel::{
 };
 
 use crate::{
-    gpu::GpuError,
+    gpu::{
+        protocol::Mode,
+        GpuError, //
+    },
     linux::{
         font::default_font,
         pci_device::PciError,
@@ -151,16 +154,30 @@ pub(crate) fn light(
     result
 }
 
+/// Scanouts, as they are announced.
+struct Heads<'a>(&'a [Mode]);
+
+impl fmt::Display for Heads<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, mode) in self.0.iter().enumerate() {
+            let and = if number == 0 { "" } else { ", and " };
+            write!(
+                f,
+                "{and}scanout {}, {}x{}",
+                mode.scanout, mode.width, mode.height
+            )?;
+        }
+        Ok(())
+    }
+}
+
 /// Says what shows the log: the device at `place`, as of `begun` ticks.
 pub(crate) fn announce(place: impl fmt::Display, log: &Log<'_, Shared>, begun: u64) {
     let grid = log.grid();
-    let mode = log.mode();
     pr_info!(
-        "{}: scanout {}, {}x{}, {}x{} characters of {}, {}, {} KiB, {} us, {}\n",
+        "{}: {}, {}x{} characters of {}, {}, {} KiB, {} us, {}\n",
         format_args!("{place}"),
-        mode.scanout,
-        mode.width,
-        mode.height,
+        format_args!("{}", Heads(log.heads())),
         grid.cols(),
         grid.rows(),
         format_args!("{}", grid.glyph()),
