@@ -136,6 +136,22 @@ pub(crate) fn lay_out(
     Grid::on_several(least, most, font.size(), scroll, &limits)
 }
 
+/// What is on a device when a display ends: a resource, or 0 for none, and the scanouts that show it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    resource: u32,
+    /// A bit for each.
+    scanouts: u32,
+}
+
+/// What came of a command that may be refused.
+fn told<T>(result: Result<T, GpuError>) -> Result<(), GpuError> {
+    match result {
+        Err(GpuError::Refused(_)) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
 /// What the scanouts show.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shows {
@@ -163,6 +179,8 @@ pub(crate) struct Display<'a, H> {
     top: u32,
     /// What of the picture is seen.
     shows: Shows,
+    /// What an earlier display has left, until there is text.
+    left: Left,
     /// Pixels; shared with the device, which reads a slot of it only while `busy` says so.
     band: &'a mut [u32],
     /// For each slot of the band, the commands that read it, as [`Control::post`] names them.
@@ -203,6 +221,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             resource,
             top: 1,
             shows: if keeps { Shows::Others } else { Shows::Ours },
+            left: Left::default(),
             band,
             busy: [0; Band::MAX_SLOTS],
             next: 0,
@@ -284,18 +303,57 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.heads
     }
 
-    /// Our resource's ID.
-    pub(crate) fn resource(&self) -> u32 {
-        self.resource
+    fn scanouts(&self) -> u32 {
+        let bit = |head: &Mode| 1u32.checked_shl(head.scanout).unwrap_or(0);
+        self.heads.iter().fold(0, |bits, head| bits | bit(head))
     }
 
-    /// Has the host forget a resource, which is not ours.
-    pub(crate) fn forget(&mut self, resource: u32) {
+    /// What stays on the device when the display ends, which it does next: what is seen.
+    pub(crate) fn leave(&mut self) -> Left {
+        match self.shows {
+            Shows::Ours | Shows::Picture => Left {
+                resource: self.resource,
+                scanouts: self.scanouts(),
+            },
+            Shows::Others | Shows::OthersYet => {
+                self.attempt(|display| display.forget(display.resource));
+                self.left
+            }
+        }
+    }
+
+    /// Takes care of what an earlier display has left on this device: it stays until there is text, but
+    /// not on scanouts that are not ours any more.
+    pub(crate) fn inherit(&mut self, left: Left) {
         self.attempt(|display| {
-            display.drain()?;
-            display.control.call(&ResourceUnref::new(resource), None)?;
+            let ours = display.scanouts();
+            for scanout in 0..SCANOUTS as u32 {
+                if left.scanouts & !ours & 1 << scanout != 0 {
+                    let nothing = SetScanout::new(Rect::default(), scanout, 0);
+                    told(display.control.call(&nothing, None))?;
+                }
+            }
+            match display.shows {
+                Shows::Ours | Shows::Picture => display.forget(left.resource)?,
+                Shows::Others | Shows::OthersYet => {
+                    display.left = Left {
+                        scanouts: left.scanouts & ours,
+                        ..left
+                    };
+                }
+            }
             Ok(())
         });
+    }
+
+    /// Has the host forget a resource, if it is one.
+    fn forget(&mut self, resource: u32) -> Result<(), GpuError> {
+        if resource == 0 {
+            return Ok(());
+        }
+        self.drain()?;
+        let result = self.control.call(&ResourceUnref::new(resource), None);
+        told(result)
     }
 
     /// What stopped the display for good, if anything did.
@@ -474,6 +532,10 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.shows = Shows::Ours;
         self.post_windows()?;
         self.control.post(&self.flush())?;
+        let left = core::mem::take(&mut self.left);
+        if left.resource != 0 {
+            self.control.post(&ResourceUnref::new(left.resource))?;
+        }
         Ok(())
     }
 

@@ -26,7 +26,8 @@ use crate::{
     stages::display::{
         self,
         Display,
-        DisplayError, //
+        DisplayError,
+        Left, //
     },
     text::{
         Cell,
@@ -301,14 +302,17 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         !self.paused && differ(self.display.control(), self.heads)
     }
 
-    /// The resource that has the text.
-    pub(crate) fn resource(&self) -> u32 {
-        self.display.resource()
+    /// What stays on the device: see [`Display::leave`].
+    pub(crate) fn leave(&mut self) -> Left {
+        if self.paused {
+            return Left::default();
+        }
+        self.display.leave()
     }
 
-    /// Gives a resource back that an earlier log had on this device.
-    pub(crate) fn forget(&mut self, resource: u32) {
-        self.display.forget(resource);
+    /// Takes care of what an earlier log has left: see [`Display::inherit`].
+    pub(crate) fn inherit(&mut self, left: Left) {
+        self.display.inherit(left);
     }
 
     /// Ends the log, once all that was written is on the screen, or the device fails. The ring's memory,

@@ -262,6 +262,15 @@ impl<P: Pictures + 'static> Rig<P> {
         })
     }
 
+    /// What the driver does when scanouts came, went, or have another size: it adopts its own device.
+    fn follow(mut self) -> Self {
+        let left = self.display.leave();
+        self.display.drain().unwrap();
+        let mut rig = Self::on(self.setting, self.host, true).unwrap();
+        rig.display.inherit(left);
+        rig
+    }
+
     fn write(&mut self, bytes: &[u8]) {
         self.screen.remember(bytes, ATTRIBUTE);
         self.screen.show(&mut self.display);
@@ -662,6 +671,81 @@ fn a_line_on_several_scanouts_rings_once() {
         assert_eq!(rig.guest.kicks(), kicks + 1);
         rig.check();
     }
+}
+
+#[test]
+fn displays_come_and_go_without_losing_text() {
+    fn on<P: Pictures + 'static>(scroll: Scroll, pictures: P) {
+        let setting = Setting { scroll, ..SETTING };
+        let mut rig = Rig::new(setting, pictures).unwrap();
+        let resources = |rig: &Rig<P>| rig.host.borrow().resources().len();
+        let steps = [
+            (1, Some((120, 150))),
+            (0, Some((200, 90))),
+            (15, Some((160, 64))),
+            (1, None),
+            // There is no telling the first one to show nothing.
+            (0, None),
+            (15, Some((320, 200))),
+            (0, Some((160, 96))),
+            (15, None),
+        ];
+        for (scanout, mode) in steps {
+            for line in numbered(20, 3) {
+                rig.write(&line);
+                rig.check();
+            }
+            let before = rig.host.borrow().shown(0).to_vec();
+            rig.host.borrow_mut().set_mode(scanout, mode);
+            rig = rig.follow();
+            // What was there still is, but where there is nothing to be seen any more.
+            assert_eq!(resources(&rig), 2);
+            if scanout != 0 {
+                assert!(rig.host.borrow().shown(0) == before);
+            }
+            if scanout != 0 && mode.is_none() {
+                assert_eq!(rig.host.borrow().scanout(scanout), None);
+            }
+            let refused = std::mem::take(&mut rig.host.borrow_mut().complaints).len();
+            assert_eq!(refused, usize::from(scanout == 0 && mode.is_none()));
+            rig.write(b"text");
+            rig.check();
+            assert_eq!(resources(&rig), 1);
+        }
+        let host = rig.host.borrow();
+        assert!((1..16).all(|scanout| host.scanout(scanout).is_none()));
+    }
+    for scroll in [Scroll::Pan, Scroll::Repaint] {
+        on(scroll, Qemu::default());
+        on(scroll, Crosvm::new());
+    }
+}
+
+#[test]
+fn a_picture_survives_displays_that_change() {
+    let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
+    let (width, height) = SETTING.mode;
+    rig.display
+        .show_picture(0..height, |_, _, pixels| pixels.fill(0xabcdef));
+    for step in 0..4 {
+        rig.host
+            .borrow_mut()
+            .set_mode(0, Some((width + 8 * step, height)));
+        let mode = (step % 2 == 0).then_some((120, 80));
+        rig.host.borrow_mut().set_mode(1, mode);
+        rig = rig.follow();
+        rig.display.drain().unwrap();
+        let host = rig.host.borrow();
+        assert_eq!(host.complaints, [""; 0]);
+        // The picture's, and one for the text that is to come.
+        assert_eq!(host.resources().len(), 2);
+        assert!(host.shown(1).is_empty());
+        assert_eq!(host.shown(0).len() as u32, width * height);
+        assert!(host.shown(0).iter().all(|&pixel| pixel == 0xabcdef));
+    }
+    rig.write(b"text");
+    rig.check();
+    assert_eq!(rig.host.borrow().resources().len(), 1);
 }
 
 #[test]
