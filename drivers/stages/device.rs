@@ -38,6 +38,7 @@ use kernel::{
 use crate::stages::vt;
 use crate::{
     firmware::pci::Address,
+    gpu::GpuError,
     linux::{
         bell::Bell,
         console,
@@ -59,10 +60,16 @@ use crate::{
         },
     },
     stages::{
-        display::Left,
+        display::{
+            DisplayError,
+            Left, //
+        },
         handover,
         held::Held,
-        log::Log,
+        log::{
+            Log,
+            LogError, //
+        },
         panic::{
             self,
             Reader, //
@@ -532,6 +539,14 @@ pub(crate) fn follow_display() -> bool {
         let held = stage.held.as_mut()?;
         // SAFETY: The device does not work on the memory any more, and the log is gone.
         let result = held.light_again(unsafe { MEMORY.take() }, &BELL);
+        let result = match result {
+            // The host may not have the memory for both pictures.
+            Err(Refusal::Log(LogError::Display(DisplayError::Gpu(GpuError::Refused(_))))) => {
+                // SAFETY: As above; the device has been reset.
+                held.light(unsafe { MEMORY.take() }, &BELL)
+            }
+            result => result,
+        };
         Some(result.map(|mut log| {
             // A reset has forgotten it.
             if log.found() == Found::Adopted {
