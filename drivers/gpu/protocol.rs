@@ -224,7 +224,8 @@ pub(crate) struct DisplayInfo {
 }
 
 /// The preferred mode of a scanout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
 pub(crate) struct Mode {
     /// The scanout's number.
     pub(crate) scanout: u32,
@@ -235,9 +236,9 @@ pub(crate) struct Mode {
 }
 
 impl DisplayInfo {
-    /// The first enabled scanout that has a size.
-    pub(crate) fn first_enabled(&self) -> Option<Mode> {
-        self.scanouts.iter().zip(0..).find_map(|(one, scanout)| {
+    /// The enabled scanouts that have a size.
+    pub(crate) fn enabled(&self) -> impl Iterator<Item = Mode> + '_ {
+        self.scanouts.iter().zip(0..).filter_map(|(one, scanout)| {
             let (width, height) = (one.rect.width.get(), one.rect.height.get());
             (one.enabled.get() != 0 && width != 0 && height != 0).then_some(Mode {
                 scanout,

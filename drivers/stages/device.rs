@@ -38,6 +38,7 @@ use kernel::{
 use crate::stages::vt;
 use crate::{
     firmware::pci::Address,
+    gpu::GpuError,
     linux::{
         bell::Bell,
         console,
@@ -59,9 +60,16 @@ use crate::{
         },
     },
     stages::{
+        display::{
+            DisplayError,
+            Left, //
+        },
         handover,
         held::Held,
-        log::Log,
+        log::{
+            Log,
+            LogError, //
+        },
         panic::{
             self,
             Reader, //
@@ -457,7 +465,7 @@ fn hold(device: Device) -> Result<Held, Refusal> {
 pub(crate) fn remove() {
     handover::released();
     let lends = handover::is_giving();
-    let held = quietly(Held::reset, |stage| {
+    let held = quietly(Held::reset, |stage, _| {
         let mut held = stage.held.take();
         let enabled = held.as_mut().and_then(Held::release);
         if lends {
@@ -479,7 +487,7 @@ pub(crate) fn settled() {
 
 /// The device is about to sleep.
 pub(crate) fn suspend() {
-    quietly(Held::reset, |_| ());
+    quietly(Held::reset, |_, _| ());
 }
 
 /// It is awake, and knows nothing any more.
@@ -515,26 +523,39 @@ pub(crate) fn follow_display() -> bool {
         else {
             return (
                 stage.as_ref().is_some_and(|stage| stage.held.is_some()),
-                None,
+                false,
             );
         };
         if !held.displays_changed() {
-            return (true, None);
+            return (true, false);
         }
-        let mode = log.mode_by_now().filter(|mode| *mode != log.mode());
-        (true, mode.map(|_| log.resource()))
+        (true, log.has_other_scanouts())
     }) else {
         return true;
     };
-    let Some(old) = changed else {
+    if !changed {
         return is_held;
-    };
+    }
     let begun = ticks();
-    let result = quietly(Held::quiesce, |stage| {
+    let result = quietly(Held::quiesce, |stage, left| {
         let held = stage.held.as_mut()?;
         // SAFETY: The device does not work on the memory any more, and the log is gone.
         let result = held.light_again(unsafe { MEMORY.take() }, &BELL);
-        Some(result.map(|log| stage.log = Some(log)))
+        let result = match result {
+            // The host may not have the memory for both pictures.
+            Err(Refusal::Log(LogError::Display(DisplayError::Gpu(GpuError::Refused(_))))) => {
+                // SAFETY: As above; the device has been reset.
+                held.light(unsafe { MEMORY.take() }, &BELL)
+            }
+            result => result,
+        };
+        Some(result.map(|mut log| {
+            // A reset has forgotten it.
+            if log.found() == Found::Adopted {
+                log.inherit(left);
+            }
+            stage.log = Some(log);
+        }))
     });
     match result.flatten() {
         Some(Err(refusal)) => start::refuse("the display has changed", &refusal),
@@ -543,10 +564,6 @@ pub(crate) fn follow_display() -> bool {
             lit();
             locked(|stage| {
                 let log = stage.as_mut()?.log.as_mut()?;
-                // A reset has forgotten it.
-                if log.found() == Found::Adopted {
-                    log.forget(old);
-                }
                 start::announce("the display has changed", log, begun);
                 Some(())
             });
@@ -567,21 +584,24 @@ fn lit() {
 pub(crate) fn shutdown() {
     if kexec_in_progress() {
         pr_info!("the next kernel gets the screen\n");
-        quietly(Held::quiesce, |_| ());
+        quietly(Held::quiesce, |_, _| ());
     }
 }
 
-/// Ends the log and has the device stopped, and then runs `f` on the stage, if there is one.
+/// Ends the log and has the device stopped, and then runs `f` on the stage, if there is one, and on what the
+/// log has left.
 fn quietly<R>(
     stop: fn(&mut Held, &'static Bell, &Shared),
-    f: impl FnOnce(&mut Stage) -> R,
+    f: impl FnOnce(&mut Stage, Left) -> R,
 ) -> Option<R> {
     console::locked(|| {
         #[cfg(CONFIG_VT)]
         vt::save_foreground();
         change_stage(|stage| {
             let stage = stage.as_mut()?;
-            if let Some(log) = stage.log.take() {
+            let mut left = Left::default();
+            if let Some(mut log) = stage.log.take() {
+                left = log.leave();
                 // It is too late for trouble.
                 let (hal, _) = log.end();
                 match &mut stage.held {
@@ -589,7 +609,7 @@ fn quietly<R>(
                     None => BELL.take_down(),
                 }
             }
-            Some(f(stage))
+            Some(f(stage, left))
         })?
     })
 }

@@ -5,9 +5,11 @@
 //! device.
 
 use core::{
-    fmt,
-    iter,
-    ops::Range, //
+    fmt, iter,
+    ops::{
+        Range,
+        RangeInclusive, //
+    },
 };
 
 use zerocopy::IntoBytes;
@@ -15,6 +17,7 @@ use zerocopy::IntoBytes;
 use crate::{
     gpu::{
         protocol::{
+            DisplayInfo,
             MemEntry,
             Mode,
             ResourceAttachBacking,
@@ -22,7 +25,8 @@ use crate::{
             ResourceFlush,
             ResourceUnref,
             SetScanout,
-            TransferToHost2d, //
+            TransferToHost2d,
+            SCANOUTS, //
         },
         Control,
         GpuError,
@@ -88,29 +92,67 @@ impl fmt::Display for DisplayError {
     }
 }
 
-/// Lays text out on a mode, in the memory there is.
-fn lay_out(
-    mode: Mode,
+/// Sizes that a scanout beside others has to have: text is laid out for the smallest one.
+const WIDTHS: RangeInclusive<u32> = 320..=16384;
+const HEIGHTS: RangeInclusive<u32> = 200..=16384;
+
+/// The scanouts that show text: all that are enabled and of a size that leaves the others their text, or
+/// else the first one, whatever its size.
+pub(crate) fn usable(info: &DisplayInfo) -> impl Iterator<Item = Mode> + '_ {
+    let fits = |mode: &Mode| WIDTHS.contains(&mode.width) && HEIGHTS.contains(&mode.height);
+    let any = info.enabled().any(|mode| fits(&mode));
+    info.enabled()
+        .filter(move |mode| !any || fits(mode))
+        .take(if any { SCANOUTS } else { 1 })
+}
+
+/// The smallest and the largest width and height of scanouts.
+pub(crate) fn sizes(heads: &[Mode]) -> (Size, Size) {
+    let side = |of: fn(&Mode) -> u32| {
+        let sides = || heads.iter().map(of);
+        (sides().min().unwrap_or(0), sides().max().unwrap_or(0))
+    };
+    let ((narrow, wide), (low, high)) = (side(|mode| mode.width), side(|mode| mode.height));
+    let size = |width, height| Size { width, height };
+    (size(narrow, low), size(wide, high))
+}
+
+/// Lays text out on scanouts, with so many bytes of memory for pixels.
+pub(crate) fn lay_out(
+    heads: &[Mode],
     font: &Font<'_>,
     scroll: Scroll,
     cells: usize,
-    band: &[u32],
+    band_bytes: usize,
 ) -> Result<Grid, GridError> {
     let limits = Limits {
         cells,
-        band_bytes: size_of_val(band),
+        band_bytes,
         // The list of entries is handed over in the band itself.
-        entries: size_of_val(band) / size_of::<MemEntry>(),
+        entries: band_bytes / size_of::<MemEntry>(),
         resource_bytes: RESOURCE_BYTES,
     };
-    let size = Size {
-        width: mode.width,
-        height: mode.height,
-    };
-    Grid::new(size, font.size(), scroll, &limits)
+    let (least, most) = sizes(heads);
+    Grid::on_several(least, most, font.size(), scroll, &limits)
 }
 
-/// What a scanout shows.
+/// What is on a device when a display ends: a resource, or 0 for none, and the scanouts that show it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    resource: u32,
+    /// A bit for each.
+    scanouts: u32,
+}
+
+/// What came of a command that may be refused.
+fn told<T>(result: Result<T, GpuError>) -> Result<(), GpuError> {
+    match result {
+        Err(GpuError::Refused(_)) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// What the scanouts show.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shows {
     /// What it did before.
@@ -123,10 +165,10 @@ enum Shows {
     Ours,
 }
 
-/// A scanout with text on it.
+/// Scanouts with text on them, the same on all.
 pub(crate) struct Display<'a, H> {
     control: Control<H>,
-    scanout: u32,
+    heads: &'a [Mode],
     grid: Grid,
     font: Font<'a>,
     palette: Palette,
@@ -137,6 +179,8 @@ pub(crate) struct Display<'a, H> {
     top: u32,
     /// What of the picture is seen.
     shows: Shows,
+    /// What an earlier display has left, until there is text.
+    left: Left,
     /// Pixels; shared with the device, which reads a slot of it only while `busy` says so.
     band: &'a mut [u32],
     /// For each slot of the band, the commands that read it, as [`Control::post`] names them.
@@ -150,7 +194,7 @@ pub(crate) struct Display<'a, H> {
 }
 
 impl<'a, H: Hal + Clone> Display<'a, H> {
-    /// Creates the resource, clears it and lets the scanout of `mode` show it: at once, or if `keeps`
+    /// Creates the resource, clears it and lets the scanouts `heads` show it: at once, or if `keeps`
     /// when there is text on it. `resource` is its ID, and has bit 0 to itself. `band` is the shared
     /// memory behind the ring's.
     ///
@@ -159,17 +203,17 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// As [`DisplayError`] says; the device needs a reset then.
     pub(crate) fn start(
         control: Control<H>,
-        mode: Mode,
+        heads: &'a [Mode],
         font: Font<'a>,
         scroll: Scroll,
         (resource, keeps): (u32, bool),
         cells: usize,
         band: &'a mut [u32],
     ) -> Result<Self, DisplayError> {
-        let grid = lay_out(mode, &font, scroll, cells, band)?;
+        let grid = lay_out(heads, &font, scroll, cells, size_of_val(band))?;
         let mut display = Self {
             control,
-            scanout: mode.scanout,
+            heads,
             grid,
             font,
             palette: Palette::DEFAULT,
@@ -177,6 +221,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             resource,
             top: 1,
             shows: if keeps { Shows::Others } else { Shows::Ours },
+            left: Left::default(),
             band,
             busy: [0; Band::MAX_SLOTS],
             next: 0,
@@ -196,12 +241,11 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// alone from then on.
     pub(crate) fn set_font(
         &mut self,
-        mode: Mode,
         font: Font<'a>,
         scroll: Scroll,
         cells: usize,
     ) -> Result<(), DisplayError> {
-        let grid = lay_out(mode, &font, scroll, cells, self.band)?;
+        let grid = lay_out(self.heads, &font, scroll, cells, size_of_val(self.band))?;
         let old = self.resource;
         self.resource = old ^ 1;
         self.top = 1;
@@ -254,18 +298,62 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         &mut self.control
     }
 
-    /// Our resource's ID.
-    pub(crate) fn resource(&self) -> u32 {
-        self.resource
+    /// The scanouts that show the text.
+    pub(crate) fn heads(&self) -> &'a [Mode] {
+        self.heads
     }
 
-    /// Has the host forget a resource, which is not ours.
-    pub(crate) fn forget(&mut self, resource: u32) {
+    fn scanouts(&self) -> u32 {
+        let bit = |head: &Mode| 1u32.checked_shl(head.scanout).unwrap_or(0);
+        self.heads.iter().fold(0, |bits, head| bits | bit(head))
+    }
+
+    /// What stays on the device when the display ends, which it does next: what is seen.
+    pub(crate) fn leave(&mut self) -> Left {
+        match self.shows {
+            Shows::Ours | Shows::Picture => Left {
+                resource: self.resource,
+                scanouts: self.scanouts(),
+            },
+            Shows::Others | Shows::OthersYet => {
+                self.attempt(|display| display.forget(display.resource));
+                self.left
+            }
+        }
+    }
+
+    /// Takes care of what an earlier display has left on this device: it stays until there is text, but
+    /// not on scanouts that are not ours any more.
+    pub(crate) fn inherit(&mut self, left: Left) {
         self.attempt(|display| {
-            display.drain()?;
-            display.control.call(&ResourceUnref::new(resource), None)?;
+            let ours = display.scanouts();
+            for scanout in 0..SCANOUTS as u32 {
+                if left.scanouts & !ours & 1 << scanout != 0 {
+                    let nothing = SetScanout::new(Rect::default(), scanout, 0);
+                    told(display.control.call(&nothing, None))?;
+                }
+            }
+            match display.shows {
+                Shows::Ours | Shows::Picture => display.forget(left.resource)?,
+                Shows::Others | Shows::OthersYet => {
+                    display.left = Left {
+                        scanouts: left.scanouts & ours,
+                        ..left
+                    };
+                }
+            }
             Ok(())
         });
+    }
+
+    /// Has the host forget a resource, if it is one.
+    fn forget(&mut self, resource: u32) -> Result<(), GpuError> {
+        if resource == 0 {
+            return Ok(());
+        }
+        self.drain()?;
+        let result = self.control.call(&ResourceUnref::new(resource), None);
+        told(result)
     }
 
     /// What stopped the display for good, if anything did.
@@ -315,7 +403,12 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         let clear = self.clear();
         self.control.call(&clear, None)?;
         if self.shows == Shows::Ours {
-            self.control.call(&self.window(), None)?;
+            if let Some((first, others)) = self.heads.split_first() {
+                self.control.call(&self.window(first), None)?;
+                for head in others {
+                    self.control.post(&self.window(head))?;
+                }
+            }
             self.control.call(&self.flush(), None)?;
         }
         Ok(())
@@ -340,20 +433,25 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         Ok(())
     }
 
-    /// The window on the resource, which the scanout shows.
-    fn rect(&self) -> Rect {
-        let Size { width, height } = self.grid.screen();
-        Rect::new(0, self.grid.origin(self.top), width, height)
-    }
-
     /// The command that makes what is drawn in the window visible.
     fn flush(&self) -> ResourceFlush {
-        ResourceFlush::new(self.rect(), self.resource)
+        let Size { width, height } = self.grid.screen();
+        let window = Rect::new(0, self.grid.origin(self.top), width, height);
+        ResourceFlush::new(window, self.resource)
     }
 
-    /// The command that shows the window.
-    fn window(&self) -> SetScanout {
-        SetScanout::new(self.rect(), self.scanout, self.resource)
+    /// The command that shows the window, on a scanout as much of it as that has room for.
+    fn window(&self, head: &Mode) -> SetScanout {
+        let window = Rect::new(0, self.grid.origin(self.top), head.width, head.height);
+        SetScanout::new(window, head.scanout, self.resource)
+    }
+
+    /// Posts that command for all.
+    fn post_windows(&mut self) -> Result<(), GpuError> {
+        for head in self.heads {
+            self.control.post(&self.window(head))?;
+        }
+        Ok(())
     }
 
     /// Shows a picture until there is text: `paint` gives its pixels from a column on, in a row of the
@@ -446,11 +544,15 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         Ok(())
     }
 
-    /// Has the scanout show our resource, which is complete, from now on.
+    /// Has the scanouts show our resource, which is complete, from now on.
     fn show(&mut self) -> Result<(), GpuError> {
         self.shows = Shows::Ours;
-        self.control.post(&self.window())?;
+        self.post_windows()?;
         self.control.post(&self.flush())?;
+        let left = core::mem::take(&mut self.left);
+        if left.resource != 0 {
+            self.control.post(&ResourceUnref::new(left.resource))?;
+        }
         Ok(())
     }
 
@@ -579,10 +681,7 @@ impl<H: Hal + Clone> Surface for Display<'_, H> {
     fn pan(&mut self, top: u32) {
         self.top = top;
         if self.shows == Shows::Ours {
-            self.attempt(|display| {
-                let window = display.window();
-                display.control.post(&window).map(drop)
-            });
+            self.attempt(Self::post_windows);
         }
     }
 

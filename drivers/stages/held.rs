@@ -23,6 +23,7 @@ use crate::{
         start::{
             self,
             Refusal,
+            Wish,
             MEMORY_BYTES, //
         },
     },
@@ -283,7 +284,10 @@ impl Held {
         let (hal, rest) = Shared::new(memory, RING_BYTES, bell);
         let (doorbells, mapping) = (self.doorbells, &mut self.doorbell);
         let behind_iommu = self.memory.as_ref().is_some_and(Coherent::is_behind_iommu);
-        let scroll = start::scroll(parameters::scroll());
+        let wish = Wish {
+            scroll: start::scroll(parameters::scroll()),
+            mode: None,
+        };
         let adopts = !core::mem::replace(&mut self.was_ours, true);
         let transport = self.transport.transport();
         let hang = |agreement: &Agreement| {
@@ -300,7 +304,7 @@ impl Held {
             *mapping = Some((mapped, agreement.doorbell));
             Ok(())
         };
-        start::light(transport, hal, rest, platform_dma, adopts, scroll, hang)
+        start::light(transport, hal, rest, platform_dma, adopts, wish, hang)
     }
 
     /// Stops the device, whose log is gone.

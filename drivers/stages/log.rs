@@ -17,14 +17,20 @@ use crate::{
     gpu::{
         protocol::{
             GetDisplayInfo,
-            Mode, //
+            Mode,
+            SCANOUTS, //
         },
         Control,
         GpuError, //
     },
-    stages::display::{
-        Display,
-        DisplayError, //
+    stages::{
+        display::{
+            self,
+            Display,
+            DisplayError,
+            Left, //
+        },
+        start::Wish, //
     },
     text::{
         Cell,
@@ -34,6 +40,7 @@ use crate::{
         Rows,
         Screen,
         Scroll,
+        Size,
         ATTRIBUTE, //
     },
     virtio::{
@@ -87,7 +94,8 @@ impl fmt::Display for LogError {
 pub(crate) struct Log<'a, H> {
     display: Display<'a, H>,
     screen: Screen<'a>,
-    mode: Mode,
+    /// The scanouts there are; not all need show the text.
+    heads: &'a [Mode],
     /// What the device was doing before.
     found: Found,
     /// Cells that a screen may have.
@@ -105,19 +113,83 @@ pub(crate) struct Log<'a, H> {
     told: bool,
 }
 
-/// The mode of the first scanout. A function of its own, because the answer is large and a kernel's
-/// stack is not.
+/// Puts the scanouts that can be used into `heads`, and returns how many they are. One of them may have
+/// another mode than the host would like, if that is a `wish`. A function of its own,
+/// because the answer is large and a kernel's stack is not.
 #[inline(never)]
-fn first_mode(control: &mut Control<impl Hal + Clone>) -> Result<Mode, LogError> {
-    let info = control.call(&GetDisplayInfo::new(), None)?;
-    info.first_enabled().ok_or(LogError::NoScanout)
+fn scanouts(
+    control: &mut Control<impl Hal + Clone>,
+    heads: &mut [Mode],
+    wish: Option<Mode>,
+) -> Result<usize, LogError> {
+    let answer = control.call(&GetDisplayInfo::new(), None);
+    // It is not moved, which would take as much once more.
+    let info = match &answer {
+        Ok(info) => info,
+        Err(error) => return Err((*error).into()),
+    };
+    let mut count = 0;
+    for (to, mode) in heads.iter_mut().zip(display::usable(info)) {
+        *to = match wish {
+            Some(wish) if wish.scanout == mode.scanout => wish,
+            _ => mode,
+        };
+        count += 1;
+    }
+    if count == 0 {
+        return Err(LogError::NoScanout);
+    }
+    Ok(count)
+}
+
+/// Whether there are scanouts that can be used, and they are not `heads`. A function of its own, as above.
+#[inline(never)]
+fn differ(control: &mut Control<impl Hal + Clone>, heads: &[Mode]) -> bool {
+    control
+        .call(&GetDisplayInfo::new(), None)
+        .is_ok_and(|info| {
+            let mut now = display::usable(&info).peekable();
+            now.peek().is_some() && !now.eq(heads.iter().copied())
+        })
+}
+
+/// Words of memory that so many cells take, with what is kept of rows.
+fn words_of(cells: usize) -> usize {
+    (size_of::<Rows>() + cells * size_of::<Cell>()).div_ceil(size_of::<u32>())
+}
+
+/// All scanouts, or the first one where text does not fit all; the font for it, and the cells that are set
+/// aside. A function of its own: its stack is free again when the display begins.
+#[inline(never)]
+fn plan<'a, 'f>(
+    mut heads: &'a [Mode],
+    scroll: Scroll,
+    words: usize,
+    font: impl Fn(u32, u32) -> Option<Font<'f>>,
+) -> Result<(&'a [Mode], Font<'f>, usize), LogError> {
+    loop {
+        let (Size { width, height }, _) = display::sizes(heads);
+        let font = font(width, height).ok_or(LogError::NoFont)?;
+        // Enough for a smaller font, should the user load one.
+        let fit = |side: u32, of: u32| (side / of.clamp(1, 8)) as usize;
+        let cells = fit(width, font.size().width)
+            .saturating_mul(fit(height, font.size().height))
+            .min(CELLS);
+        let band_bytes = words.saturating_sub(words_of(cells)) * size_of::<u32>();
+        // The first one alone has an error of its own.
+        if heads.len() == 1 || display::lay_out(heads, &font, scroll, cells, band_bytes).is_ok() {
+            return Ok((heads, font, cells));
+        }
+        heads = heads.get(..1).ok_or(LogError::NoScanout)?;
+    }
 }
 
 impl<'a, H: Hal + Clone> Log<'a, H> {
     /// Starts on a device with which `agreement` was reached and whose doorbell works. If it was
     /// adopted, what it shows stays until there is text. `resource` is the ID of a resource that the
-    /// device does not have, and has bit 0 to itself. `memory` is the shared memory behind the ring's; the cells live at its end and the band in the rest of
-    /// it. `font` gets the size of the screen in pixels.
+    /// device does not have, and has bit 0 to itself. `memory` is the shared memory behind the ring's; the
+    /// cells and the list of scanouts live at its end and the band in the rest of it. `font` gets the size
+    /// of the screen in pixels.
     ///
     /// # Errors
     ///
@@ -125,28 +197,25 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     pub(crate) fn start(
         hal: H,
         agreement: &Agreement,
-        scroll: Scroll,
+        Wish { scroll, mode }: Wish,
         resource: u32,
         memory: &'a mut [u32],
-        font: impl FnOnce(u32, u32) -> Option<Font<'a>>,
+        font: impl Fn(u32, u32) -> Option<Font<'a>>,
     ) -> Result<Self, LogError> {
         let ring = Ring::new(hal, agreement.queue.size, agreement.features);
         let mut control = Control::new(ring);
-        let mode = first_mode(&mut control)?;
-        let font = font(mode.width, mode.height).ok_or(LogError::NoFont)?;
+        // Modes are plain numbers, and so are cells: there is no memory that cannot hold them.
+        let words = SCANOUTS * size_of::<Mode>() / size_of::<u32>();
+        let (memory, heads) = memory.split_at_mut(memory.len().saturating_sub(words));
+        let heads = <[Mode]>::mut_from_bytes(heads.as_mut_bytes()).unwrap_or_default();
+        let count = scanouts(&mut control, heads, mode)?;
+        let heads = &heads[..count];
+        let (shown, font, cells) = plan(heads, scroll, memory.len(), font)?;
 
-        // Enough for a smaller font, should the user load one.
-        let fit = |side: u32, of: u32| (side / of.clamp(1, 8)) as usize;
-        let cells = fit(mode.width, font.size().width)
-            .saturating_mul(fit(mode.height, font.size().height))
-            .min(CELLS);
-        let bytes = size_of::<Rows>() + cells * size_of::<Cell>();
-        let words = bytes.div_ceil(size_of::<u32>());
-        let (band, text) = memory.split_at_mut(memory.len().saturating_sub(words));
+        let (band, text) = memory.split_at_mut(memory.len().saturating_sub(words_of(cells)));
         let begin = (resource, agreement.found == Found::Adopted);
-        let display = Display::start(control, mode, font, scroll, begin, cells, band)?;
+        let display = Display::start(control, shown, font, scroll, begin, cells, band)?;
 
-        // Cells are plain numbers: there is no memory that cannot hold them.
         let (rows, memory) =
             Rows::mut_from_prefix(text.as_mut_bytes()).map_err(|_| LogError::NoFont)?;
         let memory = <[Cell]>::mut_from_bytes(memory).unwrap_or_default();
@@ -155,7 +224,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         Ok(Self {
             display,
             screen,
-            mode,
+            heads,
             found: agreement.found,
             cells,
             scroll,
@@ -235,23 +304,23 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         core::mem::take(&mut self.ahead)
     }
 
-    /// The mode that the scanout has by now; `None` if it is not enabled any more, or the device does not
-    /// tell.
-    pub(crate) fn mode_by_now(&mut self) -> Option<Mode> {
+    /// Whether scanouts came, went, or have another size. If none is enabled any more, or the device does not
+    /// tell, nothing has changed.
+    pub(crate) fn has_other_scanouts(&mut self) -> bool {
+        !self.paused && differ(self.display.control(), self.heads)
+    }
+
+    /// What stays on the device: see [`Display::leave`].
+    pub(crate) fn leave(&mut self) -> Left {
         if self.paused {
-            return None;
+            return Left::default();
         }
-        first_mode(self.display.control()).ok()
+        self.display.leave()
     }
 
-    /// The resource that has the text.
-    pub(crate) fn resource(&self) -> u32 {
-        self.display.resource()
-    }
-
-    /// Gives a resource back that an earlier log had on this device.
-    pub(crate) fn forget(&mut self, resource: u32) {
-        self.display.forget(resource);
+    /// Takes care of what an earlier log has left: see [`Display::inherit`].
+    pub(crate) fn inherit(&mut self, left: Left) {
+        self.display.inherit(left);
     }
 
     /// Ends the log, once all that was written is on the screen, or the device fails. The ring's memory,
@@ -326,8 +395,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     ///
     /// As [`Display::set_font`].
     pub(crate) fn set_font(&mut self, font: Font<'a>) -> Result<(), LogError> {
-        self.display
-            .set_font(self.mode, font, self.scroll, self.cells)?;
+        self.display.set_font(font, self.scroll, self.cells)?;
         if self.screen.renew(*self.display.grid(), font.glyph_bits()) {
             // The resource is black, which need not be the palette's.
             self.screen.redraw();
@@ -347,9 +415,14 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         self.found
     }
 
-    /// The scanout and its size.
-    pub(crate) fn mode(&self) -> Mode {
-        self.mode
+    /// The scanouts that show the text, and their sizes. There is one at least.
+    pub(crate) fn heads(&self) -> &'a [Mode] {
+        self.display.heads()
+    }
+
+    /// The size of the first of them.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        (self.heads().first()).map_or((0, 0), |mode| (mode.width, mode.height))
     }
 
     /// What keeps the text from the screen, or kept some of it; told once.

@@ -129,7 +129,7 @@ fn draw_logo(
     map: MemoryMap,
     keeps: bool,
 ) -> Result<Picture, Error> {
-    let mode = log.mode();
+    let (width, height) = log.size();
     let bgrt = Bgrt::find(&mut PhysicalMemory, root)?;
     // Where there is memory, firmware's tables of ACPI are not believed alone.
     let mut memory = Within {
@@ -143,7 +143,7 @@ fn draw_logo(
         .unwrap_or_default(),
     };
     let bmp = Bmp::read(&mut memory, bgrt.image)?;
-    let picture = Picture::new(&bgrt, bmp, mode.width, mode.height)?;
+    let picture = Picture::new(&bgrt, bmp, width, height)?;
     log.show_picture(picture.rows(), keeps, |x, y, pixels| {
         // What cannot be read stays black.
         let _ = picture.paint(&mut memory, x, y, pixels);

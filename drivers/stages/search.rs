@@ -32,6 +32,7 @@ use crate::{
             Windows, //
         },
     },
+    gpu::protocol::Mode,
     linux::{
         early::{
             self,
@@ -52,7 +53,8 @@ use crate::{
         log::Log,
         start::{
             self,
-            Refusal, //
+            Refusal,
+            Wish, //
         },
     },
     text::Scroll,
@@ -127,6 +129,15 @@ pub(crate) enum When {
     Early,
     /// When consoles are set up: there is `ioremap()`.
     Consoles,
+}
+
+/// The mode that firmware had.
+fn mode(handoff: &Handoff) -> Mode {
+    Mode {
+        scanout: handoff.scanout,
+        width: handoff.width,
+        height: handoff.height,
+    }
 }
 
 /// A search for a GPU that shows something.
@@ -373,6 +384,20 @@ impl Search {
         self.light(&mut transport, Place::Mmio { base }, base)
     }
 
+    /// Firmware's mode, if its picture goes on to the device at `place` and is still in memory.
+    #[inline(never)]
+    fn mode_of_picture(&self, place: &Place) -> Option<Mode> {
+        let handoff = self.handoff.as_ref()?;
+        let function = match place {
+            Place::Pci { function, .. } => Some(*function),
+            Place::Mmio { .. } => None,
+        };
+        let is_its = handoff.device.map(|(_, function)| function) == function;
+        let is_there =
+            is_its && self.when == When::Early && handoff.has_picture(&mut early::PhysicalMemory);
+        is_there.then(|| mode(handoff))
+    }
+
     /// Sets the device at `place` up, hangs its doorbell up and starts the log on it. Its doorbells
     /// begin at the physical address `notify`.
     fn light(
@@ -405,7 +430,14 @@ impl Search {
             Place::Pci { function, .. } => handoff.is_live(function, transport.descriptors(0)),
             Place::Mmio { .. } => false,
         });
-        let log = start::light(transport, hal, rest, false, true, self.scroll, hang)?;
+        let wish = Wish {
+            scroll: self.scroll,
+            mode: match live {
+                Some(handoff) => Some(mode(handoff)),
+                None => self.mode_of_picture(&place),
+            },
+        };
+        let log = start::light(transport, hal, rest, false, true, wish, hang)?;
         if let Some(handoff) = live {
             reserved::give_back_later(&handoff.memory);
         }

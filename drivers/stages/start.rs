@@ -11,7 +11,10 @@ use kernel::{
 };
 
 use crate::{
-    gpu::GpuError,
+    gpu::{
+        protocol::Mode,
+        GpuError, //
+    },
     linux::{
         font::default_font,
         pci_device::PciError,
@@ -111,6 +114,15 @@ pub(crate) fn scroll(said: Result<Scroll, &'static str>) -> Scroll {
     })
 }
 
+/// How the screen is to be.
+#[derive(Clone, Copy)]
+pub(crate) struct Wish {
+    /// How it scrolls.
+    pub(crate) scroll: Scroll,
+    /// The mode of one of its scanouts, whatever the host would rather have.
+    pub(crate) mode: Option<Mode>,
+}
+
 /// Sets a device up and starts the log on it. `hal` is the ring's part of [`MEMORY_BYTES`] that are
 /// shared with the device, and `rest` the rest.
 ///
@@ -127,7 +139,7 @@ pub(crate) fn light(
     rest: &'static mut [u32],
     platform_dma: bool,
     adopts: bool,
-    scroll: Scroll,
+    wish: Wish,
     hang: impl FnOnce(&Agreement) -> Result<(), Refusal>,
 ) -> Result<Log<'static, Shared>, Refusal> {
     let wishes = Wishes {
@@ -141,7 +153,7 @@ pub(crate) fn light(
     // Nobody before us on this device has begun at the same time.
     let resource = ticks() as u32 | 1 << 31;
     let result = hang(&agreement).and_then(|()| {
-        Log::start(hal, &agreement, scroll, resource, rest, default_font).map_err(Refusal::Log)
+        Log::start(hal, &agreement, wish, resource, rest, default_font).map_err(Refusal::Log)
     });
     if result.is_err() {
         hal.bell().take_down();
@@ -151,16 +163,30 @@ pub(crate) fn light(
     result
 }
 
+/// Scanouts, as they are announced.
+struct Heads<'a>(&'a [Mode]);
+
+impl fmt::Display for Heads<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, mode) in self.0.iter().enumerate() {
+            let and = if number == 0 { "" } else { ", and " };
+            write!(
+                f,
+                "{and}scanout {}, {}x{}",
+                mode.scanout, mode.width, mode.height
+            )?;
+        }
+        Ok(())
+    }
+}
+
 /// Says what shows the log: the device at `place`, as of `begun` ticks.
 pub(crate) fn announce(place: impl fmt::Display, log: &Log<'_, Shared>, begun: u64) {
     let grid = log.grid();
-    let mode = log.mode();
     pr_info!(
-        "{}: scanout {}, {}x{}, {}x{} characters of {}, {}, {} KiB, {} us, {}\n",
+        "{}: {}, {}x{} characters of {}, {}, {} KiB, {} us, {}\n",
         format_args!("{place}"),
-        mode.scanout,
-        mode.width,
-        mode.height,
+        format_args!("{}", Heads(log.heads())),
         grid.cols(),
         grid.rows(),
         format_args!("{}", grid.glyph()),

@@ -21,7 +21,9 @@
 //!
 //! A screen that is no multiple of a row high shows the top of one text row more than it has rows.
 //! That is the last slot of the window, which [`Screen`](super::Screen) keeps blank: a row that
-//! leaves at the top comes back in at the bottom, and is blanked when it leaves. The same holds for all that is below the rows where some are given up for want of cells.
+//! leaves at the top comes back in at the bottom, and is blanked when it leaves. The same holds for all
+//! that is below the rows where some are given up for want of cells, or where several screens show the
+//! same text: it fits the smallest of them, and the window the largest.
 
 use super::{
     Band,
@@ -149,7 +151,8 @@ impl Places {
 /// Text of a font on a mode, and the resource that holds it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grid {
-    mode: Size,
+    /// The largest screen.
+    screen: Size,
     glyph: Size,
     cols: usize,
     rows: usize,
@@ -171,15 +174,29 @@ impl Grid {
         wish: Scroll,
         limits: &Limits,
     ) -> Result<Self, GridError> {
+        Self::on_several(mode, mode, glyph, wish, limits)
+    }
+
+    /// The same on several screens: none of them is narrower or lower than `least`, nor wider or higher than
+    /// `screen`. All is right of and below the text that `least` has no room for.
+    pub(crate) fn on_several(
+        least: Size,
+        screen: Size,
+        glyph: Size,
+        wish: Scroll,
+        limits: &Limits,
+    ) -> Result<Self, GridError> {
         let sides = 1..=MAX_SIDE;
-        if !sides.contains(&mode.width) || !sides.contains(&mode.height) {
-            return Err(GridError::Mode(mode));
+        for mode in [least, screen] {
+            if !sides.contains(&mode.width) || !sides.contains(&mode.height) {
+                return Err(GridError::Mode(mode));
+            }
         }
-        let no_cell = GridError::NoCell { mode, glyph };
+        let no_cell = GridError::NoCell { mode: least, glyph };
         let fit = |side: u32, of: u32| side.checked_div(of).filter(|&n| n != 0).ok_or(no_cell);
-        let cols = fit(mode.width, glyph.width)? as usize;
-        let rows = fit(mode.height, glyph.height)? as usize;
-        let grid = |scroll| Self::scrolling(mode, glyph, cols, rows, scroll, limits);
+        let cols = fit(least.width, glyph.width)? as usize;
+        let rows = fit(least.height, glyph.height)? as usize;
+        let grid = |scroll| Self::scrolling(screen, glyph, cols, rows, scroll, limits);
         match wish {
             Scroll::Pan => grid(Scroll::Pan).or_else(|_| grid(Scroll::Repaint)),
             Scroll::Repaint => grid(Scroll::Repaint),
@@ -187,24 +204,27 @@ impl Grid {
     }
 
     fn scrolling(
-        mode: Size,
+        screen: Size,
         glyph: Size,
         cols: usize,
         rows: usize,
         scroll: Scroll,
         limits: &Limits,
     ) -> Result<Self, GridError> {
-        let shown = mode.height.div_ceil(glyph.height);
+        let shown = screen.height.div_ceil(glyph.height);
         let (rows, window, text_rows) = match scroll {
             Scroll::Pan => (rows, shown, 1 + 2 * shown),
             // One less than the screen has room for: text row 0.
             Scroll::Repaint => (rows - 1, shown - 1, shown),
         };
-        let (cols, rows) = cap(cols.min(MAX_COLS), rows.min(MAX_ROWS), limits.cells)
-            .ok_or(GridError::NoCell { mode, glyph })?;
-        let band = Band::new(mode.width, glyph, text_rows, limits)?;
+        let (cols, rows) =
+            cap(cols.min(MAX_COLS), rows.min(MAX_ROWS), limits.cells).ok_or(GridError::NoCell {
+                mode: screen,
+                glyph,
+            })?;
+        let band = Band::new(screen.width, glyph, text_rows, limits)?;
         let grid = Self {
-            mode,
+            screen,
             glyph,
             cols,
             rows,
@@ -249,10 +269,10 @@ impl Grid {
         &self.band
     }
 
-    /// The size of the scanout's rectangle, in pixels: the mode. Its x is 0, its y is
-    /// [`Self::origin`] of the window's first text row.
+    /// The size of the scanout's rectangle, in pixels: the mode, or as much as covers those of several.
+    /// Its x is 0, its y is [`Self::origin`] of the window's first text row.
     pub(crate) fn screen(&self) -> Size {
-        self.mode
+        self.screen
     }
 
     /// The size of the resource, in pixels; it may be wider than the screen.

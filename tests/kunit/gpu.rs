@@ -125,7 +125,7 @@ mod gpu {
     }
 
     fn mode(bytes: &[u8]) -> Option<Mode> {
-        DisplayInfo::read_from_bytes(bytes).ok()?.first_enabled()
+        DisplayInfo::read_from_bytes(bytes).ok()?.enabled().next()
     }
 
     #[test]
@@ -154,6 +154,9 @@ mod gpu {
         let mut two = display_info(1, [0, 0, 1920, 1080, 1, 0]);
         two[24 + 24 * 2..24 + 24 * 3].copy_from_slice(&[1; 24]);
         assert_eq!(mode(&two), full_hd(1));
+        let info = DisplayInfo::read_from_bytes(&two[..]);
+        let scanouts = |info: DisplayInfo| info.enabled().map(|mode| mode.scanout).eq([1, 2]);
+        assert!(info.is_ok_and(scanouts));
     }
 
     fn control(memory: &'static Memory, act: Act) -> Control<(&'static Memory, Act)> {

@@ -146,6 +146,27 @@ mod text {
     }
 
     #[test]
+    fn grid_on_several_screens_fits_the_smallest_and_covers_the_largest() -> Result<(), GridError> {
+        let glyph = size(8, 16);
+        let on = |least, most, scroll| Grid::on_several(least, most, glyph, scroll, &PLENTY);
+        // One screen is narrower, the other lower.
+        let grid = on(size(640, 800), size(1280, 960), Scroll::Pan)?;
+        assert_eq!((grid.cols(), grid.rows(), grid.window()), (80, 50, 60));
+        assert_eq!(grid.screen(), size(1280, 960));
+        assert_eq!(grid.resource(), size(1280, 121 * 16));
+        let grid = on(size(640, 800), size(1280, 960), Scroll::Repaint)?;
+        assert_eq!((grid.cols(), grid.rows(), grid.window()), (80, 49, 59));
+        assert_eq!(grid.resource(), size(1280, 60 * 16));
+        // What one screen has no room for is on none, and what is no mode is none.
+        let (none, mode) = (size(640, 15), size(16385, 16));
+        let error = |least, most| on(least, most, Scroll::Pan).err();
+        let no_cell = GridError::NoCell { mode: none, glyph };
+        assert_eq!(error(none, size(640, 480)), Some(no_cell));
+        assert_eq!(error(size(640, 16), mode), Some(GridError::Mode(mode)));
+        Ok(())
+    }
+
+    #[test]
     fn grid_keeps_to_its_cells() {
         let capped = |mode, cells| {
             let limits = Limits { cells, ..PLENTY };
@@ -550,17 +571,13 @@ mod text {
         }
     }
 
-    /// A screen of 9 columns and these rows, and as many more pixels below. Only of 25 rows can a
-    /// glyph's height or more be below.
+    /// A screen of 9 columns and these rows, and another one that is as many pixels higher.
     fn small(rows: usize, below: u32, scroll: Scroll) -> Option<Grid> {
-        let limits = Limits {
-            cells: COLS * rows,
-            ..PLENTY
-        };
         // Where nothing pans, the first row of the screen is none of the text's.
         let first = u32::from(scroll == Scroll::Repaint);
-        let mode = size(9 * 4 + 3, (first + rows as u32) * 6 + below);
-        let grid = Grid::new(mode, size(4, 6), scroll, &limits).ok()?;
+        let mode = size(9 * 4 + 3, (first + rows as u32) * 6 + below.min(5));
+        let higher = size(99, (first + rows as u32) * 6 + below);
+        let grid = Grid::on_several(mode, higher, size(4, 6), scroll, &PLENTY).ok()?;
         let right = grid.cols() == COLS && grid.rows() == rows && grid.scroll() == scroll;
         right.then_some(grid)
     }
@@ -831,7 +848,7 @@ mod text {
     #[test]
     fn the_screen_shows_what_a_vt_does() -> Result<(), ()> {
         for scroll in [Scroll::Pan, Scroll::Repaint] {
-            for (rows, below) in [(1, 0), (2, 1), (5, 0), (5, 5), (25, 0), (25, 9)] {
+            for (rows, below) in [(1, 0), (2, 1), (5, 0), (5, 5), (5, 17), (25, 0), (25, 9)] {
                 let grid = small(rows, below, scroll).ok_or(())?;
                 for seed in 0..4 {
                     assert!(survives_a_vt(grid, 200, Dice(seed)));

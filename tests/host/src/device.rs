@@ -123,9 +123,20 @@ pub(crate) fn connect<B: Backend + 'static>(
     order: Order,
     backend: B,
 ) -> (Ring<Guest>, Rc<RefCell<B>>) {
-    let place = Ring::place(guest, size_max).unwrap();
     let backend = Rc::new(RefCell::new(backend));
-    guest.plug(QueueDevice::new(&place, features, order, backend.clone()));
-    let ring = Ring::new(guest.clone(), place.size, features);
+    let ring = connect_to(guest, size_max, features, order, &backend);
     (ring, backend)
+}
+
+/// The same, with what is there already at its other end.
+pub(crate) fn connect_to<B: Backend + 'static>(
+    guest: &Guest,
+    size_max: u16,
+    features: Features,
+    order: Order,
+    backend: &Rc<RefCell<B>>,
+) -> Ring<Guest> {
+    let place = Ring::place(guest, size_max).unwrap();
+    guest.plug(QueueDevice::new(&place, features, order, backend.clone()));
+    Ring::new(guest.clone(), place.size, features)
 }

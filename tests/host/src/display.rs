@@ -14,7 +14,7 @@ use zerocopy::FromZeros;
 use crate::{
     cases,
     device::{
-        connect,
+        connect_to,
         Order, //
     },
     gpu::{
@@ -40,6 +40,7 @@ use crate::{
     qemu::Qemu,
     rutabaga::Crosvm,
     stages::display::{
+        usable,
         Display,
         DisplayError, //
     },
@@ -173,6 +174,8 @@ impl Terminal {
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     mode: (u32, u32),
+    /// More scanouts, those that have a size.
+    others: [(u32, u32); 3],
     glyph: (u32, u32),
     scroll: Scroll,
     band: usize,
@@ -186,6 +189,7 @@ struct Setting {
 
 const SETTING: Setting = Setting {
     mode: (160, 96),
+    others: [(0, 0); 3],
     glyph: (8, 16),
     scroll: Scroll::Pan,
     band: 96 << 10,
@@ -204,32 +208,46 @@ struct Rig<P> {
     screen: Screen<'static>,
     terminal: Terminal,
     noise: &'static Noise,
-    mode: (u32, u32),
+    setting: Setting,
     keeps: bool,
 }
 
 impl<P: Pictures + 'static> Rig<P> {
     /// `None` where there is no grid for such a setting.
     fn new(setting: Setting, pictures: P) -> Option<Self> {
-        let Setting { mode, glyph, .. } = setting;
+        let modes: Vec<_> = [setting.mode].into_iter().chain(setting.others).collect();
+        let host = Host::new(pictures, &modes);
+        Self::on(setting, Rc::new(RefCell::new(host)), setting.keeps)
+    }
+
+    /// On the device of another one, whose display has ended.
+    fn on(setting: Setting, host: Rc<RefCell<Host<P>>>, keeps: bool) -> Option<Self> {
         let guest = Guest::new(RING_BYTES + setting.band);
-        let host = Host::new(pictures, mode.0, mode.1);
-        let (ring, host) = connect(&guest, setting.queue, setting.features, setting.order, host);
+        let Setting {
+            queue,
+            features,
+            order,
+            ..
+        } = setting;
+        let ring = connect_to(&guest, queue, features, order, &host);
         let mut control = Control::new(ring);
-        let mode = control
-            .call(&GetDisplayInfo::new(), None)
-            .unwrap()
-            .first_enabled()
-            .unwrap();
+        let info = control.call(&GetDisplayInfo::new(), None).unwrap();
+        let heads = info.enabled().collect::<Vec<_>>().leak();
+        let glyph = setting.glyph;
         let noise: &Noise = Box::leak(Box::new(Noise::new(glyph.0, glyph.1)));
         let font = Font::new(glyph.0, glyph.1, 256, &noise.data).unwrap();
         let band = guest.words(RING_BYTES, setting.band / 4);
         let (scroll, cells) = (setting.scroll, setting.cells);
-        let display =
-            match Display::start(control, mode, font, scroll, (2, setting.keeps), cells, band) {
-                Err(DisplayError::Grid(_)) => return None,
-                display => display.unwrap(),
-            };
+        let resource = host
+            .borrow()
+            .resources()
+            .last()
+            .map_or(2, |last| (last + 2) & !1);
+        let begin = (resource, keeps);
+        let display = match Display::start(control, heads, font, scroll, begin, cells, band) {
+            Err(DisplayError::Grid(_)) => return None,
+            display => display.unwrap(),
+        };
         let grid = *display.grid();
         let cells = vec![Cell::blank(8); grid.cols() * grid.rows()].leak();
         Some(Self {
@@ -239,9 +257,18 @@ impl<P: Pictures + 'static> Rig<P> {
             screen: Screen::new(cells, Box::leak(Box::new(Rows::new_zeroed())), grid, 8).unwrap(),
             terminal: Terminal::new(grid.cols(), grid.rows()),
             noise,
-            mode: (mode.width, mode.height),
-            keeps: setting.keeps,
+            setting,
+            keeps,
         })
+    }
+
+    /// What the driver does when scanouts came, went, or have another size: it adopts its own device.
+    fn follow(mut self) -> Self {
+        let left = self.display.leave();
+        self.display.drain().unwrap();
+        let mut rig = Self::on(self.setting, self.host, true).unwrap();
+        rig.display.inherit(left);
+        rig
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -256,36 +283,37 @@ impl<P: Pictures + 'static> Rig<P> {
         let host = self.host.borrow();
         assert_eq!(host.complaints, [""; 0]);
         assert_eq!(self.display.refusals(), (0, None));
-        let expected = self.expected();
-        let wrong = host
-            .shown()
-            .iter()
-            .zip(&expected)
-            .position(|(is, should)| is != should);
-        if let Some(at) = wrong {
-            let (x, y) = (at as u32 % self.mode.0, at as u32 / self.mode.0);
-            panic!(
-                "pixel ({x}, {y}) is {:#x}, not {:#x}",
-                host.shown()[at],
-                expected[at]
-            );
-        }
-        let nothing_yet = self.keeps && expected.iter().all(|&pixel| pixel == 0);
-        if !(nothing_yet && host.shown().is_empty()) {
-            assert_eq!(host.shown().len(), expected.len());
+        for head in self.display.heads() {
+            let expected = self.expected(head);
+            let shown = host.shown(head.scanout as usize);
+            let wrong = shown
+                .iter()
+                .zip(&expected)
+                .position(|(is, should)| is != should);
+            if let Some(at) = wrong {
+                let (x, y) = (at as u32 % head.width, at as u32 / head.width);
+                panic!(
+                    "pixel ({x}, {y}) of {head:?} is {:#x}, not {:#x}",
+                    shown[at], expected[at]
+                );
+            }
+            let nothing_yet = self.keeps && expected.iter().all(|&pixel| pixel == 0);
+            if !(nothing_yet && shown.is_empty()) {
+                assert_eq!(shown.len(), expected.len());
+            }
         }
     }
 }
 
 impl<P> Rig<P> {
-    /// The picture that should be seen.
-    fn expected(&self) -> Vec<u32> {
+    /// The picture that should be seen on a scanout.
+    fn expected(&self, head: &Mode) -> Vec<u32> {
         let mut text = self.terminal.text().to_vec();
         if self.display.grid().scroll() == Scroll::Repaint {
             // Text row 0, which is always blank.
             text.insert(0, Vec::new());
         }
-        self.noise.picture(self.mode, &text)
+        self.noise.picture((head.width, head.height), &text)
     }
 
     /// How many tiles a row has.
@@ -330,7 +358,11 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 
 fn setting() -> impl Strategy<Value = Setting> {
     (
-        (16u32..200, 32u32..130),
+        (
+            (16u32..200, 32u32..130),
+            prop::sample::select(vec![0, 0, 0, 1, 2, 3]),
+            prop::array::uniform3((16u32..200, 32u32..130)),
+        ),
         prop::sample::select(vec![(8u32, 16u32), (6, 10), (5, 7), (12, 22), (16, 32)]),
         prop::sample::select(vec![Scroll::Pan, Scroll::Repaint]),
         prop::sample::select(vec![12usize << 10, 20 << 10, 96 << 10]),
@@ -340,16 +372,22 @@ fn setting() -> impl Strategy<Value = Setting> {
         any::<bool>(),
     )
         .prop_map(
-            |(mode, glyph, scroll, band, queue, features, cells, keeps)| Setting {
-                mode,
-                glyph,
-                scroll,
-                band,
-                queue,
-                features,
-                cells,
-                keeps,
-                ..SETTING
+            |((mode, count, mut others), glyph, scroll, band, queue, features, cells, keeps)| {
+                Setting {
+                    mode,
+                    others: {
+                        others[count..].fill((0, 0));
+                        others
+                    },
+                    glyph,
+                    scroll,
+                    band,
+                    queue,
+                    features,
+                    cells,
+                    keeps,
+                    ..SETTING
+                }
             },
         )
 }
@@ -478,11 +516,11 @@ fn what_was_shown_before_stays_until_there_is_text() {
             rig.screen.set_cursor(Some(cursor.clone()));
             rig.screen.show(&mut rig.display);
             rig.display.drain().unwrap();
-            assert_eq!(rig.host.borrow().scanout(), None);
+            assert_eq!(rig.host.borrow().scanout(0), None);
         }
         rig.write(b"text");
         rig.check();
-        assert!(rig.host.borrow().scanout().is_some());
+        assert!(rig.host.borrow().scanout(0).is_some());
         rig.write(b"\n\n and more\n");
         rig.check();
     }
@@ -510,12 +548,12 @@ fn a_picture_stays_until_there_is_text() {
         let seen = |rig: &Rig<P>| {
             let host = rig.host.borrow();
             assert_eq!(host.complaints, [""; 0]);
-            for (at, &seen) in (0..).zip(host.shown()) {
+            for (at, &seen) in (0..).zip(host.shown(0)) {
                 let (x, y) = (at % width, at / width);
                 let there = columns.contains(&x) && rows.contains(&y) && y >= blank;
                 assert_eq!(seen, if there { pixel(x, y) } else { 0 }, "({x}, {y})");
             }
-            assert_eq!(host.shown().len() as u32, width * height);
+            assert_eq!(host.shown(0).len() as u32, width * height);
         };
         seen(&rig);
         let cursor = Cursor {
@@ -574,10 +612,10 @@ fn a_picture_scrolls_with_text_that_lies_over_it() {
         }
         let check = |rig: &mut Rig<P>, rows: &[(Option<u32>, usize)]| {
             rig.display.drain().unwrap();
-            let text = rig.expected();
+            let text = rig.expected(&rig.display.heads()[0]);
             let host = rig.host.borrow();
             assert_eq!(host.complaints, [""; 0]);
-            for (at, &seen) in (0..).zip(host.shown()) {
+            for (at, &seen) in (0..).zip(host.shown(0)) {
                 let (x, y) = (at % width, at / width);
                 let mut expected = text[at as usize];
                 if y >= blank && x < cols as u32 * glyph.0 {
@@ -588,7 +626,7 @@ fn a_picture_scrolls_with_text_that_lies_over_it() {
                 }
                 assert_eq!(seen, expected, "({x}, {y})");
             }
-            assert_eq!(host.shown().len() as u32, width * height);
+            assert_eq!(host.shown(0).len() as u32, width * height);
         };
         check(&mut rig, &rows);
         let last = grid.rows() - 1;
@@ -636,28 +674,22 @@ fn a_picture_goes_with_what_is_more_than_text() {
         rig.display
             .show_picture(0..height, false, |_, _, pixels| pixels.fill(0xabcdef));
         rig.display.drain().unwrap();
-        assert_eq!(rig.host.borrow().shown()[0], 0xabcdef);
+        assert_eq!(rig.host.borrow().shown(0)[0], 0xabcdef);
         rig
     };
     let all = |rig: &mut Rig<Qemu>, pixel| {
         rig.display.drain().unwrap();
         let host = rig.host.borrow();
         assert_eq!(host.complaints, [""; 0]);
-        assert!(!host.shown().is_empty());
-        assert!(host.shown().iter().all(|&seen| seen == pixel));
+        assert!(!host.shown(0).is_empty());
+        assert!(host.shown(0).iter().all(|&seen| seen == pixel));
     };
 
     // Another font has another resource.
     let mut rig = with_picture();
-    let (width, height) = SETTING.mode;
-    let mode = Mode {
-        scanout: 0,
-        width,
-        height,
-    };
     let font = *rig.display.font();
     rig.display
-        .set_font(mode, font, SETTING.scroll, SETTING.cells)
+        .set_font(font, SETTING.scroll, SETTING.cells)
         .unwrap();
     all(&mut rig, 0);
 
@@ -674,6 +706,150 @@ fn a_picture_goes_with_what_is_more_than_text() {
     all(&mut rig, 0x123456);
 }
 
+/// What scanouts beside the first one are for.
+const TWO: Setting = Setting {
+    others: [(0, 0), (120, 150), (0, 0)],
+    ..SETTING
+};
+
+#[test]
+fn several_scanouts_show_the_text_that_all_have_room_for() {
+    for scroll in [Scroll::Pan, Scroll::Repaint] {
+        for others in [
+            TWO.others,
+            [(400, 40), (0, 0), (80, 200)],
+            [(160, 96), (160, 96), (160, 96)],
+        ] {
+            let setting = Setting {
+                others,
+                scroll,
+                ..SETTING
+            };
+            let rig = Rig::new(setting, Qemu::default()).unwrap();
+            let sides =
+                |side: fn(&Mode) -> u32| rig.display.heads().iter().map(side).min().unwrap();
+            let (width, height) = (sides(|mode| mode.width), sides(|mode| mode.height));
+            let blank = u32::from(scroll == Scroll::Repaint);
+            let grid = rig.display.grid();
+            assert_eq!(grid.cols() as u32, width / 8);
+            assert_eq!(grid.rows() as u32 + blank, height / 16);
+            assert_eq!(grid.scroll(), scroll);
+            for a_piece in [1, 3, 30] {
+                assert!(log(setting, &numbered(60, a_piece), true), "{others:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_line_on_several_scanouts_rings_once() {
+    let mut rig = Rig::new(TWO, Qemu::default()).unwrap();
+    for line in 0..40 {
+        let kicks = rig.guest.kicks();
+        rig.write(format!("{line}\n").as_bytes());
+        assert_eq!(rig.guest.kicks(), kicks + 1);
+        rig.check();
+    }
+}
+
+#[test]
+fn displays_come_and_go_without_losing_text() {
+    fn on<P: Pictures + 'static>(scroll: Scroll, pictures: P) {
+        let setting = Setting { scroll, ..SETTING };
+        let mut rig = Rig::new(setting, pictures).unwrap();
+        let resources = |rig: &Rig<P>| rig.host.borrow().resources().len();
+        let steps = [
+            (1, Some((120, 150))),
+            (0, Some((200, 90))),
+            (15, Some((160, 64))),
+            (1, None),
+            // There is no telling the first one to show nothing.
+            (0, None),
+            (15, Some((320, 200))),
+            (0, Some((160, 96))),
+            (15, None),
+        ];
+        for (scanout, mode) in steps {
+            for line in numbered(20, 3) {
+                rig.write(&line);
+                rig.check();
+            }
+            let before = rig.host.borrow().shown(0).to_vec();
+            rig.host.borrow_mut().set_mode(scanout, mode);
+            rig = rig.follow();
+            // What was there still is, but where there is nothing to be seen any more.
+            assert_eq!(resources(&rig), 2);
+            if scanout != 0 {
+                assert!(rig.host.borrow().shown(0) == before);
+            }
+            if scanout != 0 && mode.is_none() {
+                assert_eq!(rig.host.borrow().scanout(scanout), None);
+            }
+            let refused = std::mem::take(&mut rig.host.borrow_mut().complaints).len();
+            assert_eq!(refused, usize::from(scanout == 0 && mode.is_none()));
+            rig.write(b"text");
+            rig.check();
+            assert_eq!(resources(&rig), 1);
+        }
+        let host = rig.host.borrow();
+        assert!((1..16).all(|scanout| host.scanout(scanout).is_none()));
+    }
+    for scroll in [Scroll::Pan, Scroll::Repaint] {
+        on(scroll, Qemu::default());
+        on(scroll, Crosvm::new());
+    }
+}
+
+#[test]
+fn a_picture_survives_displays_that_change() {
+    let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
+    let (width, height) = SETTING.mode;
+    rig.display
+        .show_picture(0..height, false, |_, _, pixels| pixels.fill(0xabcdef));
+    for step in 0..4 {
+        rig.host
+            .borrow_mut()
+            .set_mode(0, Some((width + 8 * step, height)));
+        let mode = (step % 2 == 0).then_some((120, 80));
+        rig.host.borrow_mut().set_mode(1, mode);
+        rig = rig.follow();
+        rig.display.drain().unwrap();
+        let host = rig.host.borrow();
+        assert_eq!(host.complaints, [""; 0]);
+        // The picture's, and one for the text that is to come.
+        assert_eq!(host.resources().len(), 2);
+        assert!(host.shown(1).is_empty());
+        assert_eq!(host.shown(0).len() as u32, width * height);
+        assert!(host.shown(0).iter().all(|&pixel| pixel == 0xabcdef));
+    }
+    rig.write(b"text");
+    rig.check();
+    assert_eq!(rig.host.borrow().resources().len(), 1);
+}
+
+#[test]
+fn scanouts_that_leave_no_room_for_text_are_left_out() {
+    let seen = |modes: &[(u32, u32)]| {
+        let guest = Guest::new(RING_BYTES);
+        let host = Rc::new(RefCell::new(Host::new(Qemu::default(), modes)));
+        let ring = connect_to(&guest, 64, Features::empty(), Order::First, &host);
+        let info = Control::new(ring)
+            .call(&GetDisplayInfo::new(), None)
+            .unwrap();
+        let heads = usable(&info).map(|mode| (mode.scanout, mode.width, mode.height));
+        heads.collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&[]), []);
+    assert_eq!(seen(&[(0, 0), (8, 8), (9, 9)]), [(1, 8, 8)]);
+    assert_eq!(seen(&[(20000, 600)]), [(0, 20000, 600)]);
+    assert_eq!(seen(&[(20000, 600), (320, 200)]), [(1, 320, 200)]);
+    assert_eq!(
+        seen(&[(319, 600), (640, 480), (0, 0), (640, 199), (16384, 16384)]),
+        [(1, 640, 480), (4, 16384, 16384)]
+    );
+    assert_eq!(seen(&[(640, 480); 16]).len(), 16);
+}
+
 #[test]
 fn what_was_written_is_with_the_device_before_the_write_returns() {
     // A guest that dies right after: nobody waits, nobody rings again.
@@ -684,8 +860,8 @@ fn what_was_written_is_with_the_device_before_the_write_returns() {
             rig.write(&line);
         }
         rig.guest.run();
-        let expected = rig.expected();
-        assert!(rig.host.borrow().shown() == expected);
+        let expected = rig.expected(&rig.display.heads()[0]);
+        assert!(rig.host.borrow().shown(0) == expected);
     }
 }
 

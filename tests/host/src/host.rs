@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A virtio-gpu device with one scanout, as strict as QEMU's (`hw/display/virtio-gpu.c`).
+//! A virtio-gpu device with some scanouts, as strict as QEMU's (`hw/display/virtio-gpu.c`).
 //!
 //! What a person at the screen sees changes with RESOURCE_FLUSH alone, and within its rectangle.
 
@@ -31,14 +31,21 @@ pub(crate) trait Pictures {
     fn read(&mut self, id: u32, area: Area) -> Vec<u32>;
 }
 
+/// A scanout.
+#[derive(Clone, Default)]
+struct Head {
+    /// Its size, if it is enabled.
+    mode: Option<(u32, u32)>,
+    shows: Option<(u32, Area)>,
+    shown: Vec<u32>,
+}
+
 /// The device.
 pub(crate) struct Host<P> {
     pictures: P,
     sizes: HashMap<u32, (u32, u32)>,
     backed: Vec<u32>,
-    mode: (u32, u32),
-    scanout: Option<(u32, Area)>,
-    shown: Vec<u32>,
+    heads: Vec<Head>,
     /// What was wrong with commands that were refused.
     pub(crate) complaints: Vec<String>,
     /// So many commands more, and all are refused.
@@ -46,28 +53,42 @@ pub(crate) struct Host<P> {
 }
 
 impl<P: Pictures> Host<P> {
-    /// A device whose only scanout is of this size.
-    pub(crate) fn new(pictures: P, width: u32, height: u32) -> Self {
+    /// A device of 16 scanouts, with those enabled that have a size.
+    pub(crate) fn new(pictures: P, modes: &[(u32, u32)]) -> Self {
+        let mut heads = vec![Head::default(); 16];
+        for (head, &(width, height)) in heads.iter_mut().zip(modes) {
+            head.mode = (width != 0).then_some((width, height));
+        }
         Self {
             pictures,
             sizes: HashMap::new(),
             backed: Vec::new(),
-            mode: (width, height),
-            scanout: None,
-            shown: Vec::new(),
+            heads,
             complaints: Vec::new(),
             patience: None,
         }
     }
 
-    /// What is on the screen, row by row; nothing while there is no scanout.
-    pub(crate) fn shown(&self) -> &[u32] {
-        &self.shown
+    /// What is on a scanout, row by row; nothing while it has no resource.
+    pub(crate) fn shown(&self, scanout: usize) -> &[u32] {
+        &self.heads[scanout].shown
     }
 
-    /// Which rectangle of its resource the scanout shows.
-    pub(crate) fn scanout(&self) -> Option<Area> {
-        self.scanout.map(|(_, area)| area)
+    /// Which rectangle of its resource a scanout shows.
+    pub(crate) fn scanout(&self, scanout: usize) -> Option<Area> {
+        self.heads[scanout].shows.map(|(_, area)| area)
+    }
+
+    /// The resources there are.
+    pub(crate) fn resources(&self) -> Vec<u32> {
+        let mut ids: Vec<u32> = self.sizes.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Plugs, unplugs or resizes the display behind a scanout.
+    pub(crate) fn set_mode(&mut self, scanout: usize, mode: Option<(u32, u32)>) {
+        self.heads[scanout].mode = mode;
     }
 
     fn size(&self, id: u32) -> Result<(u32, u32), u32> {
@@ -113,6 +134,11 @@ impl<P: Pictures> Host<P> {
                 self.sizes.remove(&id);
                 self.backed.retain(|&backed| backed != id);
                 self.pictures.unref(id);
+                for head in &mut self.heads {
+                    if head.shows.is_some_and(|(shown, _)| shown == id) {
+                        (head.shows, head.shown) = (None, Vec::new());
+                    }
+                }
             }
             Request::Attach { id, entries } => {
                 self.size(id)?;
@@ -140,8 +166,17 @@ impl<P: Pictures> Host<P> {
                 }
             }
             Request::SetScanout { area, scanout, id } => {
-                if scanout != 0 {
+                let at = scanout as usize;
+                if at >= self.heads.len() {
                     return Err(ERR_INVALID_SCANOUT_ID);
+                }
+                if id == 0 {
+                    // As some do.
+                    if at == 0 {
+                        return Err(ERR_INVALID_SCANOUT_ID);
+                    }
+                    (self.heads[at].shows, self.heads[at].shown) = (None, Vec::new());
+                    return Ok(());
                 }
                 self.within(id, area)?;
                 if area.width < 16 || area.height < 16 {
@@ -149,24 +184,32 @@ impl<P: Pictures> Host<P> {
                 }
                 let pixels = area.width as usize * area.height as usize;
                 // Pixels that nobody has flushed yet show up in a comparison.
-                self.shown.resize(pixels, 0xdead_beef);
-                self.scanout = Some((id, area));
+                let head = &mut self.heads[at];
+                if head.shows.is_none_or(|(_, before)| {
+                    (before.width, before.height) != (area.width, area.height)
+                }) {
+                    head.shown.clear();
+                }
+                head.shown.resize(pixels, 0xdead_beef);
+                head.shows = Some((id, area));
             }
             Request::Flush { area, id } => {
                 self.within(id, area)?;
-                let Some((shown, window)) = self.scanout.filter(|(shown, _)| *shown == id) else {
-                    return Ok(());
-                };
-                let area = area.common(&window);
-                if area.width == 0 || area.height == 0 {
-                    return Ok(());
-                }
-                let pixels = self.pictures.read(shown, area);
-                let width = window.width as usize;
-                let below = (area.y - window.y) as usize * width + (area.x - window.x) as usize;
-                let rows = self.shown[below..].chunks_mut(width);
-                for (to, from) in rows.zip(pixels.chunks(area.width as usize)) {
-                    to[..from.len()].copy_from_slice(from);
+                for head in &mut self.heads {
+                    let Some((_, window)) = head.shows.filter(|(shown, _)| *shown == id) else {
+                        continue;
+                    };
+                    let area = area.common(&window);
+                    if area.width == 0 || area.height == 0 {
+                        continue;
+                    }
+                    let pixels = self.pictures.read(id, area);
+                    let width = window.width as usize;
+                    let below = (area.y - window.y) as usize * width + (area.x - window.x) as usize;
+                    let rows = head.shown[below..].chunks_mut(width);
+                    for (to, from) in rows.zip(pixels.chunks(area.width as usize)) {
+                        to[..from.len()].copy_from_slice(from);
+                    }
                 }
             }
         }
@@ -175,7 +218,12 @@ impl<P: Pictures> Host<P> {
 
     fn display_info(&self) -> Vec<u8> {
         let mut words = vec![0; (24 + 16 * 24) / 4];
-        (words[0], words[8], words[9], words[10]) = (OK_DISPLAY_INFO, self.mode.0, self.mode.1, 1);
+        words[0] = OK_DISPLAY_INFO;
+        for (words, head) in words[6..].chunks_exact_mut(6).zip(&self.heads) {
+            if let Some((width, height)) = head.mode {
+                (words[2], words[3], words[4]) = (width, height, 1);
+            }
+        }
         words.into_iter().flat_map(u32::to_le_bytes).collect()
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     font::Fonts,
     initramfs, log,
     qemu::{Machine, Vm},
-    screen::Screen,
+    screen::{Picture, Screen},
 };
 use anyhow::{bail, ensure, Context, Result};
 use std::{
@@ -231,20 +231,39 @@ impl Bench {
         out: &Path,
         compare: impl Fn(&Screen, &Vm) -> Result<T>,
     ) -> Result<T> {
+        let display = device.map(|device| (device, 0));
+        let read = |picture: &_| Ok(Screen::read(picture, &self.fonts));
+        self.look_at(vm, display, out, read, compare)
+    }
+
+    /// The same, at one of the device's displays, of which a screenshot is read in this way.
+    pub fn look_at<T>(
+        &self,
+        vm: &mut Vm,
+        display: Option<(&str, i64)>,
+        out: &Path,
+        read: impl Fn(&Picture) -> Result<Screen>,
+        compare: impl Fn(&Screen, &Vm) -> Result<T>,
+    ) -> Result<T> {
+        let name = match display {
+            Some((_, head)) if head != 0 => format!("screen-{head}"),
+            _ => "screen".into(),
+        };
         let mut before = None;
         let mut since = Instant::now();
         loop {
-            let (path, picture) = vm.screenshot("screen.png", device)?;
-            let mut screen = Screen::read(&picture, &self.fonts);
-            fs::write(out.join("screen.txt"), screen.text())?;
-            let place = match vm.serial_has(REPAINTS)? {
-                true => screen.skip_blank_row(),
-                false => Ok(()),
-            };
-            let result = place.and_then(|()| match screen.unreadable() {
-                _ if picture.is_blank() => bail_blank(picture.width, picture.height),
-                0 => compare(&screen, vm),
-                bad => compare(&screen, vm).with_context(|| format!("{bad} cells are no text")),
+            let (path, picture) = vm.screenshot_of(&format!("{name}.png"), display)?;
+            let repaints = vm.serial_has(REPAINTS)?;
+            let result = read(&picture).and_then(|mut screen| {
+                fs::write(out.join(format!("{name}.txt")), screen.text())?;
+                if repaints {
+                    screen.skip_blank_row()?;
+                }
+                match screen.unreadable() {
+                    _ if picture.is_blank() => bail_blank(picture.width, picture.height),
+                    0 => compare(&screen, vm),
+                    bad => compare(&screen, vm).with_context(|| format!("{bad} cells are no text")),
+                }
             });
             let now = Some((picture, vm.serial()?.len()));
             if now != before {

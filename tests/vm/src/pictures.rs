@@ -9,9 +9,10 @@ use crate::{
     log,
     qemu::{Machine, Vm},
     screen::{Picture, Screen},
+    vnc::Viewer,
 };
 use anyhow::{ensure, Context, Result};
-use std::{fs, ops::Range, path::Path};
+use std::{fs, ops::Range, path::Path, thread, time::Duration};
 
 /// How often firmware is looked at, which is fast.
 const TRIES: usize = 5;
@@ -21,6 +22,9 @@ pub const PICTURES: &[Case] = &[
     case("quiet-logo", Own(logo), |bench| quiet(bench).device(GPU)),
     case("quiet-logo-1920x1080", Own(logo), |bench| {
         quiet(bench).device(&format!("{GPU},xres=1920,yres=1080"))
+    }),
+    case("quiet-logo-resize", Own(logo_stays), |bench| {
+        quiet(bench).device(GPU)
     }),
     case("quiet-logo-kept", Own(kept_logo), |bench| {
         keeps(quiet(bench)).device(GPU)
@@ -134,6 +138,41 @@ fn then_text(bench: &Bench, vm: &mut Vm, out: &Path) -> Result<()> {
     })?;
     vm.check_kernel()?;
     vm.check_guest_errors()
+}
+
+/// The logo stays where it is while the display changes, and text is laid out anew.
+fn logo_stays(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    fs::create_dir_all(out)?;
+    let socket = out.join("vnc");
+    let server = format!("unix:{}", socket.display());
+    let machine = machine.clone().option("-vnc", &server).traced();
+    let mut vm = machine.start(out)?;
+    vm.wait_for(QUIET)?;
+    let (_, logo) = vm.screenshot("logo.png", None)?;
+    ensure!(!logo.is_black(), "no logo");
+    let mut viewer = Viewer::connect(&socket)?;
+    for (width, height) in [(1024, 768), (1920, 1080)] {
+        viewer.resize(width, height)?;
+        // Nobody says when it has been seen, which it is within a second.
+        thread::sleep(Duration::from_secs(3));
+        let (path, picture) = vm.screenshot("screen.png", None)?;
+        ensure!(picture == logo, "another picture, see {}", path.display());
+    }
+    vm.tell("\n")?;
+    bench.wait_for_words(&mut vm, &["text"], out)?;
+    let (_, picture) = vm.screenshot("screen.png", None)?;
+    let size = (picture.width, picture.height);
+    ensure!(size == (1920, 1080), "the text has {size:?} pixels");
+    let pictures = vm.pictures()?;
+    // Firmware's are in front of them.
+    let last = &pictures[pictures.len().saturating_sub(2)..];
+    ensure!(
+        last.len() == 2 && !last.contains(&0),
+        "dark between {pictures:x?}"
+    );
+    vm.check_kernel()?;
+    vm.check_guest_errors()?;
+    Ok("no dark frame until there was text".into())
 }
 
 /// Columns and rows of `BGRT: the boot logo, WxH at X,Y`.

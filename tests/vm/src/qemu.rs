@@ -547,13 +547,22 @@ impl Vm {
         Ok(())
     }
 
-    /// Takes a screenshot of the display, or of the one of the device with that id.
+    /// Takes a screenshot of the display, or of the first one of the device with that id.
     pub fn screenshot(&mut self, name: &str, device: Option<&str>) -> Result<(PathBuf, Picture)> {
+        self.screenshot_of(name, device.map(|device| (device, 0)))
+    }
+
+    /// The same of one of the device's displays.
+    pub fn screenshot_of(
+        &mut self,
+        name: &str,
+        display: Option<(&str, i64)>,
+    ) -> Result<(PathBuf, Picture)> {
         let path = self.out.join(name);
         let command = qmp::screendump {
             filename: path.display().to_string(),
-            device: device.map(str::to_owned),
-            head: device.map(|_| 0),
+            device: display.map(|(device, _)| device.to_owned()),
+            head: display.map(|(_, head)| head),
             format: Some(qmp::ImageFormat::png),
         };
         self.monitor()?

@@ -118,6 +118,16 @@ impl Screen {
     /// Reads `picture` with `font`.
     pub fn read_with(picture: &Picture, font: &Font) -> Self {
         let (columns, rows) = (picture.width / font.width, picture.height / font.height);
+        Self::read_cells(picture, font, columns, rows)
+    }
+
+    /// Reads `picture`, where there is no more text than what a part of it, of this size, has room for.
+    pub fn read_part(picture: &Picture, fonts: &Fonts, (width, height): (usize, usize)) -> Self {
+        let font = fonts.default_for(width, height);
+        Self::read_cells(picture, font, width / font.width, height / font.height)
+    }
+
+    fn read_cells(picture: &Picture, font: &Font, columns: usize, rows: usize) -> Self {
         let read_row = |row| {
             (0..columns)
                 .map(|column| read_cell(picture, font, column, row))

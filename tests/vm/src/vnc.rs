@@ -26,6 +26,9 @@ const SET_DESKTOP_SIZE: u8 = 251;
 const RAW: i32 = 0;
 /// The pseudo-encoding ExtendedDesktopSize: a viewer that knows it may ask for a size.
 const EXTENDED_DESKTOP_SIZE: i32 = -308;
+/// Why it comes, and what came of a viewer's wish.
+const OF_THIS_VIEWER: u8 = 1;
+const FORWARDED: u8 = 4;
 
 impl Viewer {
     /// Connects to the server behind a socket.
@@ -64,6 +67,35 @@ impl Viewer {
         let mut message = vec![SET_DESKTOP_SIZE, 0, w, x, h, y, 1, 0];
         message.extend([0, 0, 0, 0, 0, 0, 0, 0, w, x, h, y, 0, 0, 0, 0]);
         self.0.write_all(&message).context("the VNC server is gone")
+    }
+
+    /// Waits until the server has told the guest's device what was asked for last.
+    pub fn wait_for_answer(&mut self) -> Result<()> {
+        let stream = &mut self.0;
+        loop {
+            while read(stream)? != [0] {
+                // Bells have nothing behind them.
+            }
+            let [_, high, low] = read(stream)?;
+            let mut answered = false;
+            for _ in 0..u16::from_be_bytes([high, low]) {
+                let [_, asked, _, result, _, _, _, _, encoding @ ..]: [u8; 12] = read(stream)?;
+                ensure!(
+                    i32::from_be_bytes(encoding) == EXTENDED_DESKTOP_SIZE,
+                    "pixels that nobody has asked for"
+                );
+                let [screens, ..]: [u8; 4] = read(stream)?;
+                let screens = io::copy(&mut stream.take(u64::from(screens) * 16), &mut io::sink());
+                screens?;
+                if asked == OF_THIS_VIEWER {
+                    ensure!(result == FORWARDED, "the VNC server's answer is {result}");
+                    answered = true;
+                }
+            }
+            if answered {
+                return Ok(());
+            }
+        }
     }
 
     /// Asks for what has changed, again and again, until the machine ends.
