@@ -35,64 +35,64 @@ const DARK: u64 = 500_000;
 
 /// The cases.
 pub const HANDOFFS: &[Case] = &[
-    case("handoff-aavmf", Own(lit), |_| aavmf().device(GPU)),
-    case("handoff-aavmf-large", Own(lit), |_| {
+    case("uefi-aavmf", Own(lit), |_| aavmf().device(GPU)),
+    case("uefi-aavmf-large", Own(lit), |_| {
         aavmf().device(GPU).append("1920x1080")
     }),
-    case("handoff-aavmf-4k", Own(lit), |_| {
+    case("uefi-aavmf-4k", Own(lit), |_| {
         aavmf().device("virtio-gpu-pci,xres=3840,yres=2160")
     }),
-    case("handoff-too-large", Own(too_large), |_| {
+    case("uefi-too-large", Own(too_large), |_| {
         aavmf().device("virtio-gpu-pci,xres=5120,yres=2880")
     }),
-    case("handoff-aavmf-again", Own(lit), |_| {
+    case("uefi-aavmf-again", Own(lit), |_| {
         aavmf().device(GPU).append("again")
     }),
-    case("handoff-aavmf-root-port", Own(lit), |_| {
+    case("uefi-aavmf-root-port", Own(lit), |_| {
         let port = aavmf().device("pcie-root-port,id=port1,chassis=1");
         port.device("virtio-gpu-pci,bus=port1")
     }),
-    case("handoff-ovmf", Own(lit), |_| ovmf().device(GPU)),
-    case("handoff-ovmf-large", Own(lit), |_| {
+    case("uefi-ovmf", Own(lit), |_| ovmf().device(GPU)),
+    case("uefi-ovmf-large", Own(lit), |_| {
         ovmf().device(GPU).append("1920x1080")
     }),
-    case("handoff-driver-option", Own(driver_option), |_| {
+    case("uefi-driver-option", Own(driver_option), |_| {
         aavmf().device(GPU)
     }),
-    case("handoff-systemd-boot", Own(systemd_boot), |_| {
+    case("uefi-systemd-boot", Own(systemd_boot), |_| {
         aavmf().device(GPU)
     }),
-    case("handoff-secure-boot", Own(secure_boot), |_| {
+    case("uefi-secure-boot", Own(secure_boot), |_| {
         aavmf().device(GPU)
     }),
-    case("handoff-without", Own(without), |_| aavmf().device(GPU)),
-    case("handoff-ovmf-without", Own(without), |_| ovmf().device(GPU)),
+    case("uefi-without", Own(without), |_| aavmf().device(GPU)),
+    case("uefi-ovmf-without", Own(without), |_| ovmf().device(GPU)),
     case(
-        "handoff-iommu-platform",
+        "uefi-iommu-platform",
         Own(|bench, machine, out| picture(bench, machine, "ACCESS_PLATFORM", out)),
         |_| aavmf().device("virtio-gpu-pci,iommu_platform=on"),
     ),
     case(
-        "handoff-no-ring-reset",
+        "uefi-no-ring-reset",
         Own(|bench, machine, out| picture(bench, machine, "RING_RESET", out)),
         |_| aavmf().device("virtio-gpu-pci,queue_reset=off"),
     ),
     case(
-        "handoff-mmio",
+        "uefi-mmio",
         Own(|bench, machine, out| picture(bench, machine, "not on PCI", out)),
         |_| {
             let modern = aavmf().option("-global", "virtio-mmio.force-legacy=false");
             modern.device("virtio-gpu-device")
         },
     ),
-    case("handoff-framebuffer", Own(framebuffer), |_| {
+    case("uefi-framebuffer", Own(framebuffer), |_| {
         aavmf().device("ramfb")
     }),
     case("handoff-shell", Own(shell), |bench| {
         bench.early().device(GPU)
     }),
     case("handoff-grub", Own(grub), |bench| bench.early().device(GPU)),
-    case("handoff-dark", Own(dark), |_| {
+    case("uefi-dark", Own(dark), |_| {
         let counted = aavmf().option("-icount", "shift=0,sleep=off");
         counted.option("-smp", "1").device(GPU)
     }),
