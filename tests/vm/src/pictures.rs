@@ -46,8 +46,9 @@ pub const PICTURES: &[Case] = &[
         quiet(bench).device("virtio-gpu-pci,queue_reset=off")
     }),
     case("handoff-kept", Own(kept_screen), |bench| {
-        let machine = quiet(bench).append("virtgpu_bridge.picture=keep");
-        machine.device(GPU)
+        // The cursor would be on the picture.
+        let words = "virtgpu_bridge.picture=keep vt.global_cursor_default=0";
+        quiet(bench).append(words).device(GPU)
     }),
     case("handoff-hostile", Own(hostile), |bench| {
         bench.early().append("vm.lines=30").device(GPU)
