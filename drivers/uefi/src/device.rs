@@ -83,7 +83,10 @@ const VENDOR_ID: u16 = 0;
 const COMMAND: u16 = 4;
 const BAR_0: u16 = 0x10;
 /// Memory space and bus mastering, in the command register.
-const MEMORY_AND_MASTER: u16 = (1 << 1) | (1 << 2);
+const MEMORY_AND_MASTER: u16 = (1 << 1) | MASTER;
+const MASTER: u16 = 1 << 2;
+/// No interrupt by pin: nobody would know whose it is.
+const NO_INTX: u16 = 1 << 10;
 
 /// How often a device that does not answer is looked at again, and how long it gets between two looks, in
 /// microseconds: two seconds in all.
@@ -245,7 +248,7 @@ impl Device {
         // SAFETY: It is installed.
         let pci = unsafe { self.io.as_ref() };
         let command = pci.configuration::<u16>(COMMAND);
-        pci.set_configuration(COMMAND, command | MEMORY_AND_MASTER);
+        pci.set_configuration(COMMAND, command | MEMORY_AND_MASTER | NO_INTX);
 
         shared.clear();
         let hal = Shared {
@@ -258,8 +261,10 @@ impl Device {
         let is_shown = start(&mut transport, hal)
             .is_some_and(|mut control| draw(&mut control, picture, size).is_ok());
         if !is_shown {
-            // What does not even do that cannot be helped.
-            let _ = setup::reset(&mut transport, &hal);
+            // What does not even do that reaches no memory.
+            if setup::reset(&mut transport, &hal).is_err() {
+                pci.set_configuration(COMMAND, command & !MASTER);
+            }
         }
         is_shown
     }

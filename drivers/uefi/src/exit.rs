@@ -244,23 +244,24 @@ impl State {
             return;
         };
         let size = found.screen.copy(&mut found.picture);
-        let is_live = found
-            .handoff
-            .take()
-            .is_some_and(|handoff| handoff.live.is_some());
+        // As the first time that firmware ended has left it.
+        let (live, memory) = match found.handoff.take() {
+            Some(before) => (before.live, before.memory),
+            None => (None, 0..0),
+        };
         found.handoff = size.map(|(width, height, sum)| Handoff {
             device: found.address,
             scanout: SCANOUT,
             width,
             height,
-            live: is_live.then_some(RESOURCE),
+            live,
             picture: Some(Pixels {
                 at: found.picture.addresses().start,
                 pitch: width * PIXEL as u32,
                 sum,
             }),
             cursor: cursor(),
-            memory: 0..0,
+            memory,
         });
         table.say(found.handoff.as_ref());
     }

@@ -43,8 +43,9 @@ pub(crate) const PIXEL: usize = 4;
 /// No more memory is taken than for a mode of this size.
 const LARGEST: usize = 3840 * 2160 * PIXEL;
 
-/// Handles of a kind that are looked through at the end, when there is no memory for more.
-const HANDLES: usize = 64;
+/// Handles of a kind that are looked through at the end, when there is no memory for more; a PCI segment may
+/// have as many functions on some buses.
+const HANDLES: usize = 1024;
 
 /// A protocol that is looked at, while somebody else has it.
 ///
@@ -86,9 +87,10 @@ impl Screen {
             // SAFETY: It is installed.
             let mode = unsafe { gop.as_ref() }.current_mode_info();
             let screen = Self { handle, gop };
+            // SAFETY: It is not used.
+            let path = unsafe { look::<DevicePath>(handle) };
             // The console that joins several screens is no device.
-            (mode.pixel_format() == PixelFormat::BltOnly && has::<DevicePath>(handle))
-                .then_some(screen)
+            (mode.pixel_format() == PixelFormat::BltOnly && path.is_some()).then_some(screen)
         })
     }
 
