@@ -63,6 +63,9 @@ const NEXT: u64 = 2;
 /// How far back a beginning is looked for that other CPUs have buried.
 const FLOOD: u64 = 8192;
 
+/// How warnings and BUG() begin.
+const CUT: &[u8] = b"[ cut here ]";
+
 /// Colours of the levels, from EMERG to DEBUG, as the VT numbers them.
 const ATTRIBUTES: [u8; 8] = [0x0c, 0x0c, 0x0c, 0x0c, 0x0e, 0x0f, 0x07, 0x08];
 
@@ -220,7 +223,7 @@ fn begins(number: u64, newest: u64) -> u64 {
         return number;
     }
     let mut late = (number.max(newest.saturating_sub(FLOOD))..=newest).rev();
-    late.find(|&it| says(it, b"[ cut here ]")).unwrap_or(newest)
+    late.find(|&it| says(it, CUT)).unwrap_or(newest)
 }
 
 /// A record is of an emergency: of the last one, or of another. `newest` is the log's newest record.
@@ -363,6 +366,12 @@ fn prelude(first: u64) -> u64 {
             Some(level) if level <= ALERT => begin -= 1,
             _ => break,
         }
+    }
+    // BUG() says where it is before it is an emergency.
+    if says(first, b"Internal error: ") {
+        let near = (begin.saturating_sub(NEAR)..begin).rev();
+        let mut near = near.take_while(|&it| !says(it, b"---[ end "));
+        return near.find(|&it| says(it, CUT)).unwrap_or(begin);
     }
     begin
 }
