@@ -53,8 +53,8 @@ const ON_PCI: u32 = 1 << 2;
 const MAX_PIXELS: u32 = 16384;
 /// VIRTIO_GPU_MAX_SCANOUTS (VIRTIO 1.3, section 5.7.6.8).
 const SCANOUTS: u32 = 16;
-/// More than a ring needs by far.
-const MAX_MEMORY: u64 = 1 << 20;
+/// More than a ring needs.
+const MAX_MEMORY: u64 = 64 << 10;
 /// Bytes of a pixel.
 const PIXEL: u32 = 4;
 /// Pixels that are read at once.
@@ -145,8 +145,8 @@ pub(crate) struct Handoff {
     pub(crate) picture: Option<Pixels>,
     /// The text cursor on it, if firmware had one.
     pub(crate) cursor: Option<Cursor>,
-    /// Physical addresses of the memory that the device's queue is in: whole pages (of 4 KiB) in memory for
-    /// ACPI's tables, which are nobody's once it is reset. Empty if the device does not run.
+    /// Physical addresses of the memory that the device's queue is at the start of: whole pages (of 4 KiB) in
+    /// memory for ACPI's tables, which are nobody's once it is reset. Empty if the device does not run.
     pub(crate) memory: Range<u64>,
 }
 
@@ -177,7 +177,8 @@ pub(crate) enum Error {
     Resource,
     /// The picture's rows overlap, or it is not within memory for boot services.
     Picture(u64),
-    /// The ring's memory is not whole pages within memory for ACPI's tables, or too much.
+    /// The ring's memory is not whole pages within memory for ACPI's tables, has the table in it, or is too
+    /// much.
     Memory(u64),
     /// The cursor is outside of its text.
     Cursor(u16, u16),
@@ -273,8 +274,8 @@ impl Handoff {
         let is_within = |memory: &mut _, kind, range: &Range<u64>| {
             efi::area(memory, map, kind, range.start).is_some_and(|area| range.end <= area.end)
         };
-        let end = at.saturating_add(size_of::<Table>() as u64);
-        if !is_within(memory, efi::ACPI_RECLAIM, &(at..end)) {
+        let end_of_table = at.saturating_add(size_of::<Table>() as u64);
+        if !is_within(memory, efi::ACPI_RECLAIM, &(at..end_of_table)) {
             return Err(Error::Place(at));
         }
         let table: Table = read(memory, at)?;
@@ -330,10 +331,11 @@ impl Handoff {
             let (start, bytes) = (table.memory.get(), table.memory_bytes.get());
             let end = start.saturating_add(bytes);
             let is_whole = (start | bytes) % efi::PAGE == 0 && (1..=MAX_MEMORY).contains(&bytes);
-            if !is_whole || !is_within(memory, efi::ACPI_RECLAIM, &(start..end)) {
+            ring = start..end;
+            let is_apart = end_of_table <= ring.start || ring.end <= at;
+            if !is_whole || !is_apart || !is_within(memory, efi::ACPI_RECLAIM, &ring) {
                 return Err(Error::Memory(start));
             }
-            ring = start..end;
         }
 
         let cursor = Cursor {
@@ -365,7 +367,7 @@ impl Handoff {
     /// left it.
     pub(crate) fn is_live(&self, device: Address, queue: Option<u64>) -> bool {
         let is_it = self.device.is_some_and(|(_, at)| at == device);
-        is_it && queue.is_some_and(|at| self.memory.contains(&at))
+        is_it && self.live.is_some() && queue == Some(self.memory.start)
     }
 
     /// Whether the picture is there, as it was: memory of boot services is used again.

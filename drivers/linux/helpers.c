@@ -90,8 +90,15 @@ static char *picture = "clear";
 module_param(picture, charp, 0444);
 MODULE_PARM_DESC(picture, "What text does to firmware's picture: clear it, or keep it where there is none");
 
+/* Unless Linux has not reserved these pages, or has no use for such. */
 void virtgpu_free_reserved(phys_addr_t start, phys_addr_t end)
 {
+	unsigned long pfn;
+
+	for (pfn = PFN_UP(start); pfn < PFN_DOWN(end); pfn++) {
+		if (!pfn_is_map_memory(pfn) || !PageReserved(pfn_to_page(pfn)))
+			return;
+	}
 	free_reserved_area(phys_to_virt(start), phys_to_virt(end), -1, "handoff");
 }
 

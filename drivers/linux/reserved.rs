@@ -17,7 +17,7 @@ static START: AtomicU64 = AtomicU64::new(0);
 static END: AtomicU64 = AtomicU64::new(0);
 
 /// The device uses these physical addresses no more: whole pages of 4 KiB in memory for ACPI's tables, by
-/// firmware's memory map. The device itself has said that its queue was there.
+/// firmware's memory map. The device itself has said that its queue was at their start.
 pub(crate) fn give_back_later(memory: &Range<u64>) {
     START.store(memory.start, Ordering::Relaxed);
     END.store(memory.end, Ordering::Relaxed);
@@ -30,8 +30,8 @@ pub(crate) fn give_back() {
         END.swap(0, Ordering::Relaxed), //
     );
     if start < end {
-        // SAFETY: Memory that Linux has reserved as that of ACPI's tables, and which nobody uses: the
-        // device's queue was in it, and has been reset.
+        // SAFETY: The table and the device agree that the device's queue was at the start, which has been
+        // reset, and the table says that what follows went with it. What Linux has not reserved stays.
         unsafe { bindings::virtgpu_free_reserved(start, end) };
     }
 }

@@ -103,6 +103,8 @@ static PCI_DEVICE: AtomicUsize = AtomicUsize::new(0);
 static MMIO_BASE: AtomicU64 = AtomicU64::new(0);
 /// Whether a device is just being made the screen.
 static LIGHTING: AtomicBool = AtomicBool::new(false);
+/// Whether the screen is dark because the display has changed to what we cannot use.
+static LOST: AtomicBool = AtomicBool::new(false);
 /// Whether an early console has the log from its start.
 static EARLY: AtomicBool = AtomicBool::new(false);
 
@@ -516,20 +518,16 @@ pub(crate) fn resume() {
 pub(crate) fn follow_display() -> bool {
     let Some((is_held, changed)) = locked(|stage| {
         let Some(Stage {
-            log: Some(log),
+            log,
             held: Some(held),
             ..
         }) = stage
         else {
-            return (
-                stage.as_ref().is_some_and(|stage| stage.held.is_some()),
-                false,
-            );
+            return (false, false);
         };
-        if !held.displays_changed() {
-            return (true, false);
-        }
-        (true, log.has_other_scanouts())
+        let changed = (log.is_some() || LOST.load(Ordering::Relaxed)) && held.displays_changed();
+        let other = log.as_mut().is_none_or(Log::has_other_scanouts);
+        (true, changed && other)
     }) else {
         return true;
     };
@@ -558,9 +556,14 @@ pub(crate) fn follow_display() -> bool {
         }))
     });
     match result.flatten() {
-        Some(Err(refusal)) => start::refuse("the display has changed", &refusal),
+        Some(Err(refusal)) => {
+            // What comes next may do.
+            LOST.store(true, Ordering::Relaxed);
+            start::refuse("the display has changed", &refusal);
+        }
         None => {}
         Some(Ok(())) => {
+            LOST.store(false, Ordering::Relaxed);
             lit();
             locked(|stage| {
                 let log = stage.as_mut()?.log.as_mut()?;

@@ -96,10 +96,14 @@ impl fmt::Display for DisplayError {
 const WIDTHS: RangeInclusive<u32> = 320..=16384;
 const HEIGHTS: RangeInclusive<u32> = 200..=16384;
 
+/// Whether a scanout can show text, whatever the font.
+pub(crate) fn fits(mode: &Mode) -> bool {
+    WIDTHS.contains(&mode.width) && HEIGHTS.contains(&mode.height)
+}
+
 /// The scanouts that show text: all that are enabled and of a size that leaves the others their text, or
 /// else the first one, whatever its size.
 pub(crate) fn usable(info: &DisplayInfo) -> impl Iterator<Item = Mode> + '_ {
-    let fits = |mode: &Mode| WIDTHS.contains(&mode.width) && HEIGHTS.contains(&mode.height);
     let any = info.enabled().any(|mode| fits(&mode));
     info.enabled()
         .filter(move |mode| !any || fits(mode))
@@ -191,6 +195,16 @@ pub(crate) struct Display<'a, H> {
     /// painting.
     blank: [(u32, usize); Band::MAX_SLOTS],
     failed: Option<GpuError>,
+}
+
+impl Left {
+    /// A resource that somebody else has left on a scanout.
+    pub(crate) fn on(scanout: u32, resource: u32) -> Self {
+        Self {
+            resource,
+            scanouts: 1u32.checked_shl(scanout).unwrap_or(0),
+        }
+    }
 }
 
 impl<'a, H: Hal + Clone> Display<'a, H> {
@@ -468,11 +482,11 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         let Size { width, height } = self.grid.glyph();
         let top = self.grid.origin(self.top);
         let (window, text) = (self.grid.window() as u32, self.grid.rows() as u32);
-        let (count, again, right) = match (keeps, self.grid.scroll()) {
-            (false, _) => (window, None, u32::MAX),
-            (true, Scroll::Pan) => (window, Some(window), self.grid.cols() as u32 * width),
-            (true, Scroll::Repaint) => (text, None, self.grid.cols() as u32 * width),
+        let (count, right) = match keeps {
+            false => (window, u32::MAX),
+            true => (text, self.grid.cols() as u32 * width),
         };
+        let again = (keeps && self.grid.scroll() == Scroll::Pan).then_some(window);
         for text_row in self.top..self.top + count {
             let y = self.grid.y(text_row) - top;
             if y >= rows.end || y + height <= rows.start {

@@ -50,7 +50,7 @@ pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
         }
         return None;
     };
-    let address = lit.address;
+    let (address, live) = (lit.address, lit.live);
     start::announce(&lit.place, &lit.log, begun);
     device::found(&mut search.lit)?;
     let keeps = parameters::keeps_picture().unwrap_or_else(|word| {
@@ -58,7 +58,7 @@ pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
         false
     });
     if keeps || parameters::is_quiet() {
-        picture::show(search.handoff.as_ref(), keeps);
+        picture::show(search.handoff.as_ref(), live, keeps);
     }
     Some(address)
 }

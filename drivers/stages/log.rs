@@ -96,6 +96,8 @@ pub(crate) struct Log<'a, H> {
     screen: Screen<'a>,
     /// The scanouts there are; not all need show the text.
     heads: &'a [Mode],
+    /// The mode that the host wants of one of them, and the one that it has instead.
+    instead: Option<(Mode, Mode)>,
     /// What the device was doing before.
     found: Found,
     /// Cells that a screen may have.
@@ -121,35 +123,44 @@ fn scanouts(
     control: &mut Control<impl Hal + Clone>,
     heads: &mut [Mode],
     wish: Option<Mode>,
-) -> Result<usize, LogError> {
+) -> Result<(usize, Option<(Mode, Mode)>), LogError> {
     let answer = control.call(&GetDisplayInfo::new(), None);
     // It is not moved, which would take as much once more.
     let info = match &answer {
         Ok(info) => info,
         Err(error) => return Err((*error).into()),
     };
-    let mut count = 0;
+    let (mut count, mut instead) = (0, None);
     for (to, mode) in heads.iter_mut().zip(display::usable(info)) {
-        *to = match wish {
-            Some(wish) if wish.scanout == mode.scanout => wish,
-            _ => mode,
-        };
+        *to = mode;
+        if let Some(wish) = wish.filter(|wish| wish.scanout == mode.scanout) {
+            *to = wish;
+            instead = Some((mode, wish));
+        }
         count += 1;
     }
     if count == 0 {
         return Err(LogError::NoScanout);
     }
-    Ok(count)
+    Ok((count, instead))
 }
 
-/// Whether there are scanouts that can be used, and they are not `heads`. A function of its own, as above.
+/// Whether there are scanouts that can be used, and they are not `heads`, one of which may have another mode
+/// `instead` of the host's. A function of its own, as above.
 #[inline(never)]
-fn differ(control: &mut Control<impl Hal + Clone>, heads: &[Mode]) -> bool {
+fn differ(
+    control: &mut Control<impl Hal + Clone>,
+    heads: &[Mode],
+    instead: Option<(Mode, Mode)>,
+) -> bool {
     control
         .call(&GetDisplayInfo::new(), None)
         .is_ok_and(|info| {
-            let mut now = display::usable(&info).peekable();
-            now.peek().is_some() && !now.eq(heads.iter().copied())
+            let now = display::usable(&info).map(|mode| match instead {
+                Some((host, ours)) if host == mode => ours,
+                _ => mode,
+            });
+            info.enabled().any(|mode| display::fits(&mode)) && !now.eq(heads.iter().copied())
         })
 }
 
@@ -208,7 +219,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         let words = SCANOUTS * size_of::<Mode>() / size_of::<u32>();
         let (memory, heads) = memory.split_at_mut(memory.len().saturating_sub(words));
         let heads = <[Mode]>::mut_from_bytes(heads.as_mut_bytes()).unwrap_or_default();
-        let count = scanouts(&mut control, heads, mode)?;
+        let (count, instead) = scanouts(&mut control, heads, mode)?;
         let heads = &heads[..count];
         let (shown, font, cells) = plan(heads, scroll, memory.len(), font)?;
 
@@ -225,6 +236,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
             display,
             screen,
             heads,
+            instead,
             found: agreement.found,
             cells,
             scroll,
@@ -307,7 +319,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     /// Whether scanouts came, went, or have another size. If none is enabled any more, or the device does not
     /// tell, nothing has changed.
     pub(crate) fn has_other_scanouts(&mut self) -> bool {
-        !self.paused && differ(self.display.control(), self.heads)
+        !self.paused && differ(self.display.control(), self.heads, self.instead)
     }
 
     /// What stays on the device: see [`Display::leave`].

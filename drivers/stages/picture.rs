@@ -66,12 +66,14 @@ pub(crate) fn handed_over() -> Option<Handoff> {
 ///
 /// A function of its own: its stack comes after that of the search, not on top of it.
 #[inline(never)]
-pub(crate) fn show(handoff: Option<&Handoff>, keeps: bool) {
+pub(crate) fn show(handoff: Option<&Handoff>, live: bool, keeps: bool) {
     let mut adopted = false;
     device::with_log(|log| adopted = log.found() == Found::Adopted);
     if adopted && !keeps {
         return;
     }
+    // What runs and is not `live` shows what somebody has drawn since.
+    let handoff = handoff.filter(|_| live || !adopted);
     if let Some(handoff) = handoff.filter(|handoff| handoff.has_picture(&mut PhysicalMemory)) {
         device::with_log(|log| {
             log.show_picture(0..handoff.height, keeps, |x, y, pixels| {

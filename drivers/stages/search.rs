@@ -50,6 +50,7 @@ use crate::{
             BELL,
             MEMORY, //
         },
+        display::Left,
         log::Log,
         start::{
             self,
@@ -59,6 +60,7 @@ use crate::{
     },
     text::Scroll,
     virtio::{
+        adoption::Found,
         mmio::{
             self,
             Mmio,
@@ -109,6 +111,8 @@ pub(crate) struct Lit {
     pub(crate) bell: Option<Mapped>,
     /// The physical address of the doorbell.
     pub(crate) address: u64,
+    /// Whether it still shows what firmware has handed over.
+    pub(crate) live: bool,
 }
 
 /// A PCI function that is a GPU, and what it takes to reach it.
@@ -434,13 +438,19 @@ impl Search {
             scroll: self.scroll,
             mode: match live {
                 Some(handoff) => Some(mode(handoff)),
-                None => self.mode_of_picture(&place),
+                // A device that runs shows what somebody has drawn since.
+                None if transport.status().is_empty() => self.mode_of_picture(&place),
+                None => None,
             },
         };
-        let log = start::light(transport, hal, rest, false, true, wish, hang)?;
+        let mut log = start::light(transport, hal, rest, false, true, wish, hang)?;
         if let Some(handoff) = live {
             reserved::give_back_later(&handoff.memory);
+            if let (Some(resource), Found::Adopted) = (handoff.live, log.found()) {
+                log.inherit(Left::on(handoff.scanout, resource));
+            }
         }
+        let live = live.is_some();
         let (doorbell, bell, address) = hung.ok_or(Refusal::Map(notify))?;
         Ok(Lit {
             log,
@@ -448,6 +458,7 @@ impl Search {
             doorbell,
             bell,
             address,
+            live,
         })
     }
 }

@@ -259,7 +259,12 @@ pub(crate) mod handoff {
         ] {
             assert_eq!(with(52, &at.to_le_bytes()), Err(Error::Memory(at)));
         }
-        for bytes in [0, 0x800, 0xe000, 1 << 21, u64::MAX & !0xfff, u64::MAX] {
+        // The table's own page is not the ring's.
+        assert_eq!(
+            with(52, &(TABLE & !0xfff).to_le_bytes()),
+            Err(Error::Memory(TABLE & !0xfff))
+        );
+        for bytes in [0, 0x800, 0xe000, 0x11000, u64::MAX & !0xfff, u64::MAX] {
             assert_eq!(with(60, &bytes.to_le_bytes()), Err(Error::Memory(RING)));
         }
         assert_eq!(with(68, &[80, 0]), Err(Error::Cursor(80, 5)));
@@ -285,7 +290,7 @@ pub(crate) mod handoff {
         let there = Address::new(3, 31, 7).unwrap();
         for (at, is_live) in [
             (RING, true),
-            (RING + 0x4fff, true),
+            (RING + 0x1000, false),
             (RING + 0x5000, false),
             (0, false),
         ] {

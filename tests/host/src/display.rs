@@ -607,9 +607,8 @@ fn a_picture_scrolls_with_text_that_lies_over_it() {
         let window = height.div_ceil(glyph.1) as usize - usize::from(blank != 0);
         let mut rows: Vec<(Option<u32>, usize)> =
             (0..window as u32).map(|y| (Some(y), 0)).collect();
-        if setting.scroll == Scroll::Repaint {
-            rows[grid.rows()..].fill((None, cols));
-        }
+        // Where there is never text there is no picture.
+        rows[grid.rows()..].fill((None, cols));
         let check = |rig: &mut Rig<P>, rows: &[(Option<u32>, usize)]| {
             rig.display.drain().unwrap();
             let text = rig.expected(&rig.display.heads()[0]);

@@ -333,7 +333,13 @@ fn by_grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 }
 
 fn kept_until_text(bench: &Bench, mut vm: Vm, key: &str, out: &Path) -> Result<String> {
-    let Picture { width, height, .. } = same_screen(&mut vm, key)?;
+    let firmware = same_screen(&mut vm, key)?;
+    adopted_until_text(bench, vm, &firmware, out)
+}
+
+/// The device was adopted, and shows text when there is some.
+fn adopted_until_text(bench: &Bench, mut vm: Vm, firmware: &Picture, out: &Path) -> Result<String> {
+    let Picture { width, height, .. } = firmware;
     driver_says(&vm, &["was running, adopted"])?;
     ensure!(
         vm.serial_has(GIVEN_BACK)?,
@@ -346,8 +352,21 @@ fn kept_until_text(bench: &Bench, mut vm: Vm, key: &str, out: &Path) -> Result<S
 
 /// In the mode that firmware has set, text as well.
 fn in_another_mode(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let vm = shell(bench, machine, &["loaderaa64.efi 1024x768 back"], out)?;
-    let said = kept_until_text(bench, vm, " ", out)?;
+    let socket = out.join("vnc");
+    let viewed = format!("unix:{}", socket.display());
+    let machine = machine.clone().option("-vnc", &viewed);
+    let mut vm = shell(bench, &machine, &["loaderaa64.efi 1024x768 back"], out)?;
+    // The host wants something else while firmware runs, which the kernel learns of later.
+    let mut viewer = Viewer::connect(&socket)?;
+    viewer.resize(1600, 900)?;
+    let firmware = same_screen(&mut vm, " ")?;
+    thread::sleep(Duration::from_millis(2500));
+    let (_, later) = vm.screenshot("later.png", None)?;
+    ensure!(
+        firmware.differs(&later).is_none(),
+        "the picture does not stay"
+    );
+    let said = adopted_until_text(bench, vm, &firmware, out)?;
     let picture = Picture::read(&out.join("screen.png"))?;
     ensure!(
         (picture.width, picture.height) == (1024, 768),
