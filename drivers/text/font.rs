@@ -49,6 +49,9 @@ impl fmt::Display for FontError {
 }
 
 impl<'a> Font<'a> {
+    /// Scanlines that a glyph has at most.
+    pub(super) const MAX_HEIGHT: usize = 64;
+
     /// A font of `count` glyphs of `width` x `height` px out of `data`, which may be longer.
     pub(crate) fn new(
         width: u32,
@@ -56,7 +59,7 @@ impl<'a> Font<'a> {
         count: usize,
         data: &'a [u8],
     ) -> Result<Self, FontError> {
-        if !(4..=32).contains(&width) || !(4..=64).contains(&height) {
+        if !(4..=32).contains(&width) || !(4..=Self::MAX_HEIGHT as u32).contains(&height) {
             return Err(FontError::Size(width, height));
         }
         if count != 256 && count != 512 {
@@ -119,9 +122,19 @@ impl<'a> Font<'a> {
 
     /// Whether nothing of a glyph is seen; one outside the font has nothing.
     pub(crate) fn is_blank(&self, glyph: usize) -> bool {
+        self.glyph(glyph).iter().all(|&byte| byte == 0)
+    }
+
+    /// Bytes of one scanline.
+    pub(super) fn pitch(&self) -> usize {
+        self.pitch
+    }
+
+    /// The bytes of a glyph, scanline after scanline; none outside the font.
+    pub(super) fn glyph(&self, glyph: usize) -> &'a [u8] {
         let start = glyph.saturating_mul(self.glyph_bytes);
-        let bytes = self.data.get(start..start.saturating_add(self.glyph_bytes));
-        bytes.unwrap_or_default().iter().all(|&byte| byte == 0)
+        let bytes = self.data.get(start..).unwrap_or_default();
+        bytes.get(..self.glyph_bytes).unwrap_or_default()
     }
 
     /// The glyphs, a byte a scanline, if this is a font of 8x16 px.

@@ -2,8 +2,8 @@
 
 //! Cells to pixels: four pixels at a time, out of a table of all sixteen.
 //!
-//! Runs of cells of the same colours are painted pixel row by pixel row, so that neither the table
-//! nor the place of a row is looked for cell by cell.
+//! Glyphs of whole bytes a scanline, which are the usual ones, are painted byte column by byte
+//! column, so that a glyph is looked for once; other glyphs scanline by scanline.
 
 use super::{
     Band,
@@ -19,7 +19,7 @@ use zerocopy::{
     IntoBytes, //
 };
 
-/// Eight pixels, the width of the usual glyph.
+/// Eight pixels: a byte of a scanline.
 type Octet = [u64; 4];
 
 /// Paints cells into a slot of the band.
@@ -43,8 +43,8 @@ impl Painter {
 
     /// Paints `cells` from column `first_col` of the tile on; what lies beyond the tile is left out.
     ///
-    /// `slot` is the memory at [`Band::slot`], in little-endian `B8G8R8X8` pixels; glyphs of 8x16 px
-    /// are painted faster where it is aligned to 8 bytes.
+    /// `slot` is the memory at [`Band::slot`], in little-endian `B8G8R8X8` pixels; glyphs that are
+    /// a multiple of 8 px wide are painted faster where it is aligned to 8 bytes.
     pub(crate) fn paint(
         &mut self,
         font: &Font<'_>,
@@ -60,15 +60,9 @@ impl Painter {
         let bits = font.glyph_bits();
         for run in cells.chunk_by(|a, b| a.attribute(bits) == b.attribute(bits)) {
             self.choose(palette.colours(run[0].attribute(bits)));
-            match (
-                font.glyphs_8x16(),
-                <[Octet]>::mut_from_bytes(slot.as_mut_bytes()),
-            ) {
-                (Some(glyphs), Ok(octets)) => {
-                    for (y, row) in band.rows(band.tile_cols()).enumerate() {
-                        let octets = octets.get_mut(row).and_then(|row| row.get_mut(col..));
-                        self.run_8x16(octets.unwrap_or_default(), run, glyphs, bits, y);
-                    }
+            match <[Octet]>::mut_from_bytes(slot.as_mut_bytes()) {
+                Ok(octets) if font.size().width % 8 == 0 => {
+                    self.run_of_bytes(octets, run, font, band, col);
                 }
                 _ => {
                     for (y, row) in band.rows(band.unit()).enumerate() {
@@ -104,23 +98,83 @@ impl Painter {
         }
     }
 
-    /// One pixel row of glyphs of 8x16 px, two copies each.
-    fn run_8x16(
+    /// Glyphs of whole bytes a scanline, from column `col` on.
+    fn run_of_bytes(
         &self,
         octets: &mut [Octet],
         run: &[Cell],
+        font: &Font<'_>,
+        band: &Band,
+        col: usize,
+    ) {
+        let (unit, pitch, bits) = (band.unit() / 8, font.pitch(), font.glyph_bits());
+        if let (Some(glyphs), 1) = (font.glyphs_8x16(), band.tiles()) {
+            return self.run_8x16(octets, unit, run, glyphs, bits, col);
+        }
+        // Where the scanlines are in the slot.
+        let mut rows = [0; Font::MAX_HEIGHT];
+        for (to, row) in rows.iter_mut().zip(band.rows(unit)) {
+            *to = row.start as u32;
+        }
+        for (x, cell) in (col * pitch..unit).step_by(pitch).zip(run) {
+            let glyph = font.glyph(cell.glyph(bits));
+            for part in 0..pitch {
+                let column = glyph.get(part..).unwrap_or_default().iter().step_by(pitch);
+                // A scanline is often the same as the one above.
+                let (mut above, mut octet) = (0, self.octet(0));
+                for (&byte, &row) in column.zip(&rows) {
+                    if byte != above {
+                        (above, octet) = (byte, self.octet(byte));
+                    }
+                    if let Some(to) = octets.get_mut(row as usize + x + part) {
+                        *to = octet;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The usual case: glyphs of 8x16 px, from column `col` on, where units are in order.
+    fn run_8x16(
+        &self,
+        octets: &mut [Octet],
+        unit: usize,
+        run: &[Cell],
         glyphs: &[[u8; 16]],
         bits: u32,
-        y: usize,
+        col: usize,
     ) {
-        for (octet, cell) in octets.iter_mut().zip(run) {
-            let line = glyphs
-                .get(cell.glyph(bits))
-                .map_or(0, |glyph| glyph[y % 16]);
-            let [a, b] = self.nibbles[usize::from(line >> 4)];
-            let [c, d] = self.nibbles[usize::from(line & 0xf)];
-            *octet = [a, b, c, d];
+        for (x, cell) in (col..unit).zip(run) {
+            let Some(glyph) = glyphs.get(cell.glyph(bits)) else {
+                return;
+            };
+            let (mut above, mut octet) = (0, self.octet(0));
+            let mut octets = &mut *octets;
+            // Four units at a time: what is checked here is not checked again in the loop.
+            let places = [0, 1, 2, 3].map(|n| n * unit + x);
+            if places.iter().any(|&place| place >= 4 * unit) {
+                return;
+            }
+            for bytes in glyph.chunks_exact(4) {
+                let Some((units, rest)) = octets.split_at_mut_checked(4 * unit) else {
+                    return;
+                };
+                octets = rest;
+                for (&place, &byte) in places.iter().zip(bytes) {
+                    if byte != above {
+                        (above, octet) = (byte, self.octet(byte));
+                    }
+                    units[place] = octet;
+                }
+            }
         }
+    }
+
+    /// Eight pixels of a byte.
+    fn octet(&self, byte: u8) -> Octet {
+        let [a, b] = self.nibbles[usize::from(byte >> 4)];
+        let [c, d] = self.nibbles[usize::from(byte & 0xf)];
+        [a, b, c, d]
     }
 
     /// One pixel row of glyphs of any size.
