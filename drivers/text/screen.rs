@@ -208,19 +208,28 @@ impl<'a> Screen<'a> {
     pub(crate) fn remember(&mut self, bytes: &[u8], attribute: u8) {
         self.set_cursor(None);
         let cols = self.grid.cols();
-        for &byte in bytes {
+        let mut rest = bytes;
+        while let Some((&byte, after)) = rest.split_first() {
+            let text = core::mem::replace(&mut rest, after);
             match byte {
                 b'\n' => self.newline(),
                 b'\r' => self.col = 0,
                 b'\t' if self.col == cols => {}
                 b'\t' => self.col = ((self.col | 7) + 1).min(cols - 1),
                 0x08 => self.col = self.col.min(cols - 1).saturating_sub(1),
-                glyph => {
+                _ => {
                     if self.col == cols {
                         self.newline();
                     }
-                    self.set(self.row, self.col, Cell::new(glyph, attribute, self.bits));
-                    self.col += 1;
+                    // As much as there is, and as the row has room for.
+                    let is_glyph = |byte: &&u8| !matches!(byte, b'\n' | b'\r' | b'\t' | 0x08);
+                    let glyphs = text.iter().take(cols - self.col).take_while(is_glyph);
+                    let (glyphs, after) = text.split_at(glyphs.count());
+                    let bits = self.bits;
+                    let cells = glyphs.iter().map(|&byte| Cell::new(byte, attribute, bits));
+                    self.put(self.row, self.col, cells);
+                    self.col += glyphs.len();
+                    rest = after;
                 }
             }
         }
@@ -281,10 +290,26 @@ impl<'a> Screen<'a> {
 
     /// Puts cells into a row from a column on; what is not on the screen is left out.
     pub(crate) fn put(&mut self, row: usize, col: usize, cells: impl IntoIterator<Item = Cell>) {
-        if row < self.grid.rows() {
-            for (col, cell) in (col..self.grid.cols()).zip(cells) {
-                self.set(row, col, cell);
+        if row >= self.grid.rows() {
+            return;
+        }
+        let (index, cols, blank) = (self.index(row), self.grid.cols(), self.nothing());
+        let old = self.cells[index * cols..][..cols].iter_mut().enumerate();
+        let (mut from, mut to, mut ink) = (cols, 0, 0);
+        for ((col, at), cell) in old.skip(col).zip(cells) {
+            if *at != cell {
+                *at = cell;
+                from = from.min(col);
+                to = col + 1;
+                if cell != blank {
+                    ink = to;
+                }
             }
+        }
+        if from < to {
+            let state = &mut self.rows.state[index];
+            state.ink = state.ink.max(ink as u16);
+            self.touch(row, from..to);
         }
     }
 
@@ -307,6 +332,9 @@ impl<'a> Screen<'a> {
             for _ in 0..lines {
                 self.advance();
             }
+            if blank == self.nothing() {
+                return;
+            }
         } else {
             for at in start..end.saturating_sub(lines) {
                 let (to, from) = match way {
@@ -315,7 +343,7 @@ impl<'a> Screen<'a> {
                 };
                 let from = self.index(from) * self.grid.cols();
                 for col in 0..cols {
-                    self.set(to, col, self.cells[from + col]);
+                    self.put(to, col, [self.cells[from + col]]);
                 }
             }
         }
@@ -336,7 +364,7 @@ impl<'a> Screen<'a> {
         }
         let before = core::mem::replace(&mut self.cursor, cursor.clone());
         for cursor in before.into_iter().chain(cursor) {
-            self.touch(cursor.row, cursor.col);
+            self.touch(cursor.row, cursor.col..cursor.col + 1);
         }
     }
 
@@ -373,25 +401,11 @@ impl<'a> Screen<'a> {
         }
     }
 
-    /// Puts a cell where there is one.
-    fn set(&mut self, row: usize, col: usize, cell: Cell) {
-        let index = self.index(row);
-        let at = &mut self.cells[index * self.grid.cols() + col];
-        if *at != cell {
-            *at = cell;
-            self.touch(row, col);
-            if cell != Cell::blank(self.bits) {
-                let state = &mut self.rows.state[index];
-                state.ink = state.ink.max(col as u16 + 1);
-            }
-        }
-    }
-
-    /// Has a cell drawn again.
-    fn touch(&mut self, row: usize, col: usize) {
+    /// Has columns of a row drawn again.
+    fn touch(&mut self, row: usize, cols: Range<usize>) {
         let state = &mut self.rows.state[self.index(row)];
-        state.from = state.from.min(col as u16);
-        state.to = state.to.max(col as u16 + 1);
+        state.from = state.from.min(cols.start as u16);
+        state.to = state.to.max(cols.end as u16);
         self.changed = self.changed.start.min(row)..self.changed.end.max(row + 1);
     }
 
