@@ -97,7 +97,8 @@ macro_rules! commands {
     )*) => {$(
         $(#[$attr])*
         #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-        #[repr(C)]
+        // Aligned, to be copied word by word.
+        #[repr(C, align(8))]
         pub(crate) struct $name {
             header: Header,
             $($field: $type,)*

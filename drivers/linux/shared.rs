@@ -139,18 +139,20 @@ impl Hal for Shared {
     fn copy_in(&self, at: usize, from: &[u8]) {
         #[cfg(all(CONFIG_VIRTGPU_BRIDGE_KUNIT_TEST, not(MODULE)))]
         crate::dying::in_paint();
-        let words = from.chunks_exact(size_of::<u64>());
-        let rest = words.remainder();
         let mut at = at;
-        for word in words {
-            let mut bytes = [0; size_of::<u64>()];
-            bytes.copy_from_slice(word);
-            self.store(at, u64::from_ne_bytes(bytes));
-            at += size_of::<u64>();
-        }
-        for &byte in rest {
-            self.store(at, byte);
-            at += 1;
+        match <[u64]>::ref_from_bytes(from) {
+            Ok(words) => {
+                for &word in words {
+                    self.store(at, word);
+                    at += size_of::<u64>();
+                }
+            }
+            Err(_) => {
+                for &byte in from {
+                    self.store(at, byte);
+                    at += 1;
+                }
+            }
         }
     }
 
