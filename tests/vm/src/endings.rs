@@ -560,11 +560,22 @@ fn has_ending(bench: &Bench, vm: &mut Vm, words: &[&str], out: &Path) -> Result<
 fn has_words(bench: &Bench, vm: &mut Vm, words: &[&str], out: &Path) -> Result<String> {
     let ending = bench.look(vm, None, out, |screen, vm| {
         let serial = vm.serial()?;
-        // One that was told to be quiet did not say its first line; firmware may have said something.
+        // One that was told to be quiet did not say its first line; firmware may have said something. What
+        // was not to be seen may still be on the serial port, if that had not come to it before the level rose.
         let log = match log::kernel_part(&serial) {
             [] => {
-                let first = serial.windows(5).position(|bytes| bytes == b"[    ");
-                &serial[first.unwrap_or(0)..]
+                let mut rest = &serial[..];
+                while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+                    let line = &rest[..end];
+                    let start = line.windows(5).position(|bytes| bytes == b"[    ");
+                    let hidden = line.windows(6).any(|bytes| bytes == b"] vm: ");
+                    if let Some(start) = start.filter(|_| !hidden) {
+                        rest = &rest[start..];
+                        break;
+                    }
+                    rest = &rest[end + 1..];
+                }
+                rest
             }
             log => log,
         };
