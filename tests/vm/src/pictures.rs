@@ -14,8 +14,8 @@ use crate::{
 use anyhow::{ensure, Context, Result};
 use std::{fs, ops::Range, path::Path, thread, time::Duration};
 
-/// How often firmware is looked at, which is fast.
-const TRIES: usize = 5;
+/// Has firmware wait for a key, for a minute.
+const MENU: &str = "menu=on,splash-time=60000";
 
 /// The cases of pictures.
 pub const PICTURES: &[Case] = &[
@@ -90,24 +90,15 @@ fn logo(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let seen = ink(&ours);
     ensure!(seen > 100, "the logo is black");
 
-    // Firmware does not show it for long.
-    let plain = machine.clone().kernel(bench.plain_image());
-    let mut firmware = None;
-    for _ in 0..TRIES {
-        let mut plain = plain.start(&out.join("firmware"))?;
-        plain.wait("the end of a boot", TIME_FOR_TEXT, |vm| {
-            let (_, picture) = vm.screenshot("screen.png", None)?;
-            let fits = (picture.width, picture.height) == (ours.width, ours.height);
-            if fits && ink(&picture) == seen {
-                firmware = Some(picture);
-            }
-            Ok((firmware.is_some() || vm.serial_has(QUIET)?).then_some(()))
-        })?;
-        if firmware.is_some() {
-            break;
-        }
-    }
-    let firmware = firmware.context("firmware shows no such logo")?;
+    // Firmware shows it for as long as it waits for a key, which with a kernel to start it does not.
+    let mut waits = machine.clone().option("-boot", MENU);
+    waits.take_kernel()?;
+    let mut waits = waits.start(&out.join("firmware"))?;
+    let firmware = waits.wait("firmware's logo", TIME_FOR_TEXT, |vm| {
+        let (_, picture) = vm.screenshot("screen.png", None)?;
+        let fits = (picture.width, picture.height) == (ours.width, ours.height);
+        Ok((fits && ink(&picture) == seen).then_some(picture))
+    })?;
     for (x, y) in (0..ours.height).flat_map(|y| (0..ours.width).map(move |x| (x, y))) {
         let is_logo = columns.contains(&x) && rows.contains(&y);
         let expected = if is_logo { firmware.at(x, y) } else { 0 };
