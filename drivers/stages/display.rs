@@ -647,13 +647,15 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             return Ok(slot);
         };
         let (font, palette) = (&self.font, &self.palette);
+        if let Some(colour) = colour {
+            Painter::fill(font, band, colour, cells.len(), pixels);
+            self.blank[slot] = (colour, cells.len());
+            return Ok(slot);
+        }
         self.painter.paint(font, palette, band, cells, pixels, 0);
         if let Some((cell, cursor)) = cursor {
             self.painter
                 .paint_cursor(font, palette, band, cell, &cursor, pixels);
-        }
-        if let Some(colour) = colour {
-            self.blank[slot] = (colour, cells.len());
         }
         Ok(slot)
     }

@@ -2,8 +2,8 @@
 
 //! Cells to pixels: four pixels at a time, out of a table of all sixteen.
 //!
-//! Glyphs of whole bytes a scanline, which are the usual ones, are painted byte column by byte
-//! column, so that a glyph is looked for once; other glyphs scanline by scanline.
+//! Glyphs of whole bytes a scanline, which are the usual ones, are painted one after the other, so that
+//! each is looked for once; other glyphs scanline by scanline.
 
 use super::{
     Band,
@@ -62,7 +62,15 @@ impl Painter {
             self.choose(palette.colours(run[0].attribute(bits)));
             match <[Octet]>::mut_from_bytes(slot.as_mut_bytes()) {
                 Ok(octets) if font.size().width % 8 == 0 => {
-                    self.run_of_bytes(octets, run, font, band, col);
+                    match (font.glyphs_8x16(), band.tiles(), font.pitch()) {
+                        (Some(glyphs), 1, _) => {
+                            self.run_8x16(octets, band.unit() / 8, run, glyphs, bits, col);
+                        }
+                        (_, _, 1) => self.run_of_bytes::<1>(octets, run, font, band, col),
+                        (_, _, 2) => self.run_of_bytes::<2>(octets, run, font, band, col),
+                        (_, _, 3) => self.run_of_bytes::<3>(octets, run, font, band, col),
+                        _ => self.run_of_bytes::<4>(octets, run, font, band, col),
+                    }
                 }
                 _ => {
                     for (y, row) in band.rows(band.unit()).enumerate() {
@@ -73,6 +81,21 @@ impl Painter {
                 }
             }
             col += run.len();
+        }
+    }
+
+    /// Paints the first `cols` columns of the tile in one colour, in a slot as [`Self::paint`] has it; what
+    /// lies beyond the tile is left out.
+    pub(crate) fn fill(font: &Font<'_>, band: &Band, colour: u32, cols: usize, slot: &mut [u32]) {
+        let width = cols.min(band.tile_cols()) * font.size().width as usize;
+        for row in band.rows(band.unit()) {
+            let pixels = slot.get_mut(row).and_then(|row| row.get_mut(..width));
+            let pixels = pixels.unwrap_or_default();
+            match colour.to_le() {
+                // Black is a memset(), far cheaper.
+                0 => pixels.fill(0),
+                colour => pixels.fill(colour),
+            }
         }
     }
 
@@ -98,8 +121,8 @@ impl Painter {
         }
     }
 
-    /// Glyphs of whole bytes a scanline, from column `col` on.
-    fn run_of_bytes(
+    /// Glyphs of `PITCH` whole bytes a scanline, from column `col` on.
+    fn run_of_bytes<const PITCH: usize>(
         &self,
         octets: &mut [Octet],
         run: &[Cell],
@@ -107,34 +130,31 @@ impl Painter {
         band: &Band,
         col: usize,
     ) {
-        let (unit, pitch, bits) = (band.unit() / 8, font.pitch(), font.glyph_bits());
-        if let (Some(glyphs), 1) = (font.glyphs_8x16(), band.tiles()) {
-            return self.run_8x16(octets, unit, run, glyphs, bits, col);
-        }
+        let (unit, bits) = (band.unit() / 8, font.glyph_bits());
         // Where the scanlines are in the slot.
         let mut rows = [0; Font::MAX_HEIGHT];
         for (to, row) in rows.iter_mut().zip(band.rows(unit)) {
             *to = row.start as u32;
         }
-        for (x, cell) in (col * pitch..unit).step_by(pitch).zip(run) {
-            let glyph = font.glyph(cell.glyph(bits));
-            for part in 0..pitch {
-                let column = glyph.get(part..).unwrap_or_default().iter().step_by(pitch);
-                // A scanline is often the same as the one above.
-                let (mut above, mut octet) = (0, self.octet(0));
-                for (&byte, &row) in column.zip(&rows) {
-                    if byte != above {
-                        (above, octet) = (byte, self.octet(byte));
-                    }
-                    if let Some(to) = octets.get_mut(row as usize + x + part) {
-                        *to = octet;
-                    }
+        for (x, cell) in (col * PITCH..unit).step_by(PITCH).zip(run) {
+            let glyph = <[[u8; PITCH]]>::ref_from_bytes(font.glyph(cell.glyph(bits)));
+            let octets = octets.get_mut(x..).unwrap_or_default();
+            // A scanline is often the same as the one above.
+            let (mut above, mut line) = ([0; PITCH], [self.octet(0); PITCH]);
+            for (&bytes, &row) in glyph.unwrap_or_default().iter().zip(&rows) {
+                if bytes != above {
+                    (above, line) = (bytes, bytes.map(|byte| self.octet(byte)));
+                }
+                if let Some(to) = octets.get_mut(row as usize..row as usize + PITCH) {
+                    to.copy_from_slice(&line);
                 }
             }
         }
     }
 
-    /// The usual case: glyphs of 8x16 px, from column `col` on, where units are in order.
+    /// The usual case: glyphs of 8x16 px, from column `col` on, where units are in order. A function of its
+    /// own, as its loop wants all the registers.
+    #[inline(never)]
     fn run_8x16(
         &self,
         octets: &mut [Octet],
@@ -144,19 +164,21 @@ impl Painter {
         bits: u32,
         col: usize,
     ) {
+        // Four units at a time: what is checked for all of them is not checked for each.
+        let starts = [0, 1, 2, 3].map(|n| n * unit);
+        let four = 4 * unit;
         for (x, cell) in (col..unit).zip(run) {
             let Some(glyph) = glyphs.get(cell.glyph(bits)) else {
                 return;
             };
-            let (mut above, mut octet) = (0, self.octet(0));
-            let mut octets = &mut *octets;
-            // Four units at a time: what is checked here is not checked again in the loop.
-            let places = [0, 1, 2, 3].map(|n| n * unit + x);
-            if places.iter().any(|&place| place >= 4 * unit) {
+            let places = starts.map(|start| start.wrapping_add(x));
+            if places.iter().any(|&place| place >= four) {
                 return;
             }
+            let (mut above, mut octet) = (0, self.octet(0));
+            let mut octets = &mut *octets;
             for bytes in glyph.chunks_exact(4) {
-                let Some((units, rest)) = octets.split_at_mut_checked(4 * unit) else {
+                let Some((units, rest)) = octets.split_at_mut_checked(four) else {
                     return;
                 };
                 octets = rest;

@@ -420,6 +420,8 @@ mod text {
             (10, 8, 1280, 640),
             (13, 5, 1040, 520),
             (16, 8, 2048, 1024),
+            (24, 5, 1920, 960),
+            (32, 4, 2048, 1024),
         ] {
             let font = Font::new(width, height, 256, &GLYPHS).map_err(drop)?;
             for band_bytes in [bytes, tiled] {
@@ -428,6 +430,37 @@ mod text {
                         assert!(shows(&font, band_bytes, &cells[..count], first_col));
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_filled_is_what_blanks_are() -> Result<(), ()> {
+        static NOTHING: [u8; 4096] = [0; 4096];
+        for (width, height, band_bytes) in [(8, 16, 2048), (8, 8, 384), (5, 7, 280), (16, 8, 2048)]
+        {
+            let font = Font::new(width, height, 256, &NOTHING).map_err(drop)?;
+            let mode = size(4 * width, 2 * height);
+            let limits = Limits {
+                band_bytes,
+                ..PLENTY
+            };
+            let grid = Grid::new(mode, font.size(), Scroll::Repaint, &limits).map_err(drop)?;
+            let band = grid.band();
+            for (cell, count) in [(Cell(0x0720), 1), (Cell(0x0720), 2), (Cell(0x1e20), 2)] {
+                let mut slots = [const { Memory([0x1234_5678; 544]) }; 2];
+                let [painted, filled] = &mut slots;
+                let cells = &[cell; 2][..count];
+                let place = band.slot(0);
+                let palette = Palette::DEFAULT;
+                let pixels = painted.0.get_mut(place.clone()).ok_or(())?;
+                Painter::new().paint(&font, &palette, band, cells, pixels, 0);
+                let colour = palette.colours(cell.attribute(8)).1;
+                let pixels = filled.0.get_mut(place).ok_or(())?;
+                Painter::fill(&font, band, colour, count, pixels);
+                assert!(painted.0 == filled.0);
+                assert!(filled.0.iter().any(|&pixel| pixel == u32::to_le(colour)));
             }
         }
         Ok(())
