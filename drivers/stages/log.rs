@@ -313,6 +313,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
 
     /// The VT knows now what was written. Returns whether that was news.
     pub(crate) fn catch_up(&mut self) -> bool {
+        self.screen.settle();
         core::mem::take(&mut self.ahead)
     }
 

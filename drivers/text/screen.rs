@@ -132,6 +132,8 @@ pub(crate) struct Screen<'a> {
     /// Where the next character goes; `col` is the number of columns when it has to wrap.
     col: usize,
     row: usize,
+    /// A newline goes before it: the last row is not blanked for what may never come.
+    due: bool,
     kept: Kept,
     cursor: Option<Cursor>,
     /// The rows that may have changed since the screen was shown, and how many rows have scrolled
@@ -164,6 +166,7 @@ impl<'a> Screen<'a> {
             origin: 0,
             col: 0,
             row: 0,
+            due: false,
             kept: Kept::default(),
             cursor: None,
             changed: NOTHING,
@@ -186,7 +189,7 @@ impl<'a> Screen<'a> {
         self.rows.state.fill(Row::BLANK);
         (self.first, self.origin) = (0, 0);
         self.rows.shown.fill(0);
-        (self.col, self.row) = (0, 0);
+        self.set_position(0, 0);
         self.kept = Kept::default();
         self.cursor = None;
         (self.changed, self.scrolled) = (NOTHING, 0);
@@ -202,7 +205,8 @@ impl<'a> Screen<'a> {
     /// Takes text in the colours of an attribute (as the VT has it: the foreground in bits 0 to 3, the
     /// background in bits 4 to 6), which [`Self::show`] draws. Newline goes to the start of the next row;
     /// carriage return, tab (every 8 columns) and backspace move the cursor; any other byte is the glyph
-    /// of that number. A row that is full wraps when one character more comes, as the VT does it.
+    /// of that number. A row that is full wraps when one character more comes, as the VT does it, and so
+    /// waits a newline for what comes after it: see [`Self::settle`].
     ///
     /// Rows that scroll away before they are shown are never drawn. The cursor is not seen any more.
     pub(crate) fn remember(&mut self, bytes: &[u8], attribute: u8) {
@@ -211,8 +215,9 @@ impl<'a> Screen<'a> {
         let mut rest = bytes;
         while let Some((&byte, after)) = rest.split_first() {
             let text = core::mem::replace(&mut rest, after);
+            self.settle();
             match byte {
-                b'\n' => self.newline(),
+                b'\n' => self.due = true,
                 b'\r' => self.col = 0,
                 b'\t' if self.col == cols => {}
                 b'\t' => self.col = ((self.col | 7) + 1).min(cols - 1),
@@ -239,7 +244,7 @@ impl<'a> Screen<'a> {
     pub(crate) fn clear(&mut self) {
         self.set_cursor(None);
         self.cells.fill(Cell::blank(self.bits));
-        (self.col, self.row) = (0, 0);
+        self.set_position(0, 0);
         self.kept = Kept::default();
         self.black = false;
         self.redraw();
@@ -252,7 +257,7 @@ impl<'a> Screen<'a> {
         if self.grid.rows() < ROWS_TO_KEEP {
             return;
         }
-        let row = self.row + usize::from(self.col == self.grid.cols());
+        let row = self.row + usize::from(self.due || self.col == self.grid.cols());
         if let Some(mark) = self.kept.marks.iter_mut().find(|mark| mark.is_none()) {
             *mark = Some(row);
         }
@@ -268,7 +273,15 @@ impl<'a> Screen<'a> {
         Cell::blank(self.bits)
     }
 
-    /// Row and column where the next character of [`Self::remember`] goes; the column may be the one
+    /// Goes to the next row, if the last that was written is a newline.
+    pub(crate) fn settle(&mut self) {
+        if core::mem::take(&mut self.due) {
+            self.newline();
+        }
+    }
+
+    /// Row and column where the next character of [`Self::remember`] goes once the screen has
+    /// [settled](Self::settle); the column may be the one
     /// after the last.
     pub(crate) fn position(&self) -> (usize, usize) {
         (self.row, self.col)
@@ -278,6 +291,7 @@ impl<'a> Screen<'a> {
     pub(crate) fn set_position(&mut self, row: usize, col: usize) {
         self.row = row.min(self.grid.rows() - 1);
         self.col = col.min(self.grid.cols());
+        self.due = false;
     }
 
     /// The cells of a row; none of a row that is not there.

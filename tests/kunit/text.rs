@@ -561,6 +561,8 @@ mod text {
         rows: usize,
         col: usize,
         row: usize,
+        /// A newline that waits for what comes next.
+        due: bool,
     }
 
     impl Plain {
@@ -570,6 +572,7 @@ mod text {
                 rows: grid.rows(),
                 col: 0,
                 row: 0,
+                due: false,
             }
         }
 
@@ -585,8 +588,11 @@ mod text {
 
         fn write(&mut self, bytes: &[u8]) {
             for &byte in bytes {
+                if core::mem::take(&mut self.due) {
+                    self.newline();
+                }
                 match byte {
-                    b'\n' => self.newline(),
+                    b'\n' => self.due = true,
                     b'\r' => self.col = 0,
                     b'\t' if self.col < 8 => self.col = 8,
                     b'\t' => {}
@@ -671,8 +677,10 @@ mod text {
     fn text_scrolls_at_the_bottom() {
         let rows: [&[u8]; 5] = [b"2", b"3", b"4", b"5", b"6"];
         assert!(writes(b"1\n2\n3\n4\n5\n6", &rows));
-        let rows: [&[u8]; 5] = [b"3", b"4", b"5", b"6", b""];
+        // The last newline waits for what comes next.
         assert!(writes(b"1\n2\n3\n4\n5\n6\n", &rows));
+        let rows: [&[u8]; 5] = [b"3", b"4", b"5", b"6", b""];
+        assert!(writes(b"1\n2\n3\n4\n5\n6\n\n", &rows));
     }
 
     /// Writes lines with their numbers, in hexadecimal, and keeps those in `marks`; whether the screen has
@@ -693,6 +701,8 @@ mod text {
             }
             write(&mut screen, &[hex(line / 16), hex(line), b'\n'], &mut model);
         }
+        screen.settle();
+        screen.show(&mut model);
         let mut text = [[b' '; COLS]; WINDOW];
         for (row, line) in expected.iter().cloned().flatten().enumerate() {
             if line < 256 {
@@ -759,6 +769,13 @@ mod text {
             }
             let (draws, pans) = (model.draws, model.pans);
             plain.write(bytes);
+            if dice.below(8) == 0 && plain.due {
+                plain.due = false;
+                plain.newline();
+                screen.remember(bytes, ATTRIBUTE);
+                screen.settle();
+                continue;
+            }
             if dice.below(4) == 0 {
                 // Shown with a later write.
                 screen.remember(bytes, ATTRIBUTE);

@@ -121,6 +121,8 @@ pub(crate) struct Terminal {
     rows: usize,
     text: Vec<Vec<u8>>,
     col: usize,
+    /// A newline that waits for what comes next.
+    due: bool,
 }
 
 impl Terminal {
@@ -130,13 +132,17 @@ impl Terminal {
             rows,
             text: vec![vec![b' '; cols]],
             col: 0,
+            due: false,
         }
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         for &byte in bytes {
+            if std::mem::take(&mut self.due) {
+                self.newline();
+            }
             match byte {
-                b'\n' => self.newline(),
+                b'\n' => self.due = true,
                 b'\r' => self.col = 0,
                 // At the last column there is nowhere to go; after it, the wrap is still due.
                 b'\t' if self.col < self.cols => {
@@ -631,18 +637,19 @@ fn a_picture_scrolls_with_text_that_lies_over_it() {
         let last = grid.rows() - 1;
         for n in 0..4 * window {
             let line = format!("line {n}{}", "!".repeat(n % 11));
-            rig.write(line.as_bytes());
-            rows[n.min(last)].1 = rows[n.min(last)].1.max(line.len());
-            check(&mut rig, &rows);
-            rig.write(b"\n");
-            if n >= last && setting.scroll == Scroll::Pan {
+            if n > last && setting.scroll == Scroll::Pan {
                 rows.remove(0);
                 rows.push((None, cols));
                 // It covers what is there, which may have been seen below the last row.
                 rows[last].1 = cols;
-            } else if n >= last {
+            } else if n > last {
                 rows.fill((None, cols));
             }
+            rig.write(line.as_bytes());
+            rows[n.min(last)].1 = rows[n.min(last)].1.max(line.len());
+            check(&mut rig, &rows);
+            // Which waits for what comes next.
+            rig.write(b"\n");
             check(&mut rig, &rows);
         }
     }
