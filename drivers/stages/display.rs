@@ -169,6 +169,13 @@ enum Shows {
     Ours,
 }
 
+/// Slots of the band are used by halves, left and right: most of what is drawn is not wider than that,
+/// and so needs not wait for what was drawn before it.
+const HALVES: usize = 2 * Band::MAX_SLOTS;
+
+/// The halves of one slot, the first or the second of them or both, from an even number on.
+type Piece = Range<usize>;
+
 /// Scanouts with text on them, the same on all.
 pub(crate) struct Display<'a, H> {
     control: Control<H>,
@@ -185,15 +192,15 @@ pub(crate) struct Display<'a, H> {
     shows: Shows,
     /// What an earlier display has left, until there is text.
     left: Left,
-    /// Pixels; shared with the device, which reads a slot of it only while `busy` says so.
+    /// Pixels; shared with the device, which reads a half of a slot only while `busy` says so.
     band: &'a mut [u32],
-    /// For each slot of the band, the commands that read it, as [`Control::post`] names them.
-    busy: [u32; Band::MAX_SLOTS],
-    /// The slot that is painted next.
+    /// For each half, the commands that read it, as [`Control::post`] names them.
+    busy: [u32; HALVES],
+    /// The half that is painted next.
     next: usize,
-    /// For each slot, the colour that its first columns have, and how many they are: what is blank needs no
+    /// For each half, the colour that its first columns have, and how many they are: what is blank needs no
     /// painting.
-    blank: [(u32, usize); Band::MAX_SLOTS],
+    blank: [(u32, u32); HALVES],
     failed: Option<GpuError>,
 }
 
@@ -237,9 +244,9 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             shows: if keeps { Shows::Others } else { Shows::Ours },
             left: Left::default(),
             band,
-            busy: [0; Band::MAX_SLOTS],
+            busy: [0; HALVES],
             next: 0,
-            blank: [(0, 0); Band::MAX_SLOTS],
+            blank: [(0, 0); HALVES],
             failed: None,
         };
         display.create()?;
@@ -432,7 +439,9 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// one transfer of a slot of zeroes, which the backing repeats.
     fn clear(&mut self) -> TransferToHost2d {
         self.band.fill(0);
-        self.blank = [(0, usize::MAX); Band::MAX_SLOTS];
+        self.blank = [(0, u32::MAX); HALVES];
+        // There may be fewer slots than before.
+        self.next = 0;
         let Size { width, height } = self.grid.resource();
         let all = Rect::new(0, 0, width, height);
         TransferToHost2d::new(all, self.grid.band().offset(0, 0), self.resource)
@@ -443,7 +452,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.drain()?;
         let clear = self.clear();
         let bit = self.control.post(&clear)?;
-        self.reads(0, bit);
+        self.reads(0..2, bit);
         Ok(())
     }
 
@@ -519,11 +528,10 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         tile: usize,
         mut paint: impl FnMut(u32, u32, &mut [u32]),
     ) -> Result<(), GpuError> {
-        let slot = self.free_slot()?;
-        self.blank[slot].1 = 0;
         let band = *self.grid.band();
+        let piece = self.free_piece(band.tile_cols())?;
         let x = band.tile_x(tile);
-        let Some(pixels) = self.band.get_mut(band.slot(slot)) else {
+        let Some(pixels) = self.band.get_mut(band.slot(piece.start / 2)) else {
             return Ok(());
         };
         pixels.fill(0);
@@ -535,26 +543,50 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         let (unit, height) = (band.unit() as u32, self.grid.glyph().height);
         for text_row in text_rows {
             let rect = Rect::new(x, self.grid.y(text_row), unit, height);
-            self.transfer(rect, slot, tile)?;
+            self.transfer(rect, piece.clone(), tile)?;
         }
         Ok(())
     }
 
-    /// The slot that is painted next, when the device has read it.
-    fn free_slot(&mut self) -> Result<usize, GpuError> {
-        let slot = self.next;
-        self.next = (slot + 1) % self.grid.band().slots();
-        self.control.wait(self.busy[slot])?;
-        self.busy[slot] = 0;
-        Ok(slot)
+    /// The halves that the band has.
+    fn halves(&self) -> usize {
+        2 * self.grid.band().slots()
     }
 
-    /// Posts the transfer of a slot to a part of a tile.
-    fn transfer(&mut self, rect: Rect, slot: usize, tile: usize) -> Result<(), GpuError> {
-        let offset = self.grid.band().offset(slot, tile);
+    /// The columns of the first half of a slot.
+    fn half(&self) -> usize {
+        self.grid.band().tile_cols() / 2
+    }
+
+    /// The column of its tile with which a piece begins.
+    fn first_col(&self, piece: &Piece) -> usize {
+        piece.start % 2 * self.half()
+    }
+
+    /// The piece that is painted next, of so many columns, when the device has read it.
+    fn free_piece(&mut self, cols: usize) -> Result<Piece, GpuError> {
+        let (start, count) = match cols > self.half() {
+            true => (self.next.next_multiple_of(2) % self.halves(), 2),
+            false => (self.next, 1),
+        };
+        let piece = start..start + count;
+        self.next = piece.end % self.halves();
+        let bits = self.busy[piece.clone()]
+            .iter()
+            .fold(0, |all, bits| all | bits);
+        self.control.wait(bits)?;
+        self.busy[piece.clone()].fill(0);
+        self.blank[piece.clone()].fill((0, 0));
+        Ok(piece)
+    }
+
+    /// Posts the transfer of a piece to a part of a tile.
+    fn transfer(&mut self, rect: Rect, piece: Piece, tile: usize) -> Result<(), GpuError> {
+        let x = self.first_col(&piece) as u64 * u64::from(self.grid.glyph().width);
+        let offset = self.grid.band().offset(piece.start / 2, tile) + x * size_of::<u32>() as u64;
         let command = TransferToHost2d::new(rect, offset, self.resource);
         let bit = self.control.post(&command)?;
-        self.reads(slot, bit);
+        self.reads(piece, bit);
         Ok(())
     }
 
@@ -595,8 +627,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             None => self.colour_of(cells),
             Some(_) => None,
         };
-        let slot = match colour.and_then(|colour| self.blank_slot(colour, cells.len())) {
-            Some(slot) => slot,
+        let piece = match colour.and_then(|colour| self.blank_piece(colour, cells.len())) {
+            Some(piece) => piece,
             None => self.fill(cells, cursor, colour)?,
         };
 
@@ -608,7 +640,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
                 cells.len() as u32 * width,
                 height,
             );
-            self.transfer(rect, slot, tile)?;
+            self.transfer(rect, piece.clone(), tile)?;
         }
         Ok(())
     }
@@ -621,52 +653,75 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         same.then(|| self.palette.colours(first.attribute(bits)).1)
     }
 
-    /// A slot that has this colour in so many columns already, be it with the device or not.
-    fn blank_slot(&mut self, colour: u32, columns: usize) -> Option<usize> {
-        let slots = self.grid.band().slots();
-        let fits = |&(is, wide): &(u32, usize)| is == colour && wide >= columns;
-        let slot = self.blank[..slots].iter().position(fits)?;
+    /// A piece that has this colour in so many columns already, be it with the device or not.
+    fn blank_piece(&mut self, colour: u32, cols: usize) -> Option<Piece> {
+        let (half, halves) = (self.half(), 0..self.halves());
+        let fits =
+            |at: usize, cols| self.blank[at].0 == colour && self.blank[at].1 as usize >= cols;
+        let piece = match cols.checked_sub(half) {
+            None | Some(0) => halves
+                .clone()
+                .find(|&at| fits(at, cols))
+                .map(|at| at..at + 1),
+            Some(rest) => (halves.clone().step_by(2))
+                .find(|&at| fits(at, half) && fits(at + 1, rest))
+                .map(|at| at..at + 2),
+        }?;
         // It stays as it is for the next one.
-        if slot == self.next {
-            self.next = (slot + 1) % slots;
+        if piece.contains(&self.next) {
+            self.next = piece.end % halves.end;
         }
-        Some(slot)
+        Some(piece)
     }
 
-    /// Paints the cells of a tile into a slot that is free, all of one `colour` or not.
+    /// Paints the cells of a tile into a piece that is free, all of one `colour` or not.
     fn fill(
         &mut self,
         cells: &[Cell],
         cursor: Option<(Cell, Cursor)>,
         colour: Option<u32>,
-    ) -> Result<usize, GpuError> {
-        let slot = self.free_slot()?;
-        self.blank[slot].1 = 0;
+    ) -> Result<Piece, GpuError> {
+        let piece = self.free_piece(cells.len())?;
+        let (first, half) = (self.first_col(&piece), self.half());
         let band = self.grid.band();
-        let Some(pixels) = self.band.get_mut(band.slot(slot)) else {
-            return Ok(slot);
+        let Some(pixels) = self.band.get_mut(band.slot(piece.start / 2)) else {
+            return Ok(piece);
         };
         let (font, palette) = (&self.font, &self.palette);
         if let Some(colour) = colour {
-            Painter::fill(font, band, colour, cells.len(), pixels);
-            self.blank[slot] = (colour, cells.len());
-            return Ok(slot);
+            let cols = first..first + cells.len();
+            Painter::fill(font, band, colour, cols, pixels);
+            match &mut self.blank[piece.clone()] {
+                [left, right] => {
+                    *left = (colour, half as u32);
+                    *right = (colour, cells.len().saturating_sub(half) as u32);
+                }
+                all => all.fill((colour, cells.len() as u32)),
+            }
+            return Ok(piece);
         }
-        self.painter.paint(font, palette, band, cells, pixels, 0);
+        self.painter
+            .paint(font, palette, band, cells, pixels, first);
         if let Some((cell, cursor)) = cursor {
+            let cursor = Cursor {
+                col: first + cursor.col,
+                ..cursor
+            };
             self.painter
                 .paint_cursor(font, palette, band, cell, &cursor, pixels);
         }
-        Ok(slot)
+        Ok(piece)
     }
 
-    /// The command of this bit reads a slot.
-    fn reads(&mut self, slot: usize, bit: u32) {
+    /// The command of this bit reads a piece.
+    fn reads(&mut self, piece: Piece, bit: u32) {
         // The bit belonged to a command that is done.
         for busy in &mut self.busy {
             *busy &= !bit;
         }
-        self.busy[slot] |= bit;
+        for busy in &mut self.busy[piece] {
+            *busy |= bit;
+        }
     }
 }
 

@@ -83,7 +83,7 @@ impl Band {
     pub(crate) const MAX_ENTRIES: usize = 16384;
 
     /// How many rows in flight are worth memory.
-    pub(crate) const MAX_SLOTS: usize = 8;
+    pub(crate) const MAX_SLOTS: usize = 4;
 
     /// Backs a resource of `text_rows` text rows, at least `width` px wide, from
     /// `limits.band_bytes` of memory: with tiles as wide, and then with slots as many, as fit.
@@ -131,7 +131,7 @@ impl Band {
         })
     }
 
-    /// The slots, 1 to 8: text rows that can be in flight at once.
+    /// The slots, 1 to 4: text rows that can be in flight at once.
     pub(crate) fn slots(&self) -> usize {
         self.slots as usize
     }

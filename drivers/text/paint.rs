@@ -12,6 +12,7 @@ use super::{
     Font,
     Palette, //
 };
+use core::ops::Range;
 use zerocopy::{
     transmute_mut,
     transmute_ref,
@@ -84,12 +85,19 @@ impl Painter {
         }
     }
 
-    /// Paints the first `cols` columns of the tile in one colour, in a slot as [`Self::paint`] has it; what
-    /// lies beyond the tile is left out.
-    pub(crate) fn fill(font: &Font<'_>, band: &Band, colour: u32, cols: usize, slot: &mut [u32]) {
-        let width = cols.min(band.tile_cols()) * font.size().width as usize;
+    /// Paints columns `cols` of the tile in one colour, in a slot as [`Self::paint`] has it; what lies beyond
+    /// the tile is left out.
+    pub(crate) fn fill(
+        font: &Font<'_>,
+        band: &Band,
+        colour: u32,
+        cols: Range<usize>,
+        slot: &mut [u32],
+    ) {
+        let width = font.size().width as usize;
+        let (start, end) = (cols.start * width, cols.end.min(band.tile_cols()) * width);
         for row in band.rows(band.unit()) {
-            let pixels = slot.get_mut(row).and_then(|row| row.get_mut(..width));
+            let pixels = slot.get_mut(row).and_then(|row| row.get_mut(start..end));
             let pixels = pixels.unwrap_or_default();
             match colour.to_le() {
                 // Black is a memset(), far cheaper.

@@ -463,6 +463,54 @@ fn a_row_that_does_not_fit_is_drawn_in_tiles() {
 }
 
 #[test]
+fn lines_wait_only_where_the_band_has_no_room() {
+    // Two rows; or four halves.
+    for (columns, free) in [(20, 2), (11, 2), (10, 4), (1, 4)] {
+        let setting = Setting {
+            band: 2 * 160 * 16 * 4,
+            ..SETTING
+        };
+        let mut rig = Rig::new(setting, Qemu::default()).unwrap();
+        let turns = rig.guest.turns();
+        for line in 1..=free + 1 {
+            rig.write((line.to_string().repeat(columns) + "\n").as_bytes());
+            let waited = rig.guest.turns() - turns;
+            assert_eq!(waited, usize::from(line > free), "{columns} columns");
+        }
+        rig.check();
+    }
+}
+
+#[test]
+fn a_larger_font_has_fewer_rows_in_flight() {
+    for before in 0..9 {
+        let setting = Setting {
+            band: 40 << 10,
+            ..SETTING
+        };
+        let mut rig = Rig::new(setting, Qemu::default()).unwrap();
+        assert_eq!(rig.display.grid().band().slots(), 4);
+        for line in numbered(before, 1) {
+            rig.write(&line);
+        }
+        let glyph = (16, 32);
+        let noise: &Noise = Box::leak(Box::new(Noise::new(glyph.0, glyph.1)));
+        let font = Font::new(glyph.0, glyph.1, 256, &noise.data).unwrap();
+        rig.display
+            .set_font(font, SETTING.scroll, SETTING.cells)
+            .unwrap();
+        let grid = *rig.display.grid();
+        assert_eq!(grid.band().slots(), 2);
+        assert!(rig.screen.renew(grid, 8));
+        (rig.noise, rig.terminal) = (noise, Terminal::new(grid.cols(), grid.rows()));
+        for line in 0..9 {
+            rig.write(format!("{line}\n").as_bytes());
+            rig.check();
+        }
+    }
+}
+
+#[test]
 fn refusals_are_counted_and_stop_nothing() {
     let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
     rig.write(b"before\n");
