@@ -10,6 +10,7 @@ use core::{
 
 use crate::{
     firmware::{
+        efi::PAGE,
         fdt::Tree,
         pci::{
             Address,
@@ -105,21 +106,84 @@ impl Drop for Registered {
     }
 }
 
-/// Physical memory, to be read.
+/// Memory that is mapped for a moment.
+///
+/// # Invariants
+///
+/// `base` is an early mapping of `length` bytes, those from the physical address `at` on.
+struct Piece {
+    base: NonNull<u8>,
+    at: u64,
+    length: usize,
+}
+
+impl Piece {
+    fn map(at: u64, length: usize) -> Option<Self> {
+        // INVARIANT: A mapping of `length` bytes, if any.
+        NonNull::new(memremap(at, length)).map(|base| Self { base, at, length })
+    }
+
+    /// Copies bytes from an address on. Returns whether all of them are in the mapping.
+    fn copy(&self, at: u64, into: &mut [u8]) -> bool {
+        let Some(offset) = at.checked_sub(self.at) else {
+            return false;
+        };
+        let rest = (self.length as u64).checked_sub(offset);
+        if rest.is_none_or(|rest| rest < into.len() as u64) {
+            return false;
+        }
+        // SAFETY: By the invariants and the check above the mapping holds as many bytes as `into` from
+        // `offset` on, and `into` is not part of it.
+        unsafe {
+            let from = self.base.add(offset as usize);
+            from.copy_to_nonoverlapping(NonNull::from(&mut *into).cast(), into.len());
+        }
+        true
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        memunmap(self.base.as_ptr(), self.length);
+    }
+}
+
+/// Physical memory, to be read. The page that was read last stays mapped: tables are read by entries.
 ///
 /// An address that firmware made up would end in an abort, as it does for `efi_init()` a moment
 /// later: nothing knows this early where there is memory.
-pub(crate) struct PhysicalMemory;
+pub(crate) struct PhysicalMemory {
+    piece: Option<Piece>,
+}
+
+impl PhysicalMemory {
+    /// Memory of which nothing is mapped yet.
+    pub(crate) fn new() -> Self {
+        Self { piece: None }
+    }
+}
 
 impl Memory for PhysicalMemory {
     fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable> {
         if at == 0 || !mappable(at, into.len()) {
             return Err(Unreadable { at });
         }
-        let base = NonNull::new(memremap(at, into.len())).ok_or(Unreadable { at })?;
-        // SAFETY: The mapping holds as many bytes as `into`, which is not part of it.
-        unsafe { base.copy_to_nonoverlapping(NonNull::from(&mut *into).cast(), into.len()) };
-        memunmap(base.as_ptr(), into.len());
+        if self
+            .piece
+            .as_ref()
+            .is_some_and(|piece| piece.copy(at, into))
+        {
+            return Ok(());
+        }
+        // One mapping at a time: there are seven in all.
+        self.piece = None;
+        let page = at & !(PAGE - 1);
+        let (start, length) = match at + into.len() as u64 <= page + PAGE {
+            true => (page, PAGE as usize),
+            false => (at, into.len()),
+        };
+        let piece = Piece::map(start, length).filter(|piece| piece.copy(at, into));
+        self.piece = Some(piece.ok_or(Unreadable { at })?);
         Ok(())
     }
 }

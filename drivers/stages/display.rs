@@ -438,8 +438,11 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// The command that blackens the whole resource, while nothing of the band is with the device:
     /// one transfer of a slot of zeroes, which the backing repeats.
     fn clear(&mut self) -> TransferToHost2d {
-        self.band.fill(0);
-        self.blank = [(0, u32::MAX); HALVES];
+        if let Some(slot) = self.band.get_mut(self.grid.band().slot(0)) {
+            slot.fill(0);
+        }
+        self.blank = [(0, 0); HALVES];
+        self.blank[..2].fill((0, u32::MAX));
         // There may be fewer slots than before.
         self.next = 0;
         let Size { width, height } = self.grid.resource();

@@ -48,7 +48,7 @@ use crate::{
 #[inline(never)]
 pub(crate) fn handed_over() -> Option<Handoff> {
     let (table, map) = firmware()?;
-    let memory = &mut PhysicalMemory;
+    let memory = &mut PhysicalMemory::new();
     // Who searches for the device says what is wrong with firmware.
     let at = efi::configuration_table(memory, table, Some(map), handoff::GUID).ok()??;
     match Handoff::read(memory, map, at) {
@@ -74,11 +74,13 @@ pub(crate) fn show(handoff: Option<&Handoff>, live: bool, keeps: bool) {
     }
     // What runs and is not `live` shows what somebody has drawn since.
     let handoff = handoff.filter(|_| live || !adopted);
-    if let Some(handoff) = handoff.filter(|handoff| handoff.has_picture(&mut PhysicalMemory)) {
+    if let Some(handoff) = handoff.filter(|handoff| handoff.has_picture(&mut PhysicalMemory::new()))
+    {
+        let mut memory = PhysicalMemory::new();
         device::with_log(|log| {
             log.show_picture(0..handoff.height, keeps, |x, y, pixels| {
                 // What cannot be read stays black.
-                let _ = handoff.paint(&mut PhysicalMemory, x, y, pixels);
+                let _ = handoff.paint(&mut memory, x, y, pixels);
             });
             if keeps {
                 log.begin_below(handoff.text_begins());
@@ -97,7 +99,7 @@ fn show_logo(keeps: bool) {
         return;
     };
     // As above.
-    let Ok(root) = efi::acpi_root(&mut PhysicalMemory, table, Some(map)) else {
+    let Ok(root) = efi::acpi_root(&mut PhysicalMemory::new(), table, Some(map)) else {
         return;
     };
     match device::with_log(|log| draw_logo(log, root, map, keeps)) {
@@ -132,12 +134,12 @@ fn draw_logo(
     keeps: bool,
 ) -> Result<Picture, Error> {
     let (width, height) = log.size();
-    let bgrt = Bgrt::find(&mut PhysicalMemory, root)?;
+    let bgrt = Bgrt::find(&mut PhysicalMemory::new(), root)?;
     // Where there is memory, firmware's tables of ACPI are not believed alone.
     let mut memory = Within {
-        memory: PhysicalMemory,
+        memory: PhysicalMemory::new(),
         range: efi::area(
-            &mut PhysicalMemory,
+            &mut PhysicalMemory::new(),
             map,
             efi::BOOT_SERVICES_DATA,
             bgrt.image,

@@ -212,7 +212,7 @@ impl Search {
     }
 
     fn acpi(&mut self, system_table: u64, map: Option<efi::MemoryMap>) {
-        let mut memory = PhysicalMemory;
+        let mut memory = PhysicalMemory::new();
         let root = match efi::acpi_root(&mut memory, system_table, map) {
             Ok(root) => root,
             Err(error) => return pr_info!("EFI: {}\n", format_args!("{error}")),
@@ -397,8 +397,9 @@ impl Search {
             Place::Mmio { .. } => None,
         };
         let is_its = handoff.device.map(|(_, function)| function) == function;
-        let is_there =
-            is_its && self.when == When::Early && handoff.has_picture(&mut early::PhysicalMemory);
+        let is_there = is_its
+            && self.when == When::Early
+            && handoff.has_picture(&mut early::PhysicalMemory::new());
         is_there.then(|| mode(handoff))
     }
 
