@@ -185,14 +185,7 @@ impl Stage {
     /// Makes sure that there is a log which can be written, for a kernel that dies. Returns whether it
     /// begins again; `None` if there is no way.
     fn revive(&mut self, torn: bool) -> Option<bool> {
-        let Self {
-            log,
-            held,
-            lent,
-            revived,
-            place,
-            ..
-        } = self;
+        let Self { log, place, .. } = self;
         if let Some(log) = log.as_mut().filter(|_| !torn) {
             if log.is_paused() {
                 if let Some((Place::Pci { bar, notify, .. }, doorbell)) = place {
@@ -202,6 +195,21 @@ impl Stage {
             }
             return Some(false);
         }
+        self.begin_again()
+    }
+
+    /// Sets the device up again. A function of its own: it takes much stack, of which whoever dies of a
+    /// stack that is full has 4 KiB in all.
+    #[cold]
+    #[inline(never)]
+    fn begin_again(&mut self) -> Option<bool> {
+        let Self {
+            log,
+            held,
+            lent,
+            revived,
+            ..
+        } = self;
         // Another CPU may be just about to give the device to the native driver, until it is stopped.
         if held.is_none() && lent.is_some() && !is_alone() {
             return None;

@@ -129,7 +129,9 @@ impl Painter {
         }
     }
 
-    /// Glyphs of `PITCH` whole bytes a scanline, from column `col` on.
+    /// Glyphs of `PITCH` whole bytes a scanline, from column `col` on. A function of its own, which takes
+    /// the stack that it needs only where it is called.
+    #[inline(never)]
     fn run_of_bytes<const PITCH: usize>(
         &self,
         octets: &mut [Octet],

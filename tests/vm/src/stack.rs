@@ -20,6 +20,15 @@ use std::{
 /// of its own. The rest, a good KiB, is in reserve, for calls by pointer and for other compilers.
 const LIMIT: u64 = 12 << 10 | 512;
 
+/// The same for the console of a kernel that dies of a full stack, which has arm64's OVERFLOW_STACK_SIZE of
+/// 4 KiB for all: without what the exception, the panic and printing its trace take above us, 1500 bytes.
+const DYING_LIMIT: u64 = 2560;
+
+/// What that console begins with, and what sets a device up that was left half done: a panic's last way
+/// out, for which there has to be stack.
+const CONSOLE: &str = "5linux5nbcon5write";
+const LAST_WAY_OUT: &str = "11begin_again";
+
 /// A function of the driver.
 #[derive(Debug, Default, PartialEq)]
 struct Function {
@@ -44,18 +53,25 @@ pub fn run(vmlinux: &Path) -> Result<Tally> {
         .spawn()
         .context("cannot run llvm-objdump")?;
     let output = objdump.stdout.take().context("it has no output")?;
-    let functions = read(BufReader::new(output).lines().map_while(Result::ok));
+    let mut functions = read(BufReader::new(output).lines().map_while(Result::ok));
     ensure!(objdump.wait()?.success(), "llvm-objdump failed");
     ensure!(
         !functions.is_empty(),
         "the driver is not in {}",
         vmlinux.display()
     );
-    let (depth, path) = deepest(&functions)?;
+    let mut tally = Tally::default();
+    let (depth, path) = deepest(&functions, "")?;
     print!("{}", demangle(&show(&functions, &path)));
     println!("{depth} bytes of stack; {LIMIT} are allowed");
-    let mut tally = Tally::default();
     tally.count(depth <= LIMIT);
+
+    functions.retain(|_, function| !function.name.contains(LAST_WAY_OUT));
+    let (depth, path) = deepest(&functions, CONSOLE)?;
+    ensure!(depth != 0, "there is no {CONSOLE}");
+    print!("{}", demangle(&show(&functions, &path)));
+    println!("{depth} bytes of the stack of a kernel whose own is full; {DYING_LIMIT} are allowed");
+    tally.count(depth <= DYING_LIMIT);
     Ok(tally)
 }
 
@@ -145,18 +161,22 @@ fn branch(line: &str) -> Option<(bool, u64)> {
     Some((is_call, number(target)?))
 }
 
-/// The bytes that the deepest path takes, and the addresses of its functions, the uppermost first.
+/// The bytes that the deepest path takes that begins in a function with `from` in its name, and the addresses
+/// of its functions, the uppermost first.
 ///
 /// # Errors
 ///
 /// A function comes to call itself: nothing says how deep that goes.
-fn deepest(functions: &Functions) -> Result<(u64, Vec<u64>)> {
+fn deepest(functions: &Functions, from: &str) -> Result<(u64, Vec<u64>)> {
     let mut known = HashMap::new();
     for &address in functions.keys() {
         measure(functions, address, &mut known, &mut Vec::new())?;
     }
     let depth = |address: &u64| known.get(address).map_or(0, |deep: &Deep| deep.bytes);
-    let mut next = functions.keys().copied().max_by_key(depth);
+    let starts = functions
+        .iter()
+        .filter(|(_, function)| function.name.contains(from));
+    let mut next = starts.map(|(&address, _)| address).max_by_key(depth);
     let bytes = next.as_ref().map_or(0, depth);
     let mut path = Vec::new();
     while let Some(address) = next {
@@ -345,8 +365,9 @@ mod tests {
             (0x500, "_printk", &["sub\tsp, sp, #0x2, lsl #12"]),
         ]);
         assert_eq!(functions.len(), 4);
-        let (bytes, path) = deepest(&functions).unwrap();
+        let (bytes, path) = deepest(&functions, "").unwrap();
         assert_eq!((bytes, &*path), (0x1160, &[0x100, 0x300, 0x400][..]));
+        assert_eq!(deepest(&functions, "_c").unwrap().1, [0x300, 0x400]);
         assert_eq!(
             show(&functions, &path),
             "   256 virtgpu_a\n   128 virtgpu_c\n  4064 virtgpu_d\n"
@@ -364,7 +385,7 @@ mod tests {
             ),
             (0x300, "virtgpu_c", &["b\t0x200 <virtgpu_b>"]),
         ]);
-        let error = deepest(&functions).unwrap_err().to_string();
+        let error = deepest(&functions, "").unwrap_err().to_string();
         assert!(
             error.contains("32 virtgpu_b\n     0 virtgpu_c\n"),
             "{error}"
