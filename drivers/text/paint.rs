@@ -65,7 +65,11 @@ impl Painter {
                 Ok(octets) if font.size().width % 8 == 0 => {
                     match (font.glyphs_8x16(), band.tiles(), font.pitch()) {
                         (Some(glyphs), 1, _) => {
-                            self.run_8x16(octets, band.unit() / 8, run, glyphs, bits, col);
+                            self.run_8x16::<1>(octets, band.unit() / 8, run, glyphs, bits, col);
+                        }
+                        // Wider screens have these.
+                        (Some(glyphs), 3, _) => {
+                            self.run_8x16::<3>(octets, band.unit() / 8, run, glyphs, bits, col);
                         }
                         (_, _, 1) => self.run_of_bytes::<1>(octets, run, font, band, col),
                         (_, _, 2) => self.run_of_bytes::<2>(octets, run, font, band, col),
@@ -162,10 +166,10 @@ impl Painter {
         }
     }
 
-    /// The usual case: glyphs of 8x16 px, from column `col` on, where units are in order. A function of its
+    /// The usual case: glyphs of 8x16 px in rows of `TILES` tiles, from column `col` on. A function of its
     /// own, as its loop wants all the registers.
     #[inline(never)]
-    fn run_8x16(
+    fn run_8x16<const TILES: usize>(
         &self,
         octets: &mut [Octet],
         unit: usize,
@@ -187,12 +191,15 @@ impl Painter {
             }
             let (mut above, mut octet) = (0, self.octet(0));
             let mut octets = &mut *octets;
-            for bytes in glyph.chunks_exact(4) {
+            for n in (0..16).step_by(4) {
+                // Unit k n modulo 16 has scanline n, so unit n has scanline n / k, and 1 / k is k^3: for an
+                // odd k, k^4 is 1 modulo 16.
+                let bytes = [n, n + 1, n + 2, n + 3].map(|n| glyph[n * TILES.pow(3) % 16]);
                 let Some((units, rest)) = octets.split_at_mut_checked(four) else {
                     return;
                 };
                 octets = rest;
-                for (&place, &byte) in places.iter().zip(bytes) {
+                for (&place, byte) in places.iter().zip(bytes) {
                     if byte != above {
                         (above, octet) = (byte, self.octet(byte));
                     }

@@ -452,13 +452,15 @@ fn a_row_that_does_not_fit_is_drawn_in_tiles() {
     drop(rig);
     assert!(log(setting, &numbered(300, 60), false));
     // The same on a small screen, for every way a write can go.
-    let setting = Setting {
-        band: 12 << 10,
-        ..driver((400, 150), (8, 16), Scroll::Repaint)
-    };
-    assert!(Rig::new(setting, Qemu::default()).unwrap().tiles() > 1);
-    for a_piece in [1, 2, 9, 30] {
-        assert!(log(setting, &numbered(60, a_piece), true));
+    for (band, tiles) in [(12 << 10, 3), (5 << 10, 5)] {
+        let setting = Setting {
+            band,
+            ..driver((400, 150), (8, 16), Scroll::Repaint)
+        };
+        assert_eq!(Rig::new(setting, Qemu::default()).unwrap().tiles(), tiles);
+        for a_piece in [1, 2, 9, 30] {
+            assert!(log(setting, &numbered(60, a_piece), true));
+        }
     }
 }
 
