@@ -49,6 +49,9 @@ const fn phase(
     }
 }
 
+/// The columns of a line.
+const WIDTHS: [usize; 3] = [20, 82, 160];
+
 const KMSG: &str = "/dev/kmsg";
 const TTY: &str = "/dev/tty0";
 
@@ -62,7 +65,7 @@ fn scrolling(name: &'static str, path: &'static str, width: usize, mode: Mode) -
 
 /// The lines of a boot.
 fn phases(peer: &Peer, mode: Mode) -> Vec<Phase> {
-    let mut phases: Vec<_> = [20, 82, 160]
+    let mut phases: Vec<_> = WIDTHS
         .map(|width| phase("still", KMSG, width, 5, "apart"))
         .into();
     if mode == MODE || peer.shown == Shown::Ramfb {
@@ -99,6 +102,19 @@ struct Goal {
 
 fn key(peer: &Peer, (width, height): Mode) -> String {
     format!("{} {width}x{height}", peer.name)
+}
+
+/// The mode in which a console is compared.
+fn usual(peer: &Peer) -> Mode {
+    match peer.shown {
+        Shown::Ramfb => RAMFB,
+        _ => MODE,
+    }
+}
+
+/// What the time of a line is called, in microseconds.
+fn wall_key(peer: &Peer, mode: Mode, width: usize) -> String {
+    format!("{} wall {width}", key(peer, mode))
 }
 
 /// Whose line is counted by the shortest case.
@@ -309,44 +325,55 @@ impl Bencher<'_> {
         Ok(())
     }
 
-    /// The time of a line, by turns: the median of pairs.
+    /// The time of a line: beside others, and on every screen beside fbcon.
     fn wall(&self, sheet: &mut Sheet) -> Result<()> {
         let load = fs::read_to_string("/proc/loadavg")?;
         println!("     the load before the wall times: {}", load.trim());
-        let phases = [
-            phase("fill", KMSG, 82, 200, "burst"),
-            phase("sync", KMSG, 82, 1000, "sync"),
-        ];
         for peer in [peers::VT, peers::FBCON, peers::EFI_EARLYCON, peers::PL011] {
-            let mut ratios = Vec::new();
-            let mut times = Vec::new();
-            for _ in 0..3 {
-                let mut pair = [0.0; 2];
-                for (time, peer) in pair.iter_mut().zip([peers::EARLYCON, peer]) {
-                    let mode = match peer.shown {
-                        Shown::Ramfb => RAMFB,
-                        _ => MODE,
-                    };
-                    let name = format!("{} wall", key(peer, mode));
-                    let boot = self.boot(&name, peer, mode, Clock::Wall, &phases, "")?;
-                    *time = boot.phase("sync-82")?.per_line() / 1000.0;
-                }
-                ratios.push(pair[0] / pair[1]);
-                times.push(pair);
+            self.pairs(sheet, peer, [MODE, usual(peer)], 1000)?;
+        }
+        for mode in MODES.into_iter().filter(|&mode| mode != MODE) {
+            self.pairs(sheet, peers::FBCON, [mode; 2], 200)?;
+        }
+        Ok(())
+    }
+
+    /// The time of a line on our early console and another one, in these modes, by turns: the median of
+    /// pairs.
+    fn pairs(
+        &self,
+        sheet: &mut Sheet,
+        peer: &'static Peer,
+        modes: [Mode; 2],
+        lines: usize,
+    ) -> Result<()> {
+        let mut phases = vec![phase("fill", KMSG, 82, 200, "burst")];
+        phases.extend(WIDTHS.map(|width| phase("sync", KMSG, width, lines, "sync")));
+        let mut times = WIDTHS.map(|_| Vec::new());
+        for _ in 0..3 {
+            let mut boots = Vec::new();
+            for (peer, mode) in [peers::EARLYCON, peer].into_iter().zip(modes) {
+                let name = format!("{} wall", key(peer, mode));
+                boots.push(self.boot(&name, peer, mode, Clock::Wall, &phases, "")?);
             }
-            ratios.sort_by(f64::total_cmp);
-            times.sort_by(|a, b| a[1].total_cmp(&b[1]));
-            sheet
-                .other
-                .insert(format!("{} wall", peer.name), times[1][1]);
-            sheet
-                .other
-                .insert(format!("{} wall ratio", peer.name), ratios[1]);
-            let mut ours: Vec<_> = times.iter().map(|pair| pair[0]).collect();
-            ours.sort_by(f64::total_cmp);
-            sheet
-                .other
-                .insert(format!("{} wall", peers::EARLYCON.name), ours[1]);
+            for (times, width) in times.iter_mut().zip(WIDTHS) {
+                let name = format!("sync-{width}");
+                let time = |boot: &Boot| Ok(boot.phase(&name)?.per_line() / 1000.0);
+                times.push(boots.iter().map(time).collect::<Result<Vec<f64>>>()?);
+            }
+        }
+        for (times, width) in times.iter().zip(WIDTHS) {
+            let median = |of: fn(&Vec<f64>) -> f64| {
+                let mut values: Vec<_> = times.iter().map(of).collect();
+                values.sort_by(f64::total_cmp);
+                values[values.len() / 2]
+            };
+            let [ours, theirs] = [(peers::EARLYCON, modes[0]), (peer, modes[1])]
+                .map(|(peer, mode)| wall_key(peer, mode, width));
+            let ratio = format!("{theirs} ratio");
+            sheet.other.insert(ours, median(|pair| pair[0]));
+            sheet.other.insert(theirs, median(|pair| pair[1]));
+            sheet.other.insert(ratio, median(|pair| pair[0] / pair[1]));
         }
         Ok(())
     }
@@ -361,7 +388,7 @@ impl Bencher<'_> {
         };
         let font = |mode| sheet.line(&format!("{} one font", key(peers::VT, mode)), "scroll-82");
         let boot = |peer: &Peer| other(&format!("{} whole boot", peer.name));
-        let wall = |peer: &Peer| other(&format!("{} wall ratio", peer.name));
+        let wall = |peer: &Peer| other(&(wall_key(peer, usual(peer), 82) + " ratio"));
         let vnc = |peer: &Peer| other(&format!("{} VNC", peer.name));
         let goal = |what, value, most| Goal { what, value, most };
         use peers::*;
@@ -473,12 +500,8 @@ impl Bencher<'_> {
         fs::write(self.out.join("table.md"), &table)?;
         if whole {
             let line = |peer: &Peer| {
-                let mode = if peer.shown == Shown::Ramfb {
-                    RAMFB
-                } else {
-                    MODE
-                };
-                (peer.name, sheet.line(&key(peer, mode), "scroll-82"))
+                let line = sheet.line(&key(peer, usual(peer)), "scroll-82");
+                (peer.name, line)
             };
             let bars: Vec<_> = peers::ALL.iter().map(|peer| line(peer)).collect();
             plot::bars(&self.out.join("lines.svg"), &bars)?;
