@@ -138,19 +138,19 @@ $(build)/Image-plain-$(name): $(obj)/.stamp-config
 
 $(build)/Image-$(name): $(build)/Image-plain-$(name) $(driver-files) | grafted
 	@$(obj)/source/scripts/config --file $(obj)/.config -e VIRTGPU_BRIDGE \
-		-e VIRTGPU_BRIDGE_KUNIT_TEST
+		-e VIRTGPU_BRIDGE_KUNIT_TEST -e VIRTGPU_BRIDGE_DYING
 	@$(kmake) -s olddefconfig
 	@tests/progress $(log)/image-$(name).log 'kernel $(name) with the driver' 100 $(kmake) Image
 	@cp $(obj)/arch/arm64/boot/Image $@
 
-# The same with the native driver as modules, as distributions have it. A copy of the build tree saves
-# turning it back and forth.
+# The same without the tests in it, and with the native driver as modules, as distributions have it. A copy
+# of the build tree saves turning it back and forth.
 native := virtio_dma_buf drm_kms_helper drm_client_lib drm_shmem_helper virtio-gpu
 $(build)/Image-modular-$(name): $(build)/Image-$(name)
 	@[ ! $(obj)/.stamp-config -nt $(obj)-modular/.stamp-config ] || \
 		{ rm -rf $(obj)-modular && cp -a $(obj) $(obj)-modular; }
 	@$(obj)/source/scripts/config --file $(obj)-modular/.config -e VIRTGPU_BRIDGE \
-		-e VIRTGPU_BRIDGE_KUNIT_TEST -m DRM_VIRTIO_GPU
+		-d VIRTGPU_BRIDGE_KUNIT_TEST -d VIRTGPU_BRIDGE_DYING -m DRM_VIRTIO_GPU
 	@$(kmake-modular) -s olddefconfig
 	@tests/progress $(log)/modular-image-$(name).log 'kernel $(name) with native modules' 250 \
 		$(kmake-modular) Image modules
@@ -303,7 +303,7 @@ bench-check: image $(vm) $(writer) $(sample)
 
 # Each part runs, whatever became of the others, and the sum decides.
 checks := host-test kunit style $(if $(filter 7.3,$(name)),bench-check) vm-test
-parts := host-test.log $(patsubst %,%-$(KVERSION).log,$(filter-out host-test,$(checks)))
+parts := host-test.log $(patsubst %,%-$(name).log,$(filter-out host-test,$(checks)))
 check: $(vm)
 	@rm -f $(addprefix $(log)/,$(parts))
 	@for part in $(checks); do \

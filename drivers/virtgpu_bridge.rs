@@ -30,7 +30,7 @@ mod stages;
 mod text;
 mod virtio;
 
-#[cfg(all(CONFIG_VIRTGPU_BRIDGE_KUNIT_TEST, not(MODULE)))]
+#[cfg(all(CONFIG_VIRTGPU_BRIDGE_DYING, not(MODULE)))]
 #[path = "../tests/dying/mod.rs"]
 mod dying;
 #[cfg(all(CONFIG_VIRTGPU_BRIDGE_KUNIT_TEST, not(MODULE)))]

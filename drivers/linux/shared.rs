@@ -137,7 +137,7 @@ impl Hal for Shared {
     }
 
     fn copy_in(&self, at: usize, from: &[u8]) {
-        #[cfg(all(CONFIG_VIRTGPU_BRIDGE_KUNIT_TEST, not(MODULE)))]
+        #[cfg(all(CONFIG_VIRTGPU_BRIDGE_DYING, not(MODULE)))]
         crate::dying::in_paint();
         let mut at = at;
         match <[u64]>::ref_from_bytes(from) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ways to die, for the tests in `tests/vm`, in kernels that have the driver's KUnit tests.
+//! Ways to die, for the tests in `tests/vm`, in kernels that are built for them.
 //!
 //! A way is named by `virtgpu_test=` (taken in `setup_arch()`), by `virtgpu_bridge.test=` (taken between
 //! the early console and the VT), or by writing to `/sys/module/virtgpu_bridge/parameters/test`:
