@@ -406,28 +406,6 @@ pub const ENDINGS: &[Case] = &[
         stalls(dying(bench))
     })
     .on(FOUR),
-];
-
-/// Those that need a virtual terminal.
-pub const VT_ENDINGS: &[Case] = &[
-    case(
-        "lkdtm-other-terminal",
-        Dies(&["dumptest", TRACE]),
-        |bench| provoke(dying(bench).append("vm.do=busybox,chvt,2"), "PANIC"),
-    )
-    .on(BOTH),
-    case(
-        "panic-vt-lock",
-        Dies(&["sysrq triggered crash", TRACE]),
-        |bench| hanging(bench).append(SYSRQ),
-    )
-    .on(FOUR),
-    case(
-        "panic-vt-lock-nmi",
-        Dies(&["sysrq triggered crash", TRACE]),
-        |bench| with_nmi(hanging(bench)).append(SYSRQ),
-    )
-    .on(FOUR),
     case(
         "panic-console-lock",
         Dies(&["sysrq triggered crash", TRACE]),
@@ -471,18 +449,6 @@ pub const VT_ENDINGS: &[Case] = &[
         |bench| held(bench).append(&background("vanish")),
     )
     .on(FOUR),
-    // While another one prints, it comes late to our console.
-    case("lkdtm-console-lock-noise", Own(warns_loudly), |bench| {
-        let noise = held(bench).append("vm.noise=1 vm.do=busybox,sleep,1");
-        provoke(noise, "WARNING").append("vm.noise=0")
-    })
-    .on(FOUR),
-    // The panic is an oops', and ours faults as well: that one waits for the first one's lock.
-    case("lkdtm-exception-and-paint", Own(leaves_the_text), |bench| {
-        let machine = held(bench).append(&way("paint-oops"));
-        provoke(machine, "EXCEPTION").append("oops=panic")
-    })
-    .on(BOTH),
     // Whoever shows it, it is not the CPU that asked first.
     case(
         "lkdtm-console-lock-cpu-gone",
@@ -511,6 +477,40 @@ pub const VT_ENDINGS: &[Case] = &[
         |bench| provoke(held(bench).append("watchdog_thresh=2"), "SOFTLOCKUP"),
     )
     .on(FOUR),
+];
+
+/// Those that need a virtual terminal, or in which tty0 is to print and our console to wait.
+pub const VT_ENDINGS: &[Case] = &[
+    case(
+        "lkdtm-other-terminal",
+        Dies(&["dumptest", TRACE]),
+        |bench| provoke(dying(bench).append("vm.do=busybox,chvt,2"), "PANIC"),
+    )
+    .on(BOTH),
+    case(
+        "panic-vt-lock",
+        Dies(&["sysrq triggered crash", TRACE]),
+        |bench| hanging(bench).append(SYSRQ),
+    )
+    .on(FOUR),
+    case(
+        "panic-vt-lock-nmi",
+        Dies(&["sysrq triggered crash", TRACE]),
+        |bench| with_nmi(hanging(bench)).append(SYSRQ),
+    )
+    .on(FOUR),
+    // While another one prints, it comes late to our console.
+    case("lkdtm-console-lock-noise", Own(warns_loudly), |bench| {
+        let noise = held(bench).append("vm.noise=1 vm.do=busybox,sleep,1");
+        provoke(noise, "WARNING").append("vm.noise=0")
+    })
+    .on(FOUR),
+    // The panic is an oops', and ours faults as well: that one waits for the first one's lock.
+    case("lkdtm-exception-and-paint", Own(leaves_the_text), |bench| {
+        let machine = held(bench).append(&way("paint-oops"));
+        provoke(machine, "EXCEPTION").append("oops=panic")
+    })
+    .on(BOTH),
     // The serial port's thread does not run.
     case("lkdtm-softlockup-alone", Own(locks_up), |bench| {
         lkdtm(bench, "SOFTLOCKUP").append("watchdog_thresh=2")
