@@ -6,10 +6,10 @@
 //!
 //! COUNT lines of WIDTH columns go to PATH, on /dev/kmsg less the room that the kernel's time takes. HOW:
 //!
-//! * `each`: one write a line, and whatever prints it goes before the next, where it can;
+//! * `sync`: one write a line, and whatever prints it goes before the next, where it can; nobody waits for
+//!   who prints later;
 //! * `apart`: the same, and after each line all is printed before the next;
-//! * `alike`: as `each`, with the same text in every line, but for its number;
-//! * `sync`: as `each`, but nobody waits for who prints later;
+//! * `alike`: as `sync`, with the same text in every line, but for its number; all is printed at the end;
 //! * `burst`: one write a line;
 //! * `boot`: the same, and at once;
 //! * `cat`: writes of 4 KiB.
@@ -223,7 +223,7 @@ extern "C" fn main(sp: *const usize) -> ! {
 
     let mut line = Line::new();
     let mut counted = 0;
-    if matches!(how, b"each" | b"alike" | b"apart" | b"sync") {
+    if matches!(how, b"alike" | b"apart" | b"sync") {
         schedule(SCHED_IDLE);
     }
     let begun = now();

@@ -198,6 +198,7 @@ pub fn boot(
         ),
         Shown::Nowhere => {}
     }
+    vm.check_guest_errors()?;
     let mut phases = parse(&serial)?;
     if matches!(clock, Clock::Icount | Clock::Slow) {
         count(&fs::read_to_string(out.join("qemu.log"))?, &mut phases);
