@@ -567,7 +567,7 @@ fn has_words(bench: &Bench, vm: &mut Vm, words: &[&str], out: &Path) -> Result<S
                 let mut rest = &serial[..];
                 while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
                     let line = &rest[..end];
-                    let start = line.windows(5).position(|bytes| bytes == b"[    ");
+                    let start = line.windows(4).position(|bytes| bytes == b"[   ");
                     let hidden = line.windows(6).any(|bytes| bytes == b"] vm: ");
                     if let Some(start) = start.filter(|_| !hidden) {
                         rest = &rest[start..];
