@@ -669,9 +669,9 @@ impl Sheet {
                     "burst-82",
                 ]
                 .map(|phase| number(self.line(&name, phase)));
-                let transfers = self
-                    .took(&name, "scroll-82")
-                    .map_or(0.0, |took| took.transfers as f64 / took.count as f64);
+                let events = self.took(&name, "scroll-82").map_or([0.0; 2], |took| {
+                    [took.doorbells, took.transfers].map(|count| count as f64 / took.count as f64)
+                });
                 let _ = writeln!(
                     table,
                     "| {} | {}x{} | {} | {:.2} | {:.2} |",
@@ -679,8 +679,8 @@ impl Sheet {
                     mode.0,
                     mode.1,
                     columns.join(" | "),
-                    self.doorbells(&name),
-                    transfers
+                    events[0],
+                    events[1]
                 );
             }
         }

@@ -320,7 +320,12 @@ fn count(trace: &str, phases: &mut BTreeMap<String, Took>) {
             match (address, value) {
                 (Some("000"), Some(b'\n')) => {
                     if let Some(name) = said.strip_prefix("vm: begin ") {
-                        now = Some(name.trim().to_owned());
+                        let name = name.trim();
+                        // Of those that have one name, the last one counts.
+                        if let Some(took) = phases.get_mut(name) {
+                            (took.doorbells, took.transfers, took.flushed) = (0, 0, 0);
+                        }
+                        now = Some(name.to_owned());
                     } else if said.starts_with("vm: took ") {
                         now = None;
                     }
