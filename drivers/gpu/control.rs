@@ -16,7 +16,8 @@ use crate::{
     gpu::protocol::{
         Command,
         Header,
-        OK_NODATA, //
+        OK_NODATA,
+        RESOURCE_UNREF, //
     },
     virtio::{
         ring::{
@@ -92,6 +93,10 @@ impl Answers {
         if response != OK_NODATA {
             let mut command = [0; 4];
             ring.request(slot, &mut command);
+            // A resource that the host keeps costs it memory, and no text.
+            if u32::from_le_bytes(command) == RESOURCE_UNREF {
+                return;
+            }
             self.errors = self.errors.saturating_add(1);
             self.first.get_or_insert(Refusal {
                 command: u32::from_le_bytes(command),
@@ -164,6 +169,18 @@ impl<H: Hal + Clone> Control<H> {
                 command: kind(command.as_bytes()),
                 response: answer,
             }))
+        }
+    }
+
+    /// As [`Control::call`], of a command that the device may refuse.
+    ///
+    /// # Errors
+    ///
+    /// The queue failed.
+    pub(crate) fn try_call<C: Command>(&mut self, command: &C) -> Result<(), GpuError> {
+        match self.call(command, None) {
+            Err(GpuError::Refused(_)) => Ok(()),
+            result => result.map(drop),
         }
     }
 

@@ -30,6 +30,10 @@ pub(crate) const SCANOUTS: usize = 16;
 pub(crate) const OK_NODATA: u32 = 0x1100;
 /// VIRTIO_GPU_RESP_OK_DISPLAY_INFO.
 const OK_DISPLAY_INFO: u32 = 0x1101;
+/// VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER.
+pub(crate) const ERR_INVALID_PARAMETER: u32 = 0x1205;
+/// The type of [`ResourceUnref`].
+pub(crate) const RESOURCE_UNREF: u32 = 0x0102;
 
 /// `struct virtio_gpu_ctrl_hdr` (section 5.7.6.7).
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -179,13 +183,25 @@ commands! {
         nr_entries: U32::new(entries),
     }
 
+    /// The same with its one [`MemEntry`].
+    ResourceAttachOne = 0x0106 -> Header, OK_NODATA, {
+        resource_id: U32,
+        nr_entries: U32,
+        entry: MemEntry,
+    }
+    new(resource: u32, entry: MemEntry) {
+        resource_id: U32::new(resource),
+        nr_entries: U32::new(1),
+        entry: entry,
+    }
+
     /// VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING: the resource keeps its pixels, and its memory is left alone.
     ResourceDetachBacking = 0x0107 -> Header, OK_NODATA, { resource_id: U32, padding: U32 }
     new(resource: u32) { resource_id: U32::new(resource) }
 }
 
 /// `struct virtio_gpu_mem_entry`: a piece of guest memory behind a resource.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct MemEntry {
     addr: U64,

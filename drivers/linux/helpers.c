@@ -9,6 +9,7 @@
 #include <linux/io.h>
 #include <linux/iommu-dma.h>
 #include <linux/irq_work.h>
+#include <linux/kernel.h>
 #include <linux/kexec.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -199,6 +200,32 @@ static DECLARE_DEFERRABLE_WORK(follow_work, virtgpu_follow);
 void virtgpu_follow_later(void)
 {
 	queue_delayed_work(system_freezable_power_efficient_wq, &follow_work, HZ);
+}
+
+static void virtgpu_wake(struct work_struct *work)
+{
+	virtgpu_bridge_wake();
+}
+
+static DECLARE_DELAYED_WORK(wake_work, virtgpu_wake);
+
+/* Timers and workqueues have locks that whoever prints may hold. */
+static void virtgpu_wake_soon(struct irq_work *work)
+{
+	queue_delayed_work(system_wq, &wake_work, max(HZ / 60, 1));
+}
+
+static DEFINE_IRQ_WORK(wake_irq_work, virtgpu_wake_soon);
+
+void virtgpu_wake_later(void)
+{
+	irq_work_queue(&wake_irq_work);
+}
+
+/* Whether such work is done: there are threads, and the machine does not sleep or stop. */
+bool virtgpu_schedules(void)
+{
+	return system_state > SYSTEM_BOOTING && system_state <= SYSTEM_RUNNING;
 }
 
 phys_addr_t virtgpu_image_address(const void *at)

@@ -45,6 +45,8 @@ void virtgpu_keeps_its_picture(struct device *dev, bool keeps);
 void virtgpu_settle_later(void);
 void virtgpu_settle_now(void);
 void virtgpu_follow_later(void);
+bool virtgpu_schedules(void);
+void virtgpu_wake_later(void);
 void virtgpu_blink_later(unsigned int milliseconds);
 void virtgpu_look_later(void);
 
@@ -56,6 +58,7 @@ int virtgpu_bridge_console(void);
 int virtgpu_bridge_native(void);
 void virtgpu_bridge_settle(void);
 void virtgpu_bridge_follow(void);
+void virtgpu_bridge_wake(void);
 void virtgpu_bridge_blink(void);
 void virtgpu_bridge_look(void);
 #endif

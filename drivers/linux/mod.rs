@@ -46,3 +46,5 @@ pub(crate) mod table;
 pub(crate) mod uevent;
 #[cfg(all(CONFIG_VT, not(MODULE)))]
 pub(crate) mod vc;
+#[cfg(not(MODULE))]
+pub(crate) mod wake;

@@ -12,12 +12,12 @@ use crate::{
     text::Scroll, //
 };
 
-/// `virtgpu_bridge.scroll=pan|repaint|auto`.
+/// `virtgpu_bridge.scroll=pan|repaint|auto`; none is `auto`.
 ///
 /// # Errors
 ///
 /// Another word than these, for the caller to complain about.
-pub(crate) fn scroll() -> Result<Scroll, &'static str> {
+pub(crate) fn scroll() -> Result<Option<Scroll>, &'static str> {
     // SAFETY: The parameter is a string that lives as long as the driver; it cannot be written.
     let word = unsafe { CStr::from_char_ptr(bindings::virtgpu_scroll()) };
     parse(word.to_str().unwrap_or("?"))
@@ -29,7 +29,7 @@ pub(crate) fn scroll() -> Result<Scroll, &'static str> {
 ///
 /// As [`scroll`].
 #[cfg(not(MODULE))]
-pub(crate) fn early_scroll() -> Result<Scroll, &'static str> {
+pub(crate) fn early_scroll() -> Result<Option<Scroll>, &'static str> {
     parse(early_word(b"virtgpu_bridge.scroll=").unwrap_or("auto"))
 }
 
@@ -48,10 +48,11 @@ pub(crate) fn keeps_picture() -> Result<bool, &'static str> {
     }
 }
 
-fn parse(word: &'static str) -> Result<Scroll, &'static str> {
+fn parse(word: &'static str) -> Result<Option<Scroll>, &'static str> {
     match word {
-        "pan" | "auto" => Ok(Scroll::Pan),
-        "repaint" => Ok(Scroll::Repaint),
+        "auto" => Ok(None),
+        "pan" => Ok(Some(Scroll::Pan)),
+        "repaint" => Ok(Some(Scroll::Repaint)),
         _ => Err(word),
     }
 }

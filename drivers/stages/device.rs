@@ -70,6 +70,7 @@ use crate::{
             Log,
             LogError, //
         },
+        pace,
         panic::{
             self,
             Reader, //
@@ -87,6 +88,7 @@ use crate::{
             MEMORY_BYTES, //
         },
     },
+    text::ATTRIBUTE,
     virtio::{
         adoption::Found,
         Doorbell, //
@@ -287,7 +289,10 @@ pub(crate) fn with_log<R>(f: impl FnOnce(&mut Log<'static, Shared>) -> R) -> Opt
 
 /// Writes the log's text to the screen, or keeps it until the screen is there again.
 pub(crate) fn write(text: &[u8]) {
-    with_log(|log| log.write(text, is_in_trouble()));
+    with_log(|log| {
+        log.remember(text, ATTRIBUTE, is_in_trouble());
+        pace::show(log);
+    });
 }
 
 /// As [`with_log`], with who reads the kernel's log for it. Nothing is said of trouble: the kernel has its

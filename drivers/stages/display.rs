@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Text on a scanout: what [`Screen`](crate::text::Screen) wants drawn becomes pixels in the band
+//! Text on scanouts: what [`Screen`](crate::text::Screen) wants drawn becomes pixels in the band
 //! and commands in the control queue. Nothing here waits, unless every slot of the band is with the
 //! device.
 
@@ -35,6 +35,7 @@ use crate::{
     text::{
         Band,
         Cell,
+        Corner,
         Cursor,
         Font,
         Grid,
@@ -137,23 +138,40 @@ pub(crate) fn lay_out(
         resource_bytes: RESOURCE_BYTES,
     };
     let (least, most) = sizes(heads);
-    Grid::on_several(least, most, font.size(), scroll, &limits)
+    let grid = Grid::on_several(least, most, font.size(), scroll, &limits)?;
+    if grid.scroll() == Scroll::Pan || heads.len() <= 1 {
+        return Ok(grid);
+    }
+    // A resource for each.
+    let limits = Limits {
+        resource_bytes: RESOURCE_BYTES / heads.len() as u64,
+        ..limits
+    };
+    Grid::on_several(least, most, font.size(), Scroll::Repaint, &limits)
 }
 
-/// What is on a device when a display ends: a resource, or 0 for none, and the scanouts that show it.
+/// What is on a device when a display ends: resources, and the scanouts that show them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Left {
+    /// The ID of the first resource; the others follow in steps of [`STEP`].
     resource: u32,
-    /// A bit for each.
+    /// How many they are.
+    count: u32,
+    /// A bit for each scanout.
     scanouts: u32,
 }
 
-/// What came of a command that may be refused.
-fn told<T>(result: Result<T, GpuError>) -> Result<(), GpuError> {
-    match result {
-        Err(GpuError::Refused(_)) => Ok(()),
-        result => result.map(drop),
-    }
+/// From the ID of one of our resources to the next: bit 0 is for those that take turns.
+const STEP: u32 = 2;
+
+/// IDs that a display may use, from an even one on.
+pub(crate) const IDS: u32 = STEP * SCANOUTS as u32;
+
+/// A resource on the host: of all scanouts, or, where nothing pans, of one.
+#[derive(Clone, Copy)]
+struct Target {
+    id: u32,
+    size: Size,
 }
 
 /// What the scanouts show.
@@ -184,7 +202,7 @@ pub(crate) struct Display<'a, H> {
     font: Font<'a>,
     palette: Palette,
     painter: Painter,
-    /// Our resource's ID on the host; one that differs in bit 0 takes turns with it.
+    /// The ID of our first resource on the host; one that differs in bit 0 takes turns with it.
     resource: u32,
     /// The first text row of the window.
     top: u32,
@@ -209,15 +227,16 @@ impl Left {
     pub(crate) fn on(scanout: u32, resource: u32) -> Self {
         Self {
             resource,
+            count: 1,
             scanouts: 1u32.checked_shl(scanout).unwrap_or(0),
         }
     }
 }
 
 impl<'a, H: Hal + Clone> Display<'a, H> {
-    /// Creates the resource, clears it and lets the scanouts `heads` show it: at once, or if `keeps`
-    /// when there is text on it. `resource` is its ID, and has bit 0 to itself. `band` is the shared
-    /// memory behind the ring's.
+    /// Creates the resource, or one for each of the scanouts `heads` where nothing pans, clears it and
+    /// lets them show it: at once, or if `keeps` when there is text on it. `resource` is the first of
+    /// [`IDS`], and even. `band` is the shared memory behind the ring's.
     ///
     /// # Errors
     ///
@@ -240,7 +259,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             palette: Palette::DEFAULT,
             painter: Painter::new(),
             resource,
-            top: 1,
+            top: grid.top(0),
             shows: if keeps { Shows::Others } else { Shows::Ours },
             left: Left::default(),
             band,
@@ -267,29 +286,24 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         cells: usize,
     ) -> Result<(), DisplayError> {
         let grid = lay_out(self.heads, &font, scroll, cells, size_of_val(self.band))?;
-        let old = self.resource;
-        self.resource = old ^ 1;
-        self.top = 1;
-        let bytes = |size: Size| u64::from(size.width) * u64::from(size.height) * 4;
-        // Rather dark for a moment than more than the host has.
-        let first = bytes(self.grid.resource()) + bytes(grid.resource()) >= RESOURCE_BYTES;
+        let (old, before) = (self.ours(), self.host_bytes());
         self.grid = grid;
         self.font = font;
+        self.resource ^= 1;
+        self.top = grid.top(0);
+        // Rather dark for a moment than more than the host has.
+        let first = before.saturating_add(self.host_bytes()) >= RESOURCE_BYTES;
         // A picture goes with the resource that it is on.
         if self.shows == Shows::Picture {
             self.shows = Shows::Ours;
         }
         self.attempt(|display| {
-            display.drain()?;
-            let unref = ResourceUnref::new(old);
             if first {
-                display.control.call(&unref, None)?;
+                display.forget(old)?;
             }
             display.create()?;
-            if !first {
-                display.control.call(&unref, None)?;
-            }
-            Ok(())
+            // Not shown any more, as some want it.
+            display.forget(old)
         });
         self.failed.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -329,15 +343,51 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.heads.iter().fold(0, |bits, head| bits | bit(head))
     }
 
+    /// How many resources we have.
+    fn targets(&self) -> usize {
+        match self.grid.scroll() {
+            Scroll::Pan => 1,
+            Scroll::Repaint => self.heads.len(),
+        }
+    }
+
+    /// One of them.
+    fn target(&self, number: usize) -> Target {
+        let size = match (self.grid.scroll(), self.heads.get(number)) {
+            (Scroll::Repaint, Some(head)) => Size {
+                width: head.width,
+                height: head.height,
+            },
+            _ => self.grid.resource(),
+        };
+        Target {
+            id: self.resource.wrapping_add(STEP * number as u32),
+            size,
+        }
+    }
+
+    /// Our resources, and the scanouts that show them.
+    fn ours(&self) -> Left {
+        Left {
+            resource: self.resource,
+            count: self.targets() as u32,
+            scanouts: self.scanouts(),
+        }
+    }
+
+    /// Bytes of the host's that our resources take.
+    fn host_bytes(&self) -> u64 {
+        let bytes = |Target { size, .. }| u64::from(size.width) * u64::from(size.height) * 4;
+        (0..self.targets()).map(|n| bytes(self.target(n))).sum()
+    }
+
     /// What stays on the device when the display ends, which it does next: what is seen.
     pub(crate) fn leave(&mut self) -> Left {
         match self.shows {
-            Shows::Ours | Shows::Picture => Left {
-                resource: self.resource,
-                scanouts: self.scanouts(),
-            },
+            Shows::Ours | Shows::Picture => self.ours(),
             Shows::Others | Shows::OthersYet => {
-                self.attempt(|display| display.forget(display.resource));
+                let ours = self.ours();
+                self.attempt(|display| display.forget(ours));
                 self.left
             }
         }
@@ -351,11 +401,11 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             for scanout in 0..SCANOUTS as u32 {
                 if left.scanouts & !ours & 1 << scanout != 0 {
                     let nothing = SetScanout::new(Rect::default(), scanout, 0);
-                    told(display.control.call(&nothing, None))?;
+                    display.control.try_call(&nothing)?;
                 }
             }
             match display.shows {
-                Shows::Ours | Shows::Picture => display.forget(left.resource)?,
+                Shows::Ours | Shows::Picture => display.forget(left)?,
                 Shows::Others | Shows::OthersYet => {
                     display.left = Left {
                         scanouts: left.scanouts & ours,
@@ -367,14 +417,13 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         });
     }
 
-    /// Has the host forget a resource, if it is one.
-    fn forget(&mut self, resource: u32) -> Result<(), GpuError> {
-        if resource == 0 {
-            return Ok(());
+    /// Has the host forget resources. A device that does not want to, because it shows them, keeps them.
+    fn forget(&mut self, left: Left) -> Result<(), GpuError> {
+        for number in 0..left.count {
+            let id = left.resource.wrapping_add(STEP * number);
+            self.control.post(&ResourceUnref::new(id))?;
         }
-        self.drain()?;
-        let result = self.control.call(&ResourceUnref::new(resource), None);
-        told(result)
+        self.drain()
     }
 
     /// What stopped the display for good, if anything did.
@@ -398,83 +447,139 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     }
 
     fn create(&mut self) -> Result<(), GpuError> {
-        let Size { width, height } = self.grid.resource();
-        self.control
-            .call(&ResourceCreate2d::new(self.resource, width, height), None)?;
+        self.drain()?;
+        for number in 0..self.targets() {
+            let target = self.target(number);
+            let Target { id, size } = target;
+            let create = ResourceCreate2d::new(id, size.width, size.height);
+            self.control.call(&create, None)?;
+            let count = match self.grid.scroll() {
+                Scroll::Pan => self.list(self.grid.band().entries()),
+                Scroll::Repaint => self.list(self.grid.band().strip_entries(size)),
+            };
+            let entries = Part {
+                at: BAND,
+                length: count as usize * size_of::<MemEntry>(),
+            };
+            let attach = ResourceAttachBacking::new(id, count);
+            self.control.call(&attach, Some(entries))?;
+            self.blacken_slots();
+            self.control.call(&self.clear(target), None)?;
+        }
+        if self.shows == Shows::Ours {
+            for head in 0..self.heads.len() {
+                self.control.call(&self.window(head), None)?;
+            }
+            self.flush_window()?;
+            self.drain()?;
+        }
+        Ok(())
+    }
 
-        // The band is free until something is drawn: it carries the list of its own pieces.
+    /// Lists pieces of the band in itself, which is free until something is drawn. Returns how many.
+    fn list(&mut self, pieces: impl Iterator<Item = (u32, u32)>) -> u32 {
         let mut count = 0;
-        for (words, (offset, length)) in self
-            .band
-            .chunks_exact_mut(4)
-            .zip(self.grid.band().entries())
-        {
+        for (words, (offset, length)) in self.band.chunks_exact_mut(4).zip(pieces) {
             let address = self.control.hal().device_address(BAND + offset as usize);
             words
                 .as_mut_bytes()
                 .copy_from_slice(MemEntry::new(address, length).as_bytes());
             count += 1;
         }
-        let entries = Part {
-            at: BAND,
-            length: count as usize * size_of::<MemEntry>(),
-        };
-        let attach = ResourceAttachBacking::new(self.resource, count);
-        self.control.call(&attach, Some(entries))?;
-        let clear = self.clear();
-        self.control.call(&clear, None)?;
-        if self.shows == Shows::Ours {
-            if let Some((first, others)) = self.heads.split_first() {
-                self.control.call(&self.window(first), None)?;
-                for head in others {
-                    self.control.post(&self.window(head))?;
-                }
-            }
-            self.control.call(&self.flush(), None)?;
-        }
-        Ok(())
+        count
     }
 
-    /// The command that blackens the whole resource, while nothing of the band is with the device:
-    /// one transfer of a slot of zeroes, which the backing repeats.
-    fn clear(&mut self) -> TransferToHost2d {
-        if let Some(slot) = self.band.get_mut(self.grid.band().slot(0)) {
-            slot.fill(0);
+    /// Makes zeroes of all pixels that the device reads for [`Self::clear`]; it has none of them.
+    fn blacken_slots(&mut self) {
+        let band = self.grid.band();
+        let slots = match self.grid.scroll() {
+            Scroll::Pan => 1,
+            Scroll::Repaint => band.slots(),
+        };
+        let all = 0..band.slot(slots - 1).end;
+        if let Some(pixels) = self.band.get_mut(all) {
+            pixels.fill(0);
         }
         self.blank = [(0, 0); HALVES];
-        self.blank[..2].fill((0, u32::MAX));
+        self.blank[..2 * slots].fill((0, u32::MAX));
         // There may be fewer slots than before.
         self.next = 0;
-        let Size { width, height } = self.grid.resource();
-        let all = Rect::new(0, 0, width, height);
-        TransferToHost2d::new(all, self.grid.band().offset(0, 0), self.resource)
     }
 
-    /// Blackens the whole resource.
+    /// The command that blackens a whole resource: one transfer of a slot of zeroes, which the backing
+    /// repeats.
+    fn clear(&self, Target { id, size }: Target) -> TransferToHost2d {
+        let band = self.grid.band();
+        let offset = match self.grid.scroll() {
+            Scroll::Pan => band.offset(0, 0),
+            Scroll::Repaint => band.strip_offset(size, 0),
+        };
+        let all = Rect::new(0, 0, size.width, size.height);
+        TransferToHost2d::new(all, offset, id)
+    }
+
+    /// Blackens all that we have on the host.
     fn wipe(&mut self) -> Result<(), GpuError> {
         self.drain()?;
-        let clear = self.clear();
-        let bit = self.control.post(&clear)?;
-        self.reads(0..2, bit);
+        self.blacken_slots();
+        for number in 0..self.targets() {
+            let clear = self.clear(self.target(number));
+            let bit = self.control.post(&clear)?;
+            self.reads(0..self.halves(), bit);
+        }
         Ok(())
     }
 
-    /// The command that makes what is drawn in the window visible.
-    fn flush(&self) -> ResourceFlush {
-        let Size { width, height } = self.grid.screen();
-        let window = Rect::new(0, self.grid.origin(self.top), width, height);
-        ResourceFlush::new(window, self.resource)
+    /// Posts what makes visible what is drawn in text rows of the window.
+    fn flush(&mut self, text_rows: Range<u32>) -> Result<(), GpuError> {
+        let (top, bottom) = (self.grid.y(text_rows.start), self.grid.y(text_rows.end));
+        for number in 0..self.targets() {
+            let Target { id, size } = self.target(number);
+            let width = match self.grid.scroll() {
+                Scroll::Pan => self.grid.screen().width,
+                Scroll::Repaint => size.width,
+            };
+            let bottom = bottom.min(size.height);
+            if top < bottom {
+                let rect = Rect::new(0, top, width, bottom - top);
+                self.control.post(&ResourceFlush::new(rect, id))?;
+            }
+        }
+        Ok(())
     }
 
-    /// The command that shows the window, on a scanout as much of it as that has room for.
-    fn window(&self, head: &Mode) -> SetScanout {
-        let window = Rect::new(0, self.grid.origin(self.top), head.width, head.height);
-        SetScanout::new(window, head.scanout, self.resource)
+    /// Posts what makes the whole window visible.
+    fn flush_window(&mut self) -> Result<(), GpuError> {
+        self.flush(self.top..self.top + self.grid.window() as u32)
+    }
+
+    /// Makes all visible once more, if anything is: a host that was busy with the last picture may have
+    /// let the last flush pass without a word.
+    pub(crate) fn flush_again(&mut self) {
+        if !matches!(self.shows, Shows::Ours | Shows::Picture) {
+            return;
+        }
+        self.attempt(|display| {
+            display.flush_window()?;
+            display.control.publish();
+            Ok(())
+        });
+    }
+
+    /// The command that shows the window on one of the scanouts, as much of it as that has room for.
+    fn window(&self, head: usize) -> SetScanout {
+        let (mode, id) = match (self.heads.get(head), self.grid.scroll()) {
+            (Some(mode), Scroll::Pan) => (mode, self.resource),
+            (Some(mode), Scroll::Repaint) => (mode, self.target(head).id),
+            (None, _) => return SetScanout::new(Rect::default(), 0, 0),
+        };
+        let window = Rect::new(0, self.grid.y(self.top), mode.width, mode.height);
+        SetScanout::new(window, mode.scanout, id)
     }
 
     /// Posts that command for all.
     fn post_windows(&mut self) -> Result<(), GpuError> {
-        for head in self.heads {
+        for head in 0..self.heads.len() {
             self.control.post(&self.window(head))?;
         }
         Ok(())
@@ -492,7 +597,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         mut paint: impl FnMut(u32, u32, &mut [u32]),
     ) {
         let Size { width, height } = self.grid.glyph();
-        let top = self.grid.origin(self.top);
+        let top = self.grid.y(self.top);
         let (window, text) = (self.grid.window() as u32, self.grid.rows() as u32);
         let (count, right) = match keeps {
             false => (window, u32::MAX),
@@ -507,7 +612,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             for tile in 0..self.grid.band().tiles() {
                 let places = iter::once(text_row).chain(again.map(|rows| text_row + rows));
                 self.attempt(|display| {
-                    display.paint(places, tile, |x, row, to| {
+                    display.paint(text_row, places, tile, |x, row, to| {
                         let count = to.len().min(right.saturating_sub(x) as usize);
                         paint(x, y + row, &mut to[..count]);
                     })
@@ -524,31 +629,37 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         }
     }
 
-    /// Paints a tile of text rows of the resource with other things than text.
+    /// Paints a tile of a text row with other things than text, and puts it into `places`. `paint` gets a
+    /// column and a row of pixels of the text row, and the pixels from there on.
     fn paint(
         &mut self,
-        text_rows: impl Iterator<Item = u32>,
-        tile: usize,
+        text_row: u32,
+        places: impl Iterator<Item = u32>,
+        number: usize,
         mut paint: impl FnMut(u32, u32, &mut [u32]),
     ) -> Result<(), GpuError> {
         let band = *self.grid.band();
-        let piece = self.free_piece(band.tile_cols())?;
-        let x = band.tile_x(tile);
+        let tile = band.tile(number);
+        let piece = self.free_piece(band.tile_cols(), self.slot_of(text_row, number))?;
         let Some(pixels) = self.band.get_mut(band.slot(piece.start / 2)) else {
             return Ok(());
         };
         pixels.fill(0);
-        for (row, place) in (0..).zip(band.rows(band.unit())) {
+        for (row, place) in tile.lines.clone().zip(band.rows(band.unit())) {
             if let Some(pixels) = pixels.get_mut(place) {
-                paint(x, row, pixels);
+                paint(tile.x, row, pixels);
             }
         }
-        let (unit, height) = (band.unit() as u32, self.grid.glyph().height);
-        for text_row in text_rows {
-            let rect = Rect::new(x, self.grid.y(text_row), unit, height);
-            self.transfer(rect, piece.clone(), tile)?;
+        for text_row in places {
+            self.transfer(text_row, number, band.unit() as u32, piece.clone())?;
         }
         Ok(())
+    }
+
+    /// The slot in which a tile of a text row is to be painted, if it may not be any.
+    fn slot_of(&self, text_row: u32, tile: usize) -> Option<usize> {
+        let pans = self.grid.scroll() == Scroll::Pan;
+        (!pans).then(|| self.grid.band().strip_slot(text_row, tile))
     }
 
     /// The halves that the band has.
@@ -566,13 +677,16 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         piece.start % 2 * self.half()
     }
 
-    /// The piece that is painted next, of so many columns, when the device has read it.
-    fn free_piece(&mut self, cols: usize) -> Result<Piece, GpuError> {
-        let (start, count) = match cols > self.half() {
-            true => (self.next.next_multiple_of(2) % self.halves(), 2),
-            false => (self.next, 1),
+    /// The piece that is painted next, of so many columns, or all of a slot, when the device has read it.
+    fn free_piece(&mut self, cols: usize, slot: Option<usize>) -> Result<Piece, GpuError> {
+        let piece = match slot {
+            Some(slot) => 2 * slot..2 * slot + 2,
+            None if cols > self.half() => {
+                let start = self.next.next_multiple_of(2) % self.halves();
+                start..start + 2
+            }
+            None => self.next..self.next + 1,
         };
-        let piece = start..start + count;
         self.next = piece.end % self.halves();
         let bits = self.busy[piece.clone()]
             .iter()
@@ -583,13 +697,37 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         Ok(piece)
     }
 
-    /// Posts the transfer of a piece to a part of a tile.
-    fn transfer(&mut self, rect: Rect, piece: Piece, tile: usize) -> Result<(), GpuError> {
-        let x = self.first_col(&piece) as u64 * u64::from(self.grid.glyph().width);
-        let offset = self.grid.band().offset(piece.start / 2, tile) + x * size_of::<u32>() as u64;
-        let command = TransferToHost2d::new(rect, offset, self.resource);
-        let bit = self.control.post(&command)?;
-        self.reads(piece, bit);
+    /// Posts the transfers of so many pixels a row from a piece to a tile of a text row.
+    fn transfer(
+        &mut self,
+        text_row: u32,
+        number: usize,
+        width: u32,
+        piece: Piece,
+    ) -> Result<(), GpuError> {
+        let tile = self.grid.band().tile(number);
+        let slot = piece.start / 2;
+        let y = self.grid.y(text_row) + tile.lines.start;
+        let height = tile.lines.end - tile.lines.start;
+        for number_of_target in 0..self.targets() {
+            let Target { id, size } = self.target(number_of_target);
+            let (rect, offset) = match self.grid.scroll() {
+                Scroll::Pan => {
+                    let x = self.first_col(&piece) as u64 * u64::from(self.grid.glyph().width);
+                    let offset = self.grid.band().offset(slot, number) + x * size_of::<u32>() as u64;
+                    (Rect::new(tile.x, y, width, height), offset)
+                }
+                Scroll::Repaint if y < size.height => {
+                    let (width, height) = (width.min(size.width), height.min(size.height - y));
+                    let offset = self.grid.band().strip_offset(size, slot);
+                    (Rect::new(0, y, width, height), offset)
+                }
+                // A picture may be higher than this scanout.
+                Scroll::Repaint => continue,
+            };
+            let bit = self.control.post(&TransferToHost2d::new(rect, offset, id))?;
+            self.reads(piece.clone(), bit);
+        }
         Ok(())
     }
 
@@ -597,10 +735,11 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     fn show(&mut self) -> Result<(), GpuError> {
         self.shows = Shows::Ours;
         self.post_windows()?;
-        self.control.post(&self.flush())?;
+        self.flush_window()?;
         let left = core::mem::take(&mut self.left);
-        if left.resource != 0 {
-            self.control.post(&ResourceUnref::new(left.resource))?;
+        for number in 0..left.count {
+            let id = left.resource.wrapping_add(STEP * number);
+            self.control.post(&ResourceUnref::new(id))?;
         }
         Ok(())
     }
@@ -617,10 +756,11 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         &mut self,
         places: Places,
         cells: &[Cell],
-        tile: usize,
+        number: usize,
         cursor: Option<&Cursor>,
     ) -> Result<(), GpuError> {
-        let columns = tile * self.grid.band().tile_cols();
+        let tile = self.grid.band().tile(number);
+        let columns = tile.cols.start;
         let cursor = cursor.and_then(|cursor| {
             let col = cursor.col.checked_sub(columns)?;
             let lines = cursor.lines.clone();
@@ -630,20 +770,15 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             None => self.colour_of(cells),
             Some(_) => None,
         };
-        let piece = match colour.and_then(|colour| self.blank_piece(colour, cells.len())) {
+        let slot = places.iter().next().and_then(|row| self.slot_of(row, number));
+        let free = colour.and_then(|colour| self.blank_piece(colour, cells.len(), slot));
+        let piece = match free {
             Some(piece) => piece,
-            None => self.fill(cells, cursor, colour)?,
+            None => self.fill(cells, cursor, colour, (slot, tile.lines.start as usize))?,
         };
-
-        let Size { width, height } = self.grid.glyph();
+        let width = cells.len() as u32 * self.grid.glyph().width;
         for row in places.iter() {
-            let rect = Rect::new(
-                self.grid.band().tile_x(tile),
-                self.grid.y(row),
-                cells.len() as u32 * width,
-                height,
-            );
-            self.transfer(rect, piece.clone(), tile)?;
+            self.transfer(row, number, width, piece.clone())?;
         }
         Ok(())
     }
@@ -656,11 +791,17 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         same.then(|| self.palette.colours(first.attribute(bits)).1)
     }
 
-    /// A piece that has this colour in so many columns already, be it with the device or not.
-    fn blank_piece(&mut self, colour: u32, cols: usize) -> Option<Piece> {
+    /// A piece, of this slot if there is one to be, that has this colour in so many columns already, be it
+    /// with the device or not.
+    fn blank_piece(&mut self, colour: u32, cols: usize, slot: Option<usize>) -> Option<Piece> {
         let (half, halves) = (self.half(), 0..self.halves());
         let fits =
             |at: usize, cols| self.blank[at].0 == colour && self.blank[at].1 as usize >= cols;
+        if let Some(slot) = slot {
+            let rest = cols.saturating_sub(half);
+            let is_blank = fits(2 * slot, cols.min(half)) && fits(2 * slot + 1, rest);
+            return is_blank.then_some(2 * slot..2 * slot + 2);
+        }
         let piece = match cols.checked_sub(half) {
             None | Some(0) => halves
                 .clone()
@@ -677,14 +818,16 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         Some(piece)
     }
 
-    /// Paints the cells of a tile into a piece that is free, all of one `colour` or not.
+    /// Paints the cells of a tile, all of one `colour` or not, into a piece that is free, in a slot if it is
+    /// to be that one, which begins with a scanline of the cells.
     fn fill(
         &mut self,
         cells: &[Cell],
         cursor: Option<(Cell, Cursor)>,
         colour: Option<u32>,
+        (slot, line): (Option<usize>, usize),
     ) -> Result<Piece, GpuError> {
-        let piece = self.free_piece(cells.len())?;
+        let piece = self.free_piece(cells.len(), slot)?;
         let (first, half) = (self.first_col(&piece), self.half());
         let band = self.grid.band();
         let Some(pixels) = self.band.get_mut(band.slot(piece.start / 2)) else {
@@ -696,22 +839,23 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             Painter::fill(font, band, colour, cols, pixels);
             match &mut self.blank[piece.clone()] {
                 [left, right] => {
-                    *left = (colour, half as u32);
+                    *left = (colour, cells.len().min(half) as u32);
                     *right = (colour, cells.len().saturating_sub(half) as u32);
                 }
                 all => all.fill((colour, cells.len() as u32)),
             }
             return Ok(piece);
         }
+        let corner = Corner { col: first, line };
         self.painter
-            .paint(font, palette, band, cells, pixels, first);
+            .paint(font, palette, band, cells, pixels, corner);
         if let Some((cell, cursor)) = cursor {
             let cursor = Cursor {
                 col: first + cursor.col,
                 ..cursor
             };
             self.painter
-                .paint_cursor(font, palette, band, cell, &cursor, pixels);
+                .paint_cursor(font, palette, band, (cell, &cursor, line), pixels);
         }
         Ok(piece)
     }
@@ -744,10 +888,13 @@ impl<H: Hal + Clone> Surface for Display<'_, H> {
                 self.shows = Shows::OthersYet;
             }
         }
-        let columns = self.grid.band().tile_cols();
-        for (tile, cells) in cells.chunks(columns).enumerate() {
-            if tile * columns + cells.len() > from {
-                self.attempt(|display| display.tile(places, cells, tile, cursor));
+        for number in 0..self.grid.band().tiles() {
+            let Range { start, end } = self.grid.band().tile(number).cols;
+            let Some(cells) = cells.get(start..end.min(cells.len())) else {
+                return;
+            };
+            if !cells.is_empty() && start + cells.len() > from {
+                self.attempt(|display| display.tile(places, cells, number, cursor));
             }
         }
     }
@@ -764,20 +911,7 @@ impl<H: Hal + Clone> Surface for Display<'_, H> {
             match display.shows {
                 Shows::Others | Shows::Picture => {}
                 Shows::OthersYet => display.show()?,
-                Shows::Ours => {
-                    let (top, bottom) = (
-                        display.grid.y(text_rows.start),
-                        display.grid.y(text_rows.end),
-                    );
-                    let rect = Rect::new(
-                        0,
-                        top,
-                        display.grid.screen().width,
-                        bottom.saturating_sub(top),
-                    );
-                    let flush = ResourceFlush::new(rect, display.resource);
-                    display.control.post(&flush)?;
-                }
+                Shows::Ours => display.flush(text_rows)?,
             }
             display.control.publish();
             Ok(())
@@ -789,7 +923,7 @@ impl<H: Hal + Clone> Surface for Display<'_, H> {
         self.attempt(|display| {
             display.wipe()?;
             match display.shows {
-                Shows::Ours => display.control.post(&display.flush()).map(drop)?,
+                Shows::Ours => display.flush_window()?,
                 _ => display.show()?,
             }
             display.control.publish();

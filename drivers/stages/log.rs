@@ -21,7 +21,8 @@ use crate::{
             SCANOUTS, //
         },
         Control,
-        GpuError, //
+        GpuError,
+        Origin, //
     },
     stages::{
         display::{
@@ -102,7 +103,7 @@ pub(crate) struct Log<'a, H> {
     found: Found,
     /// Cells that a screen may have.
     cells: usize,
-    /// How the user wants the screen to scroll.
+    /// How the screen scrolls, if there is memory for it.
     scroll: Scroll,
     /// The device cannot be reached for a while: text is kept.
     paused: bool,
@@ -197,8 +198,8 @@ fn plan<'a, 'f>(
 
 impl<'a, H: Hal + Clone> Log<'a, H> {
     /// Starts on a device with which `agreement` was reached and whose doorbell works. If it was
-    /// adopted, what it shows stays until there is text. `resource` is the ID of a resource that the
-    /// device does not have, and has bit 0 to itself. `memory` is the shared memory behind the ring's; the
+    /// adopted, what it shows stays until there is text. `resource` is even, and the device has no resource
+    /// of this ID, nor of as many more as [`display::IDS`] says and one. `memory` is the shared memory behind the ring's; the
     /// cells and the list of scanouts live at its end and the band in the rest of it. `font` gets the size
     /// of the screen in pixels.
     ///
@@ -221,6 +222,16 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         let heads = <[Mode]>::mut_from_bytes(heads.as_mut_bytes()).unwrap_or_default();
         let (count, instead) = scanouts(&mut control, heads, mode)?;
         let heads = &heads[..count];
+        let origin = match scroll {
+            Some(Scroll::Pan) => Origin::Honoured,
+            Some(Scroll::Repaint) => Origin::Ignored,
+            None => Origin::of(agreement.offered),
+        };
+        let unused = resource.wrapping_add(display::IDS);
+        let scroll = match origin.ask(&mut control, heads[0].scanout, unused)? {
+            Origin::Honoured => Scroll::Pan,
+            Origin::Ignored | Origin::Unknown => Scroll::Repaint,
+        };
         let (shown, font, cells) = plan(heads, scroll, memory.len(), font)?;
 
         let (band, text) = memory.split_at_mut(memory.len().saturating_sub(words_of(cells)));
@@ -249,6 +260,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     }
 
     /// Writes text, and shows it; see [`Log::remember`].
+    #[cfg(MODULE)]
     pub(crate) fn write(&mut self, text: &[u8], urgent: bool) {
         self.remember(text, ATTRIBUTE, urgent);
         self.show();
@@ -328,6 +340,10 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         if self.paused {
             return Left::default();
         }
+        // What waits for its frame has none to come.
+        if self.is_to_be_repainted() {
+            self.show();
+        }
         self.display.leave()
     }
 
@@ -349,12 +365,26 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         &mut self.screen
     }
 
-    /// Shows what changed.
-    pub(crate) fn show(&mut self) {
-        if self.paused {
-            return;
+    /// Whether [`Self::show`] draws the whole screen, which costs as much as fifty lines do elsewhere.
+    pub(crate) fn is_to_be_repainted(&self) -> bool {
+        !self.paused && self.screen.is_to_be_repainted()
+    }
+
+    /// Whether rows that scroll are painted again, since the device is not known to pan.
+    pub(crate) fn repaints(&self) -> bool {
+        self.grid().scroll() == Scroll::Repaint
+    }
+
+    /// Makes all visible once more; see [`Display::flush_again`].
+    pub(crate) fn flush_again(&mut self) {
+        if !self.paused {
+            self.display.flush_again();
         }
-        self.screen.show(&mut self.display);
+    }
+
+    /// Shows what changed. Returns whether anything did.
+    pub(crate) fn show(&mut self) -> bool {
+        !self.paused && self.screen.show(&mut self.display)
     }
 
     /// Shows a picture until there is text, or as long as text does not cover it: see

@@ -14,6 +14,8 @@ pub(crate) mod log;
 #[cfg(MODULE)]
 pub(crate) mod module;
 #[cfg(not(MODULE))]
+pub(crate) mod pace;
+#[cfg(not(MODULE))]
 pub(crate) mod panic;
 #[cfg(not(MODULE))]
 pub(crate) mod picture;

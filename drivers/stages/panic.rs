@@ -36,7 +36,8 @@ use crate::{
     },
     stages::{
         device,
-        log::Log, //
+        log::Log,
+        pace, //
     },
 };
 
@@ -355,7 +356,11 @@ fn show(log: &mut Log<'static, Shared>, reader: &mut Reader, last: u64, again: b
             log.remember(b"\n", attribute, is_urgent);
         }
     }
-    log.show();
+    if has_screen() {
+        log.show();
+    } else {
+        pace::show(log);
+    }
 }
 
 /// Where an emergency that begins with the record `first` really begins.

@@ -147,7 +147,7 @@ fn mode(handoff: &Handoff) -> Mode {
 /// A search for a GPU that shows something.
 pub(crate) struct Search {
     when: When,
-    scroll: Scroll,
+    scroll: Option<Scroll>,
     /// What firmware says of a device.
     pub(crate) handoff: Option<Handoff>,
     pub(crate) lit: Option<Lit>,

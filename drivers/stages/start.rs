@@ -106,19 +106,20 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How the user wants the screen to scroll, who may have said another word than there are.
-pub(crate) fn scroll(said: Result<Scroll, &'static str>) -> Scroll {
+/// How the user wants the screen to scroll, if not as the device allows; another word than there are is
+/// complained about.
+pub(crate) fn scroll(said: Result<Option<Scroll>, &'static str>) -> Option<Scroll> {
     said.unwrap_or_else(|word| {
         pr_warn!("virtgpu_bridge.scroll={word}: not pan, repaint or auto; taking auto\n");
-        Scroll::Pan
+        None
     })
 }
 
 /// How the screen is to be.
 #[derive(Clone, Copy)]
 pub(crate) struct Wish {
-    /// How it scrolls.
-    pub(crate) scroll: Scroll,
+    /// How it scrolls; none says that the device decides, see [`crate::gpu::origin`].
+    pub(crate) scroll: Option<Scroll>,
     /// The mode of one of its scanouts, whatever the host would rather have.
     pub(crate) mode: Option<Mode>,
 }
@@ -151,7 +152,7 @@ pub(crate) fn light(
         Ring::place(&hal, size_max)
     })?;
     // Nobody before us on this device has begun at the same time.
-    let resource = ticks() as u32 | 1 << 31;
+    let resource = (ticks() as u32 | 1 << 31) & !1;
     let result = hang(&agreement).and_then(|()| {
         Log::start(hal, &agreement, wish, resource, rest, default_font).map_err(Refusal::Log)
     });

@@ -32,6 +32,7 @@ use crate::{
             Log,
             LogError, //
         },
+        pace,
         panic, //
     },
     text::{
@@ -181,7 +182,7 @@ pub(crate) fn cursor(vc: &mut Vc, enable: bool) {
             let cursor = shape(vc, log);
             log.screen().set_cursor(cursor);
         }
-        log.show();
+        pace::show(log);
         if !enable {
             log.screen().set_cursor(None);
         }
@@ -210,7 +211,7 @@ pub(crate) fn blink(vc: &Vc) -> Option<u32> {
         if blinks && !log.is_ahead() {
             log.screen().set_cursor(next);
         }
-        log.show();
+        pace::show(log);
         blinks.then(|| vc.blink())
     })?
 }
@@ -218,7 +219,7 @@ pub(crate) fn blink(vc: &Vc) -> Option<u32> {
 /// Shows what changed.
 pub(crate) fn update() {
     return_to();
-    with_log(Log::show);
+    with_log(pace::show);
 }
 
 /// Has the console in the foreground on the screen again, if that was taken for something urgent. The

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a memory of a few text rows backs a resource of hundreds.
+//! How a memory of a few text rows backs a resource of hundreds, where the scanout pans. [`strips`] has
+//! the other way.
+//!
+//! [`strips`]: super::strips
 //!
 //! The device copies pixel row h of a transfer's rectangle from the backing store at `offset` + h S,
 //! S being the stride of the *resource* (virtio 1.3, 5.7.6.8, as QEMU reads it). The backing store
@@ -32,7 +35,7 @@ use core::{
 };
 
 /// Bytes of a pixel.
-const PIXEL: u32 = 4;
+pub(super) const PIXEL: u32 = 4;
 
 /// Why memory is no band for a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,15 +70,29 @@ impl fmt::Display for BandError {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Band {
     /// Columns of a tile.
-    tile_cols: u32,
+    pub(super) tile_cols: u32,
     /// Pixels of a unit, the width of a tile.
-    unit: u32,
+    pub(super) unit: u32,
     /// Units of a slot, H.
-    height: u32,
-    /// Tiles of a text row, k.
-    tiles: u32,
-    slots: u32,
-    text_rows: u32,
+    pub(super) height: u32,
+    /// Tiles side by side in a text row, k.
+    pub(super) columns: u32,
+    /// Tiles one below the other in a text row: 1 where the scanout pans.
+    pub(super) strips: u32,
+    pub(super) slots: u32,
+    /// Text rows of the resource, where the scanout pans.
+    pub(super) text_rows: u32,
+}
+
+/// A part of a text row that is painted, and transferred, at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tile {
+    /// Its columns of the text row; the last ones may be beyond the screen.
+    pub(crate) cols: Range<usize>,
+    /// Its scanlines of the text row.
+    pub(crate) lines: Range<u32>,
+    /// Its leftmost pixel on the resource.
+    pub(crate) x: u32,
 }
 
 impl Band {
@@ -103,7 +120,8 @@ impl Band {
                 tile_cols,
                 unit: tile_cols * glyph.width,
                 height: glyph.height,
-                tiles,
+                columns: tiles,
+                strips: 1,
                 slots: 1,
                 text_rows,
             };
@@ -117,7 +135,7 @@ impl Band {
             let fit = fit
                 .min(max_entries / band.entry_count() as u64)
                 // QEMU adds up offsets in 32 bits.
-                .min(u64::from(u32::MAX) / band.regions(band.tiles))
+                .min(u64::from(u32::MAX) / band.regions(band.columns))
                 .min(Self::MAX_SLOTS as u64);
             if fit == 0 {
                 return Err(BandError::Entries(band.entry_count() as u64));
@@ -136,9 +154,23 @@ impl Band {
         self.slots as usize
     }
 
-    /// The tiles that make a text row.
+    /// How many tiles make a text row.
     pub(crate) fn tiles(&self) -> usize {
-        self.tiles as usize
+        (self.columns * self.strips) as usize
+    }
+
+    /// A tile of a text row, counted from its upper left.
+    pub(crate) fn tile(&self, tile: usize) -> Tile {
+        let (column, strip) = match self.strips {
+            1 => (tile, 0),
+            _ => (0, tile as u32),
+        };
+        let cols = self.tile_cols();
+        Tile {
+            cols: column * cols..(column + 1) * cols,
+            lines: strip * self.height..(strip + 1) * self.height,
+            x: (column as u32).saturating_mul(self.unit),
+        }
     }
 
     /// The columns of a tile; the last tile may reach beyond the screen.
@@ -146,14 +178,9 @@ impl Band {
         self.tile_cols as usize
     }
 
-    /// The leftmost pixel of a tile on the resource.
-    pub(crate) fn tile_x(&self, tile: usize) -> u32 {
-        (tile as u32).saturating_mul(self.unit)
-    }
-
     /// The width of the resource, in pixels.
     pub(super) fn width(&self) -> u32 {
-        self.tiles * self.unit
+        self.columns * self.unit
     }
 
     /// The text rows of the resource.
@@ -175,9 +202,9 @@ impl Band {
     /// Where the pixel rows of a tile are in a slot, from the uppermost on, in items of which `unit`
     /// make a unit.
     pub(crate) fn rows(&self, unit: usize) -> impl Iterator<Item = Range<usize>> {
-        let (tiles, height) = (self.tiles(), self.height as usize);
+        let (columns, height) = (self.columns as usize, self.height as usize);
         (0..height).map(move |row| {
-            let start = row * tiles % height * unit;
+            let start = row * columns % height * unit;
             start..start + unit
         })
     }
@@ -197,8 +224,8 @@ impl Band {
     pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, u32)> {
         let band = *self;
         let bytes = band.slot_bytes() as u32;
-        let (first, rest) = (band.tiles, band.tiles * (band.text_rows - 1));
-        (0..band.tiles).flat_map(move |tile| {
+        let (first, rest) = (band.columns, band.columns * (band.text_rows - 1));
+        (0..band.columns).flat_map(move |tile| {
             (0..band.slots).flat_map(move |slot| {
                 let times = |n| (0..n).map(move |_| (slot * bytes, bytes));
                 let gap = (tile != 0).then_some((slot * bytes, tile * band.unit * PIXEL));
@@ -209,19 +236,20 @@ impl Band {
 
     /// How many [`Self::entries`] there are.
     pub(crate) fn entry_count(&self) -> usize {
-        let copies = self.tiles() * self.text_rows as usize;
+        let columns = self.columns as usize;
+        let copies = columns * self.text_rows as usize;
         // Every tile but the first has a gap.
-        self.slots() * (self.tiles() * copies + self.tiles() - 1)
+        self.slots() * (columns * copies + columns - 1)
     }
 
     /// The bytes of a slot.
-    fn slot_bytes(&self) -> u64 {
+    pub(super) fn slot_bytes(&self) -> u64 {
         u64::from(self.unit) * u64::from(PIXEL) * u64::from(self.height)
     }
 
     /// The bytes of the region of a tile.
     fn region(&self, tile: u32) -> u64 {
-        let copies = u64::from(self.tiles) * u64::from(self.text_rows);
+        let copies = u64::from(self.columns) * u64::from(self.text_rows);
         copies * self.slot_bytes() + u64::from(tile) * u64::from(self.unit * PIXEL)
     }
 

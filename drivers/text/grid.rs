@@ -2,13 +2,15 @@
 
 //! Where text lives: columns and rows of a mode, and the text rows of the resource that hold them.
 //!
-//! The resource is a stack of *text rows*, each as high as a glyph. Text row 0 is never used: QEMU
+//! A resource is a stack of *text rows*, each as high as a glyph.
+//!
+//! [`Scroll::Repaint`]: every scanout has a resource of its own, of exactly its mode's size, because this
+//! is for devices that show a whole resource, whatever the scanout's rectangle. Text row n is row n
+//! of the screen.
+//!
+//! [`Scroll::Pan`]: the scanout is a window that moves down by a row where text scrolls up by one. All
+//! scanouts show the same resource. Text row 0 is never used: QEMU
 //! takes a transfer of offset 0 to x 0, y 0 in the full width for one of the whole backing store.
-//!
-//! [`Scroll::Repaint`]: text rows 1.. are the rows of the screen, and stay so. The scanout begins with
-//! text row 0, which stays blank, because this is for devices that take no other origin than 0.
-//!
-//! [`Scroll::Pan`]: the scanout is a window that moves down by a row where text scrolls up by one.
 //! N ring slots, as many as the screen shows text rows (a part of one counts), live at text rows
 //! 1 + i and again at 1 + i + N, so that a window of N text rows starting at any slot finds all of
 //! them in order:
@@ -70,7 +72,7 @@ impl fmt::Display for Size {
 pub(crate) enum Scroll {
     /// The scanout moves down over a resource that is twice as high as the screen.
     Pan,
-    /// The scanout stays, and every row is drawn again.
+    /// The scanout stays, and rows are drawn again where they differ from what was there.
     Repaint,
 }
 
@@ -211,18 +213,16 @@ impl Grid {
         scroll: Scroll,
         limits: &Limits,
     ) -> Result<Self, GridError> {
-        let shown = screen.height.div_ceil(glyph.height);
-        let (rows, window, text_rows) = match scroll {
-            Scroll::Pan => (rows, shown, 1 + 2 * shown),
-            // One less than the screen has room for: text row 0.
-            Scroll::Repaint => (rows - 1, shown - 1, shown),
-        };
+        let window = screen.height.div_ceil(glyph.height);
         let (cols, rows) =
             cap(cols.min(MAX_COLS), rows.min(MAX_ROWS), limits.cells).ok_or(GridError::NoCell {
                 mode: screen,
                 glyph,
             })?;
-        let band = Band::new(screen.width, glyph, text_rows, limits)?;
+        let band = match scroll {
+            Scroll::Pan => Band::new(screen.width, glyph, 1 + 2 * window, limits)?,
+            Scroll::Repaint => Band::in_strips(screen, glyph, limits)?,
+        };
         let grid = Self {
             screen,
             glyph,
@@ -269,17 +269,20 @@ impl Grid {
         &self.band
     }
 
-    /// The size of the scanout's rectangle, in pixels: the mode, or as much as covers those of several.
-    /// Its x is 0, its y is [`Self::origin`] of the window's first text row.
+    /// The size of the largest scanout's rectangle, in pixels: the mode, or as much as covers those of
+    /// several. Its x is 0, its y is [`Self::y`] of the window's first text row.
     pub(crate) fn screen(&self) -> Size {
         self.screen
     }
 
-    /// The size of the resource, in pixels; it may be wider than the screen.
+    /// The size of the resource, in pixels; it may be wider than the screen where it pans.
     pub(crate) fn resource(&self) -> Size {
-        Size {
-            width: self.band.width(),
-            height: self.y(self.band.text_rows()),
+        match self.scroll {
+            Scroll::Repaint => self.screen,
+            Scroll::Pan => Size {
+                width: self.band.width(),
+                height: self.y(self.band.text_rows()),
+            },
         }
     }
 
@@ -288,22 +291,18 @@ impl Grid {
         text_row.saturating_mul(self.glyph.height)
     }
 
-    /// The first pixel row of the scanout's rectangle where the window's first text row is `top`.
-    pub(crate) fn origin(&self, top: u32) -> u32 {
-        match self.scroll {
-            Scroll::Pan => self.y(top),
-            Scroll::Repaint => 0,
-        }
-    }
-
-    /// The text rows that the scanout shows, the last of them perhaps in part; without text row 0.
+    /// The text rows that the scanout shows, the last of them perhaps in part.
     pub(crate) fn window(&self) -> usize {
         self.window
     }
 
     /// The first text row of a window that starts at a slot.
-    pub(super) fn top(&self, origin: usize) -> u32 {
-        1 + (origin % self.window) as u32
+    pub(crate) fn top(&self, origin: usize) -> u32 {
+        let unused = match self.scroll {
+            Scroll::Pan => 1,
+            Scroll::Repaint => 0,
+        };
+        unused + (origin % self.window) as u32
     }
 
     /// Where a slot is drawn.

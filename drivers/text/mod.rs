@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Text on a screen that pans: bytes in, rows of pixels and their places out.
+//! Text on a screen: bytes in, rows of pixels and their places out.
 //!
 //! ```text
 //! bytes -> Screen -> Surface::draw(places, cells)      what changed, once a write
@@ -25,6 +25,7 @@ mod font;
 mod grid;
 mod paint;
 mod screen;
+mod strips;
 
 pub(crate) use self::{
     band::{
@@ -44,7 +45,10 @@ pub(crate) use self::{
         Scroll,
         Size, //
     },
-    paint::Painter,
+    paint::{
+        Corner,
+        Painter, //
+    },
     screen::{
         Cursor,
         Rows,

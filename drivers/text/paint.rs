@@ -23,6 +23,15 @@ use zerocopy::{
 /// Eight pixels: a byte of a scanline.
 type Octet = [u64; 4];
 
+/// Where in a slot cells are painted, and which part of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Corner {
+    /// The column of the tile at which the first cell is.
+    pub(crate) col: usize,
+    /// The scanline of the glyphs that is the slot's first.
+    pub(crate) line: usize,
+}
+
 /// Paints cells into a slot of the band.
 pub(crate) struct Painter {
     /// The foreground and the background that the table is for.
@@ -42,7 +51,8 @@ impl Painter {
         }
     }
 
-    /// Paints `cells` from column `first_col` of the tile on; what lies beyond the tile is left out.
+    /// Paints `cells`, or of them the scanlines that the slot has, from a column of the tile on; what lies
+    /// beyond the tile is left out.
     ///
     /// `slot` is the memory at [`Band::slot`], in little-endian `B8G8R8X8` pixels; glyphs that are
     /// a multiple of 8 px wide are painted faster where it is aligned to 8 bytes.
@@ -53,17 +63,20 @@ impl Painter {
         band: &Band,
         cells: &[Cell],
         slot: &mut [u32],
-        first_col: usize,
+        first: Corner,
     ) {
-        let room = band.tile_cols().saturating_sub(first_col);
+        let Corner { mut col, line } = first;
+        let room = band.tile_cols().saturating_sub(col);
         let cells = &cells[..cells.len().min(room)];
-        let mut col = first_col;
         let bits = font.glyph_bits();
         for run in cells.chunk_by(|a, b| a.attribute(bits) == b.attribute(bits)) {
             self.choose(palette.colours(run[0].attribute(bits)));
             match <[Octet]>::mut_from_bytes(slot.as_mut_bytes()) {
                 Ok(octets) if font.size().width % 8 == 0 => {
-                    match (font.glyphs_8x16(), band.tiles(), font.pitch()) {
+                    let corner = Corner { col, line };
+                    // A slot of whole glyphs.
+                    let glyphs = font.glyphs_8x16().filter(|_| band.strips == 1);
+                    match (glyphs, band.tiles(), font.pitch()) {
                         (Some(glyphs), 1, _) => {
                             self.run_8x16::<1>(octets, band.unit() / 8, run, glyphs, bits, col);
                         }
@@ -71,17 +84,17 @@ impl Painter {
                         (Some(glyphs), 3, _) => {
                             self.run_8x16::<3>(octets, band.unit() / 8, run, glyphs, bits, col);
                         }
-                        (_, _, 1) => self.run_of_bytes::<1>(octets, run, font, band, col),
-                        (_, _, 2) => self.run_of_bytes::<2>(octets, run, font, band, col),
-                        (_, _, 3) => self.run_of_bytes::<3>(octets, run, font, band, col),
-                        _ => self.run_of_bytes::<4>(octets, run, font, band, col),
+                        (_, _, 1) => self.run_of_bytes::<1>(octets, run, font, band, corner),
+                        (_, _, 2) => self.run_of_bytes::<2>(octets, run, font, band, corner),
+                        (_, _, 3) => self.run_of_bytes::<3>(octets, run, font, band, corner),
+                        _ => self.run_of_bytes::<4>(octets, run, font, band, corner),
                     }
                 }
                 _ => {
                     for (y, row) in band.rows(band.unit()).enumerate() {
                         let x = col * font.size().width as usize;
                         let pixels = slot.get_mut(row).and_then(|row| row.get_mut(x..));
-                        self.run(pixels.unwrap_or_default(), run, font, y);
+                        self.run(pixels.unwrap_or_default(), run, font, line + y);
                     }
                 }
             }
@@ -111,29 +124,28 @@ impl Painter {
         }
     }
 
-    /// Paints the cell under a cursor once more, in the column `cursor.col` of the tile: where the
-    /// cursor is, the colours change places.
+    /// Paints the cell under a cursor once more, in the column `cursor.col` of the tile, in a slot whose
+    /// first scanline is the cell's scanline `line`: where the cursor is, the colours change places.
     pub(crate) fn paint_cursor(
         &mut self,
         font: &Font<'_>,
         palette: &Palette,
         band: &Band,
-        cell: Cell,
-        cursor: &Cursor,
+        (cell, cursor, line): (Cell, &Cursor, usize),
         slot: &mut [u32],
     ) {
         let (foreground, background) = palette.colours(cell.attribute(font.glyph_bits()));
         self.choose((background, foreground));
         let x = cursor.col * font.size().width as usize;
         for (y, row) in band.rows(band.unit()).enumerate() {
-            if cursor.lines.contains(&y) {
+            if cursor.lines.contains(&(line + y)) {
                 let pixels = slot.get_mut(row).and_then(|row| row.get_mut(x..));
-                self.run(pixels.unwrap_or_default(), &[cell], font, y);
+                self.run(pixels.unwrap_or_default(), &[cell], font, line + y);
             }
         }
     }
 
-    /// Glyphs of `PITCH` whole bytes a scanline, from column `col` on. A function of its own, which takes
+    /// Glyphs of `PITCH` whole bytes a scanline, from a corner on. A function of its own, which takes
     /// the stack that it needs only where it is called.
     #[inline(never)]
     fn run_of_bytes<const PITCH: usize>(
@@ -142,25 +154,28 @@ impl Painter {
         run: &[Cell],
         font: &Font<'_>,
         band: &Band,
-        col: usize,
+        Corner { col, line }: Corner,
     ) {
         let (unit, bits) = (band.unit() / 8, font.glyph_bits());
         // Where the scanlines are in the slot.
-        let mut rows = [0; Font::MAX_HEIGHT];
+        let (mut rows, mut count) = ([0; Font::MAX_HEIGHT], 0);
         for (to, row) in rows.iter_mut().zip(band.rows(unit)) {
             *to = row.start as u32;
+            count += 1;
         }
+        let rows = rows.get(..count).unwrap_or_default();
         for (x, cell) in (col * PITCH..unit).step_by(PITCH).zip(run) {
             let glyph = <[[u8; PITCH]]>::ref_from_bytes(font.glyph(cell.glyph(bits)));
             let octets = octets.get_mut(x..).unwrap_or_default();
             // A scanline is often the same as the one above.
-            let (mut above, mut line) = ([0; PITCH], [self.octet(0); PITCH]);
-            for (&bytes, &row) in glyph.unwrap_or_default().iter().zip(&rows) {
+            let glyph = glyph.unwrap_or_default().get(line..).unwrap_or_default();
+            let (mut above, mut pixels) = ([0; PITCH], [self.octet(0); PITCH]);
+            for (&bytes, &row) in glyph.iter().zip(rows) {
                 if bytes != above {
-                    (above, line) = (bytes, bytes.map(|byte| self.octet(byte)));
+                    (above, pixels) = (bytes, bytes.map(|byte| self.octet(byte)));
                 }
                 if let Some(to) = octets.get_mut(row as usize..row as usize + PITCH) {
-                    to.copy_from_slice(&line);
+                    to.copy_from_slice(&pixels);
                 }
             }
         }

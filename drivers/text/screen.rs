@@ -76,6 +76,16 @@ pub(crate) trait Surface {
     fn blacken(&mut self, top: u32);
 }
 
+/// What of a row is drawn.
+enum What {
+    /// All of it, over all that was there.
+    Fresh,
+    /// What changed since it was drawn there.
+    Changes,
+    /// From one column to before another; nothing if there are none.
+    Columns(u16, u16),
+}
+
 /// A row of the screen.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -503,7 +513,8 @@ impl<'a> Screen<'a> {
     /// and all of it once it has the place of another row.
     pub(crate) fn lie_over(&mut self) {
         let cols = self.grid.cols() as u16;
-        self.rows.shown[..self.grid.window()].fill(cols);
+        let shown = self.rows.shown.iter_mut().take(self.grid.window());
+        shown.for_each(|shown| *shown = cols);
     }
 
     /// Where a row of the screen is in `cells` and `rows`.
@@ -516,10 +527,15 @@ impl<'a> Screen<'a> {
         }
     }
 
-    /// Draws what changed since it was last called.
-    pub(crate) fn show(&mut self, on: &mut impl Surface) {
+    /// Whether [`Self::show`] draws the whole screen: rows have scrolled, and nothing pans.
+    pub(crate) fn is_to_be_repainted(&self) -> bool {
+        self.scrolled != 0 && self.grid.scroll() == Scroll::Repaint && !self.black
+    }
+
+    /// Draws what changed since it was last called. Returns whether anything did.
+    pub(crate) fn show(&mut self, on: &mut impl Surface) -> bool {
         if self.black {
-            return;
+            return false;
         }
         let changed = core::mem::replace(&mut self.changed, NOTHING);
         let scrolled = core::mem::take(&mut self.scrolled);
@@ -534,14 +550,26 @@ impl<'a> Screen<'a> {
             let fresh = rows.saturating_sub(scrolled);
             (changed.start.min(fresh)..rows, fresh)
         } else {
-            (0..rows, 0)
+            (0..0, rows)
         };
         let mut drawn: Option<Range<u32>> = None;
+        let mut note = |text_row: u32| {
+            let range = drawn.clone().unwrap_or(text_row..text_row + 1);
+            drawn = Some(range.start.min(text_row)..range.end.max(text_row + 1));
+        };
         for row in touched {
-            if self.draw(row, row >= fresh, on) {
-                let text_row = self.top() + row as u32;
-                let start = drawn.map_or(text_row, |range| range.start);
-                drawn = Some(start..text_row + 1);
+            let what = if row >= fresh { What::Fresh } else { What::Changes };
+            if self.draw(row, what, on) {
+                note(self.top() + row as u32);
+            }
+        }
+        if scrolled != 0 && !pans {
+            // From the bottom up: what a place had before is known while the row that it had is not drawn.
+            for row in (0..rows).rev() {
+                let what = self.moved(row, scrolled);
+                if self.draw(row, what, on) {
+                    note(self.top() + row as u32);
+                }
             }
         }
         if pans {
@@ -549,25 +577,59 @@ impl<'a> Screen<'a> {
                 self.blank_slot(slot % window, on);
             }
             self.pan(on);
-        } else if let Some(text_rows) = drawn {
+            return true;
+        }
+        if let Some(text_rows) = drawn.clone() {
             on.finish(text_rows);
+        }
+        drawn.is_some()
+    }
+
+    /// What to draw of a row whose place had the row that is `scrolled` above it now, where nothing pans:
+    /// what differs, if it is known what the place had.
+    fn moved(&self, row: usize, scrolled: usize) -> What {
+        let Some(before) = row.checked_sub(scrolled) else {
+            return What::Fresh;
+        };
+        let (index, before) = (self.index(row), self.index(before));
+        let (now, had) = (self.rows.state[index], self.rows.state[before]);
+        // It may have changed since, or there was more than its text.
+        if had.from < had.to || self.rows.shown[row] > had.ink {
+            return What::Fresh;
+        }
+        let cols = usize::from(now.ink.max(now.to).max(had.ink));
+        let cells = |index: usize| self.cells[index * self.grid.cols()..][..cols].iter();
+        let differ = |(now, had): (&Cell, &Cell)| now != had;
+        let mut pairs = cells(index).zip(cells(before));
+        match pairs.clone().position(differ) {
+            None => What::Columns(0, 0),
+            Some(from) => {
+                let to = pairs.rposition(differ).map_or(0, |last| last + 1);
+                What::Columns(from as u16, to as u16)
+            }
         }
     }
 
-    /// Draws a row: what changed in it, or, if its place is `fresh`, all of it and over all that was
-    /// there. Returns whether there was anything to draw.
-    fn draw(&mut self, row: usize, fresh: bool, on: &mut impl Surface) -> bool {
+    /// Draws a row. Returns whether there was anything to draw.
+    fn draw(&mut self, row: usize, what: What, on: &mut impl Surface) -> bool {
         let slot = (self.origin + row) % self.grid.window();
         let index = self.index(row);
         let (state, shown) = (&mut self.rows.state[index], &mut self.rows.shown[slot]);
-        let (from, to) = if fresh {
-            (0, state.ink.max(*shown).max(state.to))
-        } else {
-            (state.from, state.to)
-        };
         // A cursor may be where there is no ink.
         let cursor = self.cursor.as_ref().filter(|at| at.row == row);
-        let before = if fresh { 0 } else { *shown };
+        let (from, to) = match what {
+            What::Fresh => (0, state.ink.max(*shown).max(state.to)),
+            What::Changes => (state.from, state.to),
+            What::Columns(from, to) => match cursor.map(|at| at.col as u16) {
+                Some(col) if from < to => (from.min(col), to.max(col + 1)),
+                Some(col) => (col, col + 1),
+                None => (from, to),
+            },
+        };
+        let before = match what {
+            What::Fresh | What::Columns(..) => 0,
+            What::Changes => *shown,
+        };
         *shown = before
             .max(state.ink.max(state.to))
             .max(cursor.map_or(0, |at| at.col as u16 + 1));

@@ -8,6 +8,10 @@ bitflags::bitflags! {
     pub(crate) struct Features: u64 {
         /// VIRTIO_GPU_F_VIRGL, _EDID, _RESOURCE_UUID, _RESOURCE_BLOB and _CONTEXT_INIT: more commands.
         const GPU = 0x1f;
+        /// VIRTIO_GPU_F_VIRGL: the host renders.
+        const VIRGL = 1 << 0;
+        /// VIRTIO_GPU_F_CONTEXT_INIT: it does so in more than one way.
+        const CONTEXT_INIT = 1 << 4;
         /// VIRTIO_F_INDIRECT_DESC: a descriptor may be a table of descriptors.
         const INDIRECT_DESC = 1 << 28;
         /// VIRTIO_F_EVENT_IDX: either side says from which index on it wants to be notified.

@@ -90,6 +90,8 @@ pub(crate) fn reset(
 /// What a device and its driver have agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Agreement {
+    /// The features that the device offers.
+    pub(crate) offered: Features,
     /// The features that both have.
     pub(crate) features: Features,
     /// Where queue 0 is.
@@ -197,6 +199,7 @@ fn start(
     found: Found,
     place: impl FnOnce(u16) -> Option<QueuePlace>,
 ) -> Result<Agreement, SetupError> {
+    let offered = transport.device_features();
     let size = transport.queue_size_max(0);
     let queue = place(size).ok_or(SetupError::QueueSize(size))?;
     // Nothing that can fail comes after the device knows our memory.
@@ -205,6 +208,7 @@ fn start(
     let status = transport.status();
     transport.set_status(status | Status::DRIVER_OK);
     Ok(Agreement {
+        offered,
         features,
         queue,
         doorbell,

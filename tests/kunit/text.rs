@@ -7,7 +7,9 @@
 mod text {
     use crate::text::{
         Band,
+        BandError,
         Cell,
+        Corner,
         Cursor,
         Font,
         Grid,
@@ -155,8 +157,8 @@ mod text {
         assert_eq!(grid.screen(), size(1280, 960));
         assert_eq!(grid.resource(), size(1280, 121 * 16));
         let grid = on(size(640, 800), size(1280, 960), Scroll::Repaint)?;
-        assert_eq!((grid.cols(), grid.rows(), grid.window()), (80, 49, 59));
-        assert_eq!(grid.resource(), size(1280, 60 * 16));
+        assert_eq!((grid.cols(), grid.rows(), grid.window()), (80, 50, 60));
+        assert_eq!(grid.resource(), size(1280, 960));
         // What one screen has no room for is on none, and what is no mode is none.
         let (none, mode) = (size(640, 15), size(16385, 16));
         let error = |least, most| on(least, most, Scroll::Pan).err();
@@ -216,6 +218,12 @@ mod text {
         assert_eq!(high(8129), Some(Scroll::Repaint));
     }
 
+    /// What becomes of a band that cannot be.
+    fn no_band<T>() -> Result<T, GridError> {
+        let (needed, found) = (0, 0);
+        Err(GridError::Band(BandError::Memory { needed, found }))
+    }
+
     #[test]
     fn band_is_as_wide_as_memory_allows() {
         let with = |band_bytes, entries, scroll| {
@@ -228,6 +236,10 @@ mod text {
             let band = grid.band();
             Ok((band.tiles(), band.slots(), band.tile_cols()))
         };
+        let with = |bytes, entries, scroll| match with(bytes, entries, scroll) {
+            Err(GridError::Band(_)) => no_band(),
+            found => found,
+        };
         let all = Band::MAX_ENTRIES;
         assert_eq!(with(1 << 20, all, Scroll::Pan), Ok((1, 4, 160)));
         assert_eq!(with(1 << 20, 207, Scroll::Pan), Ok((1, 2, 160)));
@@ -235,16 +247,47 @@ mod text {
         assert_eq!(with(81919, all, Scroll::Pan), Ok((3, 2, 54)));
         assert_eq!(with(27647, all, Scroll::Pan), Ok((5, 1, 32)));
         assert_eq!(with(16383, usize::MAX, Scroll::Pan), Ok((7, 1, 23)));
-        // Fifteen tiles of eleven columns are the least.
-        let least = 11 * 8 * 4 * 16;
-        assert_eq!(with(least, all, Scroll::Repaint), Ok((15, 1, 11)));
-        for band_bytes in [least - 1, 0] {
-            let error = with(band_bytes, all, Scroll::Repaint).err();
-            assert!(matches!(error, Some(GridError::Band(_))));
-        }
-        let error = with(1 << 20, 49, Scroll::Repaint).err();
-        assert!(matches!(error, Some(GridError::Band(_))));
-        assert!(with(1 << 20, 50, Scroll::Repaint).is_ok());
+        // Eleven tiles of fifteen columns are the least, with so many entries; or, where nothing pans, a
+        // scanline.
+        let least = 15 * 8 * 4 * 16;
+        assert_eq!(with(least, all, Scroll::Pan), Ok((11, 1, 15)));
+        assert_eq!(with(least - 1, all, Scroll::Pan), Ok((16, 1, 160)));
+        assert_eq!(with(5119, all, Scroll::Repaint), no_band());
+        assert_eq!(with(0, all, Scroll::Repaint), no_band());
+        // A region for strips without an offset, and one for each of four slots.
+        assert_eq!(with(1 << 20, 250, Scroll::Repaint), Ok((1, 4, 160)));
+        assert_eq!(with(1 << 20, 249, Scroll::Repaint), Ok((1, 3, 160)));
+        assert_eq!(with(1 << 20, 51, Scroll::Repaint), Ok((1, 1, 160)));
+        assert_eq!(with(1 << 20, 50, Scroll::Repaint), no_band());
+    }
+
+    #[test]
+    fn strips_are_as_high_as_memory_allows() {
+        let with = |width, height, band_bytes| {
+            let limits = Limits {
+                band_bytes,
+                ..PLENTY
+            };
+            let mode = size(width, 800);
+            let grid = Grid::new(mode, size(8, height), Scroll::Repaint, &limits).ok()?;
+            Some((grid.band().tiles(), grid.band().slots()))
+        };
+        // Whole text rows, in so many slots.
+        assert_eq!(with(1280, 16, 4 * 81920), Some((1, 4)));
+        assert_eq!(with(1280, 16, 2 * 81920), Some((1, 2)));
+        // Halves of them, so that there are two slots; but nothing lower than that for a second one.
+        assert_eq!(with(1280, 16, 2 * 81920 - 1), Some((2, 3)));
+        assert_eq!(with(1280, 16, 81919), Some((2, 1)));
+        assert_eq!(with(1280, 16, 20480), Some((4, 1)));
+        assert_eq!(with(1280, 16, 5120), Some((16, 1)));
+        assert_eq!(with(1280, 16, 5119), None);
+        // Equal parts alone.
+        assert_eq!(with(1280, 22, 1280 * 4 * 21), Some((2, 1)));
+        assert_eq!(with(1280, 13, 1280 * 4 * 12), Some((13, 4)));
+        // Scanlines that are no whole cells.
+        assert_eq!(with(1366, 16, 1 << 20), Some((1, 1)));
+        // Large screens, in the memory that the driver has for them.
+        assert_eq!(with(3840, 16, 100_000), Some((4, 1)));
     }
 
     /// The way a device reads pixel `x`, `row` of a rectangle at `at`, in bytes into the backing.
@@ -260,10 +303,15 @@ mod text {
         offset + (at.1 + row) * stride + (at.0 + x) * 4
     }
 
+    /// libkrun, and QEMU's `virtio-gpu-rutabaga`: no `offset` at all.
+    fn without(_: u64, stride: u64, at: (u64, u64), x: u64, row: u64) -> u64 {
+        (at.1 + row) * stride + (at.0 + x) * 4
+    }
+
     /// The pixel of the band that a byte of the backing store lies in.
-    fn backing(band: &Band, byte: u64) -> Option<usize> {
+    fn backing(entries: impl Iterator<Item = (u32, u32)>, byte: u64) -> Option<usize> {
         let mut start = 0;
-        for (offset, len) in band.entries() {
+        for (offset, len) in entries {
             if byte < start + u64::from(len) {
                 return Some((u64::from(offset) + byte - start) as usize / 4);
             }
@@ -278,7 +326,7 @@ mod text {
         let band = grid.band();
         let stride = u64::from(grid.resource().width) * 4;
         let height = u64::from(grid.glyph().height);
-        let unit = u64::from(band.tile_x(1));
+        let unit = band.unit() as u64;
         let text_rows = u64::from(grid.resource().height) / height;
         let mut right = true;
         for slot in 0..band.slots() {
@@ -291,11 +339,11 @@ mod text {
                 for tile in 0..band.tiles() {
                     let offset = band.offset(slot, tile);
                     for text_row in 1..text_rows {
-                        let at = (u64::from(band.tile_x(tile)), text_row * height);
+                        let at = (u64::from(band.tile(tile).x), text_row * height);
                         for x in [0, unit - 1] {
                             for reading in [qemu as Reading, rutabaga] {
                                 let byte = reading(offset, stride, at, x, row);
-                                right &= backing(band, byte) == Some((home + x) as usize);
+                                right &= backing(band.entries(), byte) == Some((home + x) as usize);
                             }
                         }
                     }
@@ -323,13 +371,69 @@ mod text {
                 band_bytes,
                 ..PLENTY
             };
-            for scroll in [Scroll::Pan, Scroll::Repaint] {
-                let mode = size(26, 2 * height + 1);
-                let grid = Grid::new(mode, size(4, height), scroll, &limits).map_err(drop)?;
-                assert_eq!((grid.band().tiles(), grid.band().slots()), (tiles, slots));
-                assert_eq!(grid.band().entry_count(), grid.band().entries().count());
-                assert!(grid.resource().width >= 26);
-                assert!(reads_back(&grid));
+            let mode = size(26, 2 * height + 1);
+            let grid = Grid::new(mode, size(4, height), Scroll::Pan, &limits).map_err(drop)?;
+            assert_eq!((grid.band().tiles(), grid.band().slots()), (tiles, slots));
+            assert_eq!(grid.band().entry_count(), grid.band().entries().count());
+            assert!(grid.resource().width >= 26);
+            assert!(reads_back(&grid));
+        }
+        Ok(())
+    }
+
+    /// The same of strips, which all three readings find on a resource of `size` px.
+    fn strips_read_back(grid: &Grid, size: Size) -> bool {
+        let (band, glyph) = (grid.band(), grid.glyph().height);
+        let (stride, mut right) = (u64::from(size.width) * 4, true);
+        for text_row in 0..size.height.div_ceil(glyph) {
+            for tile in 0..band.tiles() {
+                let slot = band.strip_slot(text_row, tile);
+                let (offset, home) = (band.strip_offset(size, slot), band.slot(slot));
+                let top = text_row * glyph + band.tile(tile).lines.start;
+                right &= offset != 0 && band.tile(tile).x == 0;
+                for (row, place) in (0..size.height.saturating_sub(top)).zip(band.rows(band.unit())) {
+                    for x in [0, size.width - 1] {
+                        for reading in [qemu as Reading, rutabaga, without] {
+                            let at = (0, u64::from(top));
+                            let byte = reading(offset, stride, at, x.into(), row.into());
+                            let found = backing(band.strip_entries(size), byte);
+                            right &= found == Some(home.start + place.start + x as usize);
+                        }
+                    }
+                }
+            }
+        }
+        right
+    }
+
+    #[test]
+    fn three_readings_find_every_strip() -> Result<(), ()> {
+        // The width, the height of a glyph, the band, and the strips and slots that makes.
+        for (width, height, band_bytes, strips, slots) in [
+            (28, 4, 448, 1, 1),
+            (28, 4, 900, 1, 2),
+            (28, 4, 1 << 16, 1, 4),
+            (26, 4, 1 << 16, 1, 1),
+            (28, 4, 447, 2, 1),
+            (28, 16, 1791, 2, 1),
+            (28, 16, 1792, 2, 2),
+            (26, 16, 1791, 2, 1),
+            (28, 9, 500, 3, 1),
+        ] {
+            let limits = Limits {
+                band_bytes,
+                ..PLENTY
+            };
+            let (mode, glyph) = (size(width, 5 * height + 3), size(4, height));
+            let grid = Grid::new(mode, glyph, Scroll::Repaint, &limits).map_err(drop)?;
+            assert_eq!(grid.resource(), mode);
+            let band = grid.band();
+            assert_eq!((band.tiles(), band.slots()), (strips, slots));
+            // Scanouts beside the largest one have resources of their own size.
+            for size in [mode, size(width - 3, height), size(4, 5 * height)] {
+                let count = band.strip_entries(size).count();
+                assert_eq!(band.strip_entry_count(size), count);
+                assert!(strips_read_back(&grid, size));
             }
         }
         Ok(())
@@ -350,7 +454,7 @@ mod text {
                 for x in 0..u64::from(resource.width) {
                     for reading in [qemu as Reading, rutabaga] {
                         let byte = reading(0, stride, (0, 4), x, row);
-                        let pixel = backing(grid.band(), byte);
+                        let pixel = backing(grid.band().entries(), byte);
                         assert!(pixel.is_some_and(|pixel| slot.contains(&pixel)));
                     }
                 }
@@ -370,7 +474,7 @@ mod text {
             band_bytes,
             ..PLENTY
         };
-        let Ok(grid) = Grid::new(mode, font.size(), Scroll::Repaint, &limits) else {
+        let Ok(grid) = Grid::new(mode, font.size(), Scroll::Pan, &limits) else {
             return false;
         };
         let (band, mut memory) = (grid.band(), Memory([0x1234_5678; 544]));
@@ -378,12 +482,16 @@ mod text {
         let Some(pixels) = memory.0.get_mut(slot) else {
             return false;
         };
-        Painter::new().paint(font, &Palette::DEFAULT, band, cells, pixels, first_col);
+        let first = Corner {
+            col: first_col,
+            line: 0,
+        };
+        Painter::new().paint(font, &Palette::DEFAULT, band, cells, pixels, first);
         let (width, height) = (font.size().width, font.size().height);
         let stride = u64::from(grid.resource().width) * 4;
         let offset = band.offset(band.slots() - 1, band.tiles() - 1);
         let mut right = true;
-        for x in 0..band.tile_x(1) {
+        for x in 0..band.unit() as u32 {
             let (col, bit) = ((x / width) as usize, x % width);
             let cell = col.checked_sub(first_col).and_then(|col| cells.get(col));
             for row in 0..height {
@@ -394,7 +502,7 @@ mod text {
                     u32::to_le(if set { ink } else { paper })
                 });
                 let byte = qemu(offset, stride, (0, 0), x.into(), row.into());
-                let found = backing(band, byte).and_then(|at| memory.0.get(at).copied());
+                let found = backing(band.entries(), byte).and_then(|at| memory.0.get(at).copied());
                 right &= found == Some(expected);
             }
         }
@@ -436,6 +544,50 @@ mod text {
     }
 
     #[test]
+    fn strips_have_the_scanlines_of_a_whole_row() -> Result<(), ()> {
+        let cells = [Cell(0x0741), Cell(0x1fff), Cell(0x9600)];
+        let palette = Palette::DEFAULT;
+        // Fonts with and without a fast way.
+        for (width, height) in [(8, 16), (8, 8), (5, 6), (16, 8), (24, 4)] {
+            let font = Font::new(width, height, 256, &GLYPHS).map_err(drop)?;
+            let mode = size(3 * width, 2 * height);
+            let with = |band_bytes| {
+                let limits = Limits {
+                    band_bytes,
+                    ..PLENTY
+                };
+                Grid::new(mode, font.size(), Scroll::Repaint, &limits).map_err(drop)
+            };
+            let bytes = (3 * width * height * 4) as usize;
+            let (whole, parts) = (with(2 * bytes)?, with(bytes / 2)?);
+            assert_eq!((whole.band().tiles(), parts.band().tiles()), (1, 2));
+            let (mut all, mut part) = (Memory([0; 544]), Memory([0; 544]));
+            let cursor = Cursor {
+                row: 0,
+                col: 2,
+                lines: 1..height as usize - 1,
+            };
+            let mut painter = Painter::new();
+            let mut paint = |grid: &Grid, line, pixels: &mut [u32]| {
+                let first = Corner { col: 0, line };
+                painter.paint(&font, &palette, grid.band(), &cells, pixels, first);
+                let at = (cells[2], &cursor, line);
+                painter.paint_cursor(&font, &palette, grid.band(), at, pixels);
+            };
+            paint(&whole, 0, all.0.get_mut(..bytes / 4).ok_or(())?);
+            for tile in 0..2 {
+                let band = parts.band();
+                let line = band.tile(tile).lines.start as usize;
+                let pixels = part.0.get_mut(band.slot(0)).ok_or(())?;
+                paint(&parts, line, pixels);
+                let from = line * band.unit();
+                assert_eq!(all.0.get(from..from + pixels.len()), Some(&*pixels));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn what_is_filled_is_what_blanks_are() -> Result<(), ()> {
         static NOTHING: [u8; 4096] = [0; 4096];
         for (width, height, band_bytes) in [(8, 16, 2048), (8, 8, 384), (5, 7, 280), (16, 8, 2048)]
@@ -461,7 +613,11 @@ mod text {
                 let place = band.slot(0);
                 let palette = Palette::DEFAULT;
                 let pixels = painted.0.get_mut(place.clone()).ok_or(())?;
-                Painter::new().paint(&font, &palette, band, cells, pixels, first);
+                let corner = Corner {
+                    col: first,
+                    line: 0,
+                };
+                Painter::new().paint(&font, &palette, band, cells, pixels, corner);
                 let colour = palette.colours(cell.attribute(8)).1;
                 let pixels = filled.0.get_mut(place).ok_or(())?;
                 Painter::fill(&font, band, colour, first..first + count, pixels);
@@ -489,6 +645,8 @@ mod text {
     struct Model {
         window: usize,
         resource: [[u8; COLS]; 1 + 2 * WINDOW],
+        /// Text rows before this one are not drawn.
+        unused: u32,
         top: usize,
         /// What is seen, which follows the resource where it is told to.
         seen: Text,
@@ -503,10 +661,10 @@ mod text {
     impl Model {
         fn new(grid: &Grid) -> Self {
             Self {
-                window: (grid.screen().height - (grid.y(1) - grid.origin(1)))
-                    .div_ceil(grid.glyph().height) as usize,
+                window: grid.window(),
                 resource: [[b' '; COLS]; 1 + 2 * WINDOW],
-                top: 1,
+                unused: grid.top(0),
+                top: grid.top(0) as usize,
                 seen: [[b' '; COLS]; WINDOW],
                 drawn: [0; 1 + 2 * WINDOW],
                 draws: 0,
@@ -523,7 +681,7 @@ mod text {
             self.draws += 1;
             for place in places.iter() {
                 self.drawn[place as usize] += 1;
-                self.proper &= place != 0 && self.drawn[place as usize] == 1;
+                self.proper &= place >= self.unused && self.drawn[place as usize] == 1;
                 let text = &mut self.resource[place as usize];
                 for (i, (byte, cell)) in text.iter_mut().zip(cells).enumerate() {
                     self.proper &= cell.attribute(8) == 0x07;
@@ -619,10 +777,8 @@ mod text {
 
     /// A screen of 9 columns and these rows, and another one that is as many pixels higher.
     fn small(rows: usize, below: u32, scroll: Scroll) -> Option<Grid> {
-        // Where nothing pans, the first row of the screen is none of the text's.
-        let first = u32::from(scroll == Scroll::Repaint);
-        let mode = size(9 * 4 + 3, (first + rows as u32) * 6 + below.min(5));
-        let higher = size(99, (first + rows as u32) * 6 + below);
+        let mode = size(9 * 4 + 3, rows as u32 * 6 + below.min(5));
+        let higher = size(99, rows as u32 * 6 + below);
         let grid = Grid::on_several(mode, higher, size(4, 6), scroll, &PLENTY).ok()?;
         let right = grid.cols() == COLS && grid.rows() == rows && grid.scroll() == scroll;
         right.then_some(grid)
@@ -922,14 +1078,16 @@ mod text {
         let (mut plain, mut under) = ([0; 256], [0; 256]);
         let (cells, palette) = ([Cell(0x1f41), Cell(0x4e42)], Palette::DEFAULT);
         let mut painter = Painter::new();
-        painter.paint(&font, &palette, grid.band(), &cells, &mut plain, 0);
-        painter.paint(&font, &palette, grid.band(), &cells, &mut under, 0);
+        let first = Corner { col: 0, line: 0 };
+        painter.paint(&font, &palette, grid.band(), &cells, &mut plain, first);
+        painter.paint(&font, &palette, grid.band(), &cells, &mut under, first);
         let cursor = Cursor {
             row: 0,
             col: 1,
             lines: 14..16,
         };
-        painter.paint_cursor(&font, &palette, grid.band(), cells[1], &cursor, &mut under);
+        let at = (cells[1], &cursor, 0);
+        painter.paint_cursor(&font, &palette, grid.band(), at, &mut under);
         let (ink, paper) = (0xffff55u32.to_le(), 0xaa0000u32.to_le());
         for (at, (&plain, &under)) in plain.iter().zip(&under).enumerate() {
             let swapped = if plain == ink { paper } else { ink };
@@ -974,13 +1132,10 @@ mod text {
                 let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
                 for _ in 0..2 * WINDOW {
                     write(&mut screen, b"\n", &mut model);
-                    let bottom = grid.origin(screen.top()) + grid.screen().height;
+                    let bottom = grid.y(screen.top()) + grid.screen().height;
                     assert!(bottom <= grid.resource().height);
-                    assert!(screen.top() >= 1);
-                    // Text begins at the window's top, or below a blank row where nothing pans.
-                    let above = grid.y(screen.top()) - grid.origin(screen.top());
-                    assert!((above == 0) == (scroll == Scroll::Pan));
-                    assert!(scroll == Scroll::Pan || grid.origin(screen.top()) == 0);
+                    // Text begins at the window's top.
+                    assert!((screen.top() == 0) == (scroll == Scroll::Repaint));
                 }
                 assert!(grid.screen().width <= grid.resource().width);
             }

@@ -23,7 +23,8 @@ use crate::{
             Mode, //
         },
         Control,
-        GpuError, //
+        GpuError,
+        Origin, //
     },
     guest::{
         Guest,
@@ -31,7 +32,8 @@ use crate::{
     },
     host::{
         Host,
-        Pictures, //
+        Pictures,
+        Ways, //
     },
     liar::{
         deeds,
@@ -42,7 +44,8 @@ use crate::{
     stages::display::{
         usable,
         Display,
-        DisplayError, //
+        DisplayError,
+        IDS, //
     },
     text::{
         Cell,
@@ -248,7 +251,7 @@ impl<P: Pictures + 'static> Rig<P> {
             .borrow()
             .resources()
             .last()
-            .map_or(2, |last| (last + 2) & !1);
+            .map_or(2, |last| (last + 2 * IDS) & !1);
         let begin = (resource, keeps);
         let display = match Display::start(control, heads, font, scroll, begin, cells, band) {
             Err(DisplayError::Grid(_)) => return None,
@@ -314,12 +317,8 @@ impl<P: Pictures + 'static> Rig<P> {
 impl<P> Rig<P> {
     /// The picture that should be seen on a scanout.
     fn expected(&self, head: &Mode) -> Vec<u32> {
-        let mut text = self.terminal.text().to_vec();
-        if self.display.grid().scroll() == Scroll::Repaint {
-            // Text row 0, which is always blank.
-            text.insert(0, Vec::new());
-        }
-        self.noise.picture((head.width, head.height), &text)
+        let text = self.terminal.text();
+        self.noise.picture((head.width, head.height), text)
     }
 
     /// How many tiles a row has.
@@ -328,7 +327,7 @@ impl<P> Rig<P> {
     }
 }
 
-/// Writes a log to both devices and looks at both screens at the end, or after `each` write. Returns
+/// Writes a log to devices of all readings of `offset` and looks at their screens at the end, or after `each` write. Returns
 /// whether there was a grid for it.
 fn log(setting: Setting, writes: &[Vec<u8>], each: bool) -> bool {
     fn on<P: Pictures + 'static>(
@@ -349,7 +348,9 @@ fn log(setting: Setting, writes: &[Vec<u8>], each: bool) -> bool {
         rig.check();
         true
     }
-    on(setting, Qemu::default(), writes, each) && on(setting, Crosvm::new(), writes, each)
+    on(setting, Qemu::default(), writes, each)
+        && on(setting, Crosvm::new(), writes, each)
+        && (setting.scroll == Scroll::Pan || on(setting, Qemu::without_offset(), writes, each))
 }
 
 /// Something like a log: words, lines, and now and then anything at all.
@@ -435,10 +436,16 @@ fn driver(mode: (u32, u32), glyph: (u32, u32), scroll: Scroll) -> Setting {
 #[test]
 fn usual_modes_in_the_drivers_memory() {
     for scroll in [Scroll::Pan, Scroll::Repaint] {
-        for mode in [(640, 480), (1280, 800), (1366, 768), (1920, 1080)] {
+        for (mode, tiles) in [
+            ((640, 480), 1),
+            ((1280, 800), 1),
+            ((1366, 768), 1),
+            ((1920, 1080), 2),
+        ] {
             let setting = driver(mode, (8, 16), scroll);
             let rig = Rig::new(setting, Qemu::default()).unwrap();
-            assert_eq!((rig.tiles(), rig.display.grid().scroll()), (1, scroll));
+            let tiles = if scroll == Scroll::Pan { 1 } else { tiles };
+            assert_eq!((rig.tiles(), rig.display.grid().scroll()), (tiles, scroll));
             assert!(log(setting, &numbered(160, 13), false), "{mode:?}");
         }
     }
@@ -451,11 +458,16 @@ fn a_row_that_does_not_fit_is_drawn_in_tiles() {
     assert_eq!((rig.tiles(), rig.display.grid().scroll()), (3, Scroll::Pan));
     drop(rig);
     assert!(log(setting, &numbered(300, 60), false));
-    // The same on a small screen, for every way a write can go.
-    for (band, tiles) in [(12 << 10, 3), (5 << 10, 5)] {
+    // The same on a small screen, for every way a write can go: side by side, and in strips.
+    for (scroll, band, tiles) in [
+        (Scroll::Pan, 12 << 10, 3),
+        (Scroll::Repaint, 26 << 10, 2),
+        (Scroll::Repaint, 12 << 10, 4),
+        (Scroll::Repaint, 5 << 10, 8),
+    ] {
         let setting = Setting {
             band,
-            ..driver((400, 150), (8, 16), Scroll::Repaint)
+            ..driver((400, 150), (8, 16), scroll)
         };
         assert_eq!(Rig::new(setting, Qemu::default()).unwrap().tiles(), tiles);
         for a_piece in [1, 2, 9, 30] {
@@ -587,10 +599,8 @@ fn a_picture_stays_until_there_is_text() {
     fn on<P: Pictures + 'static>(setting: Setting, pictures: P) {
         let mut rig = Rig::new(setting, pictures).unwrap();
         let (width, height) = setting.mode;
-        let blank = setting.glyph.1 * u32::from(setting.scroll == Scroll::Repaint);
         let pixel = |x: u32, y: u32| x << 12 | y | 1 << 23;
-        // Not as wide as the screen, and not at the edges of cells; where nothing pans the first text row
-        // is beyond reach.
+        // Not as wide as the screen, and not at the edges of cells.
         let (columns, rows) = (13..width - 5, 11..height - 3);
         rig.display
             .show_picture(rows.clone(), false, |x, y, pixels| {
@@ -606,7 +616,7 @@ fn a_picture_stays_until_there_is_text() {
             assert_eq!(host.complaints, [""; 0]);
             for (at, &seen) in (0..).zip(host.shown(0)) {
                 let (x, y) = (at % width, at / width);
-                let there = columns.contains(&x) && rows.contains(&y) && y >= blank;
+                let there = columns.contains(&x) && rows.contains(&y);
                 assert_eq!(seen, if there { pixel(x, y) } else { 0 }, "({x}, {y})");
             }
             assert_eq!(host.shown(0).len() as u32, width * height);
@@ -651,7 +661,6 @@ fn a_picture_scrolls_with_text_that_lies_over_it() {
         let grid = *rig.display.grid();
         let (width, height) = setting.mode;
         let (glyph, cols) = (setting.glyph, grid.cols());
-        let blank = glyph.1 * u32::from(setting.scroll == Scroll::Repaint);
         let pixel = |x: u32, y: u32| x << 12 | y | 1 << 23;
         rig.display.show_picture(0..height, true, |x, y, pixels| {
             for (x, to) in (x..).zip(pixels) {
@@ -660,7 +669,7 @@ fn a_picture_scrolls_with_text_that_lies_over_it() {
         });
         rig.screen.lie_over();
         // Of which row of the picture a row of the screen is, and how many columns are covered.
-        let window = height.div_ceil(glyph.1) as usize - usize::from(blank != 0);
+        let window = height.div_ceil(glyph.1) as usize;
         let mut rows: Vec<(Option<u32>, usize)> =
             (0..window as u32).map(|y| (Some(y), 0)).collect();
         // Where there is never text there is no picture.
@@ -673,10 +682,10 @@ fn a_picture_scrolls_with_text_that_lies_over_it() {
             for (at, &seen) in (0..).zip(host.shown(0)) {
                 let (x, y) = (at % width, at / width);
                 let mut expected = text[at as usize];
-                if y >= blank && x < cols as u32 * glyph.0 {
-                    let (base, covered) = rows[((y - blank) / glyph.1) as usize];
+                if x < cols as u32 * glyph.0 {
+                    let (base, covered) = rows[(y / glyph.1) as usize];
                     if let (Some(base), true) = (base, x >= covered as u32 * glyph.0) {
-                        expected = pixel(x, blank + base * glyph.1 + (y - blank) % glyph.1);
+                        expected = pixel(x, base * glyph.1 + y % glyph.1);
                     }
                 }
                 assert_eq!(seen, expected, "({x}, {y})");
@@ -762,6 +771,122 @@ fn a_picture_goes_with_what_is_more_than_text() {
     all(&mut rig, 0x123456);
 }
 
+/// A log on devices that do things otherwise, on one scanout or on several of other sizes.
+fn on_another(ways: Ways, after_each: fn(&mut Rig<Qemu>)) {
+    for others in [SETTING.others, [(120, 150), (200, 64), (0, 0)]] {
+        let setting = Setting {
+            scroll: Scroll::Repaint,
+            others,
+            ..SETTING
+        };
+        let mut rig = Rig::new(setting, Qemu::without_offset()).unwrap();
+        rig.host.borrow_mut().ways = ways;
+        // The display begins again, on a resource of its own.
+        let font = *rig.display.font();
+        rig.display
+            .set_font(font, setting.scroll, setting.cells)
+            .unwrap();
+        for line in numbered(40, 3) {
+            rig.write(&line);
+            after_each(&mut rig);
+            rig.check();
+        }
+        assert_eq!(
+            rig.host.borrow().resources().len(),
+            rig.display.heads().len()
+        );
+    }
+}
+
+#[test]
+fn a_device_that_shows_whole_resources_shows_the_text() {
+    let ways = Ways {
+        whole: true,
+        ..Ways::default()
+    };
+    on_another(ways, |_| {});
+}
+
+#[test]
+fn a_device_that_flushes_to_one_scanout_flushes_to_all() {
+    let ways = Ways {
+        whole: true,
+        one_scanout: true,
+        ..Ways::default()
+    };
+    on_another(ways, |_| {});
+}
+
+#[test]
+fn a_resource_that_is_shown_is_not_forgotten() {
+    let ways = Ways {
+        whole: true,
+        keeps_shown: true,
+        ..Ways::default()
+    };
+    on_another(ways, |_| {});
+}
+
+#[test]
+fn a_flush_that_was_skipped_is_made_up_for() {
+    let ways = Ways {
+        whole: true,
+        skips_flushes: true,
+        ..Ways::default()
+    };
+    on_another(ways, |rig| {
+        rig.display.drain().unwrap();
+        rig.host.borrow_mut().idle();
+        rig.display.flush_again();
+    });
+}
+
+#[test]
+fn the_device_decides_how_the_screen_scrolls() {
+    let asks = |offered, ways| {
+        let guest = Guest::new(RING_BYTES);
+        let host = Rc::new(RefCell::new(Host::new(Qemu::default(), &[(640, 480)])));
+        host.borrow_mut().ways = ways;
+        let ring = connect_to(&guest, 64, Features::empty(), Order::First, &host);
+        let mut control = Control::new(ring);
+        let origin = Origin::of(offered).ask(&mut control, 0, 77).unwrap();
+        control.wait(u32::MAX).unwrap();
+        assert_eq!(control.refusals(), (0, None));
+        // Nothing stays behind but what some cannot be rid of.
+        let host = host.borrow();
+        assert_eq!(host.resources(), if ways.keeps_shown { vec![77] } else { vec![] });
+        (origin, host.complaints.len(), guest.kicks())
+    };
+    let qemu = Features::VERSION_1 | Features::INDIRECT_DESC | Features::EVENT_IDX;
+    let (as_qemu, whole) = (
+        Ways::default(),
+        Ways {
+            whole: true,
+            ..Ways::default()
+        },
+    );
+    // Asked, and refused.
+    let (origin, complaints, kicks) = asks(qemu, as_qemu);
+    assert_eq!((origin, complaints), (Origin::Honoured, 1));
+    assert!(kicks <= 3);
+    let (origin, ..) = asks(qemu, whole);
+    assert_eq!(origin, Origin::Ignored);
+    // A device that shows it and does not let go: scanout 0 is not told to show nothing.
+    let stubborn = Ways {
+        keeps_shown: true,
+        ..whole
+    };
+    assert_eq!(asks(qemu, stubborn).0, Origin::Ignored);
+    // Not asked.
+    for offered in [
+        qemu | Features::VIRGL,
+        qemu | Features::CONTEXT_INIT,
+        Features::VERSION_1 | Features::EVENT_IDX,
+    ] {
+        assert_eq!(asks(offered, Ways::default()), (Origin::Ignored, 0, 0));
+    }
+}
+
 /// What scanouts beside the first one are for.
 const TWO: Setting = Setting {
     others: [(0, 0), (120, 150), (0, 0)],
@@ -785,10 +910,9 @@ fn several_scanouts_show_the_text_that_all_have_room_for() {
             let sides =
                 |side: fn(&Mode) -> u32| rig.display.heads().iter().map(side).min().unwrap();
             let (width, height) = (sides(|mode| mode.width), sides(|mode| mode.height));
-            let blank = u32::from(scroll == Scroll::Repaint);
             let grid = rig.display.grid();
             assert_eq!(grid.cols() as u32, width / 8);
-            assert_eq!(grid.rows() as u32 + blank, height / 16);
+            assert_eq!(grid.rows() as u32, height / 16);
             assert_eq!(grid.scroll(), scroll);
             for a_piece in [1, 3, 30] {
                 assert!(log(setting, &numbered(60, a_piece), true), "{others:?}");
@@ -814,6 +938,10 @@ fn displays_come_and_go_without_losing_text() {
         let setting = Setting { scroll, ..SETTING };
         let mut rig = Rig::new(setting, pictures).unwrap();
         let resources = |rig: &Rig<P>| rig.host.borrow().resources().len();
+        let own = |rig: &Rig<P>| match scroll {
+            Scroll::Pan => 1,
+            Scroll::Repaint => rig.display.heads().len(),
+        };
         let steps = [
             (1, Some((120, 150))),
             (0, Some((200, 90))),
@@ -832,9 +960,10 @@ fn displays_come_and_go_without_losing_text() {
             }
             let before = rig.host.borrow().shown(0).to_vec();
             rig.host.borrow_mut().set_mode(scanout, mode);
+            let old = own(&rig);
             rig = rig.follow();
             // What was there still is, but where there is nothing to be seen any more.
-            assert_eq!(resources(&rig), 2);
+            assert_eq!(resources(&rig), old + own(&rig));
             if scanout != 0 {
                 assert!(rig.host.borrow().shown(0) == before);
             }
@@ -845,7 +974,7 @@ fn displays_come_and_go_without_losing_text() {
             assert_eq!(refused, usize::from(scanout == 0 && mode.is_none()));
             rig.write(b"text");
             rig.check();
-            assert_eq!(resources(&rig), 1);
+            assert_eq!(resources(&rig), own(&rig));
         }
         let host = rig.host.borrow();
         assert!((1..16).all(|scanout| host.scanout(scanout).is_none()));

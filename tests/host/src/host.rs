@@ -31,6 +31,20 @@ pub(crate) trait Pictures {
     fn read(&mut self, id: u32, area: Area) -> Vec<u32>;
 }
 
+/// What a device does otherwise than QEMU's 2D device.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ways {
+    /// A scanout shows all of a resource, whatever SET_SCANOUT's rectangle (QEMU with OpenGL, libkrun,
+    /// crosvm), and takes rectangles of any size.
+    pub(crate) whole: bool,
+    /// A flush is answered, and nothing else, until the device is idle again (crosvm).
+    pub(crate) skips_flushes: bool,
+    /// A resource that is shown cannot be forgotten (libkrun).
+    pub(crate) keeps_shown: bool,
+    /// A flush reaches the scanout that the resource was set on last, and no other (QEMU's rutabaga).
+    pub(crate) one_scanout: bool,
+}
+
 /// A scanout.
 #[derive(Clone, Default)]
 struct Head {
@@ -50,6 +64,12 @@ pub(crate) struct Host<P> {
     pub(crate) complaints: Vec<String>,
     /// So many commands more, and all are refused.
     pub(crate) patience: Option<usize>,
+    /// What it does otherwise.
+    pub(crate) ways: Ways,
+    /// Resources of which a flush was made visible since the device was idle.
+    busy: Vec<u32>,
+    /// The scanout that each resource was set on last.
+    set_on: HashMap<u32, usize>,
 }
 
 impl<P: Pictures> Host<P> {
@@ -66,7 +86,15 @@ impl<P: Pictures> Host<P> {
             heads,
             complaints: Vec::new(),
             patience: None,
+            ways: Ways::default(),
+            busy: Vec::new(),
+            set_on: HashMap::new(),
         }
+    }
+
+    /// Time passes: who looks at the picture has looked.
+    pub(crate) fn idle(&mut self) {
+        self.busy.clear();
     }
 
     /// What is on a scanout, row by row; nothing while it has no resource.
@@ -131,6 +159,10 @@ impl<P: Pictures> Host<P> {
             }
             Request::Unref { id } => {
                 self.size(id)?;
+                let is_shown = |head: &Head| head.shows.is_some_and(|(shown, _)| shown == id);
+                if self.ways.keeps_shown && self.heads.iter().any(is_shown) {
+                    return Err(ERR_UNSPEC);
+                }
                 self.sizes.remove(&id);
                 self.backed.retain(|&backed| backed != id);
                 self.pictures.unref(id);
@@ -179,9 +211,22 @@ impl<P: Pictures> Host<P> {
                     return Ok(());
                 }
                 self.within(id, area)?;
-                if area.width < 16 || area.height < 16 {
+                let area = if self.ways.whole {
+                    let (width, height) = self.size(id)?;
+                    Area {
+                        x: 0,
+                        y: 0,
+                        width,
+                        height,
+                    }
+                } else if !self.backed.contains(&id) {
+                    return Err(ERR_UNSPEC);
+                } else if area.width < 16 || area.height < 16 {
                     return Err(ERR_INVALID_PARAMETER);
-                }
+                } else {
+                    area
+                };
+                self.set_on.insert(id, at);
                 let pixels = area.width as usize * area.height as usize;
                 // Pixels that nobody has flushed yet show up in a comparison.
                 let head = &mut self.heads[at];
@@ -195,7 +240,16 @@ impl<P: Pictures> Host<P> {
             }
             Request::Flush { area, id } => {
                 self.within(id, area)?;
-                for head in &mut self.heads {
+                if self.ways.skips_flushes {
+                    if self.busy.contains(&id) {
+                        return Ok(());
+                    }
+                    self.busy.push(id);
+                }
+                for (at, head) in self.heads.iter_mut().enumerate() {
+                    if self.ways.one_scanout && self.set_on.get(&id) != Some(&at) {
+                        continue;
+                    }
                     let Some((_, window)) = head.shows.filter(|(shown, _)| *shown == id) else {
                         continue;
                     };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Pictures as QEMU keeps them: a transfer's `offset` is where the rectangle's first row is in the
-//! backing store (`virtio_gpu_transfer_to_host_2d()`, `iov_to_buf()`).
+//! backing store (`virtio_gpu_transfer_to_host_2d()`, `iov_to_buf()`). And as libkrun and QEMU's
+//! `virtio-gpu-rutabaga` do, which ignore `offset`: the rectangle's place is its place in the backing store.
 
 use std::collections::HashMap;
 
@@ -24,7 +25,20 @@ struct Picture {
 
 /// All pictures.
 #[derive(Default)]
-pub(crate) struct Qemu(HashMap<u32, Picture>);
+pub(crate) struct Qemu {
+    pictures: HashMap<u32, Picture>,
+    ignores_offset: bool,
+}
+
+impl Qemu {
+    /// Pictures of a device that ignores `offset`.
+    pub(crate) fn without_offset() -> Self {
+        Self {
+            ignores_offset: true,
+            ..Self::default()
+        }
+    }
+}
 
 impl Picture {
     /// Copies from the backing store, as far as there is any. Returns whether there was enough.
@@ -62,21 +76,28 @@ impl Pictures for Qemu {
             bytes: vec![0xa5; 4 * width as usize * height as usize],
             backing: Vec::new(),
         };
-        self.0.insert(id, picture);
+        self.pictures.insert(id, picture);
     }
 
     fn unref(&mut self, id: u32) {
-        self.0.remove(&id);
+        self.pictures.remove(&id);
     }
 
     fn attach(&mut self, _: &Memory, id: u32, entries: &[(u64, u32)]) -> bool {
-        self.0.get_mut(&id).unwrap().backing = entries.to_vec();
+        self.pictures.get_mut(&id).unwrap().backing = entries.to_vec();
         true
     }
 
     fn transfer(&mut self, memory: &Memory, id: u32, area: Area, offset: u64) -> bool {
-        let picture = self.0.get_mut(&id).unwrap();
+        let ignores_offset = self.ignores_offset;
+        let picture = self.pictures.get_mut(&id).unwrap();
         let stride = 4 * picture.width;
+        if ignores_offset {
+            return (area.y..area.y + area.height).all(|y| {
+                let at = stride * y + 4 * area.x;
+                picture.fetch(memory, at, at as usize, 4 * area.width as usize)
+            });
+        }
         if offset == 0 && area.x == 0 && area.y == 0 && area.width == picture.width {
             // The height is not looked at.
             let all = picture.bytes.len();
@@ -92,7 +113,7 @@ impl Pictures for Qemu {
     }
 
     fn read(&mut self, id: u32, area: Area) -> Vec<u32> {
-        let picture = &self.0[&id];
+        let picture = &self.pictures[&id];
         let words = |row: &[u8]| -> Vec<u32> {
             row.chunks_exact(4)
                 .map(|pixel| u32::from_le_bytes(pixel.try_into().unwrap()))

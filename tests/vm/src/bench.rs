@@ -20,9 +20,6 @@ use std::{
 /// What init says when it has done all it was told.
 pub const READY: &str = "vm: ready";
 
-/// What the driver says when it does not pan: text begins in the second row of the screen then.
-const REPAINTS: &str = ", repainting, ";
-
 /// QEMU's GPU on PCI.
 pub const GPU: &str = "virtio-gpu-pci";
 
@@ -253,12 +250,8 @@ impl Bench {
         let mut since = Instant::now();
         loop {
             let (path, picture) = vm.screenshot_of(&format!("{name}.png"), display)?;
-            let repaints = vm.serial_has(REPAINTS)?;
-            let result = read(&picture).and_then(|mut screen| {
+            let result = read(&picture).and_then(|screen| {
                 fs::write(out.join(format!("{name}.txt")), screen.text())?;
-                if repaints {
-                    screen.skip_blank_row()?;
-                }
                 match screen.unreadable() {
                     _ if picture.is_blank() => bail_blank(picture.width, picture.height),
                     0 => compare(&screen, vm),

@@ -47,6 +47,10 @@ const NOT_OURS: [&str; 2] = [
     "virtio_input_hid_handle_status: unknown type 20",
 ];
 
+/// What QEMU says when our driver asks whether the device is QEMU's, and it is: SET_SCANOUT of 1x1 px is
+/// refused.
+const ASKED: [&str; 2] = ["illegal scanout ", "rect (0,0)+1,1,"];
+
 /// Where virtio_gpu complains when it is taken from a device on whose screen fbcon has just printed: it
 /// does not wait for the answers to its last commands.
 const THEIRS: &str = "at drm_mm_takedown";
@@ -662,7 +666,9 @@ impl Vm {
                     line.to_lowercase().contains("virtio") && !is_event
                 },
             };
-            let about = |line: &&str| is_error(line) && !NOT_OURS.contains(line);
+            let is_answer = |line: &str| ASKED.iter().all(|part| line.contains(part));
+            let about =
+                |line: &&str| is_error(line) && !NOT_OURS.contains(line) && !is_answer(line);
             if let Some(line) = log.lines().find(about) {
                 bail!("QEMU says '{line}' ({})", path.display());
             }

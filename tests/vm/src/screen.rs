@@ -155,16 +155,6 @@ impl Screen {
         }
     }
 
-    /// Leaves the first row out, which has to be blank: a driver that repaints has no text there.
-    pub fn skip_blank_row(&mut self) -> Result<()> {
-        self.colours.remove(0);
-        ensure!(
-            is_blank(&self.rows.remove(0)),
-            "text in the row above all text"
-        );
-        Ok(())
-    }
-
     /// The rows from the first to the last that is not blank.
     pub fn written(&self) -> &[Vec<Cell>] {
         let last = self.rows.iter().rposition(|row| !is_blank(row));
