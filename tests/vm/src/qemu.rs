@@ -49,7 +49,9 @@ const NOT_OURS: [&str; 2] = [
 
 /// What QEMU says when our driver asks whether the device is QEMU's, and it is: SET_SCANOUT of 1x1 px is
 /// refused.
-const ASKED: [&str; 2] = ["illegal scanout ", "rect (0,0)+1,1,"];
+const ASKED: [&str; 2] = ["illegal scanout ", "rect (0,0)+1,1"];
+/// The same as a trace event.
+const ASKS: &str = ", w 1, h 1, ";
 
 /// Where virtio_gpu complains when it is taken from a device on whose screen fbcon has just printed: it
 /// does not wait for the answers to its last commands.
@@ -621,7 +623,7 @@ impl Vm {
                     picture = None;
                 }
                 up = now;
-            } else if line.starts_with(TRACED[1]) {
+            } else if line.starts_with(TRACED[1]) && !line.contains(ASKS) {
                 // The resource; panning shows the same one.
                 let now = line.split_whitespace().nth(4).filter(|id| *id != "0x0,");
                 if now.is_some() && now != picture {
@@ -640,7 +642,7 @@ impl Vm {
         let shown = log.lines().filter_map(|line| {
             let mut words = line.split_whitespace();
             match words.next()? {
-                event if event == TRACED[1] => {
+                event if event == TRACED[1] && !line.contains(ASKS) => {
                     let resource = words.nth(3)?.trim_start_matches("0x").trim_end_matches(',');
                     u32::from_str_radix(resource, 16).ok()
                 }
