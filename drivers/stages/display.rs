@@ -714,7 +714,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             let (rect, offset) = match self.grid.scroll() {
                 Scroll::Pan => {
                     let x = self.first_col(&piece) as u64 * u64::from(self.grid.glyph().width);
-                    let offset = self.grid.band().offset(slot, number) + x * size_of::<u32>() as u64;
+                    let offset =
+                        self.grid.band().offset(slot, number) + x * size_of::<u32>() as u64;
                     (Rect::new(tile.x, y, width, height), offset)
                 }
                 Scroll::Repaint if y < size.height => {
@@ -725,7 +726,9 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
                 // A picture may be higher than this scanout.
                 Scroll::Repaint => continue,
             };
-            let bit = self.control.post(&TransferToHost2d::new(rect, offset, id))?;
+            let bit = self
+                .control
+                .post(&TransferToHost2d::new(rect, offset, id))?;
             self.reads(piece.clone(), bit);
         }
         Ok(())
@@ -770,7 +773,10 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             None => self.colour_of(cells),
             Some(_) => None,
         };
-        let slot = places.iter().next().and_then(|row| self.slot_of(row, number));
+        let slot = places
+            .iter()
+            .next()
+            .and_then(|row| self.slot_of(row, number));
         let free = colour.and_then(|colour| self.blank_piece(colour, cells.len(), slot));
         let piece = match free {
             Some(piece) => piece,

@@ -558,7 +558,11 @@ impl<'a> Screen<'a> {
             drawn = Some(range.start.min(text_row)..range.end.max(text_row + 1));
         };
         for row in touched {
-            let what = if row >= fresh { What::Fresh } else { What::Changes };
+            let what = if row >= fresh {
+                What::Fresh
+            } else {
+                What::Changes
+            };
             if self.draw(row, what, on) {
                 note(self.top() + row as u32);
             }

@@ -42,11 +42,7 @@ impl Band {
     /// with strips as high as fit, and slots as many.
     ///
     /// No side of `screen` or `glyph` is 0.
-    pub(super) fn in_strips(
-        screen: Size,
-        glyph: Size,
-        limits: &Limits,
-    ) -> Result<Self, BandError> {
+    pub(super) fn in_strips(screen: Size, glyph: Size, limits: &Limits) -> Result<Self, BandError> {
         let tile_cols = screen.width.div_ceil(glyph.width);
         let mut band = Self {
             tile_cols,
@@ -70,7 +66,8 @@ impl Band {
             }
             if last.slots != 0 {
                 // Two slots, so that one is painted while the device reads the other.
-                let is_better = band.slots > 1 && band.height >= LOW && 2 * band.height >= last.height;
+                let is_better =
+                    band.slots > 1 && band.height >= LOW && 2 * band.height >= last.height;
                 if !is_better {
                     band = last;
                 }

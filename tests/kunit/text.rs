@@ -391,7 +391,8 @@ mod text {
                 let (offset, home) = (band.strip_offset(size, slot), band.slot(slot));
                 let top = text_row * glyph + band.tile(tile).lines.start;
                 right &= offset != 0 && band.tile(tile).x == 0;
-                for (row, place) in (0..size.height.saturating_sub(top)).zip(band.rows(band.unit())) {
+                for (row, place) in (0..size.height.saturating_sub(top)).zip(band.rows(band.unit()))
+                {
                     for x in [0, size.width - 1] {
                         for reading in [qemu as Reading, rutabaga, without] {
                             let at = (0, u64::from(top));

@@ -854,7 +854,10 @@ fn the_device_decides_how_the_screen_scrolls() {
         assert_eq!(control.refusals(), (0, None));
         // Nothing stays behind but what some cannot be rid of.
         let host = host.borrow();
-        assert_eq!(host.resources(), if ways.keeps_shown { vec![77] } else { vec![] });
+        assert_eq!(
+            host.resources(),
+            if ways.keeps_shown { vec![77] } else { vec![] }
+        );
         (origin, host.complaints.len(), guest.kicks())
     };
     let qemu = Features::VERSION_1 | Features::INDIRECT_DESC | Features::EVENT_IDX;
