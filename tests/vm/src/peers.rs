@@ -76,6 +76,19 @@ pub const VT: &Peer = &Peer {
     vt: true,
     ..*EARLYCON
 };
+/// The early console on a device that is not known to pan.
+pub const REPAINTING: &Peer = &Peer {
+    name: "virtgpu_bridge, repainting",
+    words: "earlycon=virtgpu keep_bootcon console=nowhere virtgpu_bridge.handover=never \
+        virtgpu_bridge.scroll=repaint",
+    ..*EARLYCON
+};
+/// The virtual terminal on it.
+pub const REPAINTING_VT: &Peer = &Peer {
+    name: "virtgpu_bridge, repainting VT",
+    words: "console=tty0 virtgpu_bridge.handover=never virtgpu_bridge.scroll=repaint",
+    ..*VT
+};
 /// The driver's console in a kernel without virtual terminals.
 pub const NBCON: &Peer = &Peer {
     name: "virtgpu_bridge, no VT",
@@ -148,6 +161,8 @@ pub const NONE: &Peer = &Peer {
 pub const ALL: &[&Peer] = &[
     EARLYCON,
     VT,
+    REPAINTING,
+    REPAINTING_VT,
     NBCON,
     FBCON,
     DRM_LOG,
