@@ -212,7 +212,7 @@ static DECLARE_DELAYED_WORK(wake_work, virtgpu_wake);
 /* Timers and workqueues have locks that whoever prints may hold. */
 static void virtgpu_wake_soon(struct irq_work *work)
 {
-	queue_delayed_work(system_wq, &wake_work, max(HZ / 60, 1));
+	queue_delayed_work(system_power_efficient_wq, &wake_work, max(HZ / 60, 1));
 }
 
 static DEFINE_IRQ_WORK(wake_irq_work, virtgpu_wake_soon);

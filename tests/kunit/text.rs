@@ -1145,6 +1145,36 @@ mod text {
     }
 
     #[test]
+    fn what_is_painted_again_is_what_differs() -> Result<(), ()> {
+        let grid = small(5, 3, Scroll::Repaint).ok_or(())?;
+        let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+        let mut rows = Rows::new_zeroed();
+        let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
+        write(&mut screen, b"ab\nab\nab\nab\nab", &mut model);
+        assert_eq!(model.draws, 5);
+        assert!(!screen.is_to_be_repainted());
+        // The last row is new; what the first had is not known any more; the others are as they were.
+        screen.remember(b"\nac", ATTRIBUTE);
+        assert!(screen.is_to_be_repainted());
+        assert!(screen.show(&mut model));
+        assert_eq!((model.draws, model.pans), (7, 0));
+        // Rows three and four differ from what was there: in one column, and not at all before that.
+        write(&mut screen, b"\nab", &mut model);
+        assert_eq!(model.draws, 10);
+        // A row that changes as it scrolls is drawn, and so is the one in its place.
+        screen.put(1, 0, [Cell(0x0778)]);
+        write(&mut screen, b"\nab", &mut model);
+        assert!(!screen.show(&mut model));
+        assert_eq!(model.draws, 14);
+        // More rows than there are.
+        write(&mut screen, b"\n1\n2\n3\n4\n5\n6\n7", &mut model);
+        assert_eq!(model.draws, 19);
+        assert_eq!(model.pans, 0);
+        assert!(model.proper);
+        Ok(())
+    }
+
+    #[test]
     fn a_line_costs_its_own_cells() -> Result<(), ()> {
         let grid = small(5, 3, Scroll::Pan).ok_or(())?;
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
