@@ -2,7 +2,7 @@
 
 //! A virtual machine: QEMU's arguments, its process, its monitor (QMP) and its serial port.
 
-use crate::{log, screen::Picture};
+use crate::{log, process, screen::Picture, window::Window};
 use anyhow::{bail, ensure, Context, Result};
 use qapi::{qmp, Qmp, Stream};
 use serde_json::json;
@@ -147,6 +147,8 @@ pub struct Machine {
     initrd: Option<PathBuf>,
     firmware: bool,
     display: &'static str,
+    /// Whether the display is a window that is drawn with OpenGL, on an X server of its own.
+    gl: bool,
     options: Vec<String>,
     append: Vec<String>,
 }
@@ -170,6 +172,7 @@ impl Machine {
             initrd: None,
             firmware: true,
             display: "none",
+            gl: false,
             options: Vec::new(),
             append: Vec::new(),
         }
@@ -262,6 +265,13 @@ impl Machine {
         self
     }
 
+    /// Shows the screen of a GPU with OpenGL in a window, on an X server of its own. Screenshots
+    /// are of that window.
+    pub fn gl(mut self) -> Self {
+        self.gl = true;
+        self.window("sdl,gl=on")
+    }
+
     /// Adds an option of QEMU's and its value.
     pub fn option(mut self, option: &str, value: &str) -> Self {
         self.options.extend([option.to_owned(), value.to_owned()]);
@@ -306,18 +316,13 @@ impl Machine {
         for stale in [&serial, &line, &qemu, &socket] {
             let _ = fs::remove_file(stale);
         }
-        // The kernel kills QEMU should this program die first.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]);
+        let mut command = process::command(match self.board {
+            Board::Virt => "qemu-system-aarch64",
+            Board::Pc => "qemu-system-x86_64",
+        });
         command.args(match self.board {
-            Board::Virt => [
-                "qemu-system-aarch64",
-                "-machine",
-                "virt",
-                "-cpu",
-                "cortex-a57",
-            ],
-            Board::Pc => ["qemu-system-x86_64", "-machine", "q35", "-cpu", "qemu64"],
+            Board::Virt => ["-machine", "virt", "-cpu", "cortex-a57"],
+            Board::Pc => ["-machine", "q35", "-cpu", "qemu64"],
         });
         command.args(["-accel", "tcg", "-smp", "2"]);
         command.args([
@@ -362,16 +367,21 @@ impl Machine {
             command.arg("-initrd").arg(initrd);
         }
         command.args(&self.options);
+        let window = match self.gl {
+            true => Some(Window::start(&out.join("xvfb.err"))?),
+            false => None,
+        };
+        if let Some(window) = &window {
+            window.receive(&mut command);
+        }
         fs::write(out.join("command"), format!("{command:?}\n"))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&errors)?);
+        command.stdout(Stdio::null()).stderr(File::create(&errors)?);
         let child = command.spawn().context("cannot run QEMU")?;
         let mut vm = Vm {
             child,
             monitor: None,
             line: None,
+            window,
             out: out.to_owned(),
             started: Instant::now(),
         };
@@ -384,6 +394,10 @@ impl Machine {
             .handshake()
             .with_context(|| format!("QEMU says '{}'", vm.complaints()))?;
         vm.monitor = Some(monitor);
+        vm.wait("QEMU's window", LIMIT, |vm| {
+            let open = vm.window.as_ref().map_or(Ok(true), Window::is_open)?;
+            Ok(open.then_some(()))
+        })?;
         Ok(vm)
     }
 }
@@ -393,6 +407,7 @@ pub struct Vm {
     child: Child,
     monitor: Option<Qmp<Stream<BufReader<UnixStream>, UnixStream>>>,
     line: Option<UnixStream>,
+    window: Option<Window>,
     out: PathBuf,
     started: Instant,
 }
@@ -570,6 +585,11 @@ impl Vm {
         display: Option<(&str, i64)>,
     ) -> Result<(PathBuf, Picture)> {
         let path = self.out.join(name);
+        if let Some(window) = &self.window {
+            let picture = window.picture()?;
+            picture.write(&path)?;
+            return Ok((path, picture));
+        }
         let command = qmp::screendump {
             filename: path.display().to_string(),
             device: display.map(|(device, _)| device.to_owned()),
