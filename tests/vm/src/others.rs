@@ -3,6 +3,7 @@
 //! Cases of real devices and firmware other than QEMU's 2D device and EDK2.
 
 use crate::{
+    bench::{driver_lines, Bench, READY},
     cases::{
         case, handed_over, ours_again, Case,
         Expect::{Dies, Own, Text},
@@ -10,6 +11,8 @@ use crate::{
     endings::{SYSRQ, TRACE},
     qemu::Machine,
 };
+use anyhow::{ensure, Result};
+use std::{path::Path, time::Duration};
 
 /// The cases.
 pub const OTHERS: &[Case] = &[
@@ -53,6 +56,30 @@ pub const OTHERS: &[Case] = &[
             vm.native=0 vm.do=busybox,sleep,1 vm.lines=60";
         gl(bench.modular()).append(module)
     }),
+    case("gpu-process-early", Text, |bench| {
+        gpu_process(bench.early()).append("vm.lines=120")
+    }),
+    case("gpu-process-vt", Text, |bench| {
+        gpu_process(bench.vt()).append("earlycon=virtgpu vm.lines=100")
+    }),
+    case(
+        "gpu-process-panic",
+        Dies(&["sysrq triggered crash", TRACE]),
+        |bench| {
+            let machine = gpu_process(bench.vt()).append("earlycon=virtgpu vm.lines=60");
+            machine.append(SYSRQ)
+        },
+    ),
+    // The process dies when any driver sets the device up for a second time.
+    case("gpu-process-handover", Own(goes_on_without), |bench| {
+        let module = "console=tty0 earlycon=virtgpu vm.lines=20 vm.native vm.lines=20 \
+            vm.do=busybox,sleep,8";
+        gpu_process(bench.modular()).append(module)
+    }),
+    case("gpu-process-aavmf", Own(goes_on_without), |bench| {
+        let machine = bench.early().append("vm.lines=20");
+        machine.gpu_process()
+    }),
 ];
 
 /// QEMU's GPU with OpenGL, on PCI.
@@ -61,4 +88,30 @@ const GL_GPU: &str = "virtio-gpu-gl-pci";
 /// A machine without firmware, whose GPU draws with OpenGL.
 fn gl(machine: Machine) -> Machine {
     machine.direct().gl().device(GL_GPU)
+}
+
+/// One without firmware, whose GPU is a process of its own.
+fn gpu_process(machine: Machine) -> Machine {
+    machine.direct().gpu_process()
+}
+
+/// How long a boot may take whose device has died, under a busy host's emulation.
+const TIME_WITHOUT: Duration = Duration::from_secs(60);
+
+/// The device dies on the way, and the boot goes on in bounded time. One line of the driver's says that
+/// it is gone, besides the line that announced it, if there was one.
+fn goes_on_without(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_for(READY)?;
+    vm.check_kernel()?;
+    let took = vm.age();
+    ensure!(took < TIME_WITHOUT, "{} s", took.as_secs());
+    let mut said = driver_lines(&vm.serial()?);
+    said.retain(|line| !line.contains(": scanout "));
+    ensure!(
+        matches!(&said[..], [line] if line.contains("the device does not answer")),
+        "not one line about it:\n{}",
+        said.join("\n")
+    );
+    Ok(said.join("\n"))
 }

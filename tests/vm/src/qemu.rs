@@ -2,7 +2,12 @@
 
 //! A virtual machine: QEMU's arguments, its process, its monitor (QMP) and its serial port.
 
-use crate::{log, process, screen::Picture, window::Window};
+use crate::{
+    log,
+    process::{self, Process},
+    screen::Picture,
+    window::Window,
+};
 use anyhow::{bail, ensure, Context, Result};
 use qapi::{qmp, Qmp, Stream};
 use serde_json::json;
@@ -32,6 +37,9 @@ const FLASH: [[&str; 2]; 2] = [
     ],
 ];
 
+/// QEMU's GPU in a process of its own, as Debian's qemu-system-common installs it.
+const GPU_PROCESS: &str = "/usr/lib/qemu/vhost-user-gpu";
+
 /// How long the monitor may take for an answer, and a guest for what it is waited for: far longer
 /// than a busy host needs, as the limit is there for what hangs.
 pub const LIMIT: Duration = Duration::from_secs(90);
@@ -54,8 +62,9 @@ const ASKED: [&str; 2] = ["illegal scanout ", "rect (0,0)+1,1"];
 const ASKS: &str = ", w 1, h 1, ";
 
 /// Where virtio_gpu complains when it is taken from a device on whose screen fbcon has just printed: it
-/// does not wait for the answers to its last commands.
-const THEIRS: &str = "at drm_mm_takedown";
+/// does not wait for the answers to its last commands; and when it gives up a device that does not
+/// answer.
+const THEIRS: [&str; 2] = ["at drm_mm_takedown", "kmem_cache_destroy virtio-gpu-vbufs"];
 
 /// QEMU's trace events of a status that is written, of a scanout that is set, and of a surface that
 /// is made for the words that stand where there is no picture.
@@ -149,6 +158,8 @@ pub struct Machine {
     display: &'static str,
     /// Whether the display is a window that is drawn with OpenGL, on an X server of its own.
     gl: bool,
+    /// Whether there is a GPU in a process of its own.
+    gpu_process: bool,
     options: Vec<String>,
     append: Vec<String>,
 }
@@ -173,6 +184,7 @@ impl Machine {
             firmware: true,
             display: "none",
             gl: false,
+            gpu_process: false,
             options: Vec::new(),
             append: Vec::new(),
         }
@@ -272,6 +284,13 @@ impl Machine {
         self.window("sdl,gl=on")
     }
 
+    /// Adds a GPU on PCI that runs in a process of its own (QEMU's vhost-user-gpu), which ends with
+    /// the machine. The ID of the device is `gpu`.
+    pub fn gpu_process(mut self) -> Self {
+        self.gpu_process = true;
+        self
+    }
+
     /// Adds an option of QEMU's and its value.
     pub fn option(mut self, option: &str, value: &str) -> Self {
         self.options.extend([option.to_owned(), value.to_owned()]);
@@ -367,6 +386,10 @@ impl Machine {
             command.arg("-initrd").arg(initrd);
         }
         command.args(&self.options);
+        let gpu = match self.gpu_process {
+            true => Some(start_gpu_process(&mut command, out)?),
+            false => None,
+        };
         let window = match self.gl {
             true => Some(Window::start(&out.join("xvfb.err"))?),
             false => None,
@@ -382,6 +405,7 @@ impl Machine {
             monitor: None,
             line: None,
             window,
+            _gpu: gpu,
             out: out.to_owned(),
             started: Instant::now(),
         };
@@ -402,12 +426,38 @@ impl Machine {
     }
 }
 
+/// Starts a GPU in a process of its own, and tells `command`, QEMU's, to connect to it. The process
+/// reads the guest's memory, so that memory has to be shared.
+fn start_gpu_process(command: &mut Command, out: &Path) -> Result<Process> {
+    let socket = out.join("gpu");
+    let _ = fs::remove_file(&socket);
+    let mut gpu = process::command(GPU_PROCESS);
+    gpu.arg("--socket-path")
+        .arg(&socket)
+        .stdout(Stdio::null())
+        .stderr(File::create(out.join("gpu.err"))?);
+    let gpu = Process::start(&mut gpu, GPU_PROCESS)?;
+    let memory = "memory-backend-memfd,id=memory,share=on,size=512M";
+    command
+        .args(["-machine", "memory-backend=memory", "-object", memory])
+        .arg("-chardev")
+        .arg(format!("socket,id=gpu-process,path={}", socket.display()))
+        .args(["-device", "vhost-user-gpu-pci,id=gpu,chardev=gpu-process"]);
+    let deadline = Instant::now() + LIMIT;
+    while !socket.exists() {
+        ensure!(Instant::now() < deadline, "no socket of {GPU_PROCESS}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(gpu)
+}
+
 /// A running machine. It is killed when dropped.
 pub struct Vm {
     child: Child,
     monitor: Option<Qmp<Stream<BufReader<UnixStream>, UnixStream>>>,
     line: Option<UnixStream>,
     window: Option<Window>,
+    _gpu: Option<Process>,
     out: PathBuf,
     started: Instant,
 }
@@ -718,7 +768,7 @@ impl Vm {
         let first = reports.next().unwrap_or_default().to_owned();
         let log = reports.fold(first, |log, report| {
             match report.split_once("[ end trace ") {
-                Some((report, rest)) if report.contains(THEIRS) => log + rest,
+                Some((report, rest)) if THEIRS.iter().any(|it| report.contains(it)) => log + rest,
                 _ => log + report,
             }
         });
