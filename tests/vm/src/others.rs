@@ -3,16 +3,18 @@
 //! Cases of real devices and firmware other than QEMU's 2D device and EDK2.
 
 use crate::{
-    bench::{driver_lines, Bench, READY},
+    bench::{driver_lines, Bench, GPU, READY},
     cases::{
-        case, handed_over, ours_again, Case,
+        case, equal, handed_over, ours_again, Case,
         Expect::{Dies, Own, Text},
     },
     endings::{SYSRQ, TRACE},
+    handoff::FILES,
+    log,
     qemu::Machine,
 };
 use anyhow::{ensure, Result};
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 /// The cases.
 pub const OTHERS: &[Case] = &[
@@ -80,6 +82,18 @@ pub const OTHERS: &[Case] = &[
         let machine = bench.early().append("vm.lines=20");
         machine.gpu_process()
     }),
+    case("u-boot-booti", Own(boots_by_booti), |bench| {
+        bench.early().append("vm.lines=60").u_boot().device(GPU)
+    }),
+    case("u-boot-booti-vt", Own(boots_by_booti), |bench| {
+        bench.vt().append("vm.lines=60").u_boot().device(GPU)
+    }),
+    case("u-boot-bootefi", Own(boots_as_efi), |bench| {
+        bench.early().append("vm.lines=60").u_boot().device(GPU)
+    }),
+    case("u-boot-bootefi-vt", Own(boots_as_efi), |bench| {
+        bench.vt().append("vm.lines=60").u_boot().device(GPU)
+    }),
 ];
 
 /// QEMU's GPU with OpenGL, on PCI.
@@ -114,4 +128,40 @@ fn goes_on_without(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         said.join("\n")
     );
     Ok(said.join("\n"))
+}
+
+/// U-Boot starts the kernel that QEMU gives it, with a device tree and without EFI.
+fn boots_by_booti(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = bench.same_text(machine, None, out)?;
+    ensure!(vm.serial_has("U-Boot 20")?, "that was not U-Boot");
+    ensure!(vm.serial_has("efi: UEFI not found")?, "there is EFI");
+    Ok(equal(rows))
+}
+
+/// U-Boot loads kernel and initramfs from a disk and starts the kernel as an EFI application.
+fn boots_as_efi(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut machine = machine.clone();
+    let disk = out.join("disk");
+    fs::create_dir_all(&disk)?;
+    for (file, name) in machine.take_kernel()?.iter().zip(FILES) {
+        fs::copy(file, disk.join(name))?;
+    }
+    let [image, initrd] = FILES;
+    let arguments = format!("setenv bootargs 'initrd={initrd} {}'", machine.words());
+    let load = format!("load virtio 0:1 ${{kernel_addr_r}} {image}");
+    let mut vm = machine.disk(&disk).start(out)?;
+    vm.u_boot(&[
+        &arguments,
+        "virtio scan",
+        &load,
+        "bootefi ${kernel_addr_r} ${fdtcontroladdr}",
+    ])?;
+    vm.wait_for(READY)?;
+    vm.check_kernel()?;
+    let rows = bench.look(&mut vm, None, out, |screen, vm| {
+        log::compare_tail(screen, log::kernel_part(&vm.serial()?))
+    })?;
+    vm.check_guest_errors()?;
+    ensure!(vm.serial_has("efi: EFI v")?, "the kernel finds no EFI");
+    Ok(equal(rows))
 }

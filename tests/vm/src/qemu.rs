@@ -37,6 +37,12 @@ const FLASH: [[&str; 2]; 2] = [
     ],
 ];
 
+/// U-Boot for the virt machine, as Debian's u-boot-qemu installs it.
+const U_BOOT: &str = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
+
+/// What U-Boot says when it waits for commands.
+const PROMPT: &str = "\n=> ";
+
 /// QEMU's GPU in a process of its own, as Debian's qemu-system-common installs it.
 const GPU_PROCESS: &str = "/usr/lib/qemu/vhost-user-gpu";
 
@@ -263,6 +269,12 @@ impl Machine {
     pub fn direct(mut self) -> Self {
         self.firmware = false;
         self
+    }
+
+    /// Starts U-Boot in the place of UEFI firmware. It starts the kernel by itself, with a device
+    /// tree (`booti`); if there is none, it waits for [`Vm::u_boot`].
+    pub fn u_boot(self) -> Self {
+        self.direct().option("-bios", U_BOOT)
     }
 
     /// Gives the guest an initramfs.
@@ -601,6 +613,22 @@ impl Vm {
         }
         let line = self.line.as_mut().context("no serial port")?;
         line.write_all(text.as_bytes()).context("the serial port")
+    }
+
+    /// Types commands to U-Boot, each when the one before has ended. Does not wait for the last.
+    pub fn u_boot(&mut self, commands: &[&str]) -> Result<()> {
+        self.wait_for_end("Hit any key to stop autoboot")?;
+        self.tell(" ")?;
+        for (ended, command) in commands.iter().enumerate() {
+            self.wait("U-Boot's prompt", LIMIT, |vm| {
+                let serial = vm.serial()?;
+                let prompts = String::from_utf8_lossy(&serial).matches(PROMPT).count();
+                Ok((prompts > ended).then_some(()))
+            })?;
+            self.tell(command)?;
+            self.tell("\r")?;
+        }
+        Ok(())
     }
 
     /// Types on the keyboard: words of QEMU's key names, those of one word joined by `-`.
