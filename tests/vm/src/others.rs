@@ -12,6 +12,7 @@ use crate::{
     handoff::FILES,
     log,
     qemu::Machine,
+    screen::Screen,
 };
 use anyhow::{ensure, Result};
 use std::{fs, path::Path, time::Duration};
@@ -94,10 +95,21 @@ pub const OTHERS: &[Case] = &[
     case("u-boot-bootefi-vt", Own(boots_as_efi), |bench| {
         bench.vt().append("vm.lines=60").u_boot().device(GPU)
     }),
+    case("ramfb-before", Own(beside_ramfb), |bench| {
+        let machine = bench.early().append("vm.lines=60");
+        machine.device(RAMFB).device(NAMED_GPU)
+    }),
+    case("ramfb-after", Own(beside_ramfb), |bench| {
+        let machine = bench.early().append("vm.lines=60");
+        machine.device(NAMED_GPU).device(RAMFB)
+    }),
 ];
 
 /// QEMU's GPU with OpenGL, on PCI.
 const GL_GPU: &str = "virtio-gpu-gl-pci";
+
+const RAMFB: &str = "ramfb,id=ramfb";
+const NAMED_GPU: &str = "virtio-gpu-pci,id=gpu";
 
 /// A machine without firmware, whose GPU draws with OpenGL.
 fn gl(machine: Machine) -> Machine {
@@ -163,5 +175,15 @@ fn boots_as_efi(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> 
     })?;
     vm.check_guest_errors()?;
     ensure!(vm.serial_has("efi: EFI v")?, "the kernel finds no EFI");
+    Ok(equal(rows))
+}
+
+/// The GPU shows all of the log. ramfb, where efifb has the virtual terminals by now, shows none of
+/// the lines that came after that, as tty0 is no console.
+fn beside_ramfb(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (mut vm, rows) = bench.same_text(machine, Some("gpu"), out)?;
+    let (path, picture) = vm.screenshot("ramfb.png", Some("ramfb"))?;
+    let text = Screen::read(&picture, &bench.fonts).text();
+    ensure!(!text.contains("vm: line"), "see {}", path.display());
     Ok(equal(rows))
 }
