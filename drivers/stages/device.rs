@@ -77,6 +77,7 @@ use crate::{
         },
         picture,
         search::{
+            self,
             Lit,
             Place,
             Search,
@@ -258,7 +259,7 @@ pub(crate) fn is_up() -> bool {
 /// When consoles are set up: finds a screen, if there is none yet. Returns whether there is one.
 pub(crate) fn begin() -> bool {
     EARLY.store(is_up(), Ordering::Relaxed);
-    if !is_up() {
+    if !is_up() && !search::has_stalled() {
         let begun = ticks();
         let mut search = Search::new(When::Consoles);
         search.handoff = picture::handed_over();
@@ -409,6 +410,12 @@ pub(crate) fn probe(device: Device) -> Result {
         }
         // What a slot of virtio-mmio is said to be empty for, or somebody else's.
         Err(Refusal::Mmio(_)) => Err(ENODEV),
+        Err(refusal) if handover::is_coming_back(device) => {
+            handover::lost(device, &refusal);
+            Err(ENODEV)
+        }
+        // It was said when the device was found.
+        Err(refusal) if refusal.is_stall() && search::has_stalled() => Err(ENODEV),
         Err(refusal) => {
             start::refuse(device, &refusal);
             Err(ENODEV)

@@ -31,7 +31,8 @@ use crate::{
             self,
             Device, //
         },
-        panic, //
+        panic,
+        start::Refusal, //
     },
 };
 
@@ -43,6 +44,8 @@ static SETTLING: AtomicBool = AtomicBool::new(false);
 static GIVING: AtomicBool = AtomicBool::new(false);
 /// The device is with it, or on its way.
 static AWAY: AtomicBool = AtomicBool::new(false);
+/// The device is on its way back to us.
+static TAKING: AtomicBool = AtomicBool::new(false);
 
 /// Whether a device that is offered to us is for the native driver: any while it gets ours, and others
 /// once it has it.
@@ -53,6 +56,21 @@ pub(crate) fn is_for_native(device: Device) -> bool {
 /// Whether the native driver is about to get the device.
 pub(crate) fn is_giving() -> bool {
     GIVING.load(Ordering::Relaxed)
+}
+
+/// Whether a device that is offered to us is ours, on its way back.
+pub(crate) fn is_coming_back(device: Device) -> bool {
+    TAKING.load(Ordering::Relaxed) && holder::is(device.as_device())
+}
+
+/// The device that was on its way back to us cannot be used. Says so.
+pub(crate) fn lost(device: Device, refusal: &Refusal) {
+    TAKING.store(false, Ordering::Relaxed);
+    pr_warn!(
+        "{}: not ours again, the screen stays dark: {}\n",
+        format_args!("{device}"),
+        format_args!("{refusal}")
+    );
 }
 
 fn is_away() -> bool {
@@ -97,7 +115,9 @@ fn settle_what_is_due() {
             // It was unloaded, or taken from the device: it will not get it again before it is loaded
             // again.
             READY.store(false, Ordering::Relaxed);
-            take_back();
+            if take_back() {
+                pr_info!("the screen is ours again\n");
+            }
         }
     } else if READY.load(Ordering::Relaxed) && holder::is_ours() {
         if !parameters::hands_over() {
@@ -126,20 +146,29 @@ fn give() {
     if found {
         // Not again before it is loaded again.
         READY.store(false, Ordering::Relaxed);
-        pr_warn!("the native driver does not take the device\n");
-    } else {
-        pr_info!("there is no driver yet that makes a virtio device of ours\n");
     }
-    take_back();
+    // One line is said in the end, where the screen stays dark.
+    if take_back() {
+        if found {
+            pr_warn!("the native driver does not take the device\n");
+        } else {
+            pr_info!("there is no driver yet that makes a virtio device of ours\n");
+        }
+        pr_info!("the screen is ours again\n");
+    }
     device::settled();
 }
 
-fn take_back() {
+/// Takes the device from whoever has it. Returns whether the screen is ours again; if it is not, a
+/// line says why.
+fn take_back() -> bool {
     holder::release();
     AWAY.store(false, Ordering::Relaxed);
-    if holder::attach() && holder::is_ours() {
-        pr_info!("the screen is ours again\n");
-    } else {
+    TAKING.store(true, Ordering::Relaxed);
+    let ours = holder::attach() && holder::is_ours();
+    // Unless `lost()` has said why.
+    if TAKING.swap(false, Ordering::Relaxed) && !ours {
         pr_warn!("the device does not come back, the screen stays dark\n");
     }
+    ours
 }

@@ -5,7 +5,11 @@
 
 use core::{
     fmt,
-    ops::ControlFlow, //
+    ops::ControlFlow,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    }, //
 };
 
 use kernel::{
@@ -133,6 +137,23 @@ pub(crate) enum When {
     Early,
     /// When consoles are set up: there is `ioremap()`.
     Consoles,
+}
+
+/// Whether a device that was found did not answer in time.
+static STALLED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a device that was found did not answer in time. Each try takes seconds, so nobody
+/// searches again: the driver core offers the device later, and then it has its second try.
+pub(crate) fn has_stalled() -> bool {
+    STALLED.load(Ordering::Relaxed)
+}
+
+/// Says why the device at `place` is not used.
+fn refuse(place: impl fmt::Display, refusal: &Refusal) {
+    if refusal.is_stall() {
+        STALLED.store(true, Ordering::Relaxed);
+    }
+    start::refuse(place, refusal);
 }
 
 /// The mode that firmware had.
@@ -301,7 +322,7 @@ impl Search {
         self.seen += 1;
         match self.try_pci(candidate) {
             Ok(lit) => self.lit = Some(lit),
-            Err(error) => start::refuse(format_args!("PCI {function}"), &error),
+            Err(error) => refuse(format_args!("PCI {function}"), &error),
         }
     }
 
@@ -374,7 +395,7 @@ impl Search {
             Err(Refusal::Mmio(MmioError::Empty | MmioError::NotGpu(_))) if !told => {}
             Err(error) => {
                 self.seen += 1;
-                start::refuse(format_args!("MMIO {base:#x}"), &error);
+                refuse(format_args!("MMIO {base:#x}"), &error);
             }
         }
     }

@@ -46,7 +46,11 @@ use crate::{
 #[cfg(not(MODULE))]
 use crate::{
     firmware::pci::bars::NoRoom,
-    virtio::mmio::MmioError, //
+    stages::display::DisplayError,
+    virtio::{
+        mmio::MmioError,
+        ring::RingError, //
+    }, //
 };
 
 /// Bytes of all memory that is shared with the device or holds text.
@@ -78,6 +82,21 @@ pub(crate) enum Refusal {
     Setup(SetupError),
     /// It shows no log.
     Log(LogError),
+}
+
+impl Refusal {
+    /// Whether the device was waited for in vain, so that another try takes as long.
+    #[cfg(not(MODULE))]
+    pub(crate) fn is_stall(&self) -> bool {
+        let stalled = GpuError::Ring(RingError::Stalled);
+        match self {
+            Self::Setup(error) => *error == SetupError::Reset,
+            Self::Log(LogError::Gpu(error) | LogError::Display(DisplayError::Gpu(error))) => {
+                *error == stalled
+            }
+            _ => false,
+        }
+    }
 }
 
 impl From<SetupError> for Refusal {

@@ -1242,7 +1242,7 @@ fn ends(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 
 /// The native driver has the device in the end, its console shows the log, and the log says for how
 /// long the screen was dark.
-fn handed_over(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+pub fn handed_over(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let machine = machine.clone().traced();
     let (vm, rows) = bench.same_text(&machine, None, out)?;
     let said = driver_lines(&vm.serial()?);
@@ -1295,7 +1295,7 @@ fn ten_times(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 }
 
 /// What the native driver loses is ours, and stays so.
-fn ours_again(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+pub fn ours_again(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = bench.same_text(machine, None, out)?;
     changed_hands(&vm, 1, 1)?;
     Ok(equal(rows))

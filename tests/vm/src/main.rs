@@ -5,6 +5,8 @@
 //! | file           | what                                                            |
 //! |----------------|-----------------------------------------------------------------|
 //! | `qemu.rs`      | a virtual machine: arguments, process, monitor, serial port     |
+//! | `process.rs`   | a program that a machine needs beside it                        |
+//! | `window.rs`    | the window of a GPU with OpenGL, on an X server                 |
 //! | `vnc.rs`       | a viewer that resizes its window, or looks                      |
 //! | `initramfs.rs` | what the guest runs                                             |
 //! | `font.rs`      | the kernel's fonts                                              |
@@ -16,6 +18,7 @@
 //! | `endings.rs`   | cases of kernels that die                                       |
 //! | `pictures.rs`  | cases of what firmware left on the screen                       |
 //! | `handoff.rs`   | cases of what firmware hands over                               |
+//! | `others.rs`    | cases of other devices and firmware                             |
 //! | `survey.rs`    | `vm survey`: what others show of them                           |
 //! | `run.rs`       | `vm run`                                                        |
 //! | `kunit.rs`     | `vm kunit`                                                      |
@@ -40,9 +43,11 @@ mod initramfs;
 mod kunit;
 mod log;
 mod measure;
+mod others;
 mod peers;
 mod pictures;
 mod plot;
+mod process;
 mod qemu;
 mod run;
 mod screen;
@@ -51,6 +56,7 @@ mod streams;
 mod survey;
 mod tally;
 mod vnc;
+mod window;
 
 use anyhow::Result;
 use bench::{Bench, Kernels};
@@ -59,6 +65,7 @@ use clap::{Args, Parser};
 use compare::Bencher;
 use endings::{ENDINGS, VT_ENDINGS};
 use handoff::HANDOFFS;
+use others::OTHERS;
 use peers::Extra;
 use pictures::PICTURES;
 use std::{
@@ -231,7 +238,7 @@ fn dispatch(cli: Cli) -> Result<()> {
                 console,
             };
             let bench = Bench::new(kernels, &modules, &fonts, &out)?.with_handoff(&handoff);
-            let mut lists = vec![CASES, PICTURES, ENDINGS, HANDOFFS];
+            let mut lists = vec![CASES, PICTURES, ENDINGS, HANDOFFS, OTHERS];
             lists.push(match bench.has_vt() {
                 true => VT_ENDINGS,
                 false => CONSOLE_CASES,

@@ -2,7 +2,12 @@
 
 //! A virtual machine: QEMU's arguments, its process, its monitor (QMP) and its serial port.
 
-use crate::{log, screen::Picture};
+use crate::{
+    log,
+    process::{self, Process},
+    screen::Picture,
+    window::Window,
+};
 use anyhow::{bail, ensure, Context, Result};
 use qapi::{qmp, Qmp, Stream};
 use serde_json::json;
@@ -32,6 +37,15 @@ const FLASH: [[&str; 2]; 2] = [
     ],
 ];
 
+/// U-Boot for the virt machine, as Debian's u-boot-qemu installs it.
+const U_BOOT: &str = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
+
+/// What U-Boot says when it waits for commands.
+const PROMPT: &str = "\n=> ";
+
+/// QEMU's GPU in a process of its own, as Debian's qemu-system-common installs it.
+const GPU_PROCESS: &str = "/usr/lib/qemu/vhost-user-gpu";
+
 /// How long the monitor may take for an answer, and a guest for what it is waited for: far longer
 /// than a busy host needs, as the limit is there for what hangs.
 pub const LIMIT: Duration = Duration::from_secs(90);
@@ -54,8 +68,9 @@ const ASKED: [&str; 2] = ["illegal scanout ", "rect (0,0)+1,1"];
 const ASKS: &str = ", w 1, h 1, ";
 
 /// Where virtio_gpu complains when it is taken from a device on whose screen fbcon has just printed: it
-/// does not wait for the answers to its last commands.
-const THEIRS: &str = "at drm_mm_takedown";
+/// does not wait for the answers to its last commands; and when it gives up a device that does not
+/// answer.
+const THEIRS: [&str; 2] = ["at drm_mm_takedown", "kmem_cache_destroy virtio-gpu-vbufs"];
 
 /// QEMU's trace events of a status that is written, of a scanout that is set, and of a surface that
 /// is made for the words that stand where there is no picture.
@@ -147,6 +162,10 @@ pub struct Machine {
     initrd: Option<PathBuf>,
     firmware: bool,
     display: &'static str,
+    /// Whether the display is a window that is drawn with OpenGL, on an X server of its own.
+    gl: bool,
+    /// Whether there is a GPU in a process of its own.
+    gpu_process: bool,
     options: Vec<String>,
     append: Vec<String>,
 }
@@ -170,6 +189,8 @@ impl Machine {
             initrd: None,
             firmware: true,
             display: "none",
+            gl: false,
+            gpu_process: false,
             options: Vec::new(),
             append: Vec::new(),
         }
@@ -250,6 +271,12 @@ impl Machine {
         self
     }
 
+    /// Starts U-Boot in the place of UEFI firmware. It starts the kernel by itself, with a device
+    /// tree (`booti`); if there is none, it waits for [`Vm::u_boot`].
+    pub fn u_boot(self) -> Self {
+        self.direct().option("-bios", U_BOOT)
+    }
+
     /// Gives the guest an initramfs.
     pub fn initrd(mut self, path: &Path) -> Self {
         self.initrd = Some(path.to_owned());
@@ -259,6 +286,20 @@ impl Machine {
     /// Opens a window for the guest's screen.
     pub fn window(mut self, display: &'static str) -> Self {
         self.display = display;
+        self
+    }
+
+    /// Shows the screen of a GPU with OpenGL in a window, on an X server of its own. Screenshots
+    /// are of that window.
+    pub fn gl(mut self) -> Self {
+        self.gl = true;
+        self.window("sdl,gl=on")
+    }
+
+    /// Adds a GPU on PCI that runs in a process of its own (QEMU's vhost-user-gpu), which ends with
+    /// the machine. The ID of the device is `gpu`.
+    pub fn gpu_process(mut self) -> Self {
+        self.gpu_process = true;
         self
     }
 
@@ -306,18 +347,13 @@ impl Machine {
         for stale in [&serial, &line, &qemu, &socket] {
             let _ = fs::remove_file(stale);
         }
-        // The kernel kills QEMU should this program die first.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]);
+        let mut command = process::command(match self.board {
+            Board::Virt => "qemu-system-aarch64",
+            Board::Pc => "qemu-system-x86_64",
+        });
         command.args(match self.board {
-            Board::Virt => [
-                "qemu-system-aarch64",
-                "-machine",
-                "virt",
-                "-cpu",
-                "cortex-a57",
-            ],
-            Board::Pc => ["qemu-system-x86_64", "-machine", "q35", "-cpu", "qemu64"],
+            Board::Virt => ["-machine", "virt", "-cpu", "cortex-a57"],
+            Board::Pc => ["-machine", "q35", "-cpu", "qemu64"],
         });
         command.args(["-accel", "tcg", "-smp", "2"]);
         command.args([
@@ -362,16 +398,26 @@ impl Machine {
             command.arg("-initrd").arg(initrd);
         }
         command.args(&self.options);
+        let gpu = match self.gpu_process {
+            true => Some(start_gpu_process(&mut command, out)?),
+            false => None,
+        };
+        let window = match self.gl {
+            true => Some(Window::start(&out.join("xvfb.err"))?),
+            false => None,
+        };
+        if let Some(window) = &window {
+            window.receive(&mut command);
+        }
         fs::write(out.join("command"), format!("{command:?}\n"))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&errors)?);
+        command.stdout(Stdio::null()).stderr(File::create(&errors)?);
         let child = command.spawn().context("cannot run QEMU")?;
         let mut vm = Vm {
             child,
             monitor: None,
             line: None,
+            window,
+            _gpu: gpu,
             out: out.to_owned(),
             started: Instant::now(),
         };
@@ -384,8 +430,37 @@ impl Machine {
             .handshake()
             .with_context(|| format!("QEMU says '{}'", vm.complaints()))?;
         vm.monitor = Some(monitor);
+        vm.wait("QEMU's window", LIMIT, |vm| {
+            let open = vm.window.as_ref().map_or(Ok(true), Window::is_open)?;
+            Ok(open.then_some(()))
+        })?;
         Ok(vm)
     }
+}
+
+/// Starts a GPU in a process of its own, and tells `command`, QEMU's, to connect to it. The process
+/// reads the guest's memory, so that memory has to be shared.
+fn start_gpu_process(command: &mut Command, out: &Path) -> Result<Process> {
+    let socket = out.join("gpu");
+    let _ = fs::remove_file(&socket);
+    let mut gpu = process::command(GPU_PROCESS);
+    gpu.arg("--socket-path")
+        .arg(&socket)
+        .stdout(Stdio::null())
+        .stderr(File::create(out.join("gpu.err"))?);
+    let gpu = Process::start(&mut gpu, GPU_PROCESS)?;
+    let memory = "memory-backend-memfd,id=memory,share=on,size=512M";
+    command
+        .args(["-machine", "memory-backend=memory", "-object", memory])
+        .arg("-chardev")
+        .arg(format!("socket,id=gpu-process,path={}", socket.display()))
+        .args(["-device", "vhost-user-gpu-pci,id=gpu,chardev=gpu-process"]);
+    let deadline = Instant::now() + LIMIT;
+    while !socket.exists() {
+        ensure!(Instant::now() < deadline, "no socket of {GPU_PROCESS}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(gpu)
 }
 
 /// A running machine. It is killed when dropped.
@@ -393,6 +468,8 @@ pub struct Vm {
     child: Child,
     monitor: Option<Qmp<Stream<BufReader<UnixStream>, UnixStream>>>,
     line: Option<UnixStream>,
+    window: Option<Window>,
+    _gpu: Option<Process>,
     out: PathBuf,
     started: Instant,
 }
@@ -538,6 +615,22 @@ impl Vm {
         line.write_all(text.as_bytes()).context("the serial port")
     }
 
+    /// Types commands to U-Boot, each when the one before has ended. Does not wait for the last.
+    pub fn u_boot(&mut self, commands: &[&str]) -> Result<()> {
+        self.wait_for_end("Hit any key to stop autoboot")?;
+        self.tell(" ")?;
+        for (ended, command) in commands.iter().enumerate() {
+            self.wait("U-Boot's prompt", LIMIT, |vm| {
+                let serial = vm.serial()?;
+                let prompts = String::from_utf8_lossy(&serial).matches(PROMPT).count();
+                Ok((prompts > ended).then_some(()))
+            })?;
+            self.tell(command)?;
+            self.tell("\r")?;
+        }
+        Ok(())
+    }
+
     /// Types on the keyboard: words of QEMU's key names, those of one word joined by `-`.
     pub fn press(&mut self, words: &str) -> Result<()> {
         for word in words.split_whitespace() {
@@ -570,6 +663,11 @@ impl Vm {
         display: Option<(&str, i64)>,
     ) -> Result<(PathBuf, Picture)> {
         let path = self.out.join(name);
+        if let Some(window) = &self.window {
+            let picture = window.picture()?;
+            picture.write(&path)?;
+            return Ok((path, picture));
+        }
         let command = qmp::screendump {
             filename: path.display().to_string(),
             device: display.map(|(device, _)| device.to_owned()),
@@ -698,7 +796,7 @@ impl Vm {
         let first = reports.next().unwrap_or_default().to_owned();
         let log = reports.fold(first, |log, report| {
             match report.split_once("[ end trace ") {
-                Some((report, rest)) if report.contains(THEIRS) => log + rest,
+                Some((report, rest)) if THEIRS.iter().any(|it| report.contains(it)) => log + rest,
                 _ => log + report,
             }
         });

@@ -7,7 +7,12 @@
 
 use crate::font::{Font, Fonts};
 use anyhow::{ensure, Context, Result};
-use std::{fs::File, io::BufReader, ops::Range, path::Path};
+use std::{
+    fs::File,
+    io::{BufReader, BufWriter},
+    ops::Range,
+    path::Path,
+};
 
 /// The console's grey on black, 0x00RRGGBB.
 #[cfg(test)]
@@ -58,6 +63,35 @@ impl Picture {
             })
         };
         decode().with_context(|| format!("cannot read the screenshot {}", path.display()))
+    }
+
+    /// A picture of these pixels, 0x00RRGGBB, row by row.
+    pub fn of(width: usize, height: usize, pixels: Vec<u32>) -> Result<Self> {
+        let count = pixels.len();
+        ensure!(
+            count == width * height,
+            "{count} pixels for {width}x{height}"
+        );
+        Ok(Self {
+            width,
+            height,
+            pixels,
+        })
+    }
+
+    /// Writes a PNG of 8 bits a channel.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let file = BufWriter::new(File::create(path)?);
+        let mut encoder = png::Encoder::new(file, self.width as u32, self.height as u32);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let bytes = self.pixels.iter().flat_map(|pixel| {
+            let [_, red, green, blue] = pixel.to_be_bytes();
+            [red, green, blue]
+        });
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&bytes.collect::<Vec<u8>>())?;
+        Ok(writer.finish()?)
     }
 
     /// How many pixels are not those of another picture, and the first of them.
@@ -275,6 +309,17 @@ pub(crate) mod tests {
         assert!(paint(&[]).is_blank());
         assert!(!read(&paint(&[])).is_console());
         assert!(!read(&paint(&[b"", b"inactive"])).is_console());
+    }
+
+    #[test]
+    fn what_was_written_can_be_read() {
+        let picture = paint(&[b"kept"]);
+        let path = std::env::temp_dir().join(format!("picture-{}.png", std::process::id()));
+        picture.write(&path).unwrap();
+        let read = Picture::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(picture.differs(&read).is_none());
+        assert!(Picture::of(2, 2, vec![0; 3]).is_err());
     }
 
     #[test]
