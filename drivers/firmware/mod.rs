@@ -8,6 +8,7 @@
 //! followed.
 //!
 //! - [`cmdline`]: the user said where, in the options of `earlycon=virtgpu`.
+//! - [`consoles`]: which consoles the user, a boot stub or firmware names, and which levels.
 //! - [`fdt`]: the flattened devicetree; it names the EFI system table, host bridges and
 //!   virtio-mmio slots.
 //! - [`efi`] and [`acpi`]: from the EFI system table to ACPI's tables, and to the MCFG, which names
@@ -33,6 +34,7 @@ pub(crate) mod acpi;
 pub(crate) mod bgrt;
 pub(crate) mod bmp;
 pub(crate) mod cmdline;
+pub(crate) mod consoles;
 pub(crate) mod efi;
 pub(crate) mod fdt;
 pub(crate) mod handoff;

@@ -110,25 +110,71 @@ pub(crate) unsafe fn is_enabled(console: *const bindings::console) -> bool {
     flags & bindings::cons_flags_CON_ENABLED as c_short != 0
 }
 
-/// The number of the record that the virtual terminal's console prints next, if there is one.
-#[cfg(all(CONFIG_VT, not(MODULE)))]
-pub(crate) fn terminal_is_at() -> Option<u64> {
-    let mut found = None;
+/// Names a console, as `console=` on the command line does: it is enabled when it registers, and is
+/// `/dev/console` unless another one is named after it. For initcalls, one at a time.
+#[cfg(not(MODULE))]
+pub(crate) fn name(console: crate::firmware::consoles::Console<'_>) {
+    use kernel::str::CStrExt;
+
+    let mut name = [0; 16];
+    let bytes = console.name.as_bytes();
+    match name.get_mut(..bytes.len()) {
+        // One byte at least is left for the end of the string.
+        Some(to) if bytes.len() < 16 => to.copy_from_slice(bytes),
+        _ => return,
+    }
+    // SAFETY: The name is a terminated string, which is copied. The options are one that is never written to
+    // and stays, and are kept only for a console that was not named before.
+    unsafe {
+        let options = c"".as_char_ptr().cast_mut();
+        bindings::add_preferred_console(name.as_ptr().cast(), console.index, options.cast());
+    }
+}
+
+/// Whether there is an early console that is not ours.
+#[cfg(not(MODULE))]
+pub(crate) fn has_other_early_console() -> bool {
+    any(|console| {
+        // SAFETY: A console on the list.
+        let flags = unsafe { (&raw const (*console).flags).read_volatile() };
+        flags & bindings::cons_flags_CON_BOOT as c_short != 0
+            && !crate::linux::earlycon::is(console)
+    })
+}
+
+/// Whether `f` is true of a console on the list.
+#[cfg(not(MODULE))]
+fn any(mut f: impl FnMut(*const bindings::console) -> bool) -> bool {
+    let mut found = false;
     // SAFETY: Any context will do. The list is read as `for_each_console_srcu()` does it.
     unsafe {
         let cookie = bindings::console_srcu_read_lock();
         let mut node = (&raw const bindings::console_list.first).read_volatile();
-        while !node.is_null() {
+        while !node.is_null() && !found {
             let console = node
                 .byte_sub(core::mem::offset_of!(bindings::console, node))
                 .cast::<bindings::console>();
-            if (*console).name.starts_with(b"tty\0") && is_enabled(console) {
-                found = Some((&raw const (*console).seq).read_volatile());
-            }
+            found = f(console);
             node = (&raw const (*node).next).read_volatile();
         }
         bindings::console_srcu_read_unlock(cookie);
     }
+    found
+}
+
+/// The number of the record that the virtual terminal's console prints next, if there is one.
+#[cfg(all(CONFIG_VT, not(MODULE)))]
+pub(crate) fn terminal_is_at() -> Option<u64> {
+    let mut found = None;
+    any(|console| {
+        // SAFETY: A console on the list.
+        unsafe {
+            if (*console).name.starts_with(b"tty\0") && is_enabled(console) {
+                found = Some((&raw const (*console).seq).read_volatile());
+            }
+        }
+        false
+    });
     found
 }
 

@@ -91,6 +91,11 @@ static char *picture = "clear";
 module_param(picture, charp, 0444);
 MODULE_PARM_DESC(picture, "What text does to firmware's picture: clear it, or keep it where there is none");
 
+/* As above. */
+static char *console = "auto";
+module_param(console, charp, 0444);
+MODULE_PARM_DESC(console, "Whether the log is on the screen where nobody says so: auto or never");
+
 /* Unless Linux has not reserved these pages, or has no use for such. */
 void virtgpu_free_reserved(phys_addr_t start, phys_addr_t end)
 {

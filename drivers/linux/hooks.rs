@@ -21,7 +21,10 @@ use crate::{
         reserved,
         uevent, //
     },
-    stages::device as stage,
+    stages::{
+        consoles,
+        device as stage, //
+    },
     virtio::pci::{
         DEVICE_GPU,
         VENDOR, //
@@ -47,6 +50,7 @@ extern "C" fn virtgpu_bridge_watch() -> c_int {
         pr_err!("no driver of ours: {:?}\n", error);
     }
     holder::watch();
+    consoles::settle();
     reserved::give_back();
     0
 }

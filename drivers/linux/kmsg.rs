@@ -96,3 +96,13 @@ pub(crate) fn console_level() -> u8 {
     };
     level.clamp(0, 8) as u8
 }
+
+/// Sets that level, as parameters of the command line do.
+pub(crate) fn set_console_level(level: i32) {
+    // SAFETY: A word, which whoever looks at a parameter writes as well: before there are other CPUs.
+    unsafe {
+        (&raw mut bindings::console_printk)
+            .cast::<i32>()
+            .write_volatile(level)
+    };
+}

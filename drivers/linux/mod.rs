@@ -41,6 +41,8 @@ pub(crate) mod registers;
 pub(crate) mod reserved;
 pub(crate) mod shared;
 #[cfg(not(MODULE))]
+pub(crate) mod spcr;
+#[cfg(not(MODULE))]
 pub(crate) mod table;
 #[cfg(not(MODULE))]
 pub(crate) mod uevent;

@@ -7,6 +7,8 @@ use core::ffi::CStr;
 
 use kernel::str::CStrExt;
 
+#[cfg(not(MODULE))]
+use crate::firmware::consoles;
 use crate::{
     linux::bindings,
     text::Scroll, //
@@ -30,7 +32,7 @@ pub(crate) fn scroll() -> Result<Option<Scroll>, &'static str> {
 /// As [`scroll`].
 #[cfg(not(MODULE))]
 pub(crate) fn early_scroll() -> Result<Option<Scroll>, &'static str> {
-    parse(early_word(b"virtgpu_bridge.scroll=").unwrap_or("auto"))
+    parse(early_word("virtgpu_bridge.scroll=").unwrap_or("auto"))
 }
 
 /// `virtgpu_bridge.picture=clear|keep`: whether text covers firmware's picture row by row, instead of
@@ -41,7 +43,7 @@ pub(crate) fn early_scroll() -> Result<Option<Scroll>, &'static str> {
 /// As [`scroll`].
 #[cfg(not(MODULE))]
 pub(crate) fn keeps_picture() -> Result<bool, &'static str> {
-    match early_word(b"virtgpu_bridge.picture=").unwrap_or("clear") {
+    match early_word("virtgpu_bridge.picture=").unwrap_or("clear") {
         "clear" => Ok(false),
         "keep" => Ok(true),
         word => Err(word),
@@ -73,29 +75,51 @@ pub(crate) fn hands_over() -> bool {
     !nomodeset
 }
 
-/// Whether the log is not to be seen unless something is wrong: `quiet`, before the kernel has looked at
-/// parameters.
+/// Which messages consoles print, as the command line says wherever it says it, before the kernel has looked
+/// at all parameters: see [`consoles::level`].
 #[cfg(not(MODULE))]
-pub(crate) fn is_quiet() -> bool {
-    early_word(b"quiet") == Some("")
+pub(crate) fn level() -> Option<i32> {
+    consoles::level(words(), bindings::CONSOLE_LOGLEVEL_QUIET as i32)
+}
+
+/// `virtgpu_bridge.console=auto|never`: whether the log is kept off the screen where nobody says that it
+/// shall be there. For initcalls.
+#[cfg(not(MODULE))]
+pub(crate) fn keeps_log_off() -> bool {
+    early_word("virtgpu_bridge.console=") == Some("never")
+}
+
+/// The same parameter, if it is no word that there is.
+#[cfg(not(MODULE))]
+pub(crate) fn unknown_console() -> Option<&'static str> {
+    early_word("virtgpu_bridge.console=").filter(|word| !["auto", "never"].contains(word))
 }
 
 /// What follows the last word of the command line that begins so.
-///
+#[cfg(not(MODULE))]
+fn early_word(name: &str) -> Option<&'static str> {
+    words().filter_map(|word| word.strip_prefix(name)).last()
+}
+
+/// The words of the command line, as long as initcalls run; "?" for what is not UTF-8.
+#[cfg(not(MODULE))]
+pub(crate) fn words() -> impl Iterator<Item = &'static str> + Clone {
+    line()
+        .split(|byte| byte.is_ascii_whitespace())
+        // What is behind "--" is for init.
+        .take_while(|word| *word != b"--")
+        .map(|word| core::str::from_utf8(word).unwrap_or("?"))
+}
+
 /// The command line is `__initdata`: `.ref.text` says that we know, and read it only while it is
 /// there.
 #[cfg(not(MODULE))]
 #[link_section = ".ref.text"]
 #[inline(never)]
-fn early_word(name: &[u8]) -> Option<&'static str> {
+fn line() -> &'static [u8] {
+    // Callers in other sections may not have the address.
+    let line = core::hint::black_box(&raw const bindings::boot_command_line);
     // SAFETY: The command line is a terminated string, complete before any early parameter is
     // looked at, and not written after that.
-    let line = unsafe { CStr::from_char_ptr((&raw const bindings::boot_command_line).cast()) };
-    line.to_bytes()
-        .split(|byte| byte.is_ascii_whitespace())
-        // What is behind "--" is for init.
-        .take_while(|word| *word != b"--")
-        .filter_map(|word| word.strip_prefix(name))
-        .last()
-        .map(|word| core::str::from_utf8(word).unwrap_or("?"))
+    unsafe { CStr::from_char_ptr(line.cast()) }.to_bytes()
 }

@@ -60,6 +60,7 @@ use crate::{
         },
     },
     stages::{
+        consoles,
         display::{
             DisplayError,
             Left, //
@@ -259,15 +260,20 @@ pub(crate) fn is_up() -> bool {
 /// When consoles are set up: finds a screen, if there is none yet. Returns whether there is one.
 pub(crate) fn begin() -> bool {
     EARLY.store(is_up(), Ordering::Relaxed);
+    let mut is_there = is_up();
     if !is_up() && !search::has_stalled() {
         let begun = ticks();
         let mut search = Search::new(When::Consoles);
         search.handoff = picture::handed_over();
         search.everywhere();
+        is_there = search.seen != 0;
         if let Some(lit) = &search.lit {
             start::announce(&lit.place, &lit.log, begun);
             console::locked(|| found(&mut search.lit));
         }
+    }
+    if is_there {
+        consoles::begin();
     }
     if is_up() {
         panic::begin(EARLY.load(Ordering::Relaxed));
@@ -288,8 +294,12 @@ pub(crate) fn with_log<R>(f: impl FnOnce(&mut Log<'static, Shared>) -> R) -> Opt
     Some(result)
 }
 
-/// Writes the log's text to the screen, or keeps it until the screen is there again.
+/// Writes the log's text to the screen, or keeps it until the screen is there again, for the early
+/// console.
 pub(crate) fn write(text: &[u8]) {
+    if consoles::are_others_on_screen() {
+        return;
+    }
     with_log(|log| {
         log.remember(text, ATTRIBUTE, is_in_trouble());
         pace::show(log);

@@ -11,6 +11,7 @@ use kernel::{
 use crate::{
     firmware::cmdline,
     linux::{
+        kmsg,
         parameters,
         shared::ticks, //
     },
@@ -25,10 +26,17 @@ use crate::{
     },
 };
 
+/// The level up to which a kernel counts as quiet: messages of normal operation are not printed.
+const QUIET: i32 = 5;
+
 /// Finds a device and lights its screen. `options` and `mmio` are what the command line says, if it
 /// does. Returns the address of the device's doorbell; `None` after it has said why not.
 pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
     let begun = ticks();
+    if let Some(level) = parameters::level() {
+        // What follows on the command line counts as well: this console is about to be shown the log.
+        kmsg::set_console_level(level);
+    }
     let mut search = Search::new(When::Early);
     search.handoff = picture::handed_over();
     if let Some(base) = mmio {
@@ -57,7 +65,8 @@ pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
         pr_warn!("virtgpu_bridge.picture={word}: not clear or keep; taking clear\n");
         false
     });
-    if keeps || parameters::is_quiet() {
+    let is_quiet = parameters::level().is_some_and(|level| level <= QUIET);
+    if keeps || is_quiet {
         picture::show(search.handoff.as_ref(), live, keeps);
     }
     Some(address)

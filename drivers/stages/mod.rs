@@ -3,6 +3,8 @@
 //! The boot as the user sees it, stage by stage.
 
 #[cfg(not(MODULE))]
+pub(crate) mod consoles;
+#[cfg(not(MODULE))]
 pub(crate) mod device;
 pub(crate) mod display;
 #[cfg(not(MODULE))]

@@ -5,6 +5,7 @@
 // A suite is in a module of its room's name, for KUnit's macro wants one with a body.
 #![allow(clippy::module_inception)]
 
+mod consoles;
 mod device;
 mod firmware;
 mod gpu;
