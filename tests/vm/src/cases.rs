@@ -1370,8 +1370,7 @@ fn first_line(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     vm.wait_for(READY)?;
     let all = bench.look(&mut vm, None, out, |screen, vm| {
         let serial = vm.serial()?;
-        let rows = log::on_both_consoles(log::kernel_part(&serial));
-        let rows = log::lay_out(&rows, screen.columns);
+        let rows = log::lay_out(log::kernel_part(&serial), screen.columns);
         ensure!(
             rows.len() < screen.rows.len(),
             "the log is longer than the screen"
@@ -1379,7 +1378,7 @@ fn first_line(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         log::compare_rows(screen, &rows)
     })?;
     let serial = vm.serial()?;
-    let first = log::compare_head(&early, &log::on_both_consoles(log::kernel_part(&serial)))
+    let first = log::compare_head(&early, log::kernel_part(&serial))
         .with_context(|| format!("an early look, see {}", out.join("early.png").display()))?;
     vm.check_kernel()?;
     vm.check_guest_errors()?;

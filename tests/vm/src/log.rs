@@ -48,36 +48,23 @@ pub fn without_replays(log: &[u8]) -> Vec<u8> {
     lines.concat()
 }
 
-/// The log with those lines twice that Linux prints on the boot console and on the one that follows it,
-/// which are the same screen here.
-pub fn on_both_consoles(log: &[u8]) -> Vec<u8> {
-    let twice = [VT_BEGINS, b"bootconsole [virtgpu0] disabled"];
-    let has = |line: &[u8], text: &[u8]| line.windows(text.len()).any(|part| part == text);
-    let tty0 = has(log, twice[0]) && has(log, twice[1]);
-    log.split_inclusive(|&byte| byte == b'\n')
-        .flat_map(|line| {
-            let times = if tty0 && twice.iter().any(|text| has(line, text)) {
-                2
-            } else {
-                1
-            };
-            std::iter::repeat(line).take(times).flatten().copied()
-        })
-        .collect()
-}
-
-/// What Linux says when the VT begins to print.
-const VT_BEGINS: &[u8] = b"console [tty0] enabled";
+/// What Linux says when a VT begins to print: most often tty0, the one that is seen.
+const VT_BEGINS: [&[u8]; 2] = [b"console [tty0] enabled", b"console [tty1] enabled"];
 
 /// Lays `log` out in rows of `columns` cells: newline, tab stops every 8 cells, and a wrap that
 /// waits for the next character, so that a full row and a newline make one row. The VT prints a tab as
 /// the glyph of that number.
 pub fn lay_out(log: &[u8], columns: usize) -> Vec<Vec<u8>> {
     let vt = log
-        .windows(VT_BEGINS.len())
-        .position(|part| part == VT_BEGINS)
+        .windows(VT_BEGINS[0].len())
+        .position(|part| VT_BEGINS.contains(&part))
         .unwrap_or(log.len());
     lay_out_until(vt, log, columns)
+}
+
+/// As [`lay_out`], of a log that the VT prints from its start.
+pub fn lay_out_of_vt(log: &[u8], columns: usize) -> Vec<Vec<u8>> {
+    lay_out_until(0, log, columns)
 }
 
 /// As [`lay_out`], where the VT begins at `vt`.
@@ -368,22 +355,26 @@ mod tests {
     }
 
     #[test]
-    fn the_vt_prints_tabs_and_repeats_what_begins_it() {
-        let log =
-            b"a\tb\nlegacy console [tty0] enabled\nlegacy bootconsole [virtgpu0] disabled\nc\td\n";
-        let twice = on_both_consoles(log);
-        let rows: Vec<_> = lay_out(&twice, 60)
-            .iter()
-            .map(|row| String::from_utf8_lossy(row).into_owned())
-            .collect();
-        let begins = "legacy console [tty0] enabled";
-        let ends = "legacy bootconsole [virtgpu0] disabled";
-        assert_eq!(rows, ["a       b", begins, begins, ends, ends, "c\td"]);
-        // Where only one of them prints, all is said once.
-        assert_eq!(
-            on_both_consoles(b"legacy console [tty0] enabled\n").len(),
-            30
-        );
+    fn the_vt_prints_tabs_from_where_it_begins() {
+        let text = |rows: Vec<Vec<u8>>| -> Vec<String> {
+            rows.iter()
+                .map(|row| String::from_utf8_lossy(row).into_owned())
+                .collect()
+        };
+        for begins in [
+            "legacy console [tty0] enabled",
+            "legacy console [tty1] enabled",
+        ] {
+            let log = format!("a\tb\n{begins}\nc\td\n");
+            assert_eq!(
+                text(lay_out(log.as_bytes(), 60)),
+                ["a       b", begins, "c\td"]
+            );
+            assert_eq!(
+                text(lay_out_of_vt(log.as_bytes(), 60)),
+                ["a\tb", begins, "c\td"]
+            );
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | `log.rs`       | the serial port's log, laid out as on a screen and compared     |
 //! | `bench.rs`     | a kernel, its fonts and its initramfs; looking until it is right |
 //! | `cases.rs`     | the cases of `vm test`                                          |
+//! | `consoles.rs`  | cases of command lines, and the consoles that they make         |
 //! | `endings.rs`   | cases of kernels that die                                       |
 //! | `pictures.rs`  | cases of what firmware left on the screen                       |
 //! | `handoff.rs`   | cases of what firmware hands over                               |
@@ -35,6 +36,7 @@
 mod bench;
 mod cases;
 mod compare;
+mod consoles;
 mod endings;
 mod first_text;
 mod font;
@@ -63,6 +65,7 @@ use bench::{Bench, Kernels};
 use cases::{Case, Run, CASES, CONSOLE_CASES, LONG_CASES};
 use clap::{Args, Parser};
 use compare::Bencher;
+use consoles::COMMAND_LINES;
 use endings::{ENDINGS, VT_ENDINGS};
 use handoff::HANDOFFS;
 use others::OTHERS;
@@ -239,10 +242,10 @@ fn dispatch(cli: Cli) -> Result<()> {
             };
             let bench = Bench::new(kernels, &modules, &fonts, &out)?.with_handoff(&handoff);
             let mut lists = vec![CASES, PICTURES, ENDINGS, HANDOFFS, OTHERS];
-            lists.push(match bench.has_vt() {
-                true => VT_ENDINGS,
-                false => CONSOLE_CASES,
-            });
+            match bench.has_vt() {
+                true => lists.extend([VT_ENDINGS, COMMAND_LINES]),
+                false => lists.push(CONSOLE_CASES),
+            }
             if long {
                 lists.push(LONG_CASES);
             }
