@@ -1302,7 +1302,7 @@ pub fn ours_again(bench: &Bench, machine: &Machine, out: &Path) -> Result<String
 }
 
 /// The native driver does not want the device; the screen is ours and has all of the log.
-fn stays_ours(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+pub fn stays_ours(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = bench.same_text(machine, None, out)?;
     ensure!(
         !vm.serial_has("Initialized virtio_gpu")?,

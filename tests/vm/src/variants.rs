@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Cases of devices, buses and drivers that are not the usual ones: where a device has its
+//! registers, when it comes, and when its native driver is probed.
+
+use crate::cases::{case, handed_over, stays_ours, Case, Expect::Own};
+
+/// A GPU that offers its doorbell in an I/O BAR as well, before the one in memory.
+const PIO_NOTIFY: &str = "virtio-gpu-pci,modern-pio-notify=on";
+
+/// The cases.
+pub const VARIANTS: &[Case] = &[
+    case("pio-notify", Own(stays_ours), |bench| {
+        let machine = bench.vt().append("earlycon=virtgpu vm.lines=60");
+        machine.device(PIO_NOTIFY)
+    }),
+    case("pio-notify-direct", Own(stays_ours), |bench| {
+        bench.early().direct().device(PIO_NOTIFY)
+    }),
+    case("pio-notify-handover", Own(handed_over), |bench| {
+        let machine = bench.image().append("console=tty0 vm.lines=60");
+        machine.direct().device(PIO_NOTIFY)
+    }),
+];
