@@ -285,21 +285,13 @@ impl Search {
     /// Looks at a PCI function.
     pub(crate) fn told(&mut self, place: &cmdline::Place) {
         let function = place.function;
-        let Some(ecam) = Ecam::new(place.ecam, 0, 0, u8::MAX) else {
+        // Nobody says how many buses the window has: the one that was named, and those before it.
+        let Some(ecam) = Ecam::new(place.ecam, 0, 0, function.bus()) else {
             return pr_err!("no configuration space can be at {:#x}\n", place.ecam);
         };
         let mut config = EarlyConfig::new(&ecam);
         // The bridges on the way, which the PCI core may close for a while.
-        let mut path = Path::new();
-        if function.bus() != 0 {
-            pci::find(&mut config, &ecam, Numbers::Keep, |_, found, way| {
-                if found == function {
-                    path = *way;
-                    return ControlFlow::Break(());
-                }
-                ControlFlow::Continue(())
-            });
-        }
+        let path = pci::path_to(&mut config, function);
         let id = Function::new(&mut config, function).read32(0);
         let gpu =
             u32::from(crate::virtio::pci::DEVICE_GPU) << 16 | u32::from(crate::virtio::pci::VENDOR);

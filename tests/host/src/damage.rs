@@ -20,6 +20,7 @@ use crate::{
         fdt::Tree,
         pci::{
             find,
+            path_to,
             Address,
             Allocator,
             Config,
@@ -342,6 +343,7 @@ proptest! {
             }
             let sizes = core::array::from_fn(|index| function.bar_size(index as u8));
             let _ = Capabilities::read(|offset| function.read32(offset), &sizes);
+            let _ = path_to(space, gpu);
             ControlFlow::Continue(())
         });
         prop_assert_eq!(walk.gpus, gpus);

@@ -3,7 +3,10 @@
 //! Cases of devices, buses and drivers that are not the usual ones: where a device has its
 //! registers, when it comes, and when its native driver is probed.
 
-use crate::cases::{case, handed_over, stays_ours, Case, Expect::Own};
+use crate::cases::{
+    case, handed_over, stays_ours, Case,
+    Expect::{Own, Text},
+};
 
 /// A GPU that offers its doorbell in an I/O BAR as well, before the one in memory.
 const PIO_NOTIFY: &str = "virtio-gpu-pci,modern-pio-notify=on";
@@ -20,5 +23,15 @@ pub const VARIANTS: &[Case] = &[
     case("pio-notify-handover", Own(handed_over), |bench| {
         let machine = bench.image().append("console=tty0 vm.lines=60");
         machine.direct().device(PIO_NOTIFY)
+    }),
+    // Buses below 0 are reached through the bridges on the way.
+    case("told-pci-root-port", Text, |bench| {
+        let told = bench.told("earlycon=virtgpu,pci,0x4010000000,02:00.0");
+        let ports = (1..=3).fold(told, |machine, at| {
+            machine.device(&format!(
+                "pcie-root-port,id=port{at},chassis={at},addr={at}"
+            ))
+        });
+        ports.device("virtio-gpu-pci,bus=port2")
     }),
 ];
