@@ -42,6 +42,7 @@ void virtgpu_unlock_screen(void);
 void virtgpu_watch_modules(struct notifier_block *nb);
 int virtgpu_register_platform_driver(struct platform_driver *driver);
 void virtgpu_keeps_its_picture(struct device *dev, bool keeps);
+bool virtgpu_finish_probe(struct device *dev);
 void virtgpu_settle_later(void);
 void virtgpu_settle_now(void);
 void virtgpu_follow_later(void);

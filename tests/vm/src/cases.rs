@@ -1312,7 +1312,7 @@ pub fn stays_ours(bench: &Bench, machine: &Machine, out: &Path) -> Result<String
 }
 
 /// The same, after the native driver was offered the device.
-fn taken_back(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+pub fn taken_back(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let seen = stays_ours(bench, machine, out)?;
     // The log of the run that has just ended.
     let serial = fs::read(out.join("serial.log"))?;

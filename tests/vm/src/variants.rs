@@ -3,9 +3,13 @@
 //! Cases of devices, buses and drivers that are not the usual ones: where a device has its
 //! registers, when it comes, and when its native driver is probed.
 
-use crate::cases::{
-    case, handed_over, stays_ours, Case,
-    Expect::{Own, Text},
+use crate::{
+    bench::{Bench, GPU},
+    cases::{
+        case, handed_over, stays_ours, taken_back, Case,
+        Expect::{Own, Text},
+    },
+    qemu::Machine,
 };
 
 /// A GPU that offers its doorbell in an I/O BAR as well, before the one in memory.
@@ -34,4 +38,29 @@ pub const VARIANTS: &[Case] = &[
         });
         ports.device("virtio-gpu-pci,bus=port2")
     }),
+    case("async-native", Own(handed_over), |bench| {
+        probed(bench, "driver_async_probe=virtio_gpu")
+    }),
+    case("async-bridge", Own(handed_over), |bench| {
+        probed(bench, "driver_async_probe=virtgpu_bridge")
+    }),
+    case("async-all", Own(handed_over), |bench| {
+        probed(bench, "driver_async_probe=*")
+    }),
+    case("async-module", Own(handed_over), |bench| {
+        let module = "console=tty0 earlycon=virtgpu vm.native=async vm.lines=60";
+        bench.modular().append(module).direct().device(GPU)
+    }),
+    case("async-module-fails", Own(taken_back), |bench| {
+        let module = "console=tty0 earlycon=virtgpu vm.lines=60 vm.native=async-fails \
+            vm.do=busybox,sleep,1 vm.lines=10";
+        bench.modular().append(module).direct().device(GPU)
+    }),
 ];
+
+/// A guest in which the driver core probes drivers as `words` say.
+fn probed(bench: &Bench, words: &str) -> Machine {
+    let machine = bench.image().append("console=tty0 earlycon=virtgpu");
+    let machine = machine.append(words).append("vm.lines=60");
+    machine.direct().device(GPU)
+}
