@@ -502,6 +502,37 @@ pub(crate) fn remove() {
     }
 }
 
+/// Resets the device for the native driver, as long as it is ours. Returns false if the device does
+/// not finish the reset (libkrun's, which sets FAILED instead): no other driver can use it then,
+/// and the log goes on as far as the device lets it.
+pub(crate) fn stop() -> bool {
+    let stopped = console::locked(|| {
+        #[cfg(CONFIG_VT)]
+        vt::save_foreground();
+        change_stage(|stage| {
+            let Some(Stage {
+                log: slot,
+                held: Some(held),
+                ..
+            }) = stage
+            else {
+                return true;
+            };
+            let Some(log) = slot else {
+                return true;
+            };
+            let hal = log.finish();
+            if !held.try_reset(&hal) {
+                return false;
+            }
+            *slot = None;
+            BELL.take_down();
+            true
+        })
+    });
+    stopped.unwrap_or(true)
+}
+
 /// The native driver has taken the device, or has not: what was left of it is not needed any more.
 pub(crate) fn settled() {
     drop(locked(|stage| stage.as_mut()?.lent.take()));

@@ -309,6 +309,17 @@ impl Held {
         start::light(transport, hal, rest, platform_dma, adopts, wish, hang)
     }
 
+    /// Resets the device. Returns whether it has finished the reset, and so can be given to another
+    /// driver: Linux' virtio-pci waits for that without an end.
+    #[cfg(not(MODULE))]
+    pub(crate) fn try_reset(&mut self, hal: &impl Hal) -> bool {
+        #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
+        if crate::dying::refuses_reset() {
+            return false;
+        }
+        setup::reset(self.transport.transport(), hal).is_ok()
+    }
+
     /// Stops the device, whose log is gone.
     pub(crate) fn reset(&mut self, bell: &'static Bell, hal: &impl Hal) {
         bell.take_down();

@@ -340,6 +340,26 @@ mod virtio {
     }
 
     #[test]
+    fn a_reset_that_is_refused_is_not_waited_for() {
+        static MEMORY: Memory = Memory::new();
+        let hal = (&MEMORY, nothing as Act);
+        let resets = |status: u8| {
+            let model = Model {
+                refuses_reset: true,
+                status: Cell::new(status),
+                ..model(VERSION_1)
+            };
+            let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
+            assert_eq!(reset(&mut pci, &hal), Err(SetupError::Reset));
+            assert!(model.status.get() & 0x80 != 0 && !model.fault.get());
+            model.status_reads.get()
+        };
+        assert_eq!(resets(0xf), 2);
+        // A driver before us may have set that bit: then it says nothing of the reset.
+        assert!(resets(0x8f) > 2);
+    }
+
+    #[test]
     fn a_queue_that_is_missing_or_short_is_refused() {
         for size in [0, 1, 2, 3] {
             let model = Model {

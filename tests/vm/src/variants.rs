@@ -4,13 +4,15 @@
 //! registers, when it comes, and when its native driver is probed.
 
 use crate::{
-    bench::{Bench, GPU},
+    bench::{driver_lines, Bench, GPU},
     cases::{
         case, handed_over, stays_ours, taken_back, Case,
         Expect::{Own, Text},
     },
     qemu::Machine,
 };
+use anyhow::{ensure, Result};
+use std::{fs, path::Path};
 
 /// A GPU that offers its doorbell in an I/O BAR as well, before the one in memory.
 const PIO_NOTIFY: &str = "virtio-gpu-pci,modern-pio-notify=on";
@@ -56,7 +58,24 @@ pub const VARIANTS: &[Case] = &[
             vm.do=busybox,sleep,1 vm.lines=10";
         bench.modular().append(module).direct().device(GPU)
     }),
+    // As on libkrun, whose device goes on after it.
+    case("reset-refused", Own(kept), |bench| {
+        let machine = bench.image().append("console=tty0 earlycon=virtgpu");
+        let machine = machine.append("virtgpu_bridge.test=no-reset vm.lines=60");
+        machine.direct().device(GPU)
+    }),
 ];
+
+/// The device stays ours because it cannot be reset, and one line says so.
+fn kept(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let seen = stays_ours(bench, machine, out)?;
+    let said = driver_lines(&fs::read(out.join("serial.log"))?);
+    let times = said
+        .iter()
+        .filter(|line| line.contains("does not finish a reset"));
+    ensure!(times.count() == 1, "not said once:\n{}", said.join("\n"));
+    Ok(seen)
+}
 
 /// A guest in which the driver core probes drivers as `words` say.
 fn probed(bench: &Bench, words: &str) -> Machine {
