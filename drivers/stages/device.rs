@@ -497,6 +497,8 @@ pub(crate) fn remove() {
     });
     // What was taken of the device is given back while consoles can print.
     drop(held);
+    #[cfg(CONFIG_VT)]
+    vt::let_go();
     if !lends {
         panic::end();
     }

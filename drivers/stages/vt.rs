@@ -272,6 +272,16 @@ pub(crate) fn save_foreground() {
     }
 }
 
+/// Our screen goes: a framebuffer console that waits for text may have the VT when it has a screen.
+pub(crate) fn let_go() {
+    console::locked(|| {
+        // SAFETY: The console lock is held.
+        if let Some(mut vc) = unsafe { Vc::foreground() } {
+            vc.tell_dummy();
+        }
+    });
+}
+
 /// Another console comes into the foreground: what it has no cells for becomes blank.
 pub(crate) fn switch(vc: &Vc) {
     let (cols, rows) = (vc.cols(), vc.rows());

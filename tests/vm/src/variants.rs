@@ -6,10 +6,10 @@
 use crate::{
     bench::{driver_lines, Bench, GPU},
     cases::{
-        case, handed_over, stays_ours, taken_back, Case,
+        case, equal, handed_over, stays_ours, taken_back, Case,
         Expect::{Own, Text},
     },
-    qemu::Machine,
+    qemu::{Machine, Vm},
 };
 use anyhow::{ensure, Result};
 use std::{fs, path::Path};
@@ -64,7 +64,73 @@ pub const VARIANTS: &[Case] = &[
         let machine = machine.append("virtgpu_bridge.test=no-reset vm.lines=60");
         machine.direct().device(GPU)
     }),
+    // Where fbcon waits for text before it takes the VT over, which distributions want for a quiet
+    // boot, it shows what was on the screen. Ours is the VT's first driver,
+    case("deferred-quiet", Own(same_words), |bench| {
+        quietly(bench, GPU, "earlycon=virtgpu", AFTER)
+    }),
+    case("deferred-quiet-silent", Own(same_words), |bench| {
+        quietly(bench, GPU, "", "")
+    }),
+    // or takes it over from the dummy that fbcon waits for.
+    case("deferred-late", Own(on_fbcon), |bench| {
+        let module = "console=tty0 vm.lines=60 vm.native vm.lines=60";
+        bench.modular().append(module).direct().device(LATE)
+    }),
+    case("deferred-late-silent", Own(on_fbcon), |bench| {
+        let module = "console=tty0 vm.lines=60 vm.native";
+        bench.modular().append(module).direct().device(LATE)
+    }),
+    case("deferred-late-quiet", Own(same_words), |bench| {
+        quietly(bench, LATE, "", AFTER)
+    }),
+    case("deferred-late-quiet-silent", Own(same_words), |bench| {
+        quietly(bench, LATE, "", "")
+    }),
 ];
+
+/// A GPU that is not there for the early search: its memory is the DMA API's.
+const LATE: &str = "virtio-gpu-pci,iommu_platform=on";
+
+/// What a quiet guest says last, on the serial port.
+const DONE: &str = "vm: all is done";
+const BEFORE: &str = "text before the handover";
+const AFTER: &str = "text after the handover";
+
+/// A quiet guest that writes to its terminal before the native driver is loaded, and `after` it.
+fn quietly(bench: &Bench, gpu: &str, words: &str, after: &str) -> Machine {
+    let write = |text: &str, to: &str| format!("vm.do=echo,{},>/dev/{to}", text.replace(' ', ","));
+    let machine = bench.modular().append("console=tty0 quiet").append(words);
+    let machine = machine.append(&write(BEFORE, "tty1")).append("vm.native");
+    let machine = match after {
+        "" => machine,
+        after => machine.append(&write(after, "tty1")),
+    };
+    // The driver speaks when it sees that the native one has the device. The command line, which is
+    // in the log as well, does not match.
+    let heard = "until,busybox,dmesg,|,busybox,grep,-q,[h]anded.over;do,busybox,sleep,0.1;done";
+    machine
+        .append(&format!("vm.do={heard}"))
+        .append("vm.do=busybox,dmesg,>/dev/ttyAMA0")
+        .append(&write(DONE, "ttyAMA0"))
+        .direct()
+        .device(gpu)
+}
+
+/// The terminal's text is on the native driver's console.
+fn same_words(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_for(DONE)?;
+    let words = match machine.word("vm.do=echo,text,after") {
+        Some(_) => vec![BEFORE, AFTER],
+        None => vec![BEFORE],
+    };
+    handed_to_fbcon(&vm)?;
+    bench.wait_for_words(&mut vm, &words, out)?;
+    vm.check_kernel()?;
+    vm.check_guest_errors()?;
+    Ok("the terminal's text is on fbcon".into())
+}
 
 /// The device stays ours because it cannot be reset, and one line says so.
 fn kept(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
@@ -75,6 +141,23 @@ fn kept(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         .filter(|line| line.contains("does not finish a reset"));
     ensure!(times.count() == 1, "not said once:\n{}", said.join("\n"));
     Ok(seen)
+}
+
+/// The log is on the native driver's console.
+fn on_fbcon(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = bench.same_text(machine, None, out)?;
+    handed_to_fbcon(&vm)?;
+    Ok(equal(rows))
+}
+
+fn handed_to_fbcon(vm: &Vm) -> Result<()> {
+    for words in [
+        "handed over to the native driver",
+        "virtio_gpudrmfb frame buffer device",
+    ] {
+        ensure!(vm.serial_has(words)?, "nobody says '{words}'");
+    }
+    Ok(())
 }
 
 /// A guest in which the driver core probes drivers as `words` say.
