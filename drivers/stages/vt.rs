@@ -150,9 +150,16 @@ pub(crate) fn init(vc: &mut Vc, new: bool) {
     }
 }
 
-/// A console gets another driver, which begins with 256 glyphs.
+/// A console gets another driver, which begins with 256 glyphs. Its text does not stay on our
+/// screen, where it would not change any more.
 pub(crate) fn deinit(vc: &mut Vc) {
     tell_font(vc, 256);
+    if vc.is_visible() {
+        with_log(|log| {
+            log.clear();
+            pace::show(log);
+        });
+    }
 }
 
 /// Puts cells on the screen.
