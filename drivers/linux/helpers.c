@@ -3,6 +3,7 @@
  * What only C can say: macros and inline functions of the kernel, for Rust to call, and the tables
  * that the kernel fills by macro. No logic.
  */
+#include <linux/aperture.h>
 #include <linux/cpumask.h>
 #include <linux/device.h>
 #include <linux/dma-mapping.h>
@@ -170,6 +171,12 @@ void virtgpu_keeps_its_picture(struct device *dev, bool keeps)
 		pm_vt_switch_required(dev, false);
 	else
 		pm_vt_switch_unregister(dev);
+}
+
+/* Takes the framebuffer that firmware has left in a BAR of the device from its driver. */
+void virtgpu_remove_framebuffers(struct pci_dev *dev)
+{
+	aperture_remove_conflicting_pci_devices(dev, KBUILD_MODNAME);
 }
 
 /*

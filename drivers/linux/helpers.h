@@ -36,6 +36,7 @@ bool virtgpu_kexec_in_progress(void);
 void virtgpu_lock_console(void);
 void virtgpu_unlock_console(void);
 void virtgpu_set_master(struct pci_dev *dev);
+void virtgpu_remove_framebuffers(struct pci_dev *dev);
 bool virtgpu_alone(void);
 void virtgpu_lock_screen(void);
 void virtgpu_unlock_screen(void);

@@ -403,6 +403,7 @@ pub(crate) fn probe(device: Device) -> Result {
     };
     match result {
         Ok(()) => {
+            remove_framebuffers(device);
             handover::held(device);
             holder::follow_display_later();
             panic::begin(EARLY.load(Ordering::Relaxed));
@@ -420,6 +421,25 @@ pub(crate) fn probe(device: Device) -> Result {
             start::refuse(device, &refusal);
             Err(ENODEV)
         }
+    }
+}
+
+/// The framebuffer that a device of the VGA class has is not shown any more. If efifb or simpledrm
+/// kept it, the virtual terminals would stay there, where nobody sees them.
+fn remove_framebuffers(device: Device) {
+    let Device::Pci(device) = device else {
+        return;
+    };
+    #[allow(unused_mut)]
+    let mut has_one = device.is_vga();
+    #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
+    {
+        has_one |= crate::dying::is_vga();
+    }
+    if has_one {
+        device.remove_framebuffers();
+        // The terminals may have no driver now.
+        lit();
     }
 }
 

@@ -14,7 +14,8 @@
 //! * `paint-oops-always`: whenever one is;
 //! * `pci`: while the PCI core looks at the GPU;
 //! * `bind`: when the native driver is about to get the GPU;
-//! * `no-reset`: nobody dies, but the GPU does not finish the reset that precedes a handover.
+//! * `no-reset`: nobody dies, but the GPU does not finish the reset that precedes a handover;
+//! * `vga`: nobody dies, but the GPU counts as one of the VGA class.
 
 use core::{
     ffi::CStr,
@@ -57,6 +58,7 @@ const PAINT_OOPS_ALWAYS: u8 = 4;
 const AT_PCI: u8 = 5;
 const AT_BIND: u8 = 6;
 const NO_RESET: u8 = 7;
+const VGA: u8 = 8;
 
 /// What is to happen later.
 static ARMED: AtomicU8 = AtomicU8::new(NOTHING);
@@ -100,6 +102,7 @@ unsafe extern "C" fn virtgpu_test_way(way: *const c_char) -> c_int {
         b"pci" => ARMED.store(AT_PCI, Ordering::Relaxed),
         b"bind" => ARMED.store(AT_BIND, Ordering::Relaxed),
         b"no-reset" => ARMED.store(NO_RESET, Ordering::Relaxed),
+        b"vga" => ARMED.store(VGA, Ordering::Relaxed),
         _ => return EINVAL.to_errno(),
     }
     0
@@ -128,6 +131,11 @@ pub(crate) fn in_paint() {
 /// Whether the GPU is to be one that does not finish a reset.
 pub(crate) fn refuses_reset() -> bool {
     ARMED.load(Ordering::Relaxed) == NO_RESET
+}
+
+/// Whether the GPU is to be one of the VGA class.
+pub(crate) fn is_vga() -> bool {
+    ARMED.load(Ordering::Relaxed) == VGA
 }
 
 #[no_mangle]

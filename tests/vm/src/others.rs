@@ -118,6 +118,20 @@ pub const OTHERS: &[Case] = &[
             .device(&format!("{NAMED_GPU},iommu_platform=on"))
             .device(RAMFB)
     }),
+    // A device of the VGA class has the framebuffer in a BAR, and does not show it once it has a
+    // driver.
+    case("vga", Own(vt_on_gpu), |bench| {
+        let machine = bench
+            .vt()
+            .append("earlycon=virtgpu vm.lines=60 virtgpu_bridge.test=vga");
+        machine.device(RAMFB).device(NAMED_GPU)
+    }),
+    case("vga-late", Own(vt_on_gpu), |bench| {
+        let machine = bench.vt().append("vm.lines=60 virtgpu_bridge.test=vga");
+        machine
+            .device(RAMFB)
+            .device(&format!("{NAMED_GPU},iommu_platform=on"))
+    }),
 ];
 
 /// QEMU's GPU with OpenGL, on PCI.
@@ -212,5 +226,11 @@ fn vt_on_ramfb(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         "the GPU shows old text, see {}",
         path.display()
     );
+    Ok(equal(rows))
+}
+
+/// The GPU has the virtual terminals, to the last line of the log.
+fn vt_on_gpu(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (_, rows) = bench.same_text(machine, Some("gpu"), out)?;
     Ok(equal(rows))
 }
