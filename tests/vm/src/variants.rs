@@ -87,7 +87,32 @@ pub const VARIANTS: &[Case] = &[
     case("deferred-late-quiet-silent", Own(same_words), |bench| {
         quietly(bench, LATE, "", "")
     }),
+    // A GPU that the PCI core finds when the kernel has been up for long: it was gone.
+    case("removed-and-found", Text, |bench| {
+        let machine = bench
+            .vt()
+            .append("earlycon=virtgpu vm.lines=60")
+            .append(REMOVE);
+        machine
+            .append("vm.lines=60")
+            .append(FIND)
+            .direct()
+            .device(GPU)
+    }),
+    case("removed-and-handed-over", Own(on_fbcon), |bench| {
+        let machine = bench
+            .modular()
+            .append("console=tty0 earlycon=virtgpu vm.lines=60");
+        let machine = machine
+            .append(REMOVE)
+            .append(FIND)
+            .append("vm.native vm.lines=60");
+        machine.direct().device(GPU)
+    }),
 ];
+
+const REMOVE: &str = "vm.do=echo,1,|,busybox,tee,/sys/bus/pci/drivers/virtgpu_bridge/0*/remove";
+const FIND: &str = "vm.do=echo,1,>/sys/bus/pci/rescan vm.lines=60";
 
 /// A GPU that is not there for the early search: its memory is the DMA API's.
 const LATE: &str = "virtio-gpu-pci,iommu_platform=on";
