@@ -21,6 +21,7 @@ pub(crate) use bars::{
 };
 pub(crate) use walk::{
     find,
+    path_to,
     Numbers,
     Path, //
 };

@@ -3,7 +3,9 @@
  * What only C can say: macros and inline functions of the kernel, for Rust to call, and the tables
  * that the kernel fills by macro. No logic.
  */
+#include <linux/aperture.h>
 #include <linux/cpumask.h>
+#include <linux/device.h>
 #include <linux/dma-mapping.h>
 #include <linux/init.h>
 #include <linux/io.h>
@@ -174,6 +176,33 @@ void virtgpu_keeps_its_picture(struct device *dev, bool keeps)
 		pm_vt_switch_required(dev, false);
 	else
 		pm_vt_switch_unregister(dev);
+}
+
+/* Takes the framebuffer that firmware has left in a BAR of the device from its driver. */
+void virtgpu_remove_framebuffers(struct pci_dev *dev)
+{
+	aperture_remove_conflicting_pci_devices(dev, KBUILD_MODNAME);
+}
+
+/*
+ * Waits until a probe of the device has ended. One that is to be asynchronous and has not begun is
+ * done here and now instead: the driver core then finds nothing left to do. Nothing else that is
+ * asynchronous is waited for, as it may take long, or wait for us. Returns whether the device has a
+ * driver.
+ */
+bool virtgpu_finish_probe(struct device *dev)
+{
+	bool bound, tried;
+
+	/* It has ended well, and perhaps the driver is being unloaded already. */
+	if (device_is_bound(dev))
+		return true;
+	device_lock(dev);
+	bound = device_is_bound(dev);
+	tried = dev_can_match(dev);
+	device_unlock(dev);
+	/* A driver that has refused it is not asked twice. */
+	return bound || (!tried && device_attach(dev) == 1);
 }
 
 static void virtgpu_settle(struct work_struct *work)

@@ -109,26 +109,32 @@ pub(crate) fn attach() -> bool {
     with(|device| unsafe { bindings::device_attach(device) } == 1).unwrap_or(false)
 }
 
-/// Whether the device has a driver that made a virtio device of it, and that one has none.
+/// Whether the device has a driver that made a virtio device of it, and that one has none. The
+/// native driver may be probed asynchronously: the outcome is waited for.
 pub(crate) fn is_orphan() -> bool {
-    let mut orphan = false;
-    let seen: *mut bool = &mut orphan;
+    let mut child = ptr::null_mut();
+    let seen: *mut *mut bindings::device = &mut child;
     // SAFETY: A valid device. `look()` gets `seen`, which lives longer than the call.
     with(|device| unsafe { bindings::device_for_each_child(device, seen.cast(), Some(look)) });
-    orphan
+    if child.is_null() {
+        return false;
+    }
+    // SAFETY: A valid device, of which `look()` has got a reference, given back here. Its lock is
+    // not held.
+    unsafe {
+        let has_driver = bridge_bindings::virtgpu_finish_probe(child.cast());
+        bindings::put_device(child);
+        !has_driver
+    }
 }
 
 /// # Safety
 ///
-/// Called by the driver core for a child of our device, with [`is_orphan`]'s place for its result.
-unsafe extern "C" fn look(child: *mut bindings::device, orphan: *mut c_void) -> c_int {
+/// Called by the driver core for a child of our device, with [`is_orphan`]'s place for what is
+/// found.
+unsafe extern "C" fn look(child: *mut bindings::device, found: *mut c_void) -> c_int {
     // SAFETY: A valid device, whose bus is null or valid and has a name.
-    let (bus, driver) = unsafe {
-        (
-            (*child).bus,
-            (&raw const (*child).driver).read_volatile(), //
-        )
-    };
+    let bus = unsafe { (*child).bus };
     if bus.is_null() {
         return 0;
     }
@@ -137,14 +143,19 @@ unsafe extern "C" fn look(child: *mut bindings::device, orphan: *mut c_void) -> 
     if name.to_bytes() != b"virtio" {
         return 0;
     }
-    // SAFETY: By the safety requirement.
-    unsafe { orphan.cast::<bool>().write(driver.is_null()) };
     if !WATCHED.swap(true, Ordering::Relaxed) {
         // SAFETY: A bus is never gone while it has a device, and this one not before the kernel; the
         // notifier is static.
         unsafe { bindings::bus_register_notifier(bus, VIRTIO.as_ptr()) };
     }
-    0
+    // SAFETY: By the safety requirement. The device is valid, and so it may be referenced.
+    unsafe {
+        found
+            .cast::<*mut bindings::device>()
+            .write(bindings::get_device(child))
+    };
+    // There is one: look no further.
+    1
 }
 
 /// Watches modules come and go.

@@ -87,6 +87,21 @@ impl PciDevice {
         name.to_str().ok().filter(|_| bound)
     }
 
+    /// Whether it is of the VGA class: then it may have a framebuffer in a BAR, which firmware
+    /// gives to the kernel.
+    #[cfg(not(MODULE))]
+    pub(crate) fn is_vga(self) -> bool {
+        // SAFETY: A valid device, whose class does not change.
+        unsafe { (*self.as_ptr()).class >> 8 == bindings::PCI_CLASS_DISPLAY_VGA }
+    }
+
+    /// Takes firmware's framebuffer from efifb or simpledrm, as the native driver does.
+    #[cfg(not(MODULE))]
+    pub(crate) fn remove_framebuffers(self) {
+        // SAFETY: A valid device, which is being probed.
+        unsafe { bridge_bindings::virtgpu_remove_framebuffers(self.as_ptr().cast()) };
+    }
+
     /// Keeps it from memory.
     #[cfg(not(MODULE))]
     pub(crate) fn clear_master(self) {

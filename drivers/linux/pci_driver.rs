@@ -93,6 +93,9 @@ pub(crate) unsafe fn register(owner: *mut bindings::module) -> Result {
         (*driver).id_table = IDS.as_ptr();
         (*driver).probe = Some(probe);
         (*driver).remove = Some(remove);
+        // Whatever the command line says: we must be first, and who registers the driver, releases
+        // a device or takes it back looks at the outcome right after.
+        (*driver).driver.probe_type = bindings::probe_type_PROBE_FORCE_SYNCHRONOUS;
         #[cfg(not(MODULE))]
         {
             (*driver).shutdown = Some(shutdown);

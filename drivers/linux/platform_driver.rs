@@ -122,6 +122,8 @@ pub(crate) unsafe fn register() -> Result {
         (*driver).driver.of_match_table = COMPATIBLE.as_ptr().cast();
         (*driver).driver.acpi_match_table = HARDWARE_ID.as_ptr().cast();
         (*driver).driver.pm = pm::operations();
+        // As for PCI.
+        (*driver).driver.probe_type = bindings::probe_type_PROBE_FORCE_SYNCHRONOUS;
         (*driver).probe = Some(probe);
         (*driver).remove = Some(remove);
         (*driver).shutdown = Some(shutdown);

@@ -69,6 +69,20 @@ impl Vc {
         vc.filter(Self::is_ours)
     }
 
+    /// Tells the VT's dummy driver that there is text.
+    ///
+    /// fbcon with CONFIG_FRAMEBUFFER_CONSOLE_DEFERRED_TAKEOVER waits for the first text that the
+    /// dummy gets. Once the consoles are ours the dummy gets none, and so fbcon would never begin.
+    pub(crate) fn tell_dummy(&mut self) {
+        // SAFETY: A constant table of the kernel's.
+        let putc = unsafe { bindings::dummy_con.con_putc };
+        if let Some(putc) = putc {
+            // SAFETY: A valid console, with the console lock held by the invariants. The dummy
+            // draws nothing.
+            unsafe { putc(self.0.as_ptr(), b' '.into(), 0, 0) };
+        }
+    }
+
     fn is_ours(&self) -> bool {
         core::ptr::eq(self.get().vc_sw, super::consw::operations())
     }

@@ -413,6 +413,7 @@ pub(crate) fn probe(device: Device) -> Result {
     };
     match result {
         Ok(()) => {
+            remove_framebuffers(device);
             handover::held(device);
             holder::follow_display_later();
             panic::begin(EARLY.load(Ordering::Relaxed));
@@ -430,6 +431,25 @@ pub(crate) fn probe(device: Device) -> Result {
             start::refuse(device, &refusal);
             Err(ENODEV)
         }
+    }
+}
+
+/// The framebuffer that a device of the VGA class has is not shown any more. If efifb or simpledrm
+/// kept it, the virtual terminals would stay there, where nobody sees them.
+fn remove_framebuffers(device: Device) {
+    let Device::Pci(device) = device else {
+        return;
+    };
+    #[allow(unused_mut)]
+    let mut has_one = device.is_vga();
+    #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
+    {
+        has_one |= crate::dying::is_vga();
+    }
+    if has_one {
+        device.remove_framebuffers();
+        // The terminals may have no driver now.
+        lit();
     }
 }
 
@@ -507,9 +527,42 @@ pub(crate) fn remove() {
     });
     // What was taken of the device is given back while consoles can print.
     drop(held);
+    #[cfg(CONFIG_VT)]
+    vt::let_go();
     if !lends {
         panic::end();
     }
+}
+
+/// Resets the device for the native driver, as long as it is ours. Returns false if the device does
+/// not finish the reset (libkrun's, which sets FAILED instead): no other driver can use it then,
+/// and the log goes on as far as the device lets it.
+pub(crate) fn stop() -> bool {
+    let stopped = console::locked(|| {
+        #[cfg(CONFIG_VT)]
+        vt::save_foreground();
+        change_stage(|stage| {
+            let Some(Stage {
+                log: slot,
+                held: Some(held),
+                ..
+            }) = stage
+            else {
+                return true;
+            };
+            let Some(log) = slot else {
+                return true;
+            };
+            let hal = log.finish();
+            if !held.try_reset(&hal) {
+                return false;
+            }
+            *slot = None;
+            BELL.take_down();
+            true
+        })
+    });
+    stopped.unwrap_or(true)
 }
 
 /// The native driver has taken the device, or has not: what was left of it is not needed any more.

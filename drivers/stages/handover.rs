@@ -47,6 +47,9 @@ static AWAY: AtomicBool = AtomicBool::new(false);
 /// The device is on its way back to us.
 static TAKING: AtomicBool = AtomicBool::new(false);
 
+/// The device cannot be reset, so that nobody else can use it.
+static KEPT: AtomicBool = AtomicBool::new(false);
+
 /// Whether a device that is offered to us is for the native driver: any while it gets ours, and others
 /// once it has it.
 pub(crate) fn is_for_native(device: Device) -> bool {
@@ -120,15 +123,22 @@ fn settle_what_is_due() {
             }
         }
     } else if READY.load(Ordering::Relaxed) && holder::is_ours() {
-        if !parameters::hands_over() {
-            return;
+        if parameters::hands_over() && !KEPT.load(Ordering::Relaxed) {
+            give();
         }
-        give();
     }
 }
 
 fn give() {
     let begun = ticks();
+    if !device::stop() {
+        // Nor later: whoever resets it waits for ever, or finds it FAILED.
+        KEPT.store(true, Ordering::Relaxed);
+        pr_warn!(
+            "the device stays ours: it does not finish a reset, which the native driver needs\n"
+        );
+        return;
+    }
     AWAY.store(true, Ordering::Relaxed);
     GIVING.store(true, Ordering::Relaxed);
     holder::release();

@@ -124,8 +124,10 @@ impl Held {
     ///
     /// The reason why it cannot be used; it is as it was.
     pub(crate) fn pci(device: PciDevice) -> Result<Self, Refusal> {
-        let capabilities =
-            Capabilities::read(|offset| device.read32(offset)).map_err(Refusal::Capabilities)?;
+        let sizes =
+            core::array::from_fn(|bar| device.memory_bar(bar as u8).map_or(0, |(_, size)| size));
+        let capabilities = Capabilities::read(|offset| device.read32(offset), &sizes)
+            .map_err(Refusal::Capabilities)?;
         let bars = 1 << capabilities.common.bar | 1 << capabilities.notify.bar;
         let enabled = Enabled::new(device, bars).map_err(Refusal::Pci)?;
         let common = map(device, &capabilities.window())?;
@@ -305,6 +307,17 @@ impl Held {
             Ok(())
         };
         start::light(transport, hal, rest, platform_dma, adopts, wish, hang)
+    }
+
+    /// Resets the device. Returns whether it has finished the reset, and so can be given to another
+    /// driver: Linux' virtio-pci waits for that without an end.
+    #[cfg(not(MODULE))]
+    pub(crate) fn try_reset(&mut self, hal: &impl Hal) -> bool {
+        #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
+        if crate::dying::refuses_reset() {
+            return false;
+        }
+        setup::reset(self.transport.transport(), hal).is_ok()
     }
 
     /// Stops the device, whose log is gone.

@@ -352,6 +352,19 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         self.display.inherit(left);
     }
 
+    /// Waits until all that was written is on the screen, or the device fails. The ring's memory,
+    /// which can wait, is for a reset of the device; the log goes on if that comes to nothing.
+    pub(crate) fn finish(&mut self) -> H {
+        if !self.paused {
+            if self.is_to_be_repainted() {
+                self.show();
+            }
+            // The display keeps the error.
+            let _ = self.display.drain();
+        }
+        self.display.hal().clone()
+    }
+
     /// Ends the log, once all that was written is on the screen, or the device fails. The ring's memory,
     /// which can wait, is for the device's reset; and there may be trouble to tell.
     pub(crate) fn end(mut self) -> (H, Option<GpuError>) {

@@ -72,7 +72,8 @@ use crate::{
         },
         pci::{
             Capabilities,
-            Pci, //
+            Pci,
+            BARS, //
         },
         ring::RING_BYTES,
         setup::Agreement,
@@ -284,21 +285,13 @@ impl Search {
     /// Looks at a PCI function.
     pub(crate) fn told(&mut self, place: &cmdline::Place) {
         let function = place.function;
-        let Some(ecam) = Ecam::new(place.ecam, 0, 0, u8::MAX) else {
+        // Nobody says how many buses the window has: the one that was named, and those before it.
+        let Some(ecam) = Ecam::new(place.ecam, 0, 0, function.bus()) else {
             return pr_err!("no configuration space can be at {:#x}\n", place.ecam);
         };
         let mut config = EarlyConfig::new(&ecam);
         // The bridges on the way, which the PCI core may close for a while.
-        let mut path = Path::new();
-        if function.bus() != 0 {
-            pci::find(&mut config, &ecam, Numbers::Keep, |_, found, way| {
-                if found == function {
-                    path = *way;
-                    return ControlFlow::Break(());
-                }
-                ControlFlow::Continue(())
-            });
-        }
+        let path = pci::path_to(&mut config, function);
         let id = Function::new(&mut config, function).read32(0);
         let gpu =
             u32::from(crate::virtio::pci::DEVICE_GPU) << 16 | u32::from(crate::virtio::pci::VENDOR);
@@ -334,28 +327,31 @@ impl Search {
             function,
             path,
         } = candidate;
-        let capabilities =
-            Capabilities::read(|offset| Function::new(config, function).read32(offset))
-                .map_err(Refusal::Capabilities)?;
         if let Some(allocator) = allocator {
             allocator
                 .assign(config, function, path)
                 .map_err(Refusal::Room)?;
         }
-        let mut place = |piece: &crate::virtio::pci::Place| {
-            let mut gpu = Function::new(config, function);
-            let bar = gpu.bar(piece.bar).filter(|bar| bar.space != Space::Io);
-            let size = gpu.bar_size(piece.bar);
-            bar.filter(|bar| bar.address != 0 && piece.fits(size))
-                .and_then(|bar| windows.cpu(bar.address, size))
-                .map(|base| base + u64::from(piece.offset))
+        let mut gpu = Function::new(config, function);
+        // Each memory BAR's bus address, its address as the CPU has it, and its size.
+        let bars: [Option<(u64, u64, u64)>; BARS] = core::array::from_fn(|index| {
+            let index = index as u8;
+            let bar = gpu
+                .bar(index)
+                .filter(|bar| bar.space != Space::Io && bar.address != 0)?;
+            let size = gpu.bar_size(index);
+            Some((bar.address, windows.cpu(bar.address, size)?, size))
+        });
+        let sizes = bars.map(|bar| bar.map_or(0, |(_, _, size)| size));
+        let capabilities = Capabilities::read(|offset| gpu.read32(offset), &sizes)
+            .map_err(Refusal::Capabilities)?;
+        let place = |piece: &crate::virtio::pci::Place| {
+            let bar = bars.get(usize::from(piece.bar)).copied().flatten();
+            bar.map(|(address, base, _)| (address, base + u64::from(piece.offset)))
                 .ok_or(Refusal::Bar(piece.bar))
         };
-        let common_at = place(&capabilities.common)?;
-        let notify_at = place(&capabilities.notify)?;
-        let address = Function::new(config, function)
-            .bar(capabilities.notify.bar)
-            .map_or(0, |bar| bar.address);
+        let (_, common_at) = place(&capabilities.common)?;
+        let (address, notify_at) = place(&capabilities.notify)?;
 
         // Bridges stay open, whatever comes: others may be behind them.
         for &bridge in path.as_slice() {

@@ -150,9 +150,16 @@ pub(crate) fn init(vc: &mut Vc, new: bool) {
     }
 }
 
-/// A console gets another driver, which begins with 256 glyphs.
+/// A console gets another driver, which begins with 256 glyphs. Its text does not stay on our
+/// screen, where it would not change any more.
 pub(crate) fn deinit(vc: &mut Vc) {
     tell_font(vc, 256);
+    if vc.is_visible() {
+        with_log(|log| {
+            log.clear();
+            pace::show(log);
+        });
+    }
 }
 
 /// Puts cells on the screen.
@@ -270,6 +277,16 @@ pub(crate) fn save_foreground() {
     if let Some(mut vc) = unsafe { Vc::foreground() } {
         save(&mut vc);
     }
+}
+
+/// Our screen goes: a framebuffer console that waits for text may have the VT when it has a screen.
+pub(crate) fn let_go() {
+    console::locked(|| {
+        // SAFETY: The console lock is held.
+        if let Some(mut vc) = unsafe { Vc::foreground() } {
+            vc.tell_dummy();
+        }
+    });
 }
 
 /// Another console comes into the foreground: what it has no cells for becomes blank.

@@ -63,6 +63,8 @@ pub(crate) enum CapabilityError {
     Loop,
     /// The structure of this name is not there, or lies where it cannot be.
     Missing(&'static str),
+    /// All structures of one kind are in BARs that cannot be used; the first one is in this BAR.
+    Bar(u8),
 }
 
 impl fmt::Display for CapabilityError {
@@ -73,6 +75,7 @@ impl fmt::Display for CapabilityError {
                 f,
                 "its PCI capabilities have no usable {name} configuration (a legacy device?)"
             ),
+            Self::Bar(bar) => write!(f, "its BAR {bar} has no usable address"),
         }
     }
 }
@@ -108,19 +111,66 @@ pub(crate) struct Capabilities {
     pub(crate) device: Option<Place>,
 }
 
+/// The number of BARs of a function that is no bridge.
+pub(crate) const BARS: usize = 6;
+
+/// The first usable structure of one kind.
+struct Choice<T> {
+    name: &'static str,
+    first: Option<T>,
+    /// The BAR of the first structure that is well-formed but lies in a BAR that cannot be used.
+    refused: Option<u8>,
+}
+
+impl<T> Choice<T> {
+    fn of(name: &'static str) -> Self {
+        Self {
+            name,
+            first: None,
+            refused: None,
+        }
+    }
+
+    /// Takes the structure that `make` returns, if none was taken before and if the driver can
+    /// reach `place`, which is what it uses of the structure.
+    fn offer(&mut self, bars: &[u64; BARS], place: Place, make: impl FnOnce() -> T) {
+        if self.first.is_some() {
+            return;
+        }
+        let size = bars.get(usize::from(place.bar)).copied().unwrap_or(0);
+        if size != 0 && place.fits(size) {
+            self.first = Some(make());
+        } else {
+            self.refused.get_or_insert(place.bar);
+        }
+    }
+
+    fn take(self) -> Result<T, CapabilityError> {
+        self.first.ok_or(match self.refused {
+            Some(bar) => CapabilityError::Bar(bar),
+            None => CapabilityError::Missing(self.name),
+        })
+    }
+}
+
 impl Capabilities {
     /// Walks the capability list of a function. `read` returns the configuration dword at an offset
-    /// that is a multiple of four and below 0x100.
+    /// that is a multiple of four and below 0x100. `bars` has the size in bytes of each BAR that is
+    /// memory and has an address, and 0 for each other one.
     ///
-    /// The first structure of each kind that can be used is taken, as section 4.1.4.1 has it.
+    /// The first structure of each kind that can be used is taken, as section 4.1.4.1 demands. A
+    /// device may offer the same structure in an I/O BAR and in a memory BAR, in any order.
     ///
     /// # Errors
     ///
-    /// An endless list, or a structure that is not there.
-    pub(crate) fn read(mut read: impl FnMut(u16) -> u32) -> Result<Self, CapabilityError> {
-        let mut common = None;
-        let mut notify = None;
-        let mut device = None;
+    /// An endless list, a structure that is not there, or one that is only in BARs of no use.
+    pub(crate) fn read(
+        mut read: impl FnMut(u16) -> u32,
+        bars: &[u64; BARS],
+    ) -> Result<Self, CapabilityError> {
+        let mut common = Choice::of("common");
+        let mut notify = Choice::of("notify");
+        let mut device = Choice::of("device");
         let [.., status_low, _] = read(0x04).to_le_bytes();
         let [mut at, ..] = read(0x34).to_le_bytes();
         if status_low & (1 << 4) == 0 {
@@ -146,48 +196,57 @@ impl Capabilities {
                     length: read(offset + 12),
                 };
                 // Sections 4.1.4.3.1, 4.1.4.4.1 and 4.1.4.6.1.
-                let usable = |align| place.bar <= 5 && place.offset % align == 0;
+                let aligned = |align| usize::from(place.bar) < BARS && place.offset % align == 0;
                 match kind {
-                    CAP_COMMON if usable(4) && common.is_none() => {
-                        if place.length >= COMMON_BYTES {
-                            common = Some(place);
+                    CAP_COMMON if aligned(4) && place.length >= COMMON_BYTES => {
+                        common.offer(bars, common_window(place), || place);
+                    }
+                    CAP_NOTIFY if aligned(2) && length >= 20 && place.length >= 2 => {
+                        notify.offer(bars, place, || (place, read(offset + 16)));
+                    }
+                    CAP_DEVICE if aligned(4) => {
+                        if let Some(window) = config_window(place) {
+                            device.offer(bars, window, || place);
                         }
                     }
-                    CAP_NOTIFY
-                        if usable(2) && notify.is_none() && length >= 20 && place.length >= 2 =>
-                    {
-                        notify = Some((place, read(offset + 16)));
-                    }
-                    CAP_DEVICE if usable(4) && device.is_none() => device = Some(place),
                     _ => {}
                 }
             }
             at = next;
         }
-        let common = common.ok_or(CapabilityError::Missing("common"))?;
-        let (notify, notify_multiplier) = notify.ok_or(CapabilityError::Missing("notify"))?;
+        let common = common.take()?;
+        let (notify, notify_multiplier) = notify.take()?;
         Ok(Self {
             common,
             notify,
             notify_multiplier,
-            device,
+            device: device.first,
         })
     }
 
     /// What of the common configuration is used: a window on it is as long.
     pub(crate) fn window(&self) -> Place {
-        Place {
-            length: self.common.length.min(COMMON_BYTES_RESET),
-            ..self.common
-        }
+        common_window(self.common)
     }
 
-    /// The same of the device's own configuration, if it is long enough.
+    /// The same of the device's own configuration.
     pub(crate) fn config(&self) -> Option<Place> {
-        let place = self.device?;
-        let length = CONFIG_BYTES as u32;
-        (place.length >= length).then_some(Place { length, ..place })
+        config_window(self.device?)
     }
+}
+
+/// The part of a common configuration that is used.
+fn common_window(common: Place) -> Place {
+    Place {
+        length: common.length.min(COMMON_BYTES_RESET),
+        ..common
+    }
+}
+
+/// The part of the device's own configuration that is used; none if it is too short.
+fn config_window(device: Place) -> Option<Place> {
+    let length = CONFIG_BYTES as u32;
+    (device.length >= length).then_some(Place { length, ..device })
 }
 
 /// A virtio PCI function, by its common configuration.

@@ -74,16 +74,23 @@ pub(crate) fn quiesce(
 ///
 /// # Errors
 ///
-/// [`SetupError::Reset`] if it does not in time.
+/// [`SetupError::Reset`] if it does not in time, or sets FAILED instead, as libkrun's devices do
+/// that cannot be reset. A driver sets that bit (section 2.1), so a device that has not had it says
+/// with it that there is nothing to wait for.
 pub(crate) fn reset(
     transport: &mut (impl Transport + ?Sized),
     hal: &impl Hal,
 ) -> Result<(), SetupError> {
+    let had_failed = transport.status().contains(Status::FAILED);
     transport.set_status(Status::empty());
-    if hal.wait(&mut || transport.status().is_empty()) {
-        Ok(())
-    } else {
-        Err(SetupError::Reset)
+    let mut status = Status::all();
+    hal.wait(&mut || {
+        status = transport.status();
+        status.is_empty() || status.contains(Status::FAILED) && !had_failed
+    });
+    match status.is_empty() {
+        true => Ok(()),
+        false => Err(SetupError::Reset),
     }
 }
 

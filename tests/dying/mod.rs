@@ -13,7 +13,9 @@
 //! * `paint-panic`, `paint-oops`, `paint-hang`: when the next command is put into the ring;
 //! * `paint-oops-always`: whenever one is;
 //! * `pci`: while the PCI core looks at the GPU;
-//! * `bind`: when the native driver is about to get the GPU.
+//! * `bind`: when the native driver is about to get the GPU;
+//! * `no-reset`: nobody dies, but the GPU does not finish the reset that precedes a handover;
+//! * `vga`: nobody dies, but the GPU counts as one of the VGA class.
 
 use core::{
     ffi::CStr,
@@ -55,6 +57,8 @@ const PAINT_HANG: u8 = 3;
 const PAINT_OOPS_ALWAYS: u8 = 4;
 const AT_PCI: u8 = 5;
 const AT_BIND: u8 = 6;
+const NO_RESET: u8 = 7;
+const VGA: u8 = 8;
 
 /// What is to happen later.
 static ARMED: AtomicU8 = AtomicU8::new(NOTHING);
@@ -97,6 +101,8 @@ unsafe extern "C" fn virtgpu_test_way(way: *const c_char) -> c_int {
         b"paint-oops-always" => ARMED.store(PAINT_OOPS_ALWAYS, Ordering::Relaxed),
         b"pci" => ARMED.store(AT_PCI, Ordering::Relaxed),
         b"bind" => ARMED.store(AT_BIND, Ordering::Relaxed),
+        b"no-reset" => ARMED.store(NO_RESET, Ordering::Relaxed),
+        b"vga" => ARMED.store(VGA, Ordering::Relaxed),
         _ => return EINVAL.to_errno(),
     }
     0
@@ -120,6 +126,16 @@ pub(crate) fn in_paint() {
         // SAFETY: As above; nothing is mapped there.
         _ => unsafe { ptr::without_provenance_mut::<u32>(8).write_volatile(0) },
     }
+}
+
+/// Whether the GPU is to be one that does not finish a reset.
+pub(crate) fn refuses_reset() -> bool {
+    ARMED.load(Ordering::Relaxed) == NO_RESET
+}
+
+/// Whether the GPU is to be one of the VGA class.
+pub(crate) fn is_vga() -> bool {
+    ARMED.load(Ordering::Relaxed) == VGA
 }
 
 #[no_mangle]

@@ -234,6 +234,8 @@ pub(crate) struct Model {
     pub(crate) refuses: bool,
     /// How many reads of the status a reset takes.
     pub(crate) reset_takes: u32,
+    /// Whether it sets FAILED instead, and goes on as before.
+    pub(crate) refuses_reset: bool,
     /// `queue_notify_off` of queue 0 (PCI).
     pub(crate) notify_off: u16,
     /// The features that the driver accepted.
@@ -258,6 +260,8 @@ pub(crate) struct Model {
     pub(crate) fault: Cell<bool>,
     /// Reads of the status until a reset is done.
     pub(crate) resetting: Cell<u32>,
+    /// How often the status was read.
+    pub(crate) status_reads: Cell<u32>,
     /// Which half of the device's features is read.
     pub(crate) device_half: Cell<u32>,
     /// Which half of the driver's features is written.
@@ -279,6 +283,7 @@ impl Model {
     }
 
     fn status(&self) -> u8 {
+        self.status_reads.set(self.status_reads.get() + 1);
         match self.resetting.get() {
             0 => self.status.get(),
             left => {
@@ -289,6 +294,9 @@ impl Model {
     }
 
     fn set_status(&self, status: u8) {
+        if status == 0 && self.refuses_reset {
+            return self.status.set(self.status.get() | FAILED);
+        }
         if status == 0 {
             self.resetting.set(self.reset_takes);
             self.status.set(0);

@@ -34,6 +34,7 @@ mod firmware {
                 Space, //
             },
             find,
+            path_to,
             walk::{
                 Trouble,
                 Walk, //
@@ -1061,6 +1062,107 @@ mod firmware {
         );
         assert!(path.as_slice() == [at(0, 1, 0)]);
         assert_eq!((walk.buses, walk.functions, walk.trouble), (3, 4, None));
+    }
+
+    /// A machine whose window into configuration space has the buses from 0 to the last one. Beyond
+    /// it nothing may be touched: hardware answers with a fault.
+    struct Window0To {
+        machine: Machine,
+        last: u8,
+        /// A bit for each of the buses 0 to 127 that was touched.
+        touched: u128,
+        beyond: bool,
+    }
+
+    impl Window0To {
+        fn new(machine: Machine, last: u8) -> Self {
+            Self {
+                machine,
+                last,
+                touched: 0,
+                beyond: false,
+            }
+        }
+
+        fn touch(&mut self, bus: u8) {
+            self.beyond |= bus > self.last;
+            self.touched |= 1 << (bus & 0x7f);
+        }
+    }
+
+    impl Config for Window0To {
+        fn read32(&mut self, function: Address, offset: u16) -> u32 {
+            self.touch(function.bus());
+            self.machine.read32(function, offset)
+        }
+
+        fn write32(&mut self, function: Address, offset: u16, value: u32) {
+            self.touch(function.bus());
+            self.machine.write32(function, offset, value);
+        }
+    }
+
+    /// Two ports, the first of which leads to more than the second.
+    fn two_ports() -> Machine {
+        let mut machine = Machine::empty();
+        let first = machine.add_bridge(Err(0), 8, [0x20, 0x2f]);
+        let below = machine.add_bridge(Ok(first), 0, [0x21, 0x2f]);
+        machine.add_gpu(Ok(below), 0);
+        let second = machine.add_bridge(Err(0), 0x10, [0x30, 0x30]);
+        machine.add_gpu(Ok(second), 0);
+        machine
+    }
+
+    #[test]
+    fn buses_beyond_the_window_are_not_touched() {
+        for numbers in [Numbers::Keep, Numbers::Assign] {
+            for last in [0, 1, 0x20, 0x21, 0x2f] {
+                let mut window = Window0To::new(two_ports(), last);
+                let ecam = Ecam::new(ECAM.base, 0, 0, last).unwrap();
+                let walk = find(&mut window, &ecam, numbers, |_, _, _| {
+                    ControlFlow::Continue(())
+                });
+                assert_eq!(walk.gpus, u16::from(last >= 0x21));
+                assert!(!window.beyond);
+            }
+        }
+        // Nobody has given numbers, and there are none to give.
+        let mut window = Window0To::new(Machine::new(BARE), 0);
+        let ecam = Ecam::new(ECAM.base, 0, 0, 0).unwrap();
+        let walk = find(&mut window, &ecam, Numbers::Assign, |_, _, _| {
+            ControlFlow::Continue(())
+        });
+        assert_eq!(walk.gpus, 0);
+        assert_eq!((window.touched, window.beyond), (1, false));
+    }
+
+    #[test]
+    fn the_way_to_a_function_touches_no_other_bus() {
+        let way = |machine: Machine, to: Address| {
+            let mut window = Window0To::new(machine, to.bus());
+            let path = path_to(&mut window, to);
+            assert!(!window.beyond);
+            (path, window.touched)
+        };
+        let (path, touched) = way(two_ports(), at(0, 1, 0));
+        assert!(path.as_slice().is_empty());
+        assert_eq!(touched, 0);
+        let (path, touched) = way(two_ports(), at(0x21, 0, 0));
+        assert!(path.as_slice() == [at(0, 1, 0), at(0x20, 0, 0)]);
+        assert_eq!(touched, 1 | 1 << 0x20);
+        let (path, touched) = way(two_ports(), at(0x30, 0, 0));
+        assert!(path.as_slice() == [at(0, 2, 0)]);
+        assert_eq!(touched, 1);
+        // A port that is the second function of its device, and one behind another host bridge.
+        let (path, touched) = way(Machine::new(PORT), at(3, 0, 0));
+        assert!(path.as_slice() == [at(0, 3, 1)]);
+        assert_eq!(touched, 1);
+        let (path, _) = way(Machine::new(PXB), at(0x41, 0, 0));
+        assert!(path.as_slice() == [at(0x40, 0, 0)]);
+        // Bridges in a circle lead nowhere.
+        let mut circle = Machine::empty();
+        circle.add_bridge(Err(0), 8, [0, 0xff]);
+        assert!(way(circle, at(5, 0, 0)).0.as_slice().is_empty());
     }
 
     #[test]

@@ -340,6 +340,26 @@ mod virtio {
     }
 
     #[test]
+    fn a_reset_that_is_refused_is_not_waited_for() {
+        static MEMORY: Memory = Memory::new();
+        let hal = (&MEMORY, nothing as Act);
+        let resets = |status: u8| {
+            let model = Model {
+                refuses_reset: true,
+                status: Cell::new(status),
+                ..model(VERSION_1)
+            };
+            let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
+            assert_eq!(reset(&mut pci, &hal), Err(SetupError::Reset));
+            assert!(model.status.get() & 0x80 != 0 && !model.fault.get());
+            model.status_reads.get()
+        };
+        assert_eq!(resets(0xf), 2);
+        // A driver before us may have set that bit: then it says nothing of the reset.
+        assert!(resets(0x8f) > 2);
+    }
+
+    #[test]
     fn a_queue_that_is_missing_or_short_is_refused() {
         for size in [0, 1, 2, 3] {
             let model = Model {
@@ -399,9 +419,17 @@ mod virtio {
         0x00000000, 0x00000000, 0x00000000, 0x00028411, 0x00000001, 0x00000801, 0x00000000,
     ];
 
+    /// Memory wherever a structure may say that it is.
+    const BARS: [u64; 6] = [1 << 33; 6];
+
     /// Capabilities of [`QEMU`]'s function with some dwords changed.
     fn changed(changes: &[(u16, u32)]) -> Result<Capabilities, CapabilityError> {
-        Capabilities::read(|offset| {
+        in_bars(&BARS, changes)
+    }
+
+    /// The same, with BARs of these sizes.
+    fn in_bars(bars: &[u64; 6], changes: &[(u16, u32)]) -> Result<Capabilities, CapabilityError> {
+        let read = |offset| {
             let change = changes.iter().find(|(at, _)| *at == offset);
             // Nobody may ask for what is not in the 256 bytes.
             match change {
@@ -411,7 +439,53 @@ mod virtio {
                 }
                 None => u32::MAX,
             }
-        })
+        };
+        Capabilities::read(read, bars)
+    }
+
+    /// A notify structure of 4 bytes at the beginning of BAR 2, in front of the others, as QEMU's
+    /// `modern-pio-notify=on` has it.
+    const PIO_NOTIFY: [(u16, u32); 6] = [
+        (0x34, 0xb0),
+        (0xb0, 0x0214_9809),
+        (0xb4, 2),
+        (0xb8, 0),
+        (0xbc, 4),
+        (0xc0, 0),
+    ];
+
+    #[test]
+    fn a_structure_in_a_bar_of_no_use_is_passed_over() {
+        let mut bars = [0, 0x1000, 0, 0, 0x4000, 0];
+        assert_eq!(in_bars(&bars, &PIO_NOTIFY), Ok(CAPABILITIES));
+        // Where the port is memory, or seems to be, it comes first.
+        bars[2] = 4;
+        let notify = in_bars(&bars, &PIO_NOTIFY).map(|found| found.notify);
+        let port = Place {
+            bar: 2,
+            offset: 0,
+            length: 4,
+        };
+        assert_eq!(notify, Ok(port));
+        bars[2] = 3;
+        assert_eq!(in_bars(&bars, &PIO_NOTIFY), Ok(CAPABILITIES));
+        // With that one alone, the reason is its BAR and not that there is none.
+        bars[4] = 0x3fff;
+        assert_eq!(in_bars(&bars, &PIO_NOTIFY), Err(CapabilityError::Bar(2)));
+        assert_eq!(in_bars(&bars, &[]), Err(CapabilityError::Bar(4)));
+        // Of the common configuration only what is used has to be there.
+        bars[4] = 60;
+        bars[2] = 4;
+        let found = in_bars(&bars, &PIO_NOTIFY);
+        assert_eq!(found.map(|found| found.window().length), Ok(60));
+        bars[4] = 59;
+        assert_eq!(in_bars(&bars, &PIO_NOTIFY), Err(CapabilityError::Bar(4)));
+        // The device's own is done without.
+        bars[4] = 0x200f;
+        assert_eq!(
+            in_bars(&bars, &PIO_NOTIFY).map(|found| found.device),
+            Ok(None)
+        );
     }
 
     #[test]
@@ -505,8 +579,8 @@ mod virtio {
         assert_eq!(changed(&[(0x34, 0x3c)]), common);
         assert_eq!(changed(&[(0x34, 0x9b)]), Ok(CAPABILITIES));
         // What an empty slot reads as.
-        assert!(Capabilities::read(|_| u32::MAX).is_err());
-        assert_eq!(Capabilities::read(|_| 0), common);
+        assert!(Capabilities::read(|_| u32::MAX, &BARS).is_err());
+        assert_eq!(Capabilities::read(|_| 0, &BARS), common);
     }
 
     #[test]
@@ -521,7 +595,7 @@ mod virtio {
             _ => (u32::from(offset + 4) << 8) | 0x05,
         };
         assert_eq!(
-            Capabilities::read(every_dword),
+            Capabilities::read(every_dword, &BARS),
             Err(CapabilityError::Missing("common"))
         );
     }

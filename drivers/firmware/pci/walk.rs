@@ -144,6 +144,57 @@ pub(crate) fn find<C: Config>(
     walker.walk
 }
 
+/// Finds the bridges that lead to a function whose address somebody gave, by the numbers that they
+/// have. No bus is touched that is above the function's own, since nobody says that the window goes
+/// on there, and none beside the way if a bridge on bus 0 leads to it.
+///
+/// If none does, a host bridge of its own is looked for, on the buses up to the function's.
+pub(crate) fn path_to(config: &mut impl Config, function: Address) -> Path {
+    (0..=function.bus)
+        .find_map(|root| path_from(config, root, function.bus))
+        .unwrap_or_else(Path::new)
+}
+
+/// The bridges from `root` to the bus `to`; [`None`] if they do not lead there.
+fn path_from(config: &mut impl Config, root: u8, to: u8) -> Option<Path> {
+    let mut path = Path::new();
+    let mut bus = root;
+    while bus != to {
+        let (bridge, secondary) = bridge_on(config, bus, to)?;
+        if !path.push(bridge) {
+            return None;
+        }
+        bus = secondary;
+    }
+    Some(path)
+}
+
+/// The bridge on `bus` behind which the bus `to` is, and the bus right behind it.
+fn bridge_on(config: &mut impl Config, bus: u8, to: u8) -> Option<(Address, u8)> {
+    let mut next = 0;
+    while let Ok(devfn) = u8::try_from(next) {
+        next += 1;
+        let address = Address { bus, devfn };
+        let is_there = is_present(config.read32(address, ID));
+        let header = match is_there {
+            true => Function::new(config, address).read8(HEADER_TYPE),
+            false => 0,
+        };
+        if address.function() == 0 && header & 0x80 == 0 {
+            // The device has no more functions.
+            next = u16::from(devfn) + 8;
+        }
+        if header & 0x7f == 1 {
+            let [_, secondary, last, _] = config.read32(address, BUS_NUMBERS).to_le_bytes();
+            // Upwards, so that the way has an end.
+            if secondary > bus && (secondary..=last).contains(&to) {
+                return Some((address, secondary));
+            }
+        }
+    }
+    None
+}
+
 /// Whether any device of `bus` answers.
 fn is_populated(config: &mut impl Config, bus: u8) -> bool {
     (0..32u8)

@@ -202,8 +202,13 @@ impl Device {
         } = function;
         // SAFETY: It was just found to be installed.
         let pci = unsafe { io.as_ref() };
+        let sizes = core::array::from_fn(|bar| {
+            bus_address(pci, bar as u8)
+                .and_then(|address| pci.bar_at(address))
+                .map_or(0, |bar| bar.bytes)
+        });
         let capabilities =
-            Capabilities::read(|at| pci.configuration(at)).map_err(Why::Capabilities)?;
+            Capabilities::read(|at| pci.configuration(at), &sizes).map_err(Why::Capabilities)?;
         let device = Self {
             handle,
             io,

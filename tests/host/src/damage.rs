@@ -20,6 +20,7 @@ use crate::{
         fdt::Tree,
         pci::{
             find,
+            path_to,
             Address,
             Allocator,
             Config,
@@ -340,14 +341,20 @@ proptest! {
                     all.cpu(bar.address, size);
                 }
             }
-            let _ = Capabilities::read(|offset| function.read32(offset));
+            let sizes = core::array::from_fn(|index| function.bar_size(index as u8));
+            let _ = Capabilities::read(|offset| function.read32(offset), &sizes);
+            let _ = path_to(space, gpu);
             ControlFlow::Continue(())
         });
         prop_assert_eq!(walk.gpus, gpus);
     }
 
     #[test]
-    fn capability_lists(space in prop::collection::vec(any::<u32>(), 64), ids in any::<u64>()) {
+    fn capability_lists(
+        space in prop::collection::vec(any::<u32>(), 64),
+        ids in any::<u64>(),
+        sizes in any::<[u64; 6]>(),
+    ) {
         let mut space = space;
         space[1] |= 1 << 20;
         for (n, dword) in space.iter_mut().enumerate().skip(16) {
@@ -359,9 +366,11 @@ proptest! {
         let found = Capabilities::read(|offset| {
             assert!(offset % 4 == 0);
             space[usize::from(offset / 4)]
-        });
+        }, &sizes);
         if let Ok(found) = found {
-            prop_assert!(found.common.bar <= 5 && found.notify.bar <= 5);
+            for place in [found.window(), found.notify].into_iter().chain(found.config()) {
+                prop_assert!(place.fits(sizes[usize::from(place.bar)]));
+            }
             prop_assert!(found.common.length >= 56);
             prop_assert!(found.notify.length >= 2);
         }

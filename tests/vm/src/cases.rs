@@ -1302,7 +1302,7 @@ pub fn ours_again(bench: &Bench, machine: &Machine, out: &Path) -> Result<String
 }
 
 /// The native driver does not want the device; the screen is ours and has all of the log.
-fn stays_ours(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+pub fn stays_ours(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = bench.same_text(machine, None, out)?;
     ensure!(
         !vm.serial_has("Initialized virtio_gpu")?,
@@ -1312,7 +1312,7 @@ fn stays_ours(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 }
 
 /// The same, after the native driver was offered the device.
-fn taken_back(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+pub fn taken_back(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let seen = stays_ours(bench, machine, out)?;
     // The log of the run that has just ended.
     let serial = fs::read(out.join("serial.log"))?;

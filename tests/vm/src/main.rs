@@ -19,6 +19,7 @@
 //! | `endings.rs`   | cases of kernels that die                                       |
 //! | `pictures.rs`  | cases of what firmware left on the screen                       |
 //! | `handoff.rs`   | cases of what firmware hands over                               |
+//! | `variants.rs`  | cases of unusual devices, buses and ways to probe drivers        |
 //! | `others.rs`    | cases of other devices and firmware                             |
 //! | `survey.rs`    | `vm survey`: what others show of them                           |
 //! | `run.rs`       | `vm run`                                                        |
@@ -57,6 +58,7 @@ mod stack;
 mod streams;
 mod survey;
 mod tally;
+mod variants;
 mod vnc;
 mod window;
 
@@ -83,6 +85,7 @@ use std::{
     time::Instant,
 };
 use tally::Tally;
+use variants::VARIANTS;
 
 /// Boots virtgpu_bridge in virtual machines and reads their screens back.
 #[derive(Parser)]
@@ -241,7 +244,7 @@ fn dispatch(cli: Cli) -> Result<()> {
                 console,
             };
             let bench = Bench::new(kernels, &modules, &fonts, &out)?.with_handoff(&handoff);
-            let mut lists = vec![CASES, PICTURES, ENDINGS, HANDOFFS, OTHERS];
+            let mut lists = vec![CASES, PICTURES, ENDINGS, HANDOFFS, OTHERS, VARIANTS];
             match bench.has_vt() {
                 true => lists.extend([VT_ENDINGS, COMMAND_LINES]),
                 false => lists.push(CONSOLE_CASES),

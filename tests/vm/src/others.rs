@@ -103,6 +103,35 @@ pub const OTHERS: &[Case] = &[
         let machine = bench.early().append("vm.lines=60");
         machine.device(NAMED_GPU).device(RAMFB)
     }),
+    // Where the log goes to the virtual terminals, it goes to the framebuffer once that has them.
+    case("ramfb-vt-before", Own(vt_on_ramfb), |bench| {
+        let machine = bench.vt().append("earlycon=virtgpu vm.lines=60");
+        machine.device(RAMFB).device(NAMED_GPU)
+    }),
+    case("ramfb-vt-after", Own(vt_on_ramfb), |bench| {
+        let machine = bench.vt().append("vm.lines=60");
+        machine.device(NAMED_GPU).device(RAMFB)
+    }),
+    case("ramfb-vt-late", Own(vt_on_ramfb), |bench| {
+        let machine = bench.vt().append("vm.lines=60");
+        machine
+            .device(&format!("{NAMED_GPU},iommu_platform=on"))
+            .device(RAMFB)
+    }),
+    // A device of the VGA class has the framebuffer in a BAR, and does not show it once it has a
+    // driver.
+    case("vga", Own(vt_on_gpu), |bench| {
+        let machine = bench
+            .vt()
+            .append("earlycon=virtgpu vm.lines=60 virtgpu_bridge.test=vga");
+        machine.device(RAMFB).device(NAMED_GPU)
+    }),
+    case("vga-late", Own(vt_on_gpu), |bench| {
+        let machine = bench.vt().append("vm.lines=60 virtgpu_bridge.test=vga");
+        machine
+            .device(RAMFB)
+            .device(&format!("{NAMED_GPU},iommu_platform=on"))
+    }),
 ];
 
 /// QEMU's GPU with OpenGL, on PCI.
@@ -185,5 +214,23 @@ fn beside_ramfb(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> 
     let (path, picture) = vm.screenshot("ramfb.png", Some("ramfb"))?;
     let text = Screen::read(&picture, &bench.fonts).text();
     ensure!(!text.contains("vm: line"), "see {}", path.display());
+    Ok(equal(rows))
+}
+
+/// efifb has the virtual terminals and shows the log; on the GPU there is nothing that gets old.
+fn vt_on_ramfb(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (mut vm, rows) = bench.same_text(machine, Some("ramfb"), out)?;
+    let (path, picture) = vm.screenshot("gpu.png", Some("gpu"))?;
+    ensure!(
+        picture.is_blank(),
+        "the GPU shows old text, see {}",
+        path.display()
+    );
+    Ok(equal(rows))
+}
+
+/// The GPU has the virtual terminals, to the last line of the log.
+fn vt_on_gpu(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (_, rows) = bench.same_text(machine, Some("gpu"), out)?;
     Ok(equal(rows))
 }
