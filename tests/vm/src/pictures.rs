@@ -23,6 +23,20 @@ pub const PICTURES: &[Case] = &[
     case("quiet-logo-1920x1080", Own(logo), |bench| {
         quiet(bench).device(&format!("{GPU},xres=1920,yres=1080"))
     }),
+    // Wherever that is said, and whoever is a console.
+    case("quiet-logo-said-last", Own(logo), |bench| {
+        let machine = quiet(bench).without("quiet");
+        machine.append("quiet").device(GPU)
+    }),
+    case("quiet-logo-by-level", Own(logo), |bench| {
+        let machine = quiet(bench).without("quiet").without("console=tty0");
+        machine.append("console=tty0 loglevel=3").device(GPU)
+    }),
+    case("quiet-logo-nobody", Own(logo), |bench| {
+        let machine = quiet(bench).without("console=ttyAMA0");
+        let nobody = machine.without("console=nowhere").without("console=tty0");
+        nobody.device(GPU)
+    }),
     case("quiet-logo-resize", Own(logo_stays), |bench| {
         quiet(bench).device(GPU)
     }),
