@@ -9,7 +9,7 @@ use crate::{
     bench::{driver_lines, Bench, GPU},
     cases::{
         case, Case,
-        Expect::{Dies, Own, Survives, Warns},
+        Expect::{Dies, Own, Survives},
         SMALL_GPU,
     },
     endings::{background, provoke, way, with_nmi, SYSRQ, TRACE},
