@@ -61,15 +61,15 @@ pub(crate) struct Shared {
 unsafe impl Send for Shared {}
 
 impl Shared {
-    /// Takes the first `length` bytes of a block for the ring and returns the rest; all are zero.
-    /// `bell` is the device's.
+    /// Takes the first `length` bytes of a block for the ring, as they are, since a device may still work on
+    /// them, and returns the rest, all zero. `bell` is the device's.
     pub(crate) fn new(
         block: Block,
         length: usize,
         bell: &'static Bell,
     ) -> (Self, &'static mut [u32]) {
-        block.words.fill(0);
         let (ring, rest) = block.words.split_at_mut(length / size_of::<u32>());
+        rest.fill(0);
         // INVARIANT: By the invariants of a block.
         let ring = Self {
             memory: ring.as_mut_ptr().cast(),

@@ -83,6 +83,14 @@ pub(crate) struct Part {
     pub(crate) length: usize,
 }
 
+/// Clears the [`RING_BYTES`] bytes of a ring. The device must have been reset, or its queue 0, and that
+/// not be enabled yet: a device that works on a ring there may write to it at any time.
+pub(crate) fn clear(hal: &impl Hal) {
+    for at in (0..RING_BYTES).step_by(size_of::<u64>()) {
+        hal.store64(at, 0);
+    }
+}
+
 /// One split virtqueue, number 0 of its device.
 pub(crate) struct Ring<H> {
     hal: H,
@@ -119,8 +127,8 @@ impl<H: Hal + Clone> Ring<H> {
         })
     }
 
-    /// A ring in the memory behind `hal`, whose first [`RING_BYTES`] bytes are zero, with the `size`
-    /// that [`Ring::place`] gave.
+    /// A ring in the memory behind `hal`, as [`clear`] has left it, with the `size` that [`Ring::place`]
+    /// gave.
     pub(crate) fn new(hal: H, size: u16, features: Features) -> Self {
         let event_idx = features.contains(Features::EVENT_IDX);
         if event_idx {

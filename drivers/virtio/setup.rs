@@ -10,6 +10,7 @@ use crate::virtio::{
         Found,
         Why, //
     },
+    ring,
     Doorbell,
     Features,
     Hal,
@@ -121,7 +122,8 @@ pub(crate) struct Wishes {
 }
 
 /// Takes a device from whatever state it is in to DRIVER_OK with queue 0 enabled at the place that
-/// `place` returns for the size it is given (the most the device takes).
+/// `place` returns for the size it is given (the most the device takes). The memory of the ring, behind
+/// `hal`, is cleared once the device does not work on it any more, and not before.
 ///
 /// # Errors
 ///
@@ -139,11 +141,11 @@ pub(crate) fn initialise(
         begun => begun,
     };
     let result = match begun {
-        Ok(features) => start(transport, features, Found::Adopted, place),
+        Ok(features) => start(transport, hal, features, Found::Adopted, place),
         Err(found) => {
             reset(transport, hal)?;
             negotiate(transport, wishes)
-                .and_then(|features| start(transport, features, found, place))
+                .and_then(|features| start(transport, hal, features, found, place))
         }
     };
     if result.is_err() {
@@ -202,6 +204,7 @@ fn negotiate(
 /// The second half: the queue.
 fn start(
     transport: &mut (impl Transport + ?Sized),
+    hal: &impl Hal,
     features: Features,
     found: Found,
     place: impl FnOnce(u16) -> Option<QueuePlace>,
@@ -211,6 +214,7 @@ fn start(
     let queue = place(size).ok_or(SetupError::QueueSize(size))?;
     // Nothing that can fail comes after the device knows our memory.
     let doorbell = transport.doorbell(0).ok_or(SetupError::Doorbell)?;
+    ring::clear(hal);
     transport.enable_queue(0, &queue);
     let status = transport.status();
     transport.set_status(status | Status::DRIVER_OK);

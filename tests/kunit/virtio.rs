@@ -208,6 +208,32 @@ mod virtio {
     }
 
     #[test]
+    fn what_a_device_writes_until_it_is_at_rest_is_cleared() {
+        // The last command of before completes while the device is reset, or its queue.
+        fn completes(memory: &Memory) {
+            memory.set_used_entry(0, 2, 24);
+            memory.set_used(memory.used().wrapping_add(1));
+        }
+        static MEMORY: Memory = Memory::new();
+        for model in [model(VERSION_1), running()] {
+            model.status.set(0x0b);
+            let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
+            let wishes = Wishes {
+                features: Features::EVENT_IDX,
+                platform_dma: false,
+                adopts: true,
+            };
+            let hal = (&MEMORY, completes as Act);
+            let agreement = initialise(&mut pci, &hal, wishes, |size| Ring::place(&hal, size));
+            assert!(agreement.is_ok() && is_up(&model));
+            let mut ring = Ring::new((&MEMORY, nothing as Act), QUEUE_SIZE, Features::VERSION_1);
+            assert_eq!(MEMORY.used(), 0);
+            assert_eq!(ring.collect(&mut |_, _| ()), Ok(()));
+            assert_eq!(ring.in_flight(), 0);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_adopted_is_reset() {
         let why = |change: fn(&mut Model)| {
             let mut model = running();
