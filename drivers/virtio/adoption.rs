@@ -16,8 +16,14 @@ use crate::virtio::{
 };
 
 /// What another driver may have agreed on with the device, and it still speaks with us: other formats
-/// of rings, descriptors and doorbells are not among it.
+/// of rings, descriptors and doorbells are not among it. Nor is what has the device keep more of that
+/// driver's memory than its rings, which a reset of the queues does not give back: a blob is pages that
+/// the host goes on showing (VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB), and a context of a renderer
+/// completes its fences later, into the old ring. The pixels of other resources have been copied.
 const UNDERSTOOD: Features = Features::GPU
+    .difference(Features::VIRGL)
+    .difference(Features::RESOURCE_BLOB)
+    .difference(Features::CONTEXT_INIT)
     .union(Features::INDIRECT_DESC)
     .union(Features::EVENT_IDX)
     .union(Features::VERSION_1)

@@ -10,6 +10,8 @@ bitflags::bitflags! {
         const GPU = 0x1f;
         /// VIRTIO_GPU_F_VIRGL: the host renders.
         const VIRGL = 1 << 0;
+        /// VIRTIO_GPU_F_RESOURCE_BLOB (section 5.7.3): resources may be the guest's own pages.
+        const RESOURCE_BLOB = 1 << 3;
         /// VIRTIO_GPU_F_CONTEXT_INIT: it does so in more than one way.
         const CONTEXT_INIT = 1 << 4;
         /// VIRTIO_F_INDIRECT_DESC: a descriptor may be a table of descriptors.

@@ -263,6 +263,16 @@ mod virtio {
         let lie = VERSION_1 | RING_RESET | 1 << 28;
         let change = |it: &mut Model| it.accepted.set(VERSION_1 | RING_RESET | 1 << 28);
         assert_eq!(why(change), features(lie));
+        // The host may still show the last driver's own pages, or complete commands of a renderer's.
+        for bit in [0, 3, 4] {
+            let mut model = running();
+            model.offered |= 1 << bit;
+            model.accepted.set(model.accepted.get() | 1 << bit);
+            let bits = model.accepted.get();
+            let expected = Why::Features(Features::from_bits_retain(bits));
+            assert_eq!(found(&model), Ok(Found::Reset(expected)));
+            assert!(model.resets.get() == 1 && is_up(&model));
+        }
         assert_eq!(why(|it| it.queues = 0), Some(Why::Queues(0)));
         assert_eq!(why(|it| it.queues = 65), Some(Why::Queues(65)));
         let never = |it: &mut Model| it.queue_reset_takes = u32::MAX;
