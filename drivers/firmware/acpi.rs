@@ -214,7 +214,8 @@ impl Table {
         let end = self.at + u64::from(self.length);
         while end - at >= size_of::<A>() as u64 {
             let table: u64 = read::<A>(memory, at)?.into();
-            if read::<[u8; 4]>(memory, table)? == wanted.0 {
+            // Some firmware leaves entries empty, which ACPICA passes over as well.
+            if table != 0 && read::<[u8; 4]>(memory, table)? == wanted.0 {
                 return Self::open(memory, table, wanted).map(Some);
             }
             at += size_of::<A>() as u64;

@@ -342,6 +342,13 @@ mod firmware {
     }
 
     #[test]
+    fn acpi_with_an_empty_entry() {
+        // The first table of the list is taken out: the MCFG follows.
+        let memory = Captured::new().sealed(XSDT + 36, &[0; 8], XSDT + 9);
+        assert_eq!(mcfg(memory), Ok(ECAM));
+    }
+
+    #[test]
     fn acpi_that_is_damaged() {
         use acpi::{
             Error,
@@ -381,8 +388,8 @@ mod firmware {
         // The last address is the MCFG's no more, or cannot be followed.
         assert_eq!(with(MCFG, b"m"), Err(Error::NoMcfg));
         assert_eq!(
-            sealed(XSDT + 36, &[0; 8], XSDT + 9),
-            Err(Error::Unreadable(Unreadable { at: 0 }))
+            sealed(XSDT + 36, &[1, 0, 0, 0, 0, 0, 0, 0], XSDT + 9),
+            Err(Error::Unreadable(Unreadable { at: 1 }))
         );
         assert_eq!(with(MCFG + 4, &[43]), Err(Error::Checksum(table)));
         // Right as far as it goes, but shorter than any MCFG: without 0x4010000000 and 0xff.
