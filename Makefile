@@ -81,10 +81,10 @@ driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -
 # native driver for most. Where locks sleep none locks up; and where consoles have threads a locked up CPU
 # that is the only one has none, and the printk core's wish to wake them waits, if it is the one that says so.
 # Noise there is so fast that the log has lost how a warning began before its end is said.
-small := $(filter kcsan novt rt,$(VARIANT))
+small := $(filter kcsan novt rt cfi,$(VARIANT))
 ifneq ($(small),)
 ONLY ?= direct-,vt-mmio,suspend,console,panic,silent,warning,stall$(if $(filter kcsan,$(VARIANT)),,$(comma)lkdtm)
-SKIP ?= aavmf,quiet-logo,early-panic,failed-handover$(if $(filter kcsan,$(VARIANT)),$(comma)lkdtm)$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
+SKIP ?= aavmf,spcr,quiet-logo,early-panic,failed-handover$(if $(filter kcsan,$(VARIANT)),$(comma)lkdtm)$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
 	$(filter rt,$(VARIANT)),$(comma)spinlockup$(comma)softlockup-alone$(comma)softlockup-survived$(comma)softlockup-console-lock$(comma)noise)
 endif
 # What detects lockups and causes them is not in the kernel that complains, which finds that virtio_gpu writes
@@ -315,13 +315,13 @@ check: $(vm)
 # The same on the other kernel, on one with all that complains, and on some that are built otherwise.
 # First check itself.
 more := kunit-7.2 vm-test-7.2 style-7.2 kunit-7.3-debug vm-test-7.3-debug \
-	$(foreach variant,kcsan novt rt,kunit-7.3-$(variant) vm-test-7.3-$(variant))
+	$(foreach variant,kcsan novt rt cfi,kunit-7.3-$(variant) vm-test-7.3-$(variant))
 check-all: $(source)/Makefile
 	@rm -f $(patsubst %,$(log)/%.log,$(more))
 	@$(MAKE) --no-print-directory check KVERSION=7.3 LONG=1 || :
 	@for part in kunit style vm-test; do \
 		$(MAKE) --no-print-directory $$part KVERSION=7.2 || :; done
-	@for variant in debug kcsan novt rt; do for part in kunit vm-test; do \
+	@for variant in debug kcsan novt rt cfi; do for part in kunit vm-test; do \
 		$(MAKE) --no-print-directory $$part KVERSION=7.3 VARIANT=$$variant || :; done; done
 	@$(vm) tally $(addprefix $(log)/,host-test.log $(patsubst %,%-7.3.log,kunit vm-test bench-check style)) \
 		$(patsubst %,$(log)/%.log,$(more))

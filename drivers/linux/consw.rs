@@ -195,7 +195,7 @@ callbacks! {
 
     /// Rows move; false has the VT core move them in its buffer.
     fn scroll(vc, top: c_uint, bottom: c_uint, way: bindings::con_scroll, lines: c_uint) -> bool, false {
-        let way = if way == bindings::con_scroll_SM_UP { Way::Up } else { Way::Down };
+        let way = if way == bindings::con_scroll::SM_UP { Way::Up } else { Way::Down };
         vt::scroll(&vc, top as usize..bottom as usize, way, lines as usize);
         false
     }
@@ -208,8 +208,8 @@ callbacks! {
 
     /// The screen goes dark, or comes back; then true has it drawn.
     fn blank(vc, blank: bindings::vesa_blank_mode, _mode_switch: bool) -> bool, false {
-        vt::blank(&vc, blank != bindings::vesa_blank_mode_VESA_NO_BLANKING);
-        blank == bindings::vesa_blank_mode_VESA_NO_BLANKING
+        vt::blank(&vc, blank != bindings::vesa_blank_mode::VESA_NO_BLANKING);
+        blank == bindings::vesa_blank_mode::VESA_NO_BLANKING
     }
 
     /// The user loads a font.
