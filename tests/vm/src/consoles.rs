@@ -183,9 +183,11 @@ pub const COMMAND_LINES: &[Case] = &[
         Dies(&["sysrq triggered crash", TRACE]),
         |bench| kept_log(bench).append("console=tty0").append(SYSRQ),
     ),
-    case("kept-warning", Survives(&["WARNING: ", TRACE]), |bench| {
-        provoke(kept_log(bench), "WARNING").append("vm.lines=5")
-    }),
+    case(
+        "kept-lkdtm-warning",
+        Survives(&["WARNING: ", TRACE]),
+        |bench| provoke(kept_log(bench), "WARNING").append("vm.lines=5"),
+    ),
     // While somebody has the console lock, a boot console keeps Linux from printing on any console.
     case(
         "kept-warning-console-lock",
