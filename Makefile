@@ -207,6 +207,12 @@ $(sample): $(wildcard samples/initramfs/*)
 	@tests/progress $(log)/debian.log 'unpacking the arm64 userland' 20 \
 		samples/initramfs/build $@ $(guest-root)
 
+# Debian's own initramfs, made by its mkinitramfs on the kernel that there is, and a disk that it opens.
+debian := $(build)/debian-initramfs/initramfs
+$(debian): tests/debian-initramfs tests/vm/initramfs/mkinitramfs | $(build)/Image-$(name)
+	@tests/progress $(log)/debian-initramfs.log "Debian's mkinitramfs, in a virtual machine" 10 \
+		tests/debian-initramfs $(build)/Image-$(name) $(dir $@)
+
 # Boot loaders, of Debian's too.
 loaders := $(build)/loaders-arm64
 systemd-boot := $(loaders)/usr/lib/systemd/boot/efi/systemd-bootaa64.efi
@@ -232,10 +238,11 @@ kunit: image $(vm)
 		--kunit-py $(source)/tools/testing/kunit/kunit.py | tee $(log)/kunit-$(name).log
 
 modular := $(if $(small),$(build)/Image-$(name),$(build)/Image-modular-$(name))
-vm-test: image $(modular) $(if $(small),,modules) handoff $(systemd-boot) $(vm) $(sample)
+vm-test: image $(modular) $(if $(small),,modules) handoff $(systemd-boot) $(vm) $(sample) \
+		$(if $(small),,$(debian))
 	@$(vm) test $(guest) --handoff $(efi) --plain-image $(build)/Image-plain-$(name) --modular-image $(modular) \
 		$(if $(small),,--module $(build)/module-$(name)/drivers/virtgpu_bridge.ko \
-			$$(printf -- '--module %s ' $(build)/native-$(name)/*.ko)) \
+			$$(printf -- '--module %s ' $(build)/native-$(name)/*.ko) --debian $(dir $(debian))) \
 		--out build/vm-$(name) $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) \
 		$(if $(SKIP),--skip $(SKIP)) $(if $(filter novt,$(VARIANT)),--console virtgpu0) \
 		| tee $(log)/vm-test-$(name).log

@@ -37,6 +37,8 @@ pub struct Bench {
     initrd: PathBuf,
     sample: PathBuf,
     handoff: PathBuf,
+    /// Debian's own initramfs, and the disk that it opens.
+    debian: [PathBuf; 2],
 }
 
 /// Kernels of one version.
@@ -86,7 +88,16 @@ impl Bench {
             initrd,
             sample,
             handoff: PathBuf::new(),
+            debian: Default::default(),
         })
+    }
+
+    /// With Debian's own initramfs, and the disk that this opens, of `folder`.
+    pub fn with_debian(self, folder: &Path) -> Result<Self> {
+        let initramfs = self.initrd.with_file_name("debian.cpio");
+        initramfs::write_debian(&initramfs, &folder.join("initramfs"))?;
+        let debian = [initramfs, folder.join("disk")];
+        Ok(Self { debian, ..self })
     }
 
     /// With the UEFI driver in that folder.
@@ -126,6 +137,23 @@ impl Bench {
     /// sample's init.
     pub fn sample(&self) -> Machine {
         self.modular().initrd(&self.sample)
+    }
+
+    /// A guest with the driver that runs Debian's own initramfs, which opens a disk. No word names a
+    /// console.
+    pub fn debian(&self) -> Machine {
+        let [initramfs, disk] = &self.debian;
+        let drive = format!(
+            "if=none,id=disk,format=raw,snapshot=on,file={}",
+            disk.display()
+        );
+        Machine::new(&self.kernels.modular)
+            .without("console=ttyAMA0")
+            .without("console=nowhere")
+            .initrd(initramfs)
+            .append("kunit.enable=0 boot=vm")
+            .option("-drive", &drive)
+            .device("virtio-blk-pci,drive=disk")
     }
 
     /// The same with the native driver built in, which gets the device.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use cpio::{newc, newc::ModeFileType};
 use std::{
     fs::{self, File},
-    io::Cursor,
+    io::{Cursor, Write},
     path::{Path, PathBuf},
 };
 
@@ -36,6 +36,20 @@ pub fn write_sample(path: &Path) -> Result<()> {
         .map(|(name, ino, text)| (file(name, 0o755).ino(ino), Cursor::new(text.to_vec())));
     archive = cpio::write_cpio(programs.into_iter(), archive)?;
     fs::write(path, archive).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What Debian's initramfs does instead of mounting a root file system.
+const PROMPTS: &[u8] = include_bytes!("../initramfs/prompts");
+
+/// Writes Debian's own initramfs, as `tests/debian-initramfs` leaves it in `packed`, with what it does
+/// at last.
+pub fn write_debian(path: &Path, packed: &Path) -> Result<()> {
+    let packed = fs::read(packed).with_context(|| format!("no {}", packed.display()))?;
+    // What is compressed may follow what is not.
+    let files = vec![(file("scripts/vm", 0o644), PROMPTS.to_vec())];
+    archive(path, &["scripts"], files)?;
+    let mut archive = File::options().append(true).open(path)?;
+    Ok(archive.write_all(&packed)?)
 }
 
 /// Writes lines as the kernel's command line says.

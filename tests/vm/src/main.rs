@@ -21,6 +21,7 @@
 //! | `handoff.rs`   | cases of what firmware hands over                               |
 //! | `variants.rs`  | cases of unusual devices, buses and ways to probe drivers        |
 //! | `others.rs`    | cases of other devices and firmware                             |
+//! | `prompts.rs`   | cases of Debian's own initramfs, which asks for a passphrase    |
 //! | `survey.rs`    | `vm survey`: what others show of them                           |
 //! | `run.rs`       | `vm run`                                                        |
 //! | `kunit.rs`     | `vm kunit`                                                      |
@@ -51,6 +52,7 @@ mod peers;
 mod pictures;
 mod plot;
 mod process;
+mod prompts;
 mod qemu;
 mod run;
 mod screen;
@@ -73,6 +75,7 @@ use handoff::HANDOFFS;
 use others::OTHERS;
 use peers::Extra;
 use pictures::PICTURES;
+use prompts::PROMPTS;
 use std::{
     fs,
     path::PathBuf,
@@ -115,6 +118,9 @@ enum Cli {
         /// The folder of the UEFI driver, and of its boot loader.
         #[arg(long, value_name = "FOLDER")]
         handoff: PathBuf,
+        /// The folder of Debian's own initramfs, and of the disk that it opens.
+        #[arg(long, value_name = "FOLDER")]
+        debian: Option<PathBuf>,
         /// Only cases whose name holds one of these, which commas divide.
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
@@ -230,6 +236,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             modular_image,
             modules,
             handoff,
+            debian,
             only,
             skip,
             console,
@@ -243,8 +250,12 @@ fn dispatch(cli: Cli) -> Result<()> {
                 modular: modular_image,
                 console,
             };
-            let bench = Bench::new(kernels, &modules, &fonts, &out)?.with_handoff(&handoff);
+            let mut bench = Bench::new(kernels, &modules, &fonts, &out)?.with_handoff(&handoff);
             let mut lists = vec![CASES, PICTURES, ENDINGS, HANDOFFS, OTHERS, VARIANTS];
+            if let Some(folder) = debian {
+                bench = bench.with_debian(&folder)?;
+                lists.push(PROMPTS);
+            }
             match bench.has_vt() {
                 true => lists.extend([VT_ENDINGS, COMMAND_LINES]),
                 false => lists.push(CONSOLE_CASES),

@@ -8,6 +8,7 @@
 use crate::font::{Font, Fonts};
 use anyhow::{ensure, Context, Result};
 use std::{
+    collections::HashMap,
     fs::File,
     io::{BufReader, BufWriter},
     ops::Range,
@@ -118,6 +119,25 @@ impl Picture {
     /// Makes pixels of a row black.
     pub fn blacken(&mut self, columns: Range<usize>, y: usize) {
         self.pixels[y * self.width..][columns].fill(BACKGROUND);
+    }
+
+    /// The same in two colours: the commonest one is black.
+    pub fn in_two_colours(&self) -> Self {
+        let mut counts = HashMap::new();
+        for pixel in &self.pixels {
+            *counts.entry(*pixel).or_insert(0) += 1;
+        }
+        let ground = counts.into_iter().max_by_key(|&(_, count)| count);
+        let ground = ground.map_or(BACKGROUND, |(pixel, _)| pixel);
+        let of = |&pixel: &u32| match pixel == ground {
+            true => BACKGROUND,
+            false => COLOURS[0],
+        };
+        let pixels = self.pixels.iter().map(of).collect();
+        Self {
+            pixels,
+            ..self.clone()
+        }
     }
 
     /// A pixel, as 0xRRGGBB.
