@@ -288,6 +288,12 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         self.ahead = true;
     }
 
+    /// So many records of the kernel's log were gone before they could be read.
+    pub(crate) fn remember_dropped(&mut self, records: u64) {
+        self.screen.remember_dropped(records, ATTRIBUTE);
+        self.ahead = true;
+    }
+
     /// What is urgent is over: it may scroll away.
     pub(crate) fn calm(&mut self) {
         if self.urgent {

@@ -76,9 +76,10 @@ static AFTER: AtomicU64 = AtomicU64::new(0);
 /// The record that was offered last as one of an emergency's, if others were to follow: the console lags
 /// behind.
 static OFFERED: AtomicU64 = AtomicU64::new(u64::MAX);
-/// When that was, and how soon after it what is near is the same emergency's, in microseconds.
+/// When that was, and how soon after it what is near is the same emergency's, in microseconds: a
+/// host with more to do may hold up the CPU in trouble for a while, when others print on.
 static NOTED: AtomicU64 = AtomicU64::new(0);
-const SOON: u64 = 500_000;
+const SOON: u64 = 2_000_000;
 /// Whether a panic has begun to print.
 static DYING: AtomicBool = AtomicBool::new(false);
 /// Whether it was painting that faulted.
@@ -340,6 +341,10 @@ fn show(log: &mut Log<'static, Shared>, reader: &mut Reader, last: u64, again: b
         let Some(record) = Record::read(reader.next, &mut reader.buffer) else {
             break;
         };
+        // Before the log's first record nothing was lost that this screen should have shown.
+        if record.number > reader.next && reader.next > least {
+            log.remember_dropped(record.number - reader.next);
+        }
         reader.next = record.number + 1;
         let is_urgent = record.number >= first;
         if is_urgent && reader.emergency != emergency {

@@ -27,6 +27,9 @@ pub(crate) const ATTRIBUTE: u8 = 0x07;
 /// Screens with fewer rows keep nothing: what scrolls needs some as well.
 const ROWS_TO_KEEP: usize = 16;
 
+/// Decimal digits of a `u64` at most.
+const DIGITS: usize = 20;
+
 /// No rows.
 const NOTHING: Range<usize> = Range {
     start: MAX_ROWS,
@@ -125,6 +128,8 @@ struct Kept {
     marks: [Option<usize>; 2],
     /// Rows that went since `top` was last moved.
     gone: usize,
+    /// Records of the log that were gone unread since then.
+    dropped: u64,
 }
 
 /// A screen full of text, and what of it is on the resource.
@@ -248,6 +253,18 @@ impl<'a> Screen<'a> {
                 }
             }
         }
+    }
+
+    /// So many records of the log are gone unread. A row says so, as the printk core does, or the one
+    /// that counts the rows which scrolled away.
+    pub(crate) fn remember_dropped(&mut self, records: u64, attribute: u8) {
+        if let Some(row) = self.kept.top.checked_sub(1) {
+            self.kept.dropped = self.kept.dropped.saturating_add(records);
+            return self.count(row);
+        }
+        self.remember(b"** ", attribute);
+        self.remember(decimal(records, &mut [0; DIGITS]), attribute);
+        self.remember(b" printk messages dropped **\n", attribute);
     }
 
     /// Blanks the screen, and begins at its top. All is drawn again.
@@ -459,6 +476,7 @@ impl<'a> Screen<'a> {
                 marks: [next, None],
                 // The row that makes place for the count.
                 gone: 1,
+                dropped: 0,
             };
         }
         let top = self.kept.top;
@@ -477,16 +495,15 @@ impl<'a> Screen<'a> {
     /// Writes into a row how many are gone.
     fn count(&mut self, row: usize) {
         let (cols, bits) = (self.grid.cols(), self.bits);
-        let mut digits = [b' '; 20];
-        let (mut rest, mut from) = (self.kept.gone, digits.len());
-        while rest != 0 && from != 0 {
-            from -= 1;
-            digits[from] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        let text = (b"... ".iter())
-            .chain(&digits[from..])
-            .chain(b" rows left out ...")
+        let (mut rows, mut records) = ([0; DIGITS], [0; DIGITS]);
+        let rows = decimal(self.kept.gone as u64, &mut rows);
+        let dropped: [&[u8]; 3] = match self.kept.dropped {
+            0 => [&[]; 3],
+            dropped => [b", ", decimal(dropped, &mut records), b" messages dropped"],
+        };
+        let [comma, dropped, what] = dropped;
+        let parts = [b"... ", rows, b" rows left out", comma, dropped, what, b" ..."];
+        let text = (parts.into_iter().flatten())
             .map(|&byte| Cell::new(byte, ATTRIBUTE, bits))
             .chain(core::iter::repeat(Cell::blank(bits)));
         self.put(row, 0, text.take(cols));
@@ -672,4 +689,18 @@ impl<'a> Screen<'a> {
         on.pan(top);
         on.finish(top..top + self.grid.window() as u32);
     }
+}
+
+/// The decimal digits of a number.
+fn decimal(mut number: u64, digits: &mut [u8; DIGITS]) -> &[u8] {
+    let mut from = DIGITS;
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        from = at;
+        if number == 0 {
+            break;
+        }
+    }
+    digits.get(from..).unwrap_or_default()
 }

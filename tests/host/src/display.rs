@@ -496,6 +496,33 @@ fn lines_wait_only_where_the_band_has_no_room() {
 }
 
 #[test]
+fn messages_that_were_dropped_are_counted() {
+    let new = || Rig::new(driver((640, 480), (8, 16), Scroll::Pan), Qemu::default()).unwrap();
+    let mut rig = new();
+    rig.write(b"before\n");
+    rig.screen.remember_dropped(1234567890, ATTRIBUTE);
+    rig.terminal.write(b"** 1234567890 printk messages dropped **\n");
+    rig.write(b"after\n");
+    rig.check();
+
+    // What was kept is at the top, and the row below it counts.
+    let mut rig = new();
+    let line = |n: usize| format!("line {n}\n").into_bytes();
+    rig.screen.keep();
+    for n in 0..40 {
+        rig.screen.remember(&line(n), ATTRIBUTE);
+    }
+    rig.screen.remember_dropped(7, ATTRIBUTE);
+    rig.screen.remember_dropped(4096, ATTRIBUTE);
+    rig.screen.remember(&line(40), ATTRIBUTE);
+    rig.screen.show(&mut rig.display);
+    let count = b"... 12 rows left out, 4103 messages dropped ...\n".to_vec();
+    let rows = (0..7).map(line).chain([count]).chain((19..41).map(line));
+    rows.for_each(|row| rig.terminal.write(&row));
+    rig.check();
+}
+
+#[test]
 fn a_larger_font_has_fewer_rows_in_flight() {
     for before in 0..9 {
         let setting = Setting {

@@ -239,12 +239,12 @@ impl Bench {
     }
 
     /// Waits until all of `words` are on the screen, which is left in `screen.txt`.
-    pub fn wait_for_words(&self, vm: &mut Vm, words: &[&str], out: &Path) -> Result<()> {
+    pub fn wait_for_words(&self, vm: &mut Vm, words: &[&str], out: &Path) -> Result<String> {
         vm.wait(&format!("{words:?} on the screen"), TIME_FOR_TEXT, |vm| {
             let (_, picture) = vm.screenshot("screen.png", None)?;
             let text = Screen::read(&picture, &self.fonts).text();
             fs::write(out.join("screen.txt"), &text)?;
-            Ok(words.iter().all(|word| text.contains(word)).then_some(()))
+            Ok(words.iter().all(|word| text.contains(word)).then_some(text))
         })
     }
 
