@@ -41,6 +41,8 @@ use crate::{
 
 /// The native driver's module.
 const NATIVE: &CStr = c"virtio_gpu";
+/// The module with the bus of virtio devices.
+const BUS: &CStr = c"virtio";
 /// The modules that make virtio devices.
 const TRANSPORTS: [&CStr; 2] = [c"virtio_pci", c"virtio_mmio"];
 
@@ -51,6 +53,8 @@ static WATCHED: AtomicBool = AtomicBool::new(false);
 
 static MODULES: Notifier = Notifier::new(module_event);
 static VIRTIO: Notifier = Notifier::new(virtio_event);
+static PCI: Notifier = Notifier::new(device_event);
+static PLATFORM: Notifier = Notifier::new(device_event);
 
 /// Remembers the device, which is bound to us.
 pub(crate) fn keep(device: *mut bindings::device) {
@@ -109,6 +113,13 @@ pub(crate) fn attach() -> bool {
     with(|device| unsafe { bindings::device_attach(device) } == 1).unwrap_or(false)
 }
 
+/// Whether the device has no driver at all.
+pub(crate) fn is_free() -> bool {
+    // SAFETY: A valid device; the pointer is only compared.
+    with(|device| unsafe { (&raw const (*device).driver).read_volatile() }.is_null())
+        .unwrap_or(false)
+}
+
 /// Whether the device has a driver that made a virtio device of it, and that one has none. The
 /// native driver may be probed asynchronously: the outcome is waited for.
 pub(crate) fn is_orphan() -> bool {
@@ -144,8 +155,8 @@ unsafe extern "C" fn look(child: *mut bindings::device, found: *mut c_void) -> c
         return 0;
     }
     if !WATCHED.swap(true, Ordering::Relaxed) {
-        // SAFETY: A bus is never gone while it has a device, and this one not before the kernel; the
-        // notifier is static.
+        // SAFETY: A bus is never gone while it has a device. The notifier is static, and in no list:
+        // when the bus goes, with its list, `module_event()` says so.
         unsafe { bindings::bus_register_notifier(bus, VIRTIO.as_ptr()) };
     }
     // SAFETY: By the safety requirement. The device is valid, and so it may be referenced.
@@ -158,10 +169,14 @@ unsafe extern "C" fn look(child: *mut bindings::device, found: *mut c_void) -> c
     1
 }
 
-/// Watches modules come and go.
+/// Watches modules come and go, and what becomes of devices that can be ours.
 pub(crate) fn watch() {
-    // SAFETY: The notifier is static, and registered once.
-    unsafe { bridge_bindings::virtgpu_watch_modules(MODULES.as_ptr().cast()) };
+    // SAFETY: The notifiers are static, and registered once; the buses are never gone.
+    unsafe {
+        bridge_bindings::virtgpu_watch_modules(MODULES.as_ptr().cast());
+        bindings::bus_register_notifier(&raw const bindings::pci_bus_type, PCI.as_ptr());
+        bindings::bus_register_notifier(&raw const bindings::platform_bus_type, PLATFORM.as_ptr());
+    }
 }
 
 /// Has [`handover::settle`] called soon, by a thread that may wait for anything.
@@ -218,7 +233,13 @@ unsafe extern "C" fn module_event(
         bindings::module_state_MODULE_STATE_LIVE if name == NATIVE => handover::native_is_ready(),
         bindings::module_state_MODULE_STATE_GOING if name == NATIVE => handover::native_is_gone(),
         // What makes the virtio device may come after its driver.
-        bindings::module_state_MODULE_STATE_LIVE if TRANSPORTS.contains(&name) => settle_later(),
+        bindings::module_state_MODULE_STATE_LIVE if TRANSPORTS.contains(&name) => {
+            handover::transport_is_ready();
+        }
+        // It has unregistered the bus.
+        bindings::module_state_MODULE_STATE_GOING if name == BUS => {
+            WATCHED.store(false, Ordering::Relaxed);
+        }
         _ => {}
     }
     0
@@ -238,6 +259,27 @@ unsafe extern "C" fn virtio_event(
     let parent = unsafe { (*child.cast::<bindings::device>()).parent };
     if event == UNBOUND && !parent.is_null() && parent == DEVICE.load(Ordering::Relaxed) {
         settle_later();
+    }
+    0
+}
+
+/// # Safety
+///
+/// Called by the driver core for a device of a bus on which ours may be.
+unsafe extern "C" fn device_event(
+    _: *mut bindings::notifier_block,
+    event: c_ulong,
+    device: *mut c_void,
+) -> c_int {
+    const UNBOUND: c_ulong =
+        bridge_bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER as c_ulong;
+    const GOES: c_ulong = bridge_bindings::bus_notifier_event_BUS_NOTIFY_DEL_DEVICE as c_ulong;
+    if is(device.cast()) {
+        match event {
+            UNBOUND => settle_later(),
+            GOES => handover::gone(),
+            _ => {}
+        }
     }
     0
 }

@@ -38,6 +38,9 @@ use crate::{
 
 /// The native driver is loaded.
 static READY: AtomicBool = AtomicBool::new(false);
+/// It does not want the device, or somebody has taken the device from it: it gets it when it, or what
+/// makes a virtio device of ours, is loaded again.
+static REFUSED: AtomicBool = AtomicBool::new(false);
 /// What is due is being done.
 static SETTLING: AtomicBool = AtomicBool::new(false);
 /// The device is on its way to it.
@@ -76,6 +79,11 @@ pub(crate) fn lost(device: Device, refusal: &Refusal) {
     );
 }
 
+/// Whether the native driver is there to get the device.
+fn is_wanted() -> bool {
+    READY.load(Ordering::Relaxed) && !REFUSED.load(Ordering::Relaxed)
+}
+
 fn is_away() -> bool {
     AWAY.load(Ordering::Relaxed)
 }
@@ -84,7 +92,7 @@ fn is_away() -> bool {
 pub(crate) fn held(device: Device) {
     AWAY.store(false, Ordering::Relaxed);
     holder::keep(device.as_device());
-    if READY.load(Ordering::Relaxed) && !SETTLING.load(Ordering::Relaxed) {
+    if is_wanted() && !SETTLING.load(Ordering::Relaxed) {
         holder::settle_later();
     }
 }
@@ -94,9 +102,21 @@ pub(crate) fn released() {
     holder::released();
 }
 
+/// The device goes: what is found in its place later is another one.
+pub(crate) fn gone() {
+    AWAY.store(false, Ordering::Relaxed);
+    REFUSED.store(false, Ordering::Relaxed);
+}
+
 /// The native driver was loaded.
 pub(crate) fn native_is_ready() {
     READY.store(true, Ordering::Relaxed);
+    transport_is_ready();
+}
+
+/// What makes virtio devices was loaded.
+pub(crate) fn transport_is_ready() {
+    REFUSED.store(false, Ordering::Relaxed);
     holder::settle_later();
 }
 
@@ -114,15 +134,14 @@ pub(crate) fn settle() {
 
 fn settle_what_is_due() {
     if is_away() {
-        if holder::is_orphan() {
-            // It was unloaded, or taken from the device: it will not get it again before it is loaded
-            // again.
-            READY.store(false, Ordering::Relaxed);
+        // The native driver has lost it, or what made a virtio device of it has.
+        if holder::is_orphan() || holder::is_free() {
+            REFUSED.store(true, Ordering::Relaxed);
             if take_back() {
                 pr_info!("the screen is ours again\n");
             }
         }
-    } else if READY.load(Ordering::Relaxed) && holder::is_ours() {
+    } else if is_wanted() && holder::is_ours() {
         if parameters::hands_over() && !KEPT.load(Ordering::Relaxed) {
             give();
         }
@@ -153,10 +172,7 @@ fn give() {
         );
         return;
     }
-    if found {
-        // Not again before it is loaded again.
-        READY.store(false, Ordering::Relaxed);
-    }
+    REFUSED.store(found, Ordering::Relaxed);
     // One line is said in the end, where the screen stays dark.
     if take_back() {
         if found {
