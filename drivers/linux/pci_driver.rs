@@ -33,7 +33,10 @@ use crate::{
 
 #[cfg(not(MODULE))]
 use crate::{
-    linux::pm,
+    linux::{
+        pm,
+        table::Table, //
+    },
     stages::device as stage, //
 };
 
@@ -73,6 +76,15 @@ static DRIVER: Driver = Driver(UnsafeCell::new({
     unsafe { core::mem::zeroed() }
 }));
 
+/// A reset of the function is a short sleep.
+#[cfg(not(MODULE))]
+static RESETS: Table<bindings::pci_error_handlers> = Table::new(bindings::pci_error_handlers {
+    reset_prepare: Some(reset_prepare),
+    reset_done: Some(reset_done),
+    // SAFETY: `None` everywhere.
+    ..unsafe { core::mem::zeroed() }
+});
+
 /// Registers the driver; devices that nobody has are probed before this returns. `owner` is the
 /// module, or null.
 ///
@@ -100,6 +112,7 @@ pub(crate) unsafe fn register(owner: *mut bindings::module) -> Result {
         {
             (*driver).shutdown = Some(shutdown);
             (*driver).driver.pm = pm::operations();
+            (*driver).err_handler = RESETS.as_ptr();
         }
         bindings::__pci_register_driver(driver, owner, name)
     })
@@ -167,4 +180,20 @@ unsafe extern "C" fn remove(_: *mut bindings::pci_dev) {
 #[cfg(not(MODULE))]
 unsafe extern "C" fn shutdown(_: *mut bindings::pci_dev) {
     stage::shutdown();
+}
+
+/// # Safety
+///
+/// Called by the PCI core for a device whose `probe()` succeeded, with its lock held.
+#[cfg(not(MODULE))]
+unsafe extern "C" fn reset_prepare(_: *mut bindings::pci_dev) {
+    stage::suspend();
+}
+
+/// # Safety
+///
+/// As [`reset_prepare`], which was called before.
+#[cfg(not(MODULE))]
+unsafe extern "C" fn reset_done(_: *mut bindings::pci_dev) {
+    stage::resume();
 }
