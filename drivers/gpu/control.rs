@@ -206,6 +206,12 @@ impl<H: Hal + Clone> Control<H> {
         Ok(())
     }
 
+    /// As [`Ring::recover`].
+    pub(crate) fn recover(&mut self) -> bool {
+        let Self { ring, answers } = self;
+        ring.recover(&mut |ring, slot| answers.note(ring, slot))
+    }
+
     /// How many posted commands the device has refused, and the first of them.
     pub(crate) fn refusals(&self) -> (u32, Option<Refusal>) {
         (self.answers.errors, self.answers.first)

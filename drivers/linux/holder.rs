@@ -191,7 +191,7 @@ extern "C" fn virtgpu_bridge_settle() {
     handover::settle();
 }
 
-/// Has [`device::follow_display`] called about every second, as long as the device is bound to us.
+/// Has [`device::follow`] called about every second, as long as the device is bound to us.
 pub(crate) fn follow_display_later() {
     // SAFETY: Any context will do.
     unsafe { bridge_bindings::virtgpu_follow_later() };
@@ -200,7 +200,7 @@ pub(crate) fn follow_display_later() {
 /// The work of [`follow_display_later`].
 #[no_mangle]
 extern "C" fn virtgpu_bridge_follow() {
-    if device::follow_display() {
+    if device::follow() {
         follow_display_later();
     }
 }

@@ -2,6 +2,11 @@
 
 //! Memory that the device sees as well, and the clock that ends all waiting.
 
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering, //
+};
+
 use zerocopy::{
     FromBytes,
     IntoBytes, //
@@ -18,6 +23,18 @@ use crate::{
 /// How long a device may take for anything, in seconds. A host under load, or a paused one, is slow
 /// and not dead.
 const PATIENCE: u64 = 3;
+
+/// How long all waits of one use of the screen may take together, in seconds: a device that answers every
+/// command, but late, does not keep the console lock from others.
+const BUDGET: u64 = 6;
+
+/// What the waits of this use of the screen have taken, in ticks.
+static WAITED: AtomicU64 = AtomicU64::new(0);
+
+/// A use of the screen begins: it has all its time.
+pub(crate) fn begin_use() {
+    WAITED.store(0, Ordering::Relaxed);
+}
 
 /// Memory that a device sees as well.
 ///
@@ -178,15 +195,16 @@ impl Hal for Shared {
     fn wait(&self, done: &mut dyn FnMut() -> bool) -> bool {
         let start = ticks();
         // SAFETY: Reading the counter's frequency has no requirements.
-        let patience = PATIENCE * u64::from(unsafe { bindings::virtgpu_counter_hz() });
+        let hz = u64::from(unsafe { bindings::virtgpu_counter_hz() });
+        let left = (BUDGET * hz).saturating_sub(WAITED.load(Ordering::Relaxed));
+        let patience = left.min(PATIENCE * hz);
         loop {
             // In this order: what happened while we were kept from running counts.
-            let late = ticks().wrapping_sub(start) > patience;
-            if done() {
-                return true;
-            }
-            if late {
-                return false;
+            let waited = ticks().wrapping_sub(start);
+            let is_done = done();
+            if is_done || waited > patience {
+                WAITED.fetch_add(waited, Ordering::Relaxed);
+                return is_done;
             }
             core::hint::spin_loop();
         }

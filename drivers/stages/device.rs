@@ -55,6 +55,7 @@ use crate::{
         platform_driver::Slot,
         pm::kexec_in_progress,
         shared::{
+            begin_use,
             ticks,
             Shared, //
         },
@@ -66,7 +67,10 @@ use crate::{
             Left, //
         },
         handover,
-        held::Held,
+        held::{
+            Held,
+            State, //
+        },
         log::{
             Log,
             LogError, //
@@ -109,6 +113,10 @@ static MMIO_BASE: AtomicU64 = AtomicU64::new(0);
 static LIGHTING: AtomicBool = AtomicBool::new(false);
 /// Whether the screen is dark because the display has changed to what we cannot use.
 static LOST: AtomicBool = AtomicBool::new(false);
+/// How often a device that had stalled, or was reset, was lit again without being asked.
+static RECOVERED: AtomicUsize = AtomicUsize::new(0);
+/// That often at most: each time it may stall once more, with the console lock held.
+const RECOVERIES: usize = 8;
 /// Whether an early console has the log from its start.
 static EARLY: AtomicBool = AtomicBool::new(false);
 
@@ -311,7 +319,10 @@ pub(crate) fn write(text: &[u8]) {
 pub(crate) fn with_reader<R>(
     f: impl FnOnce(&mut Log<'static, Shared>, &mut Reader) -> R,
 ) -> Option<R> {
-    SCREEN.with(|(stage, reader)| Some(f(stage.as_mut()?.log.as_mut()?, reader)))?
+    SCREEN.with(|(stage, reader)| {
+        begin_use();
+        Some(f(stage.as_mut()?.log.as_mut()?, reader))
+    })?
 }
 
 /// As [`with_reader`], on the log of a kernel that dies, whoever has it, or of one who `is_dead`. `f`
@@ -321,6 +332,7 @@ pub(crate) fn seize<R>(
     f: impl FnOnce(&mut Log<'static, Shared>, &mut Reader, bool) -> R,
 ) -> Option<R> {
     SCREEN.seize(is_dead, |(stage, reader), torn| {
+        begin_use();
         let stage = stage.as_mut()?;
         let begun = stage.revive(torn)?;
         Some(f(stage.log.as_mut()?, reader, begun))
@@ -333,12 +345,18 @@ pub(crate) fn is_ours() -> bool {
 }
 
 fn with_stage<R>(f: impl FnOnce(&mut Option<Stage>) -> R) -> Option<R> {
-    SCREEN.with(|(stage, _)| f(stage))
+    SCREEN.with(|(stage, _)| {
+        begin_use();
+        f(stage)
+    })
 }
 
 /// As [`with_stage`], for what may not be left undone because another CPU just shows an emergency.
 fn change_stage<R>(f: impl FnOnce(&mut Option<Stage>) -> R) -> Option<R> {
-    SCREEN.wait(|(stage, _)| f(stage))
+    SCREEN.wait(|(stage, _)| {
+        begin_use();
+        f(stage)
+    })
 }
 
 /// The PCI core has found the function at `at`, and will now size and move its BARs. `gpu` is the
@@ -487,6 +505,7 @@ fn keep(device: Device, doorbell: Doorbell) -> Result<(), Refusal> {
 /// Sets a device up, and makes it the screen.
 fn light(device: Device) -> Result<(), Refusal> {
     let begun = ticks();
+    begin_use();
     let mut held = hold(device)?;
     // SAFETY: There is no log, and what an earlier device was given went with its own: it was reset.
     let log = held.light(unsafe { MEMORY.take() }, &BELL)?;
@@ -577,6 +596,12 @@ pub(crate) fn suspend() {
 
 /// It is awake, and knows nothing any more.
 pub(crate) fn resume() {
+    light_again("after sleep");
+}
+
+/// Lights the screen of a device that has been reset. Returns whether that was possible; `when` is for
+/// the line that says why not.
+fn light_again(when: &str) -> bool {
     let result = locked(|stage| {
         let Some(Stage {
             log,
@@ -590,15 +615,24 @@ pub(crate) fn resume() {
         *log = Some(held.light(unsafe { MEMORY.take() }, &BELL)?);
         Ok(())
     });
-    if let Some(Err(refusal)) = result {
-        start::refuse("after sleep", &refusal);
+    if let Some(Err(refusal)) = &result {
+        start::refuse(when, refusal);
     }
     lit();
+    matches!(result, Some(Ok(())))
 }
 
-/// Some time has passed: has the host changed what it shows us on? Then we begin again, in the new size,
+/// Some time has passed: has the device recovered, or the host changed what it shows us on? Returns whether
+/// there is something to be asked again.
+pub(crate) fn follow() -> bool {
+    recover();
+    follow_display()
+}
+
+/// Has the host changed what it shows us on? Then we begin again, in the new size,
 /// with the old picture until there is a new one. Returns whether there is something to be asked again.
-pub(crate) fn follow_display() -> bool {
+#[inline(never)]
+fn follow_display() -> bool {
     let Some((is_held, changed)) = locked(|stage| {
         let Some(Stage {
             log,
@@ -656,6 +690,44 @@ pub(crate) fn follow_display() -> bool {
         }
     }
     is_held
+}
+
+/// Lights a screen again whose device had stalled and answers now, or was reset by somebody else. One that
+/// is gone is left alone. A function of its own, as is [`follow_display`]: both take much of the stack.
+#[inline(never)]
+fn recover() {
+    let may = RECOVERED.load(Ordering::Relaxed) < RECOVERIES;
+    let state = locked(|stage| {
+        let Stage {
+            log: Some(log),
+            held: Some(held),
+            ..
+        } = stage.as_mut()?
+        else {
+            return None;
+        };
+        match held.state() {
+            State::Runs if may && log.has_failed() => log.recover().then_some(State::Runs),
+            State::Reset if may => Some(State::Reset),
+            _ => None,
+        }
+    });
+    let what = match state.flatten() {
+        None => return,
+        Some(State::Reset) => {
+            RECOVERED.fetch_add(1, Ordering::Relaxed);
+            quietly(Held::reset, |_, _| ());
+            if !light_again("after a reset") {
+                return;
+            }
+            "was reset"
+        }
+        Some(_) => {
+            RECOVERED.fetch_add(1, Ordering::Relaxed);
+            "answers again"
+        }
+    };
+    pr_info!("the device {what}, the screen goes on\n");
 }
 
 /// The screen is blank: who has text for it shows it.

@@ -431,6 +431,19 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.failed
     }
 
+    /// Goes on with a device that stalled, if it has done by now what it was told. Returns whether it has:
+    /// all is to be drawn again.
+    pub(crate) fn recover(&mut self) -> bool {
+        if self.failed.is_none() || !self.control.recover() {
+            return false;
+        }
+        self.failed = None;
+        if self.shows == Shows::Ours {
+            self.attempt(Self::post_windows);
+        }
+        true
+    }
+
     /// Commands that the device has refused since the start, and the first of them, as an error.
     pub(crate) fn refusals(&self) -> (u32, Option<GpuError>) {
         let (count, first) = self.control.refusals();

@@ -48,10 +48,13 @@ use crate::{
 #[cfg(not(MODULE))]
 use crate::{
     gpu::config,
-    virtio::mmio::{
-        self,
-        Mmio, //
-    }, //
+    virtio::{
+        mmio::{
+            self,
+            Mmio, //
+        },
+        Status, //
+    },
 };
 
 /// All that was taken of a device. It is given back in this order.
@@ -65,6 +68,18 @@ pub(crate) struct Held {
     memory: Option<Coherent>,
     /// Whether we have driven it: what runs there is ours.
     was_ours: bool,
+}
+
+/// What can become of a device that was set up.
+#[cfg(not(MODULE))]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It runs.
+    Runs,
+    /// Somebody has reset it, or it wants to be reset.
+    Reset,
+    /// It is not there any more: its registers read as ones.
+    Gone,
 }
 
 /// How its registers are reached.
@@ -232,6 +247,20 @@ impl Held {
     #[cfg(not(MODULE))]
     pub(crate) fn displays_changed(&mut self) -> bool {
         config::displays_changed(self.transport.transport())
+    }
+
+    /// What has become of the device, which we drive.
+    #[cfg(not(MODULE))]
+    pub(crate) fn state(&mut self) -> State {
+        let status = self.transport.transport().status();
+        if status.bits() == u8::MAX {
+            State::Gone
+        } else if status.contains(Status::DRIVER_OK) && !status.contains(Status::DEVICE_NEEDS_RESET)
+        {
+            State::Runs
+        } else {
+            State::Reset
+        }
     }
 
     /// As [`Held::light`], on the device that is quiet by [`Held::quiesce`]: what it shows stays until there

@@ -467,6 +467,23 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         }
     }
 
+    /// Whether the device has failed, and is let alone.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.display.failed().is_some()
+    }
+
+    /// Shows all of the text on a device that stalled, if it has done by now what it was told. Returns
+    /// whether the screen is right again.
+    pub(crate) fn recover(&mut self) -> bool {
+        if self.paused || !self.display.recover() {
+            return false;
+        }
+        self.told = false;
+        self.screen.restore(&mut self.display);
+        self.show();
+        !self.has_failed()
+    }
+
     /// How the text is laid out.
     pub(crate) fn grid(&self) -> &Grid {
         self.display.grid()

@@ -33,6 +33,7 @@ use crate::{
         pci_device::PciDevice,
         pci_driver,
         shared::{
+            begin_use,
             ticks,
             Shared, //
         },
@@ -124,6 +125,7 @@ pub(crate) fn remove() {
             mut held,
             device,
         } = stage;
+        begin_use();
         let (hal, trouble) = log.end();
         if let Some(trouble) = trouble {
             start::complain(trouble);
@@ -138,6 +140,7 @@ pub(crate) fn remove() {
 /// Writes text to the screen.
 pub(crate) fn write(text: &[u8]) {
     let trouble = STAGE.with(|stage| {
+        begin_use();
         let log = &mut stage.as_mut()?.log;
         log.write(text, is_in_trouble());
         log.trouble()
@@ -149,6 +152,7 @@ pub(crate) fn write(text: &[u8]) {
 
 impl Stage {
     fn new(device: PciDevice) -> Result<Self, Refusal> {
+        begin_use();
         let mut held = Held::pci(device)?;
         let log = held.light_mapped(&BELL)?;
         Ok(Self { log, held, device })

@@ -442,6 +442,15 @@ impl<'a> Screen<'a> {
         }
     }
 
+    /// Begins again on a surface that may have lost what was drawn; [`Self::show`] draws all of it.
+    pub(crate) fn restore(&mut self, on: &mut impl Surface) {
+        let is_black = core::mem::take(&mut self.black);
+        self.blank(on);
+        if !is_black {
+            self.unblank();
+        }
+    }
+
     /// Has columns of a row drawn again.
     fn touch(&mut self, row: usize, cols: Range<usize>) {
         let state = &mut self.rows.state[self.index(row)];

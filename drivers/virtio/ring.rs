@@ -336,6 +336,18 @@ impl<H: Hal + Clone> Ring<H> {
         }
     }
 
+    /// Goes on with a device that stalled, if it has completed all commands by now. Returns whether it
+    /// has.
+    pub(crate) fn recover(&mut self, completed: &mut impl FnMut(&Self, u16)) -> bool {
+        let used = self.hal.load16(USED + INDEX);
+        let done = u32::from(used.wrapping_sub(self.seen)) == self.in_flight.count_ones();
+        if self.failed != Some(RingError::Stalled) || !done {
+            return false;
+        }
+        self.failed = None;
+        self.collect(completed).is_ok()
+    }
+
     fn fail(&mut self, error: RingError) -> Result<(), RingError> {
         self.failed = Some(error);
         Err(error)

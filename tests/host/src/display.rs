@@ -592,6 +592,32 @@ fn a_device_that_vanishes_is_waited_for_once() {
 }
 
 #[test]
+fn a_device_that_answers_late_shows_all() {
+    for scroll in [Scroll::Pan, Scroll::Repaint] {
+        let setting = Setting { scroll, ..SETTING };
+        let mut rig = Rig::new(setting, Qemu::default()).unwrap();
+        rig.write(b"before\n");
+        rig.guest.stop(true);
+        for line in numbered(100, 1) {
+            rig.write(&line);
+        }
+        let stalled = Some(GpuError::Ring(RingError::Stalled));
+        assert_eq!(rig.display.failed(), stalled);
+        assert!(!rig.display.recover());
+        rig.guest.stop(false);
+        rig.guest.run();
+        assert!(rig.display.recover());
+        rig.screen.restore(&mut rig.display);
+        rig.screen.show(&mut rig.display);
+        rig.check();
+        for line in numbered(100, 1) {
+            rig.write(&line);
+            rig.check();
+        }
+    }
+}
+
+#[test]
 fn what_was_shown_before_stays_until_there_is_text() {
     for scroll in [Scroll::Pan, Scroll::Repaint] {
         let setting = Setting {

@@ -51,6 +51,7 @@ struct State {
     kicked: Cell<bool>,
     kicks: Cell<usize>,
     turns: Cell<usize>,
+    stopped: Cell<bool>,
 }
 
 /// A [`Hal`] on memory of its own. Clones are the same guest.
@@ -67,6 +68,7 @@ impl Guest {
             kicked: Cell::new(false),
             kicks: Cell::new(0),
             turns: Cell::new(0),
+            stopped: Cell::new(false),
         }))
     }
 
@@ -90,9 +92,17 @@ impl Guest {
         self.0.turns.get()
     }
 
+    /// Has the device stand still, or go on.
+    pub(crate) fn stop(&self, stops: bool) {
+        self.0.stopped.set(stops);
+    }
+
     /// Gives the device a turn.
     pub(crate) fn run(&self) {
         self.0.turns.set(self.0.turns.get() + 1);
+        if self.0.stopped.get() {
+            return;
+        }
         self.0
             .device
             .borrow_mut()
