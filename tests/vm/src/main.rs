@@ -17,6 +17,7 @@
 //! | `cases.rs`     | the cases of `vm test`                                          |
 //! | `consoles.rs`  | cases of command lines, and the consoles that they make         |
 //! | `endings.rs`   | cases of kernels that die                                       |
+//! | `faults.rs`    | cases of devices that stall, go and come back                   |
 //! | `pictures.rs`  | cases of what firmware left on the screen                       |
 //! | `handoff.rs`   | cases of what firmware hands over                               |
 //! | `variants.rs`  | cases of unusual devices, buses and ways to probe drivers        |
@@ -40,6 +41,7 @@ mod cases;
 mod compare;
 mod consoles;
 mod endings;
+mod faults;
 mod first_text;
 mod font;
 mod handoff;
@@ -71,6 +73,7 @@ use clap::{Args, Parser};
 use compare::Bencher;
 use consoles::COMMAND_LINES;
 use endings::{ENDINGS, VT_ENDINGS};
+use faults::{FAULTS, LONG_FAULTS};
 use handoff::HANDOFFS;
 use others::OTHERS;
 use peers::Extra;
@@ -251,17 +254,17 @@ fn dispatch(cli: Cli) -> Result<()> {
                 console,
             };
             let mut bench = Bench::new(kernels, &modules, &fonts, &out)?.with_handoff(&handoff);
-            let mut lists = vec![CASES, PICTURES, ENDINGS, HANDOFFS, OTHERS, VARIANTS];
+            let mut lists = vec![CASES, PICTURES, ENDINGS, HANDOFFS, OTHERS, VARIANTS, FAULTS];
             if let Some(folder) = debian {
                 bench = bench.with_debian(&folder)?;
                 lists.push(PROMPTS);
             }
             match bench.has_vt() {
-                true => lists.extend([VT_ENDINGS, COMMAND_LINES]),
+                true => lists.extend([VT_ENDINGS, COMMAND_LINES, FAULTS]),
                 false => lists.push(CONSOLE_CASES),
             }
             if long {
-                lists.push(LONG_CASES);
+                lists.extend([LONG_CASES, LONG_FAULTS]);
             }
             let named = |run: &Run, names: &[String]| {
                 let whole = run.name();

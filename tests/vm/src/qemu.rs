@@ -417,7 +417,7 @@ impl Machine {
             monitor: None,
             line: None,
             window,
-            _gpu: gpu,
+            gpu,
             out: out.to_owned(),
             started: Instant::now(),
         };
@@ -469,7 +469,7 @@ pub struct Vm {
     monitor: Option<Qmp<Stream<BufReader<UnixStream>, UnixStream>>>,
     line: Option<UnixStream>,
     window: Option<Window>,
-    _gpu: Option<Process>,
+    gpu: Option<Process>,
     out: PathBuf,
     started: Instant,
 }
@@ -600,6 +600,15 @@ impl Vm {
         let text = String::from_utf8_lossy(&serial);
         let lines: Vec<&str> = text.lines().collect();
         Ok(lines[lines.len().saturating_sub(count)..].join("\n"))
+    }
+
+    /// Sends a signal to the process of the GPU.
+    pub fn signal_gpu(&self, signal: &str) -> Result<()> {
+        let gpu = self.gpu.as_ref().context("no process of a GPU's")?;
+        let id = gpu.0.id().to_string();
+        let status = Command::new("kill").args([signal, &id]).status()?;
+        ensure!(status.success(), "kill {signal}: {status}");
+        Ok(())
     }
 
     /// Types on the serial port.

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Cases of `vm test` in which a device stalls, goes, comes back or is reset while the log goes on.
+
+use crate::{
+    bench::{driver_lines, Bench, GPU, READY, TIME_FOR_TEXT},
+    cases::{case, equal, ours_again, Case, Expect},
+    log,
+    qemu::{Machine, Vm},
+};
+use anyhow::{ensure, Result};
+use std::{path::Path, thread, time::Duration};
+use Expect::{Own, Text};
+
+/// The cases.
+pub const FAULTS: &[Case] = &[
+    case("remove-and-rescan", Text, |bench| {
+        let again =
+            format!("earlycon=virtgpu vm.lines=20 {REMOVE} vm.lines=20 {RESCAN} vm.lines=9");
+        bench.vt().append(&again).direct().device(AT_1)
+    }),
+    case("remove-and-rescan-native", Own(on_native), |bench| {
+        let again = format!("console=tty0 vm.lines=20 {REMOVE} {RESCAN} {NAP} vm.lines=60");
+        bench.image().append(&again).direct().device(AT_1)
+    }),
+    case("reset-function", Text, |bench| {
+        let reset = "earlycon=virtgpu vm.lines=20 \
+            vm.do=echo,1,>/sys/bus/pci/devices/0000:01:00.0/reset vm.lines=20";
+        let port = bench.vt().append(reset).direct();
+        port.device("pcie-root-port,id=port1,chassis=1")
+            .device("virtio-gpu-pci,bus=port1")
+    }),
+    case("transport-unbound", Own(ours_again), |bench| {
+        let unbound = format!(
+            "console=tty0 earlycon=virtgpu vm.lines=20 \
+            vm.do=echo,0000:00:01.0,>/sys/bus/pci/drivers/virtio-pci/unbind {NAP} vm.lines=60"
+        );
+        bench.image().append(&unbound).direct().device(AT_1)
+    }),
+    case("gpu-stops", Own(stops), |bench| {
+        let waits = "earlycon=virtgpu vm.wait vm.lines=60 vm.wait vm.lines=3";
+        bench.vt().append(waits).direct().gpu_process()
+    }),
+    case("gpu-killed", Own(killed), |bench| {
+        let waits = "earlycon=virtgpu vm.wait vm.lines=200";
+        bench.vt().append(waits).direct().gpu_process()
+    }),
+    case("cpu-off-and-on", Text, |bench| {
+        let cpu = "/sys/devices/system/cpu/cpu1/online";
+        let off = format!("vm.do=echo,0,>{cpu} vm.lines=20 vm.do=echo,1,>{cpu} vm.lines=20 ");
+        let machine = bench.vt().append("earlycon=virtgpu vm.ticks");
+        let machine = machine.append(&off.repeat(3)).append("vm.noise=0");
+        machine.direct().device(GPU)
+    }),
+    case("system-reset", Own(five_resets), |bench| {
+        let machine = bench.vt().append("earlycon=virtgpu vm.lines=100");
+        machine
+            .option("-action", "reboot=reset")
+            .direct()
+            .device(GPU)
+    }),
+];
+
+/// More, with `--long`.
+pub const LONG_FAULTS: &[Case] = &[case("system-reset-50", Own(fifty_resets), |bench| {
+    let machine = bench.vt().append("earlycon=virtgpu vm.lines=100");
+    machine.option("-action", "reboot=reset").device(GPU)
+})];
+
+/// The GPU where the words below look for it.
+const AT_1: &str = "virtio-gpu-pci,addr=1";
+const REMOVE: &str = "vm.do=echo,1,>/sys/bus/pci/devices/0000:00:01.0/remove";
+const RESCAN: &str = "vm.do=echo,1,>/sys/bus/pci/rescan";
+const WAITING: &str = "vm: waiting";
+const NAP: &str = "vm.do=busybox,sleep,2";
+
+/// The native driver has the device in the end, and its console shows the log.
+fn on_native(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = bench.same_text(machine, None, out)?;
+    let serial = vm.serial()?;
+    let times = String::from_utf8_lossy(&serial)
+        .matches("Initialized virtio_gpu")
+        .count();
+    ensure!(times == 2, "virtio_gpu got the device {times} times");
+    Ok(equal(rows))
+}
+
+/// The device's process stands still for longer than the driver waits, and goes on.
+fn stops(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_for(WAITING)?;
+    vm.signal_gpu("-STOP")?;
+    vm.tell("\n")?;
+    vm.wait_for("the device does not answer")?;
+    vm.signal_gpu("-CONT")?;
+    vm.wait_for("the device answers again")?;
+    vm.tell("\n")?;
+    vm.wait_for(READY)?;
+    let rows = bench.look(&mut vm, Some("gpu"), out, |screen, vm| {
+        log::compare_tail(screen, log::kernel_part(&vm.serial()?))
+    })?;
+    vm.check_kernel()?;
+    Ok(equal(rows))
+}
+
+/// The device's process is killed: one line says so, and what is written costs nothing any more.
+fn killed(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_for(WAITING)?;
+    vm.signal_gpu("-KILL")?;
+    vm.tell("\n")?;
+    vm.wait_for(READY)?;
+    vm.check_kernel()?;
+    let said = driver_lines(&vm.serial()?);
+    let stalls = said.iter().filter(|line| line.contains("does not answer"));
+    let stalls = stalls.count();
+    ensure!(stalls <= 1, "{stalls} lines say that it does not answer");
+    Ok("the boot went on".into())
+}
+
+fn five_resets(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    resets(bench, machine, 5, out)
+}
+
+fn fifty_resets(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    resets(bench, machine, 50, out)
+}
+
+/// The machine is reset at so many random instants of its boots, and each next boot reads right.
+fn resets(bench: &Bench, machine: &Machine, count: usize, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    let mut seed: u32 = 14;
+    let mut rows = 0;
+    for number in 0..count {
+        // Numerical Recipes' generator.
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        thread::sleep(Duration::from_millis(u64::from(seed >> 20)));
+        // Nothing is said between the count and the reset.
+        vm.human("stop")?;
+        let before = boots(&vm)?;
+        vm.human("system_reset")?;
+        vm.human("cont")?;
+        vm.wait(&format!("boot {number}"), TIME_FOR_TEXT, |vm| {
+            Ok((boots(vm)? > before).then_some(()))
+        })?;
+        rows = bench.look(&mut vm, None, out, |screen, vm| {
+            log::compare_tail(screen, log::kernel_part(&vm.serial()?))
+        })?;
+        vm.check_kernel()?;
+        vm.check_guest_errors()?;
+    }
+    Ok(format!("{}, {count} resets", equal(rows)))
+}
+
+/// How many boots have come to their end.
+fn boots(vm: &Vm) -> Result<usize> {
+    Ok(String::from_utf8_lossy(&vm.serial()?)
+        .matches(READY)
+        .count())
+}
