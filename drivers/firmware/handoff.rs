@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What our UEFI driver (`drivers/uefi/`) hands over from firmware: the picture that was on the screen,
-//! and, where it could light the screen again after firmware's reset, the device, running.
+//! and, where it could light the screen again after firmware's reset, the device, which shows it and
+//! has no queue.
 //!
 //! It is one EFI configuration table (UEFI 2.10, section 4.6) of a GUID of its own, in memory for ACPI's
 //! tables. The driver writes it at ExitBootServices(), and the kernel reads it when it looks for the
@@ -42,10 +43,10 @@ pub(crate) const GUID: [u8; 16] = [
 ];
 
 /// The only version that there is.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Flag: there is a picture in memory.
 const PICTURE: u32 = 1 << 0;
-/// Flag: the device runs, and shows it.
+/// Flag: the device shows it, and can be adopted.
 const LIVE: u32 = 1 << 1;
 /// Flag: the device is a PCI function.
 const ON_PCI: u32 = 1 << 2;
@@ -53,8 +54,8 @@ const ON_PCI: u32 = 1 << 2;
 const MAX_PIXELS: u32 = 16384;
 /// VIRTIO_GPU_MAX_SCANOUTS (VIRTIO 1.3, section 5.7.6.8).
 const SCANOUTS: u32 = 16;
-/// More than a ring needs.
-const MAX_MEMORY: u64 = 64 << 10;
+/// The lower half of a [`mark`]. It is odd, as no address of descriptors is (VIRTIO 1.3, section 2.7).
+const MARK: u32 = 0x6d61_726b;
 /// Bytes of a pixel.
 const PIXEL: u32 = 4;
 /// Pixels that are read at once.
@@ -82,9 +83,8 @@ pub(crate) struct Table {
     /// The [`sum`] of its pixels.
     sum: U32,
     picture: U64,
-    /// The ring's memory, page by page.
-    memory: U64,
-    memory_bytes: U64,
+    /// See [`mark`].
+    mark: U64,
     /// The text cursor, and the size of the text that it is in.
     column: U16,
     row: U16,
@@ -127,6 +127,14 @@ pub(crate) fn sum(sum: u32, pixels: &[u32]) -> u32 {
     pixels.iter().fold(sum, add)
 }
 
+/// The mark by which the device is known that shows the picture with this [`sum`]: a number that the
+/// UEFI driver leaves in the register of the descriptors' address of queue 0, which is not enabled. A
+/// reset of the device clears it, and a driver that gives the queue a place overwrites it.
+#[allow(dead_code)]
+pub(crate) fn mark(sum: u32) -> u64 {
+    (u64::from(sum) << 32) | u64::from(MARK)
+}
+
 /// What was handed over.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Handoff {
@@ -145,9 +153,8 @@ pub(crate) struct Handoff {
     pub(crate) picture: Option<Pixels>,
     /// The text cursor on it, if firmware had one.
     pub(crate) cursor: Option<Cursor>,
-    /// Physical addresses of the memory that the device's queue is at the start of: whole pages (of 4 KiB) in
-    /// memory for ACPI's tables, which are nobody's once it is reset. Empty if the device does not run.
-    pub(crate) memory: Range<u64>,
+    /// The [`mark`] of the device, if it runs; 0 if it does not.
+    pub(crate) mark: u64,
 }
 
 /// Why what was handed over is not used, for a line that begins with `handoff: `.
@@ -177,9 +184,8 @@ pub(crate) enum Error {
     Resource,
     /// The picture's rows overlap, or it is not within memory for boot services.
     Picture(u64),
-    /// The ring's memory is not whole pages within memory for ACPI's tables, has the table in it, or is too
-    /// much.
-    Memory(u64),
+    /// The device runs, and its mark may be the address of a queue.
+    Mark(u64),
     /// The cursor is outside of its text.
     Cursor(u16, u16),
 }
@@ -205,7 +211,7 @@ impl fmt::Display for Error {
             Self::Scanout(scanout) => write!(f, "there is no scanout {scanout}"),
             Self::Resource => f.write_str("a device that runs shows a resource"),
             Self::Picture(at) => write!(f, "no picture can be at {at:#x}"),
-            Self::Memory(at) => write!(f, "no ring can be at {at:#x}"),
+            Self::Mark(mark) => write!(f, "no mark is {mark:#x}"),
             Self::Cursor(column, row) => {
                 write!(f, "the cursor is not in the text, at {column},{row}")
             }
@@ -245,8 +251,7 @@ impl Table {
             pitch: U32::new(picture.pitch),
             sum: U32::new(picture.sum),
             picture: U64::new(picture.at),
-            memory: U64::new(handoff.memory.start),
-            memory_bytes: U64::new(handoff.memory.end - handoff.memory.start),
+            mark: U64::new(handoff.mark),
             column: U16::new(cursor.column),
             row: U16::new(cursor.row),
             columns: U16::new(cursor.columns),
@@ -326,16 +331,9 @@ impl Handoff {
             picture = Some(Pixels { at, pitch, sum });
         }
 
-        let mut ring = 0..0;
-        if live.is_some() {
-            let (start, bytes) = (table.memory.get(), table.memory_bytes.get());
-            let end = start.saturating_add(bytes);
-            let is_whole = (start | bytes) % efi::PAGE == 0 && (1..=MAX_MEMORY).contains(&bytes);
-            ring = start..end;
-            let is_apart = end_of_table <= ring.start || ring.end <= at;
-            if !is_whole || !is_apart || !is_within(memory, efi::ACPI_RECLAIM, &ring) {
-                return Err(Error::Memory(start));
-            }
+        let mark = live.map_or(0, |_| table.mark.get());
+        if live.is_some() && mark % 2 == 0 {
+            return Err(Error::Mark(mark));
         }
 
         let cursor = Cursor {
@@ -359,15 +357,15 @@ impl Handoff {
             live,
             picture,
             cursor: is_there.then_some(cursor),
-            memory: ring,
+            mark,
         })
     }
 
-    /// Whether the device at a place on PCI is the one and runs, its `queue` 0 still being where firmware
-    /// left it.
+    /// Whether the device at a place on PCI is the one and runs, as firmware left it: `queue` is what it
+    /// has as the address of the descriptors of queue 0.
     pub(crate) fn is_live(&self, device: Address, queue: Option<u64>) -> bool {
         let is_it = self.device.is_some_and(|(_, at)| at == device);
-        is_it && self.live.is_some() && queue == Some(self.memory.start)
+        is_it && self.live.is_some() && queue == Some(self.mark)
     }
 
     /// Whether the picture is there, as it was: memory of boot services is used again.

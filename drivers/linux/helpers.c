@@ -98,18 +98,6 @@ static char *console = "auto";
 module_param(console, charp, 0444);
 MODULE_PARM_DESC(console, "Whether the log is on the screen where nobody says so: auto or never");
 
-/* Unless Linux has not reserved these pages, or has no use for such. */
-void virtgpu_free_reserved(phys_addr_t start, phys_addr_t end)
-{
-	unsigned long pfn;
-
-	for (pfn = PFN_UP(start); pfn < PFN_DOWN(end); pfn++) {
-		if (!pfn_is_map_memory(pfn) || !PageReserved(pfn_to_page(pfn)))
-			return;
-	}
-	free_reserved_area(phys_to_virt(start), phys_to_virt(end), -1, "handoff");
-}
-
 static DEFINE_MUTEX(console_mutex);
 
 /* Of registering our console, and taking it from the list again. */

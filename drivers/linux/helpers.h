@@ -31,7 +31,6 @@ void __iomem *virtgpu_map_page(phys_addr_t address);
 void virtgpu_unmap_page(void);
 
 const char *virtgpu_handover(void);
-void virtgpu_free_reserved(phys_addr_t start, phys_addr_t end);
 bool virtgpu_kexec_in_progress(void);
 void virtgpu_lock_console(void);
 void virtgpu_unlock_console(void);

@@ -18,7 +18,6 @@ use crate::{
         holder,
         pci_driver,
         platform_driver,
-        reserved,
         uevent, //
     },
     stages::{
@@ -51,7 +50,6 @@ extern "C" fn virtgpu_bridge_watch() -> c_int {
     }
     holder::watch();
     consoles::settle();
-    reserved::give_back();
     0
 }
 

@@ -37,8 +37,6 @@ pub(crate) mod platform_driver;
 #[cfg(not(MODULE))]
 pub(crate) mod pm;
 pub(crate) mod registers;
-#[cfg(not(MODULE))]
-pub(crate) mod reserved;
 pub(crate) mod shared;
 #[cfg(not(MODULE))]
 pub(crate) mod spcr;

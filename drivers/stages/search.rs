@@ -46,7 +46,6 @@ use crate::{
         },
         mapped::Mapped,
         parameters,
-        reserved,
         shared::Shared, //
     },
     stages::{
@@ -463,7 +462,6 @@ impl Search {
         };
         let mut log = start::light(transport, hal, rest, false, true, wish, hang)?;
         if let Some(handoff) = live {
-            reserved::give_back_later(&handoff.memory);
             if let (Some(resource), Found::Adopted) = (handoff.live, log.found()) {
                 log.inherit(Left::on(handoff.scanout, resource));
             }

@@ -125,6 +125,10 @@ pub(crate) trait Transport {
     fn is_enabled(&mut self, _queue: u16) -> bool {
         false
     }
+    /// Leaves a number that is no address where `queue`, which is not enabled, had its descriptors, and
+    /// no address elsewhere. The kernel only reads it.
+    #[allow(dead_code)]
+    fn mark(&mut self, _queue: u16, _mark: u64) {}
     /// Begins to reset `queue` alone, where RING_RESET was agreed on (section 2.6.1).
     fn reset_queue(&mut self, _queue: u16) {}
     /// Whether that has come to its end, and the device works on `queue` no more.

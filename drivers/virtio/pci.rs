@@ -367,6 +367,13 @@ impl<R: Registers> Transport for Pci<R> {
         Some((u64::from(high) << 32) | u64::from(low))
     }
 
+    fn mark(&mut self, queue: u16, mark: u64) {
+        self.common.write16(QUEUE_SELECT, queue);
+        self.write_address(QUEUE_DESC, mark);
+        self.write_address(QUEUE_DRIVER, 0);
+        self.write_address(QUEUE_DEVICE, 0);
+    }
+
     fn is_enabled(&mut self, queue: u16) -> bool {
         self.common.write16(QUEUE_SELECT, queue);
         self.common.read16(QUEUE_ENABLE) != 0

@@ -7,6 +7,7 @@ pub(crate) mod handoff {
     use crate::firmware::{
         efi,
         handoff::{
+            mark,
             sum,
             Cursor,
             Error,
@@ -25,9 +26,9 @@ pub(crate) mod handoff {
     /// Memory for boot services, sixteen pages.
     const DATA: u64 = 0x6000_0000;
     const PAGES: u64 = 16;
-    /// The table and the ring.
+    /// The table.
     pub(crate) const TABLE: u64 = TABLES + 0x2000;
-    const RING: u64 = TABLES + 0x3000;
+    const MARK: u64 = 0x1234_5678_9abc_def1;
     /// A picture that ends with the memory that it is in.
     const PICTURE: u64 = DATA + 0x40;
     const PITCH: u32 = 4096 - 4;
@@ -149,7 +150,7 @@ pub(crate) mod handoff {
                 columns: 80,
                 rows: 25,
             }),
-            memory: RING..RING + 0x5000,
+            mark: MARK,
         }
     }
 
@@ -158,7 +159,7 @@ pub(crate) mod handoff {
             live: None,
             picture: None,
             cursor: None,
-            memory: 0..0,
+            mark: 0,
             ..whole()
         }
     }
@@ -179,7 +180,7 @@ pub(crate) mod handoff {
             },
             Handoff {
                 live: Some(u32::MAX),
-                memory: TABLES..TABLES + 0x1000,
+                mark: mark(0),
                 ..bare()
             },
         ] {
@@ -225,7 +226,8 @@ pub(crate) mod handoff {
     fn every_field_is_looked_at() {
         let with = |at, bytes: &[u8]| Firmware::new(&whole()).with(at, bytes).read_table();
         assert_eq!(with(0, b"V"), Err(Error::Signature));
-        assert_eq!(with(8, &[2, 0]), Err(Error::Version(2)));
+        // Version 1 left the device with a queue.
+        assert_eq!(with(8, &[1, 0]), Err(Error::Version(1)));
         assert_eq!(with(8, &[0xff, 0xff]), Err(Error::Version(0xffff)));
         assert_eq!(with(10, &[95, 0]), Err(Error::Length(95)));
         assert_eq!(with(10, &[0, 1]), Err(Error::Length(256)));
@@ -248,39 +250,23 @@ pub(crate) mod handoff {
         for at in [0, DATA - 4, PICTURE + 1, TABLES, u64::MAX - 3] {
             assert_eq!(with(44, &at.to_le_bytes()), Err(Error::Picture(at)));
         }
-        // A ring in half a page, in another one's memory, larger than it.
-        for at in [
-            0,
-            RING + 1,
-            RING + 0x800,
-            TABLES - 0x1000,
-            DATA,
-            0xffff_ffff_ffff_f000,
-        ] {
-            assert_eq!(with(52, &at.to_le_bytes()), Err(Error::Memory(at)));
+        // Where a queue may be, there is no mark.
+        for at in [0, TABLE, MARK - 1, u64::MAX - 1] {
+            assert_eq!(with(52, &at.to_le_bytes()), Err(Error::Mark(at)));
         }
-        // The table's own page is not the ring's.
-        assert_eq!(
-            with(52, &(TABLE & !0xfff).to_le_bytes()),
-            Err(Error::Memory(TABLE & !0xfff))
-        );
-        for bytes in [0, 0x800, 0xe000, 0x11000, u64::MAX & !0xfff, u64::MAX] {
-            assert_eq!(with(60, &bytes.to_le_bytes()), Err(Error::Memory(RING)));
-        }
-        assert_eq!(with(68, &[80, 0]), Err(Error::Cursor(80, 5)));
-        assert_eq!(with(70, &[25, 0]), Err(Error::Cursor(4, 25)));
-        assert_eq!(with(72, &[0, 0]), Err(Error::Cursor(4, 5)));
+        assert_eq!(with(60, &[80, 0]), Err(Error::Cursor(80, 5)));
+        assert_eq!(with(62, &[25, 0]), Err(Error::Cursor(4, 25)));
+        assert_eq!(with(64, &[0, 0]), Err(Error::Cursor(4, 5)));
         // Without rows there is no cursor, whatever else is there.
-        assert_eq!(with(74, &[0, 0]).map(|handoff| handoff.cursor), Ok(None));
-        assert!(with(76, &[1, 2, 3]).is_ok());
+        assert_eq!(with(66, &[0, 0]).map(|handoff| handoff.cursor), Ok(None));
+        assert!(with(68, &[1, 2, 3]).is_ok());
     }
 
     #[test]
     fn what_is_not_there_is_not_looked_at() {
         let mut firmware = Firmware::new(&bare())
             .with(24, &[0; 4])
-            .with(36, &[0xff; 24])
-            .with(60, &[0xff; 8]);
+            .with(36, &[0xff; 24]);
         assert_eq!(firmware.read_table(), Ok(bare()));
     }
 
@@ -288,17 +274,17 @@ pub(crate) mod handoff {
     fn the_device_says_that_it_is_live() {
         let handoff = whole();
         let there = Address::new(3, 31, 7).unwrap();
-        for (at, is_live) in [
-            (RING, true),
-            (RING + 0x1000, false),
-            (RING + 0x5000, false),
-            (0, false),
-        ] {
+        for (at, is_live) in [(MARK, true), (MARK - 1, false), (TABLE, false), (0, false)] {
             assert_eq!(handoff.is_live(there, Some(at)), is_live);
         }
         assert!(!handoff.is_live(there, None));
-        assert!(!handoff.is_live(Address::new(3, 31, 6).unwrap(), Some(RING)));
+        assert!(!handoff.is_live(Address::new(3, 31, 6).unwrap(), Some(MARK)));
         assert!(!bare().is_live(there, Some(0)));
+        // No picture's mark is the address of a queue, and no other picture's.
+        assert_ne!(mark(1), mark(2));
+        for sum in [0, 1, u32::MAX] {
+            assert_eq!(mark(sum) % 16 & 1, 1);
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ use crate::{
     },
 };
 use core::{
+    cell::Cell,
     fmt,
     ptr::NonNull,
     sync::atomic::{
@@ -88,10 +89,8 @@ const MASTER: u16 = 1 << 2;
 /// No interrupt by pin: nobody would know whose it is.
 const NO_INTX: u16 = 1 << 10;
 
-/// How often a device that does not answer is looked at again, and how long it gets between two looks, in
-/// microseconds: two seconds in all.
-const LOOKS: usize = 2_000_000;
-const PAUSE: usize = 1;
+/// How long a device that does not answer is waited for, in microseconds, by all waits together.
+const PATIENCE: usize = 2_000_000;
 
 /// Why a device is not left running.
 #[derive(Clone, Copy, Debug)]
@@ -242,11 +241,18 @@ impl Device {
         has::<PciIo>(self.handle) && self.transport().status().is_empty()
     }
 
-    /// Brings the device up after firmware's reset, and has it show `picture`, of `size` pixels. It keeps the
-    /// ring in `shared`, and leaves the picture's memory alone.
+    /// Brings the device up after firmware's reset, and has it show `picture`, of `size` pixels. The
+    /// ring is in `shared` meanwhile. After that the device has no queue, is no master of the bus, and
+    /// has `mark` where the address of queue 0 was.
     ///
-    /// Says whether it does; if not, it is as after a reset. Nobody could be told why.
-    pub(crate) fn show(&self, picture: Pixels, size: (u32, u32), shared: &mut Pages) -> bool {
+    /// Says whether it shows it; if not, it is as after a reset. Nobody could be told why.
+    pub(crate) fn show(
+        &self,
+        picture: Pixels,
+        size: (u32, u32),
+        shared: &mut Pages,
+        mark: u64,
+    ) -> bool {
         if !self.is_reset() {
             return false;
         }
@@ -261,21 +267,34 @@ impl Device {
             bytes: shared.bytes(),
             notify: self.notify,
             doorbell: None,
+            waited: &Cell::new(0),
         };
         let mut transport = self.transport();
         let is_shown = start(&mut transport, hal)
-            .is_some_and(|mut control| draw(&mut control, picture, size).is_ok());
+            .is_some_and(|mut control| draw(&mut control, picture, size).is_ok())
+            && take_queue(&mut transport, hal, mark);
         if !is_shown {
             // What does not even do that reaches no memory.
-            if setup::reset(&mut transport, &hal).is_err() {
-                pci.set_configuration(COMMAND, command & !MASTER);
-            }
+            let _ = setup::reset(&mut transport, &hal);
         }
+        // QEMU does not tell a device in a process of its own (vhost-user) of a reset of a queue. By
+        // this it has it stop.
+        let command = pci.configuration::<u16>(COMMAND);
+        pci.set_configuration(COMMAND, command & !MASTER);
         is_shown
     }
 }
 
-fn start(transport: &mut Pci<Window>, hal: Shared) -> Option<Control<Shared>> {
+/// Takes the queue from the device, which keeps what it shows and has a mark by which it is known. Says
+/// whether that is so.
+fn take_queue(transport: &mut Pci<Window>, hal: Shared<'_>, mark: u64) -> bool {
+    transport.reset_queue(0);
+    let is_reset = hal.wait(&mut || transport.is_queue_reset(0));
+    transport.mark(0, mark);
+    is_reset && transport.descriptors(0) == Some(mark)
+}
+
+fn start<'a>(transport: &mut Pci<Window>, hal: Shared<'a>) -> Option<Control<Shared<'a>>> {
     let wishes = Wishes {
         features: Features::RING_RESET,
         platform_dma: false,
@@ -294,7 +313,7 @@ fn start(transport: &mut Pci<Window>, hal: Shared) -> Option<Control<Shared>> {
 }
 
 fn draw(
-    control: &mut Control<Shared>,
+    control: &mut Control<Shared<'_>>,
     picture: Pixels,
     (width, height): (u32, u32),
 ) -> Result<(), GpuError> {
@@ -393,14 +412,16 @@ impl Registers for Window {
 
 /// The ring's memory, which the device sees as well, and its doorbell, as soon as that is known.
 #[derive(Clone, Copy)]
-struct Shared {
+struct Shared<'a> {
     memory: NonNull<u8>,
     bytes: usize,
     notify: Window,
     doorbell: Option<Doorbell>,
+    /// Microseconds that the device was waited for so far.
+    waited: &'a Cell<usize>,
 }
 
-impl Shared {
+impl Shared<'_> {
     /// Where the bytes from `at` on are, if they are in there, and as aligned as `T`.
     fn place<T>(&self, at: usize, count: usize) -> Option<NonNull<T>> {
         let end = size_of::<T>().checked_mul(count)?.checked_add(at)?;
@@ -428,7 +449,7 @@ impl Shared {
     }
 }
 
-impl Hal for Shared {
+impl Hal for Shared<'_> {
     fn device_address(&self, at: usize) -> u64 {
         // Without ACCESS_PLATFORM these are physical addresses, and firmware maps memory one to one.
         self.memory.as_ptr() as u64 + at as u64
@@ -481,12 +502,18 @@ impl Hal for Shared {
     }
 
     fn wait(&self, done: &mut dyn FnMut() -> bool) -> bool {
-        // Timers are off by now; to stall is to count.
-        (0..LOOKS).any(|_| {
-            done() || {
-                boot::stall(PAUSE);
-                false
+        // Timers are off by now; to stall is to count. A look takes longer than a microsecond, so that
+        // stalls become longer, and their sum is the time that has passed, about.
+        let mut pause = 1;
+        while !done() {
+            let waited = self.waited.get();
+            if waited >= PATIENCE {
+                return false;
             }
-        })
+            boot::stall(pause);
+            self.waited.set(waited + pause);
+            pause += pause.div_ceil(8);
+        }
+        true
     }
 }

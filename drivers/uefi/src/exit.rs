@@ -11,7 +11,8 @@
 //! 2. VirtioGpuDxe's, at TPL_CALLBACK, resets the device.
 //! 3. [`defer`], at TPL_CALLBACK, before or after that one, signals an event whose function is thereby called
 //!    after all that already wait to be:
-//! 4. [`light`] has the device show the copy.
+//! 4. [`light`] has the device show the copy, and takes the queue from it: whatever system comes next,
+//!    the device knows no address of memory.
 //!
 //! A boot loader whose map was out of date calls ExitBootServices() again, and all of this can happen twice.
 
@@ -26,6 +27,7 @@ use crate::{
     },
     firmware::{
         handoff::{
+            mark,
             Handoff,
             Pixels, //
         },
@@ -87,6 +89,8 @@ pub(crate) fn start() -> core::result::Result<Prepared, Refusal> {
     if Table::is_installed() {
         return Err(Refusal::Loaded);
     }
+    // At once, and not when there is a screen: another copy may be loaded before that.
+    STATE.with(|state| state.table = Table::install().ok());
     listen().map_err(|error| Refusal::Events(error.status()))?;
     // SAFETY: This is called at TPL_APPLICATION. Functions that prepare as well do not interrupt it.
     let _guard = unsafe { boot::raise_tpl(Tpl::CALLBACK) };
@@ -185,11 +189,16 @@ struct Found {
 impl State {
     /// Finds the screen, and takes memory for what will be handed over.
     fn prepare(&mut self) -> Prepared {
+        let old = self.found.take().map(|found| found.picture);
         let Some(screen) = Screen::find() else {
+            // The one that was there is gone.
+            if let Some(old) = old {
+                old.free();
+            }
             return Prepared::Nothing("no screen without a framebuffer, waiting for one");
         };
         let bytes = screen.largest();
-        let picture = match self.found.take().map(|found| found.picture) {
+        let picture = match old {
             Some(picture) if picture.bytes() >= bytes => picture,
             old => {
                 if let Some(old) = old {
@@ -212,7 +221,7 @@ impl State {
         let address = function.as_ref().ok().map(|function| function.address);
         let device = function.and_then(Device::new).and_then(|device| {
             if self.shared.is_none() {
-                self.shared = Pages::new(MemoryType::ACPI_RECLAIM, SHARED_BYTES).ok();
+                self.shared = Pages::new(MemoryType::BOOT_SERVICES_DATA, SHARED_BYTES).ok();
             }
             self.shared.as_ref().map(|_| device).ok_or(Why::Memory)
         });
@@ -245,9 +254,9 @@ impl State {
         };
         let size = found.screen.copy(&mut found.picture);
         // As the first time that firmware ended has left it.
-        let (live, memory) = match found.handoff.take() {
-            Some(before) => (before.live, before.memory),
-            None => (None, 0..0),
+        let (live, mark) = match found.handoff.take() {
+            Some(before) => (before.live, before.mark),
+            None => (None, 0),
         };
         found.handoff = size.map(|(width, height, sum)| Handoff {
             device: found.address,
@@ -261,7 +270,7 @@ impl State {
                 sum,
             }),
             cursor: cursor(),
-            memory,
+            mark,
         });
         table.say(found.handoff.as_ref());
     }
@@ -285,13 +294,11 @@ impl State {
         // The second time that firmware ends, it may have been left as the first time left it.
         if handoff.live.is_none() || device.is_reset() {
             let size = (handoff.width, handoff.height);
-            let is_shown = device.show(picture, size, shared);
+            let mark = mark(picture.sum);
+            let is_shown = device.show(picture, size, shared, mark);
             handoff.live = is_shown.then_some(RESOURCE);
+            handoff.mark = if is_shown { mark } else { 0 };
         }
-        handoff.memory = match handoff.live {
-            Some(_) => shared.addresses(),
-            None => 0..0,
-        };
         table.say(Some(handoff));
     }
 }

@@ -3,17 +3,16 @@
 //! A boot loader that loads nothing, started by firmware's shell.
 //!
 //!     loader [WIDTHxHEIGHT] [again]
-//!     loader [WIDTHxHEIGHT] [table=BYTES [over-acpi]] [wait] back
+//!     loader [WIDTHxHEIGHT] [table=BYTES] [wait] back
 //!
 //! It sets a mode, where it is told one, covers the screen with pixels no two neighbours of which are alike,
 //! and some text, says "ready" and waits for a key. Then it calls ExitBootServices(); with `again`, all that
 //! wait for that are told once before, as firmware may that then finds the map out of date. What it says on the
-//! serial port after that are the bytes of the handoff's table, the types of the memory of the table, its
-//! picture and its ring, how long the end took, and "gone".
+//! serial port after that are the bytes of the handoff's table, the types of the memory of the table and its
+//! picture, how long the end took, and "gone".
 //!
 //! With `back` it leaves boot services alone and returns, after it has drawn in a mode that it is told, has
-//! installed a handoff's table of these bytes, in hexadecimal, or has hidden the cursor and waited for a key;
-//! `over-acpi` has the table's ring be where ACPI's own tables are, and makes its checksum right.
+//! installed a handoff's table of these bytes, in hexadecimal, or has hidden the cursor and waited for a key.
 
 #![no_std]
 #![no_main]
@@ -52,7 +51,6 @@ use uefi::{
         loaded_image::LoadedImage, //
     },
     system,
-    table::cfg::ACPI2_GUID,
     Event,
     Guid,
     Identify,
@@ -61,9 +59,8 @@ use uefi::{
 
 /// The handoff's table, as drivers/firmware/handoff.rs has it.
 const HANDOFF: Guid = guid!("585e675d-dee6-4f22-b455-ef3a668f5bd0");
-const TABLE_BYTES: usize = 80;
+const TABLE_BYTES: usize = 72;
 const PICTURE: usize = 44;
-const RING: usize = 52;
 
 /// `EFI_EVENT_GROUP_EXIT_BOOT_SERVICES` (UEFI 2.10, section 7.1.2).
 static EXIT_BOOT_SERVICES: Guid = guid!("27abf055-b1b8-4c26-8048-748f37baa2df");
@@ -86,7 +83,7 @@ fn main() -> Status {
             wait_for_key();
         }
         return match words.has_table {
-            true => install(words.table, words.over_acpi),
+            true => install(words.table),
             false => Status::SUCCESS,
         };
     }
@@ -121,7 +118,7 @@ fn main() -> Status {
         serial::say(b"loader: table ");
         bytes.iter().for_each(|&byte| serial::say_hex(byte));
         serial::say(b"\r\nloader: kinds ");
-        for at in [table as u64, number(&bytes, PICTURE), number(&bytes, RING)] {
+        for at in [table as u64, number(&bytes, PICTURE)] {
             serial::say_hex(kind(&map, at));
         }
         serial::say(b"\r\n");
@@ -134,20 +131,7 @@ fn main() -> Status {
 }
 
 /// Installs a table.
-fn install(mut bytes: [u8; TABLE_BYTES], over_acpi: bool) -> Status {
-    if over_acpi {
-        let root = system::with_config_table(|tables| {
-            let mut tables = tables.iter();
-            tables
-                .find(|entry| entry.guid == ACPI2_GUID)
-                .map(|entry| entry.address as u64)
-        });
-        bytes[RING..RING + 8].copy_from_slice(&(root.unwrap_or(0) & !0xfff).to_le_bytes());
-        let sum = bytes[..TABLE_BYTES - 1]
-            .iter()
-            .fold(0, |sum: u8, byte| sum.wrapping_add(*byte));
-        bytes[TABLE_BYTES - 1] = sum.wrapping_neg();
-    }
+fn install(bytes: [u8; TABLE_BYTES]) -> Status {
     let Ok(place) = boot::allocate_pool(MemoryType::ACPI_RECLAIM, TABLE_BYTES) else {
         return Status::OUT_OF_RESOURCES;
     };
@@ -193,7 +177,6 @@ struct Words {
     wait: bool,
     table: [u8; TABLE_BYTES],
     has_table: bool,
-    over_acpi: bool,
 }
 
 impl Default for Words {
@@ -205,7 +188,6 @@ impl Default for Words {
             wait: false,
             table: [0; TABLE_BYTES],
             has_table: false,
-            over_acpi: false,
         }
     }
 }
@@ -226,7 +208,6 @@ impl Words {
             self.again |= word == "again";
             self.back |= word == "back";
             self.wait |= word == "wait";
-            self.over_acpi |= word == "over-acpi";
             if let Some(digits) = word.strip_prefix("table=") {
                 self.has_table = true;
                 for (at, into) in self.table.iter_mut().enumerate() {

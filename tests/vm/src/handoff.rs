@@ -59,6 +59,8 @@ pub const HANDOFFS: &[Case] = &[
     case("uefi-driver-option", Own(driver_option), |_| {
         aavmf().device(GPU)
     }),
+    case("uefi-two-copies", Own(two_copies), |_| aavmf().device(GPU)),
+    case("uefi-gpu-process", Own(dead), |_| aavmf().gpu_process()),
     case("uefi-systemd-boot", Own(systemd_boot), |_| {
         aavmf().device(GPU)
     }),
@@ -175,12 +177,47 @@ fn stays(vm: &mut Vm) -> Result<String> {
     let table = Table::of(vm)?.context("there is no table")?;
     ensure!(table.flags == PICTURE | LIVE | ON_PCI, "{table:x?}");
     ensure!(table.resource == RESOURCE, "{table:x?}");
-    ensure!(table.ring % 4096 == 0, "{table:x?}");
-    // EfiACPIReclaimMemory, EfiBootServicesData, and the first again.
-    ensure!(vm.serial_has("loader: kinds 090409")?, "kinds of memory");
+    ensure!(table.mark % 2 == 1, "{table:x?}");
+    // EfiACPIReclaimMemory, EfiBootServicesData.
+    ensure!(vm.serial_has("loader: kinds 0904\r")?, "kinds of memory");
+    knows_no_memory(vm)?;
     table.shows(vm, &before)?;
     let (width, height) = (before.width, before.height);
     Ok(format!("{width}x{height} pixels are as before"))
+}
+
+/// What QEMU knows of a queue that has no place.
+const NO_PLACE: [&str; 3] = ["desc:", "avail:", "used:"];
+
+/// The device knows no address of the guest's: none of its queues has a place, and it has no bus.
+fn knows_no_memory(vm: &mut Vm) -> Result<()> {
+    let devices = vm.human("info virtio")?;
+    let gpu = devices.lines().find(|line| line.contains("virtio-gpu"));
+    let path = gpu.and_then(|line| line.split_whitespace().next());
+    let path = path.context("no virtio-gpu")?.trim_end_matches(':');
+    for queue in 0..2 {
+        let status = vm.human(&format!("info virtio-queue-status {path} {queue}"))?;
+        for what in NO_PLACE {
+            let line = status
+                .lines()
+                .map(str::trim)
+                .find(|line| line.starts_with(what));
+            let (_, place) = line
+                .and_then(|line| line.split_once("0x"))
+                .with_context(|| format!("queue {queue}: no {what} in '{status}'"))?;
+            ensure!(
+                place.bytes().all(|digit| digit == b'0'),
+                "queue {queue} is enabled: {status}"
+            );
+        }
+    }
+    // QEMU clears DRIVER_OK when bus mastering ends.
+    let status = vm.human(&format!("info virtio-status {path}"))?;
+    ensure!(
+        status.contains("FEATURES_OK") && !status.contains("DRIVER_OK"),
+        "the device is a master of the bus: {status}"
+    );
+    Ok(())
 }
 
 fn lit(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
@@ -201,14 +238,54 @@ fn said(vm: &Vm, text: &str) -> Result<String> {
 
 /// The driver is loaded before there is a screen, as firmware's settings say.
 fn driver_option(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let machine = with_driver_option(bench, machine, out)?;
+    let machine = with_driver_option(bench, machine, 1, out)?;
     let mut vm = start(bench, &machine, Driver::Absent, out)?;
     stays(&mut vm)
 }
 
-/// A machine whose firmware loads the driver, from the disk that it has, before all else. What its kernel is
-/// stays what it was.
-fn with_driver_option(bench: &Bench, machine: &Machine, out: &Path) -> Result<Machine> {
+/// Two copies are loaded before there is a screen: the second one does nothing.
+fn two_copies(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let machine = with_driver_option(bench, machine, 2, out)?;
+    let mut vm = start(bench, &machine, Driver::Absent, out)?;
+    stays(&mut vm)
+}
+
+/// How long the end of firmware may take at most, in nanoseconds, where the device does not answer: what
+/// the driver waits for it, and what a busy host adds.
+const PATIENCE: u64 = 5_000_000_000;
+
+/// The device does not answer any more once firmware has reset it, and firmware comes to its end.
+fn dead(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start(bench, machine, Driver::Loaded, out)?;
+    said(&vm, "goes on to the kernel")?;
+    vm.tell("\r")?;
+    vm.wait_for_end(GONE)?;
+    let table = Table::of(&vm)?;
+    ensure!(
+        table.as_ref().is_none_or(|table| table.flags & LIVE == 0),
+        "{table:x?}"
+    );
+    let took = took(&vm)?;
+    ensure!(took < PATIENCE, "firmware took {took} ns to end");
+    Ok(format!("firmware takes {} ms to end", took / 1_000_000))
+}
+
+/// How long firmware took to end, in nanoseconds.
+fn took(vm: &Vm) -> Result<u64> {
+    let log = String::from_utf8_lossy(&vm.serial()?).into_owned();
+    let (_, rest) = log.split_once("loader: took 0x").context("no count")?;
+    let (digits, _) = rest.split_once(' ').context("no count")?;
+    u64::from_str_radix(digits, 16).context("no count")
+}
+
+/// A machine whose firmware loads so many copies of the driver, from the disk that it has, before all
+/// else. What its kernel is stays what it was.
+fn with_driver_option(
+    bench: &Bench,
+    machine: &Machine,
+    copies: usize,
+    out: &Path,
+) -> Result<Machine> {
     fs::create_dir_all(out)?;
     let variables = out.join("variables");
     let _ = fs::remove_file(&variables);
@@ -219,7 +296,9 @@ fn with_driver_option(bench: &Bench, machine: &Machine, out: &Path) -> Result<Ma
         board.suffix()
     );
     let first = out.join("first");
-    let lines = ["fs0:", &add, "reset -s"];
+    let mut lines = vec!["fs0:"];
+    lines.resize(1 + copies, &add);
+    lines.push("reset -s");
     let mut vm = with_disk(bench, &settings, &lines, &first)?.start(&first)?;
     vm.wait_for_end(SHELL_WAITS)?;
     vm.tell(" ")?;
@@ -264,7 +343,7 @@ pub fn start_by_shell(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm
 pub fn start_by_grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm> {
     const TITLE: &str = "The kernel that the menu has";
 
-    let machine = with_driver_option(bench, machine, out)?;
+    let machine = with_driver_option(bench, machine, 1, out)?;
     let [image, initrd] = FILES;
     // GRUB clears its menu when it starts an entry, and goes on at once when somebody types.
     let menu = format!(
@@ -461,19 +540,16 @@ fn framebuffer(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 /// How many instructions the screen is dark for, at most: from before firmware resets the device until it
 /// has ended, less what that takes without the driver.
 fn dark(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let took = |driver, name: &str| {
+    let count = |driver, name: &str| {
         let out = out.join(name);
         let mut vm = start(bench, machine, driver, &out)?;
         // The device's time is the host's: so slow, waiting for it takes few instructions.
         vm.human("one-insn-per-tb on")?;
         across_exit(&mut vm)?;
-        let log = String::from_utf8_lossy(&vm.serial()?).into_owned();
-        let (_, rest) = log.split_once("loader: took 0x").context("no count")?;
-        let (digits, _) = rest.split_once(' ').context("no count")?;
-        u64::from_str_radix(digits, 16).context("no count")
+        took(&vm)
     };
-    let with = took(Driver::Loaded, "with")?;
-    let without = took(Driver::Absent, "without")?;
+    let with = count(Driver::Loaded, "with")?;
+    let without = count(Driver::Absent, "without")?;
     ensure!(with > without, "{with} instructions, {without} without");
     ensure!(with < DARK, "{with} instructions");
     Ok(format!(
@@ -497,7 +573,7 @@ struct Table {
     pitch: usize,
     sum: u32,
     picture: u64,
-    ring: u64,
+    mark: u64,
 }
 
 impl Table {
@@ -514,8 +590,8 @@ impl Table {
         if bytes.iter().all(|&byte| byte == 0) {
             return Ok(None);
         }
-        ensure!(bytes.len() == 80, "a table of {} bytes", bytes.len());
-        ensure!(bytes.starts_with(b"virtgpu\0\x01\0\x50\0"), "{bytes:x?}");
+        ensure!(bytes.len() == 72, "a table of {} bytes", bytes.len());
+        ensure!(bytes.starts_with(b"virtgpu\0\x02\0\x48\0"), "{bytes:x?}");
         let sum = bytes.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte));
         ensure!(sum == 0, "the sum of {bytes:x?} is {sum}");
         let long = |at: usize| {
@@ -531,7 +607,7 @@ impl Table {
             pitch: word(36) as usize,
             sum: word(40),
             picture: long(44),
-            ring: long(52),
+            mark: long(52),
         }))
     }
 
