@@ -91,6 +91,11 @@ pub(crate) fn clear(hal: &impl Hal) {
     }
 }
 
+/// Whether the device has returned all that was made available to it in the ring behind `hal`.
+pub(crate) fn is_drained(hal: &impl Hal) -> bool {
+    hal.load16(AVAILABLE + INDEX) == hal.load16(USED + INDEX)
+}
+
 /// One split virtqueue, number 0 of its device.
 pub(crate) struct Ring<H> {
     hal: H,

@@ -55,8 +55,8 @@ impl fmt::Display for SetupError {
     }
 }
 
-/// Keeps a device from memory, for whoever drives it next: with what it shows, if its queues can be reset
-/// alone, and without anything otherwise.
+/// Keeps a device from memory, for whoever drives it next: with what it shows, if it has done all that it
+/// was told in the ring behind `hal`, and its queues can be reset alone, and without anything otherwise.
 ///
 /// # Errors
 ///
@@ -65,9 +65,10 @@ pub(crate) fn quiesce(
     transport: &mut (impl Transport + ?Sized),
     hal: &impl Hal,
 ) -> Result<(), SetupError> {
-    match adopt(transport, hal, true) {
-        Ok(_) => Ok(()),
-        Err(_) => reset(transport, hal),
+    // One that owes an answer may yet work on the command, whatever it says of its queue.
+    match ring::is_drained(hal) && adopt(transport, hal, true).is_ok() {
+        true => Ok(()),
+        false => reset(transport, hal),
     }
 }
 

@@ -208,6 +208,22 @@ mod virtio {
     }
 
     #[test]
+    fn a_device_that_owes_an_answer_is_reset() {
+        static MEMORY: Memory = Memory::new();
+        let hal = (&MEMORY, nothing as Act);
+        // What it was given, 0 commands of 65536, and what it has returned.
+        for (used, is_quiet) in [(0, true), (u16::MAX, false), (1, false)] {
+            let model = running();
+            MEMORY.set_used(used);
+            let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
+            assert_eq!(quiesce(&mut pci, &hal), Ok(()));
+            assert_eq!(model.resets.get() == 0, is_quiet);
+            // Either way it works on no queue.
+            assert!(!model.enabled.get());
+        }
+    }
+
+    #[test]
     fn what_a_device_writes_until_it_is_at_rest_is_cleared() {
         // The last command of before completes while the device is reset, or its queue.
         fn completes(memory: &Memory) {
