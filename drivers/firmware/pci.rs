@@ -232,6 +232,13 @@ impl<'c, C: Config> Function<'c, C> {
         command
     }
 
+    /// Takes the bus from the function. QEMU has a device in a process of its own (vhost-user) stop by
+    /// this: such a device answers a reset of a queue, but its process is not told of it.
+    pub(crate) fn end_mastering(&mut self) {
+        let command = self.command();
+        self.set_command(command & !COMMAND_MASTER);
+    }
+
     /// Puts the command register back as [`Self::enable`] gave it, without mastering the bus: what
     /// the function was told of is not its any more.
     pub(crate) fn disable(&mut self, command: u16) {

@@ -357,6 +357,8 @@ impl Search {
             Function::new(config, bridge).enable();
         }
         let mut gpu = Function::new(config, function);
+        // Whatever it runs for, it stops.
+        gpu.end_mastering();
         let command = gpu.enable();
         gpu.disable_interrupts();
         let place = Place::Pci {

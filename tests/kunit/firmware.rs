@@ -1383,6 +1383,8 @@ mod firmware {
         let mut gpu = Function::new(&mut machine, at(0, 1, 0));
         assert_eq!(gpu.enable(), 0x0401);
         assert_eq!(gpu.command(), 0x0407);
+        gpu.end_mastering();
+        assert_eq!(gpu.command(), 0x0403);
         gpu.set_command(0x0401);
         assert_eq!(gpu.command(), 0x0401);
     }

@@ -1158,7 +1158,7 @@ fn kexec_mmio(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 const ADOPTED: &str = ", was running, adopted";
 
 /// Has the machine's first kernel crash once it has loaded another one, for which memory is set aside.
-fn crashing(machine: Machine) -> Machine {
+pub fn crashing(machine: Machine) -> Machine {
     machine.append("vm.crash crashkernel=192M")
 }
 

@@ -5,13 +5,13 @@
 use crate::{
     bench::{driver_lines, Bench, GPU, READY},
     cases::{
-        case, equal, handed_over, ours_again, Case,
+        case, crashing, equal, handed_over, ours_again, Case,
         Expect::{Dies, Own, Text},
     },
     endings::{SYSRQ, TRACE},
     handoff::FILES,
     log,
-    qemu::Machine,
+    qemu::{Machine, GPU_PROCESS_MEMORY},
     screen::Screen,
 };
 use anyhow::{ensure, Result};
@@ -78,6 +78,11 @@ pub const OTHERS: &[Case] = &[
         let module = "console=tty0 earlycon=virtgpu vm.lines=20 vm.native vm.lines=20 \
             vm.do=busybox,sleep,8";
         gpu_process(bench.modular()).append(module)
+    }),
+    case("gpu-process-crash", Own(stopped_by_next), |bench| {
+        let first = bench.sample().append("virtgpu_bridge.handover=never");
+        let machine = bench.next_kernel(crashing(gpu_process(first)));
+        machine.option("-m", GPU_PROCESS_MEMORY)
     }),
     case("gpu-process-aavmf", Own(goes_on_without), |bench| {
         let machine = bench.early().append("vm.lines=20");
@@ -169,6 +174,16 @@ fn goes_on_without(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         said.join("\n")
     );
     Ok(said.join("\n"))
+}
+
+/// The process goes on with the ring of a kernel that crashed until the device stops: a reset of the queue
+/// does not reach it. So the next kernel has the device stop, by taking the bus from it.
+fn stopped_by_next(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.clone().traced().start(out)?;
+    vm.wait_for("vm: waiting")?;
+    ensure!(vm.serial_has("sysrq triggered crash")?, "no crash");
+    ensure!(vm.was_stopped()?, "the device was not stopped");
+    Ok("the device was stopped before it was set up".into())
 }
 
 /// U-Boot starts the kernel that QEMU gives it, with a device tree and without EFI.

@@ -12,6 +12,7 @@ use anyhow::{bail, ensure, Context, Result};
 use qapi::{qmp, Qmp, Stream};
 use serde_json::json;
 use std::{
+    collections::HashSet,
     fmt,
     fs::{self, File},
     io::{self, BufReader, Write},
@@ -45,6 +46,8 @@ const PROMPT: &str = "\n=> ";
 
 /// QEMU's GPU in a process of its own, as Debian's qemu-system-common installs it.
 const GPU_PROCESS: &str = "/usr/lib/qemu/vhost-user-gpu";
+/// The memory of a machine that has one.
+pub const GPU_PROCESS_MEMORY: &str = "512M";
 
 /// How long the monitor may take for an answer, and a guest for what it is waited for: far longer
 /// than a busy host needs, as the limit is there for what hangs.
@@ -449,9 +452,9 @@ fn start_gpu_process(command: &mut Command, out: &Path) -> Result<Process> {
         .stdout(Stdio::null())
         .stderr(File::create(out.join("gpu.err"))?);
     let gpu = Process::start(&mut gpu, GPU_PROCESS)?;
-    let memory = "memory-backend-memfd,id=memory,share=on,size=512M";
+    let memory = format!("memory-backend-memfd,id=memory,share=on,size={GPU_PROCESS_MEMORY}");
     command
-        .args(["-machine", "memory-backend=memory", "-object", memory])
+        .args(["-machine", "memory-backend=memory", "-object", &memory])
         .arg("-chardev")
         .arg(format!("socket,id=gpu-process,path={}", socket.display()))
         .args(["-device", "vhost-user-gpu-pci,id=gpu,chardev=gpu-process"]);
@@ -740,6 +743,26 @@ impl Vm {
             }
         }
         Ok(events)
+    }
+
+    /// Whether a device of such a machine's that was up was stopped without a reset: QEMU took
+    /// DRIVER_OK from its status, 15, which then is 11.
+    pub fn was_stopped(&self) -> Result<bool> {
+        let log = fs::read_to_string(self.out.join("qemu.log"))?;
+        let mut up = HashSet::new();
+        for line in log.lines().filter(|line| line.starts_with(TRACED[0])) {
+            let device = line.split_whitespace().nth(2);
+            match line.rsplit(' ').next() {
+                Some("15") => {
+                    up.insert(device);
+                }
+                Some("11") if up.contains(&device) => return Ok(true),
+                _ => {
+                    up.remove(&device);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// The resources that the scanout of such a machine showed one after the other; 0 where there was no
