@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::{ensure, Result};
 use std::{path::Path, thread, time::Duration};
-use Expect::{Own, Text};
+use Expect::{Own, Survives, Text};
 
 /// The cases.
 pub const FAULTS: &[Case] = &[
@@ -45,6 +45,18 @@ pub const FAULTS: &[Case] = &[
         let waits = "earlycon=virtgpu vm.wait vm.lines=200";
         bench.vt().append(waits).direct().gpu_process()
     }),
+    case("bind-among-warnings", Survives(&["WARNING: "]), |bench| {
+        let again = "vm.unbind=virtgpu_bridge vm.bind=virtgpu_bridge ".repeat(6);
+        let words = format!("earlycon=virtgpu {WARNINGS} {again} {NAP} vm.lines=60");
+        bench.vt().append(&words).direct().device(GPU)
+    }),
+    case("terminals-change-in-handover", Text, |bench| {
+        let words = format!(
+            "console=tty0 earlycon=virtgpu vm.lines=20 {CHANGES} vm.native vm.native=0 {NAP} vm.native \
+            vm.noise=0 vm.do=busybox,chvt,1 vm.lines=60"
+        );
+        bench.modular().append(&words).direct().device(GPU)
+    }),
     case("cpu-off-and-on", Text, |bench| {
         let cpu = "/sys/devices/system/cpu/cpu1/online";
         let off = format!("vm.do=echo,0,>{cpu} vm.lines=20 vm.do=echo,1,>{cpu} vm.lines=20 ");
@@ -71,6 +83,12 @@ pub const LONG_FAULTS: &[Case] = &[case("system-reset-50", Own(fifty_resets), |b
 const AT_1: &str = "virtio-gpu-pci,addr=1";
 const REMOVE: &str = "vm.do=echo,1,>/sys/bus/pci/devices/0000:00:01.0/remove";
 const RESCAN: &str = "vm.do=echo,1,>/sys/bus/pci/rescan";
+/// Thirty warnings in the background.
+const WARNINGS: &str = "vm.do=busybox,mount,-t,debugfs,none,/sys/kernel/debug \
+    vm.do=(,i=0;,while,[,$i,-lt,30,];,do,i=$((i+1));,\
+echo,WARNING,>/sys/kernel/debug/provoke-crash/DIRECT;,done,),&";
+/// Another virtual terminal again and again, until `vm.noise=0`.
+const CHANGES: &str = "vm.do=(,while,:;,do,busybox,chvt,2;,busybox,chvt,1;,done,),&,noise=$!";
 const WAITING: &str = "vm: waiting";
 const NAP: &str = "vm.do=busybox,sleep,2";
 
