@@ -254,7 +254,7 @@ fn dispatch(cli: Cli) -> Result<()> {
                 console,
             };
             let mut bench = Bench::new(kernels, &modules, &fonts, &out)?.with_handoff(&handoff);
-            let mut lists = vec![CASES, PICTURES, ENDINGS, HANDOFFS, OTHERS, VARIANTS, FAULTS];
+            let mut lists = vec![CASES, PICTURES, ENDINGS, HANDOFFS, OTHERS, VARIANTS];
             if let Some(folder) = debian {
                 bench = bench.with_debian(&folder)?;
                 lists.push(PROMPTS);
