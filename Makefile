@@ -84,14 +84,15 @@ driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -
 small := $(filter kcsan novt rt cfi,$(VARIANT))
 ifneq ($(small),)
 ONLY ?= direct-,vt-mmio,suspend,console,panic,silent,warning,stall$(if $(filter kcsan,$(VARIANT)),,$(comma)lkdtm)
-SKIP ?= aavmf,spcr,quiet-logo,early-panic,failed-handover$(if $(filter kcsan,$(VARIANT)),$(comma)lkdtm)$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
+SKIP ?= aavmf,spcr,quiet-logo,early-panic,failed-handover,deferred$(if $(filter kcsan,$(VARIANT)),$(comma)lkdtm)$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
 	$(filter rt,$(VARIANT)),$(comma)spinlockup$(comma)softlockup-alone$(comma)softlockup-survived$(comma)softlockup-console-lock$(comma)noise)
 endif
-# What detects lockups and causes them is not in the kernel that complains, which finds that virtio_gpu writes
-# beyond its array when it shows a panic. Where there is no kernel at all, once is enough.
+# What detects lockups and causes them is not in the kernel that complains. It finds that virtio_gpu writes
+# beyond its array when it shows a panic, and that it leaks when its device has died; and its log is longer
+# than any screen. Where there is no kernel at all, once is enough.
 plain := $(filter 7.3-debug,$(name))
 ifneq ($(plain),)
-SKIP ?= uefi,lkdtm,nmi,stall,silent-after-handover
+SKIP ?= uefi,lkdtm,nmi,stall,silent-after-handover,gpu-process-handover,spcr,stub-hvc0-absent,kept-warning-console-lock
 endif
 ifeq ($(name),7.2)
 SKIP ?= uefi

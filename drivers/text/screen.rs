@@ -511,7 +511,15 @@ impl<'a> Screen<'a> {
             dropped => [b", ", decimal(dropped, &mut records), b" messages dropped"],
         };
         let [comma, dropped, what] = dropped;
-        let parts = [b"... ", rows, b" rows left out", comma, dropped, what, b" ..."];
+        let parts = [
+            b"... ",
+            rows,
+            b" rows left out",
+            comma,
+            dropped,
+            what,
+            b" ...",
+        ];
         let text = (parts.into_iter().flatten())
             .map(|&byte| Cell::new(byte, ATTRIBUTE, bits))
             .chain(core::iter::repeat(Cell::blank(bits)));

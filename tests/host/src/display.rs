@@ -501,7 +501,8 @@ fn messages_that_were_dropped_are_counted() {
     let mut rig = new();
     rig.write(b"before\n");
     rig.screen.remember_dropped(1234567890, ATTRIBUTE);
-    rig.terminal.write(b"** 1234567890 printk messages dropped **\n");
+    rig.terminal
+        .write(b"** 1234567890 printk messages dropped **\n");
     rig.write(b"after\n");
     rig.check();
 

@@ -76,7 +76,7 @@ pub const COMMAND_LINES: &[Case] = &[
         shell.device(SMALL_GPU).device("virtio-keyboard-pci")
     }),
     case(
-        "nobody-panic",
+        "nobody-spcr-panic",
         Dies(&["sysrq triggered crash", TRACE]),
         |bench| {
             said(bench, "earlycon=virtgpu vm.lines=20")

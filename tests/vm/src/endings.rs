@@ -278,6 +278,18 @@ pub const ENDINGS: &[Case] = &[
         },
     )
     .on(BOTH),
+    // Nobody prints: the lock that a printing terminal has is free.
+    case(
+        "panic-exception-in-tty-write",
+        Dies(&["Unable to handle kernel", TRACE]),
+        |bench| {
+            let machine = dying(bench)
+                .append("vm.lines=20 vm.do=busybox,sleep,1")
+                .append(&way("paint-oops"));
+            machine.append("oops=panic vm.do=echo,x,>/dev/tty1")
+        },
+    )
+    .on(BOTH),
     case(
         "panic-exception-in-every-paint",
         Own(leaves_it_to_others),
@@ -744,7 +756,9 @@ fn warns_loudly(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> 
         vm.check_faults()?;
         vm.check_guest_errors()?;
         // What follows the trace's first line is the other's, as much as is shown of it.
-        let missing = ["[ cut here ]", TRACE].iter().find(|word| !text.contains(**word));
+        let missing = ["[ cut here ]", TRACE]
+            .iter()
+            .find(|word| !text.contains(**word));
         match missing {
             None => {
                 return Ok(format!(
