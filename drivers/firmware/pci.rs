@@ -223,13 +223,24 @@ impl<'c, C: Config> Function<'c, C> {
         self.write32(COMMAND, command.into());
     }
 
-    /// Lets the function decode memory and master the bus; a bridge forwards both then.
-    ///
-    /// Gives the command register as it was, for [`Self::set_command`] to put back.
-    pub(crate) fn enable(&mut self) -> u16 {
+    /// Lets a bridge forward accesses to memory, in both directions.
+    pub(crate) fn enable(&mut self) {
         let command = self.command();
         self.set_command(command | COMMAND_MEMORY | COMMAND_MASTER);
+    }
+
+    /// Lets the function decode memory. Gives the command register as it was, for [`Self::disable`] to put
+    /// back.
+    pub(crate) fn enable_memory(&mut self) -> u16 {
+        let command = self.command();
+        self.set_command(command | COMMAND_MEMORY);
         command
+    }
+
+    /// Lets the function master the bus.
+    pub(crate) fn enable_master(&mut self) {
+        let command = self.command();
+        self.set_command(command | COMMAND_MASTER);
     }
 
     /// Takes the bus from the function. QEMU has a device in a process of its own (vhost-user) stop by
@@ -239,7 +250,7 @@ impl<'c, C: Config> Function<'c, C> {
         self.set_command(command & !COMMAND_MASTER);
     }
 
-    /// Puts the command register back as [`Self::enable`] gave it, without mastering the bus: what
+    /// Puts the command register back as [`Self::enable_memory`] gave it, without mastering the bus: what
     /// the function was told of is not its any more.
     pub(crate) fn disable(&mut self, command: u16) {
         self.set_command(command & !COMMAND_MASTER);

@@ -2,7 +2,13 @@
 
 //! Memory of the DMA API, which a module needs: its own is not contiguous for a device.
 
-use core::ptr::NonNull;
+use core::{
+    ptr::NonNull,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    },
+};
 
 use kernel::{
     bindings,
@@ -20,6 +26,9 @@ use crate::linux::{
     },
     shared::Block, //
 };
+
+/// Whether a device may work on such memory. There is one screen, and so one device that has some.
+static LENT: AtomicBool = AtomicBool::new(false);
 
 /// Memory that a device sees as we do, until this is dropped.
 ///
@@ -74,28 +83,31 @@ impl Coherent {
         unsafe { bridge_bindings::virtgpu_behind_iommu(self.device.as_device().cast()) }
     }
 
-    /// The memory, all of it.
-    ///
-    /// # Safety
-    ///
-    /// Called once; what is returned is not used any more when `self` is dropped, by the device
-    /// neither.
-    pub(crate) unsafe fn take(&self) -> Block {
+    /// The memory, all of it; `None` if a device that was not reset may still work on it.
+    pub(crate) fn take(&self) -> Option<Block> {
+        if LENT.swap(true, Ordering::Acquire) {
+            return None;
+        }
         let words = self.length / size_of::<u32>();
-        // SAFETY: By the invariants; `dma_alloc_attrs()` aligns to a page. By the safety
-        // requirement nobody else has a reference, and it is not used for too long.
-        unsafe {
+        // SAFETY: By the invariants; `dma_alloc_attrs()` aligns to a page, and it is not freed as long as
+        // the flag is set. That has fallen: what an earlier call returned is not used any more.
+        Some(unsafe {
             Block::new(
                 core::slice::from_raw_parts_mut(self.base.as_ptr(), words),
                 self.address,
+                &LENT,
             )
-        }
+        })
     }
 }
 
 impl Drop for Coherent {
     fn drop(&mut self) {
-        // SAFETY: Allocated in `new()`; by the requirement of `take()` nobody uses it.
+        // A device that was not reset keeps it for good; the next one gets other memory.
+        if LENT.swap(false, Ordering::Acquire) {
+            return;
+        }
+        // SAFETY: Allocated in `new()`. It was not lent, so nobody uses it.
         unsafe {
             bindings::dma_free_attrs(
                 self.device.as_device(),

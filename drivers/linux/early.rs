@@ -5,7 +5,11 @@
 
 use core::{
     cell::UnsafeCell,
-    ptr::NonNull, //
+    ptr::NonNull,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    },
 };
 
 use crate::{
@@ -244,27 +248,35 @@ pub(crate) fn devicetree() -> &'static [u8] {
 ///
 /// A page's alignment is more than anything in it needs.
 #[repr(C, align(4096))]
-pub(crate) struct ImageMemory<const WORDS: usize>(UnsafeCell<[u32; WORDS]>);
+pub(crate) struct ImageMemory<const WORDS: usize> {
+    words: UnsafeCell<[u32; WORDS]>,
+    /// Whether somebody has it.
+    lent: AtomicBool,
+}
 
-// SAFETY: `take()` is the only access, and its caller the only one.
+// SAFETY: `take()` is the only access, and hands it to one at a time.
 unsafe impl<const WORDS: usize> Sync for ImageMemory<WORDS> {}
 
 impl<const WORDS: usize> ImageMemory<WORDS> {
     /// Memory of zeroes.
     pub(crate) const fn new() -> Self {
-        Self(UnsafeCell::new([0; WORDS]))
+        Self {
+            words: UnsafeCell::new([0; WORDS]),
+            lent: AtomicBool::new(false),
+        }
     }
 
-    /// The memory, for a device that takes physical addresses.
-    ///
-    /// # Safety
-    ///
-    /// What an earlier call returned, no one uses any more.
-    pub(crate) unsafe fn take(&'static self) -> Block {
+    /// The memory, for a device that takes physical addresses; `None` if a device that was not reset may
+    /// still work on it.
+    pub(crate) fn take(&'static self) -> Option<Block> {
+        if self.lent.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        let words = self.words.get();
         // SAFETY: A static of the kernel image has a physical address.
-        let address = unsafe { bindings::virtgpu_image_address(self.0.get().cast()) };
-        // SAFETY: By the safety requirement, for the reference; it is aligned to a page, static, and
-        // for nobody but a device.
-        unsafe { Block::new(&mut *self.0.get(), address) }
+        let address = unsafe { bindings::virtgpu_image_address(words.cast()) };
+        // SAFETY: It is aligned to a page, static, and for nobody but a device. The flag, which is this
+        // memory's, has fallen: what an earlier call returned is not used any more.
+        Some(unsafe { Block::new(&mut *words, address, &self.lent) })
     }
 }

@@ -78,6 +78,21 @@ bool virtgpu_behind_iommu(struct device *dev)
 	return use_dma_iommu(dev);
 }
 
+#ifdef MODULE
+/* The name of the driver that has the device, if one has. Another may take it right after. */
+bool virtgpu_driver_name(struct device *dev, char *name, size_t size)
+{
+	bool bound;
+
+	device_lock(dev);
+	bound = dev->driver;
+	if (bound)
+		strscpy(name, dev->driver->name, size);
+	device_unlock(dev);
+	return bound;
+}
+#endif
+
 #ifndef MODULE
 static char *handover = "auto";
 module_param(handover, charp, 0444);
@@ -98,17 +113,20 @@ static char *console = "auto";
 module_param(console, charp, 0444);
 MODULE_PARM_DESC(console, "Whether the log is on the screen where nobody says so: auto or never");
 
-static DEFINE_MUTEX(console_mutex);
+static struct mutex mutexes[] = {
+	[VIRTGPU_MUTEX_CONSOLE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_MUTEX_CONSOLE]),
+	[VIRTGPU_MUTEX_PROBE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_MUTEX_PROBE]),
+	[VIRTGPU_MUTEX_HOLDER] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_MUTEX_HOLDER]),
+};
 
-/* Of registering our console, and taking it from the list again. */
-void virtgpu_lock_console(void)
+void virtgpu_lock(enum virtgpu_mutex which)
 {
-	mutex_lock(&console_mutex);
+	mutex_lock(&mutexes[which]);
 }
 
-void virtgpu_unlock_console(void)
+void virtgpu_unlock(enum virtgpu_mutex which)
 {
-	mutex_unlock(&console_mutex);
+	mutex_unlock(&mutexes[which]);
 }
 
 /*
@@ -121,10 +139,10 @@ void virtgpu_set_master(struct pci_dev *dev)
 		pci_set_master(dev);
 }
 
-/* Whether no other CPU runs: a panic stops them, and takes them offline. */
+/* Whether no other CPU runs: a panic stops them, and takes them offline, as this one may be. */
 bool virtgpu_alone(void)
 {
-	return num_online_cpus() == 1;
+	return cpumask_any_but(cpu_online_mask, raw_smp_processor_id()) >= nr_cpu_ids;
 }
 
 static DEFINE_MUTEX(screen_lock);
@@ -280,11 +298,21 @@ static void virtgpu_blink(struct work_struct *work)
 }
 
 static DECLARE_DELAYED_WORK(blink_work, virtgpu_blink);
+static unsigned int blink_pause;
+
+/* Not at once: the timer code prints warnings with its lock held. */
+static void virtgpu_blink_soon(struct irq_work *work)
+{
+	queue_delayed_work(system_power_efficient_wq, &blink_work,
+			   msecs_to_jiffies(READ_ONCE(blink_pause)));
+}
+
+static DEFINE_IRQ_WORK(blink_irq_work, virtgpu_blink_soon);
 
 void virtgpu_blink_later(unsigned int milliseconds)
 {
-	queue_delayed_work(system_power_efficient_wq, &blink_work,
-			   msecs_to_jiffies(milliseconds));
+	WRITE_ONCE(blink_pause, milliseconds);
+	irq_work_queue(&blink_irq_work);
 }
 
 static void virtgpu_look(struct timer_list *timer)
@@ -310,6 +338,9 @@ void virtgpu_look_later(void)
 {
 	unsigned int cpu;
 
+	/* The machine falls asleep: an interrupt would wake it, and the screen is dark. */
+	if (console_irqwork_blocked)
+		return;
 	preempt_disable();
 	irq_work_queue(this_cpu_ptr(&look_work));
 	/* This CPU may say no more: another one looks in its place. None can be asked from NMI. */

@@ -22,9 +22,23 @@ const char *virtgpu_scroll(void);
 unsigned long virtgpu_context(void);
 bool virtgpu_behind_iommu(struct device *dev);
 
+#if defined(MODULE) || defined(__BINDGEN__)
+bool virtgpu_driver_name(struct device *dev, char *name, size_t size);
+#endif
+
 #if !defined(MODULE) || defined(__BINDGEN__)
+/* Of kernel/printk/printk.c: whether the machine falls asleep. */
+extern bool console_irqwork_blocked;
+
 /* Of drivers/pci/access.c: it is held wherever configuration space is accessed. */
 extern raw_spinlock_t pci_lock;
+
+/* By what they guard: see mutex.rs. */
+enum virtgpu_mutex {
+	VIRTGPU_MUTEX_CONSOLE,
+	VIRTGPU_MUTEX_PROBE,
+	VIRTGPU_MUTEX_HOLDER,
+};
 
 phys_addr_t virtgpu_image_address(const void *at);
 void __iomem *virtgpu_map_page(phys_addr_t address);
@@ -32,8 +46,8 @@ void virtgpu_unmap_page(void);
 
 const char *virtgpu_handover(void);
 bool virtgpu_kexec_in_progress(void);
-void virtgpu_lock_console(void);
-void virtgpu_unlock_console(void);
+void virtgpu_lock(enum virtgpu_mutex which);
+void virtgpu_unlock(enum virtgpu_mutex which);
 void virtgpu_set_master(struct pci_dev *dev);
 void virtgpu_remove_framebuffers(struct pci_dev *dev);
 bool virtgpu_alone(void);

@@ -28,6 +28,7 @@ use kernel::{
 use crate::{
     linux::{
         bindings as bridge_bindings,
+        mutex::Mutex,
         notifier::Notifier,
         pci_driver,
         platform_driver,
@@ -61,7 +62,9 @@ pub(crate) fn keep(device: *mut bindings::device) {
     if !is(device) {
         // SAFETY: A valid device.
         let device = unsafe { bindings::get_device(device) };
+        let change = Mutex::Holder.lock();
         let before = DEVICE.swap(device, Ordering::AcqRel);
+        drop(change);
         // SAFETY: Null, or a device that we have a reference of.
         unsafe { bindings::put_device(before) };
     }
@@ -79,11 +82,17 @@ pub(crate) fn released() {
     });
 }
 
-/// The device, if there is one, for as long as `f` runs.
+/// The device, if there is one, for as long as `f` runs. Called where sleeping is allowed.
 fn with<R>(f: impl FnOnce(*mut bindings::device) -> R) -> Option<R> {
-    let device = DEVICE.load(Ordering::Acquire);
-    // Our reference stays until another device becomes the screen.
-    (!device.is_null()).then(|| f(device))
+    // Another device may become the screen meanwhile, and our reference go.
+    let change = Mutex::Holder.lock();
+    // SAFETY: Null, or a device that we have a reference of as long as we have the mutex.
+    let device = unsafe { bindings::get_device(DEVICE.load(Ordering::Acquire)) };
+    drop(change);
+    let result = (!device.is_null()).then(|| f(device));
+    // SAFETY: Null, or a device that was referenced above.
+    unsafe { bindings::put_device(device) };
+    result
 }
 
 /// Whether this is the device.

@@ -4,6 +4,7 @@
 //! memory shared with a device, fonts, consoles and virtual terminals, drivers and the devices that
 //! they hold, and the hooks by which the kernel calls us.
 
+pub(crate) mod atomic_option;
 pub(crate) mod bell;
 pub(crate) mod bindings;
 pub(crate) mod coherent;
@@ -24,6 +25,8 @@ pub(crate) mod kmsg;
 pub(crate) mod mapped;
 #[cfg(MODULE)]
 pub(crate) mod module_console;
+#[cfg(not(MODULE))]
+pub(crate) mod mutex;
 #[cfg(not(MODULE))]
 pub(crate) mod nbcon;
 #[cfg(not(MODULE))]

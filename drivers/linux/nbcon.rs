@@ -23,6 +23,7 @@ use crate::{
             self,
             Console, //
         },
+        mutex::Mutex,
         notifier::Notifier, //
     },
     stages::panic::{
@@ -37,10 +38,8 @@ static DEATHS: Notifier = Notifier::new(died);
 
 /// Adds the console to the printk core's list, if it is not there. `all` wants the log from its start.
 pub(crate) fn register(all: bool) {
-    locked(|| {
-        if REGISTERED.swap(true, Ordering::Relaxed) {
-            return;
-        }
+    let change = Mutex::Console.lock();
+    if !REGISTERED.swap(true, Ordering::Relaxed) {
         let all = if all {
             bindings::cons_flags_CON_PRINTBUFFER
         } else {
@@ -59,7 +58,8 @@ pub(crate) fn register(all: bool) {
                 ..core::mem::zeroed()
             });
         }
-    });
+    }
+    drop(change);
     static WATCHED: AtomicBool = AtomicBool::new(false);
     if !WATCHED.swap(true, Ordering::Relaxed) {
         // SAFETY: The notifier is static, and registered once.
@@ -69,21 +69,11 @@ pub(crate) fn register(all: bool) {
 
 /// Takes the console from the list, if it is there.
 pub(crate) fn unregister() {
-    locked(|| {
-        if REGISTERED.load(Ordering::Relaxed) {
-            CONSOLE.unregister();
-            REGISTERED.store(false, Ordering::Relaxed);
-        }
-    });
-}
-
-/// Runs `f` while nobody else changes whether the console is on the list.
-fn locked(f: impl FnOnce()) {
-    // SAFETY: Called where sleeping is allowed.
-    unsafe { bindings::virtgpu_lock_console() };
-    f();
-    // SAFETY: Taken above.
-    unsafe { bindings::virtgpu_unlock_console() };
+    let _change = Mutex::Console.lock();
+    if REGISTERED.load(Ordering::Relaxed) {
+        CONSOLE.unregister();
+        REGISTERED.store(false, Ordering::Relaxed);
+    }
 }
 
 /// # Safety

@@ -10,30 +10,44 @@ use core::{
     },
 };
 
-use crate::linux::{
-    bindings,
-    shared::{
-        microseconds_since,
-        ticks, //
-    },
+#[cfg(not(MODULE))]
+use kernel::time::{
+    delay::fsleep,
+    Delta, //
 };
 
-/// How long somebody waits for another one who has the value, in microseconds.
-const PATIENCE: u64 = 1_000_000;
+use crate::linux::bindings;
+#[cfg(not(MODULE))]
+use crate::linux::shared::{
+    microseconds_since,
+    ticks, //
+};
 
-/// A value that one context at a time may use, and a panicking CPU whatever happens.
+/// How long a panic waits for another CPU that has the value, in microseconds.
+#[cfg(not(MODULE))]
+const PATIENCE: u64 = 1_000_000;
+/// How long somebody sleeps who waits for the value, in microseconds.
+#[cfg(not(MODULE))]
+const NAP: i64 = 500;
+
+/// A value that one context at a time may use, and a panic whatever happens.
 ///
 /// An emergency goes away again if the value is taken. Who has the console lock, and changes what the value
 /// is about, waits for it: only emergencies and panics are not kept out by that lock.
 pub(crate) struct Owned<T> {
-    /// 0, or the context that has the value, see [`context`].
+    /// 0, [`DEAD`], or the context that has the value, see [`context`].
     taken: AtomicUsize,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: `with()` hands the value to one context at a time. A CPU in panic, and `seize()`, take it from
-// whom does not run again: what a panic interrupted, a CPU that is stopped by then, the dead. One that
-// could not be stopped, nor gave the value back in time, is what a panic has to live with.
+/// Who had the value does not run again, and has left it in the middle of something. No context's
+/// number: a task has an address.
+#[cfg(not(MODULE))]
+const DEAD: usize = 1;
+
+// SAFETY: `with()` and `wait()` hand the value to one context at a time. `seize()` takes it from whom does
+// not run again: what a panic interrupted, a CPU that is stopped by then, the dead. One that could not be
+// stopped, nor gave the value back in time, is what a panic has to live with.
 unsafe impl<T: Send> Sync for Owned<T> {}
 
 impl<T> Owned<T> {
@@ -45,51 +59,79 @@ impl<T> Owned<T> {
         }
     }
 
-    /// Runs `f` on the value, if it is free or this CPU panics.
+    /// Runs `f` on the value, if it is free.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        if self.take() != 0 && !is_dying() {
+        if self.take() != 0 {
             return None;
         }
-        // SAFETY: The value is ours: it was free, or see `impl Sync`.
-        let result = f(unsafe { &mut *self.value.get() });
-        self.taken.store(0, Ordering::Release);
-        Some(result)
+        // SAFETY: `take()` has found the value free.
+        Some(unsafe { self.run(f) })
     }
 
-    /// As [`Owned::with`], but others have a second to give the value back.
+    /// As [`Owned::with`], but waits until the value is free. `f` learns whether it is left as it was in
+    /// the middle of something, by who has died of it.
+    ///
+    /// Called where sleeping is allowed. A device bounds how long the value is had; see
+    /// [`Hal::wait`](crate::virtio::Hal::wait).
     #[cfg(not(MODULE))]
-    pub(crate) fn wait<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let begun = ticks();
-        while self.taken.load(Ordering::Relaxed) != 0 && microseconds_since(begun) <= PATIENCE {
-            core::hint::spin_loop();
-        }
-        self.with(f)
+    pub(crate) fn wait<R>(&self, f: impl FnOnce(&mut T, bool) -> R) -> R {
+        let torn = loop {
+            match self.take() {
+                0 => break false,
+                DEAD if self.inherit() => break true,
+                _ => fsleep(Delta::from_micros(NAP)),
+            }
+        };
+        // SAFETY: `take()` has found the value free, or `inherit()` has found its owner dead.
+        unsafe { self.run(|value| f(value, torn)) }
     }
 
-    /// Runs `f` on the value, whoever has it: this CPU panics, or who has it `is_dead`. Others have a
-    /// second to give it back. `f` learns whether the value is left as it was in the middle of something.
-    pub(crate) fn seize<R>(&self, is_dead: bool, f: impl FnOnce(&mut T, bool) -> R) -> R {
+    /// Runs `f` on the value, whoever has it, for a kernel that panics: others have a second to give it
+    /// back. `f` learns whether the value is left as it was in the middle of something.
+    #[cfg(not(MODULE))]
+    pub(crate) fn seize<R>(&self, f: impl FnOnce(&mut T, bool) -> R) -> R {
         let begun = ticks();
         let torn = loop {
             let owner = self.take();
             // What this task was doing, or what interrupted it, does not go on before we return.
             let is_below = owner & !LEVEL == context() & !LEVEL;
-            if owner == 0 || is_dead || is_below || microseconds_since(begun) > PATIENCE {
+            if owner == 0 || owner == DEAD || is_below || microseconds_since(begun) > PATIENCE {
                 break owner != 0;
             }
             core::hint::spin_loop();
         };
         self.taken.store(context(), Ordering::Relaxed);
         // SAFETY: The value is ours: it was free, or see `impl Sync`.
-        let result = f(unsafe { &mut *self.value.get() }, torn);
+        unsafe { self.run(|value| f(value, torn)) }
+    }
+
+    /// This very context has faulted, and does not go on. If it has the value, others may take that from
+    /// now on. Returns whether it has.
+    #[cfg(not(MODULE))]
+    pub(crate) fn abandon(&self) -> bool {
+        (self.taken)
+            .compare_exchange(context(), DEAD, Ordering::Release, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Runs `f` on the value, and gives that back.
+    ///
+    /// # Safety
+    ///
+    /// `taken` says that this context has it.
+    unsafe fn run<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: By the safety requirement nobody else has a reference.
+        let result = f(unsafe { &mut *self.value.get() });
         self.taken.store(0, Ordering::Release);
         result
     }
 
-    /// Whether this very context has the value: a fault is one of its own.
+    /// Takes the value from the dead.
     #[cfg(not(MODULE))]
-    pub(crate) fn is_ours(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) == context()
+    fn inherit(&self) -> bool {
+        (self.taken)
+            .compare_exchange(DEAD, context(), Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Takes the value if it is free. Returns who has it otherwise.
@@ -120,6 +162,7 @@ pub(crate) fn is_in_trouble() -> bool {
 }
 
 /// The bits of [`context`] that are not the task's.
+#[cfg(not(MODULE))]
 const LEVEL: usize = 3;
 
 /// The current task, which stays the same on whatever CPU, and what interrupts it: nothing, a softirq,

@@ -19,8 +19,11 @@ use kernel::{
 };
 
 #[cfg(not(MODULE))]
-use crate::linux::bindings as bridge_bindings;
-use crate::linux::pci_driver::NAME;
+use crate::linux::owner::is_dying;
+use crate::linux::{
+    bindings as bridge_bindings,
+    pci_driver::NAME, //
+};
 
 /// What the PCI core did not do, and its reason.
 pub(crate) struct PciError(&'static str, Error);
@@ -76,14 +79,18 @@ impl PciDevice {
         unsafe { &raw mut (*self.as_ptr()).dev }
     }
 
-    /// The driver that has it, if one does.
+    /// The name of the driver that has it, if one does, put into `name`. Called where sleeping is allowed.
     #[cfg(MODULE)]
-    pub(crate) fn driver(&self) -> Option<&str> {
-        // SAFETY: A valid device; the pointer is only looked at.
-        let bound = !unsafe { (&raw const (*self.as_device()).driver).read_volatile() }.is_null();
-        // SAFETY: A valid device. The name is that of the driver, or of the bus if there is none; as
-        // for all who ask, no lock keeps the driver.
-        let name = unsafe { CStr::from_char_ptr(bindings::dev_driver_string(self.as_device())) };
+    pub(crate) fn driver(self, name: &mut [u8; 64]) -> Option<&str> {
+        // SAFETY: A valid device, whose lock is not held, and room for as many bytes as said.
+        let bound = unsafe {
+            bridge_bindings::virtgpu_driver_name(
+                self.as_device().cast(),
+                name.as_mut_ptr().cast(),
+                name.len(),
+            )
+        };
+        let name = CStr::from_bytes_until_nul(name).ok()?;
         name.to_str().ok().filter(|_| bound)
     }
 
@@ -109,11 +116,16 @@ impl PciDevice {
         unsafe { bindings::pci_clear_master(self.as_ptr()) };
     }
 
-    /// Lets it reach memory, unless somebody has the lock of configuration space.
-    #[cfg(not(MODULE))]
-    pub(crate) fn set_master_if_possible(self) {
-        // SAFETY: A valid device. Any context will do.
-        unsafe { bridge_bindings::virtgpu_set_master(self.as_ptr().cast()) };
+    /// Lets it reach memory. In a kernel that dies this is not done if somebody has the lock of
+    /// configuration space, who may be stopped.
+    pub(crate) fn set_master(self) {
+        #[cfg(not(MODULE))]
+        if is_dying() {
+            // SAFETY: A valid device. Any context will do.
+            return unsafe { bridge_bindings::virtgpu_set_master(self.as_ptr().cast()) };
+        }
+        // SAFETY: A valid device.
+        unsafe { bindings::pci_set_master(self.as_ptr()) };
     }
 
     /// The 32 bits of its configuration space at `offset`; all ones if they cannot be read.
@@ -152,8 +164,8 @@ impl fmt::Display for PciDevice {
     }
 }
 
-/// A device that answers at its BARs, may reach memory and does not interrupt, until this is
-/// dropped.
+/// A device that answers at its BARs and does not interrupt, until this is dropped. Then it does not reach
+/// memory either.
 pub(crate) struct Enabled {
     device: PciDevice,
     /// BARs that are ours, a bit for each.
@@ -186,7 +198,6 @@ impl Enabled {
         unsafe {
             bindings::pci_read_config_word(pdev, bindings::PCI_COMMAND as c_int, &mut command);
             bindings::pci_intx(pdev, 0);
-            bindings::pci_set_master(pdev);
         }
         Ok(Self {
             device,

@@ -108,9 +108,9 @@ pub(crate) unsafe fn register(owner: *mut bindings::module) -> Result {
         // Whatever the command line says: we must be first, and who registers the driver, releases
         // a device or takes it back looks at the outcome right after.
         (*driver).driver.probe_type = bindings::probe_type_PROBE_FORCE_SYNCHRONOUS;
+        (*driver).shutdown = Some(shutdown);
         #[cfg(not(MODULE))]
         {
-            (*driver).shutdown = Some(shutdown);
             (*driver).driver.pm = pm::operations();
             (*driver).err_handler = RESETS.as_ptr();
         }
@@ -170,16 +170,25 @@ unsafe extern "C" fn probe(
 /// # Safety
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded.
-unsafe extern "C" fn remove(_: *mut bindings::pci_dev) {
-    stage::remove();
+unsafe extern "C" fn remove(device: *mut bindings::pci_dev) {
+    // SAFETY: A valid device.
+    if let Some(device) = unsafe { PciDevice::new(device) } {
+        #[cfg(not(MODULE))]
+        let device = stage::Device::Pci(device);
+        stage::remove(device);
+    }
 }
 
 /// # Safety
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded.
-#[cfg(not(MODULE))]
-unsafe extern "C" fn shutdown(_: *mut bindings::pci_dev) {
-    stage::shutdown();
+unsafe extern "C" fn shutdown(device: *mut bindings::pci_dev) {
+    // SAFETY: A valid device.
+    if let Some(device) = unsafe { PciDevice::new(device) } {
+        #[cfg(not(MODULE))]
+        let device = stage::Device::Pci(device);
+        stage::shutdown(device);
+    }
 }
 
 /// # Safety

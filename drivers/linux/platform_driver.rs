@@ -51,6 +51,24 @@ pub(crate) struct Slot {
 unsafe impl Send for Slot {}
 
 impl Slot {
+    /// A slot from the driver core; `None` if it is null, or has no registers.
+    ///
+    /// # Safety
+    ///
+    /// It is null or valid as long as the new value is used.
+    unsafe fn new(device: *mut bindings::platform_device) -> Option<Self> {
+        let device = NonNull::new(device)?;
+        // SAFETY: A valid device; the resource is null or valid.
+        let resource = unsafe {
+            bindings::platform_get_resource(device.as_ptr(), bindings::IORESOURCE_MEM, 0).as_ref()
+        }?;
+        // INVARIANT: By the safety requirement.
+        Some(Self {
+            device,
+            base: resource.start,
+        })
+    }
+
     /// The physical address of its registers.
     pub(crate) fn base(self) -> u64 {
         self.base
@@ -141,16 +159,9 @@ pub(crate) fn is(driver: *const bindings::device_driver) -> bool {
 ///
 /// Called by the driver core for a device of `COMPATIBLE` or `HARDWARE_ID`.
 unsafe extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
-    // SAFETY: A valid device; the resource is null or valid.
-    let resource =
-        unsafe { bindings::platform_get_resource(device, bindings::IORESOURCE_MEM, 0).as_ref() };
-    let (Some(resource), Some(device)) = (resource, NonNull::new(device)) else {
+    // SAFETY: A valid device, which `remove()` is called for before it goes.
+    let Some(slot) = (unsafe { Slot::new(device) }) else {
         return ENODEV.to_errno();
-    };
-    // INVARIANT: A valid device, which `remove()` is called for before it goes.
-    let slot = Slot {
-        device,
-        base: resource.start,
     };
     device::probe(Device::Mmio(slot)).map_or_else(|error| error.to_errno(), |()| 0)
 }
@@ -158,13 +169,19 @@ unsafe extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
 /// # Safety
 ///
 /// Called by the driver core for a device whose `probe()` succeeded.
-unsafe extern "C" fn remove(_: *mut bindings::platform_device) {
-    device::remove();
+unsafe extern "C" fn remove(slot: *mut bindings::platform_device) {
+    // SAFETY: A valid device, until this returns.
+    if let Some(slot) = unsafe { Slot::new(slot) } {
+        device::remove(Device::Mmio(slot));
+    }
 }
 
 /// # Safety
 ///
 /// Called by the driver core for a device whose `probe()` succeeded.
-unsafe extern "C" fn shutdown(_: *mut bindings::platform_device) {
-    device::shutdown();
+unsafe extern "C" fn shutdown(slot: *mut bindings::platform_device) {
+    // SAFETY: A valid device, until this returns.
+    if let Some(slot) = unsafe { Slot::new(slot) } {
+        device::shutdown(Device::Mmio(slot));
+    }
 }

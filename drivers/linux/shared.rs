@@ -3,6 +3,7 @@
 //! Memory that the device sees as well, and the clock that ends all waiting.
 
 use core::sync::atomic::{
+    AtomicBool,
     AtomicU64,
     Ordering, //
 };
@@ -41,22 +42,32 @@ pub(crate) fn begin_use() {
 /// # Invariants
 ///
 /// `words` begins at a page and stays mapped as normal, coherent memory. A device finds it at
-/// `address`; nothing else accesses it.
+/// `address`; nothing else accesses it. `lent` is set, and says of this memory alone that a device may
+/// work on it.
 pub(crate) struct Block {
     words: &'static mut [u32],
     address: u64,
+    lent: &'static AtomicBool,
 }
 
 impl Block {
-    /// Memory that a device finds at `address`.
+    /// Memory that a device finds at `address`, in which `lent` is set, until [`Shared::give_back`].
     ///
     /// # Safety
     ///
-    /// `words` begins at a page and stays mapped as normal, coherent memory as long as the new value,
-    /// or what is made of it, is used. A device finds it at `address`; nothing else accesses it.
-    pub(crate) unsafe fn new(words: &'static mut [u32], address: u64) -> Self {
+    /// `words` begins at a page and stays mapped as normal, coherent memory as long as `lent` is set. A
+    /// device finds it at `address`; nothing else accesses it. `lent` says this of no other memory.
+    pub(crate) unsafe fn new(
+        words: &'static mut [u32],
+        address: u64,
+        lent: &'static AtomicBool,
+    ) -> Self {
         // INVARIANT: By the safety requirements.
-        Self { words, address }
+        Self {
+            words,
+            address,
+            lent,
+        }
     }
 }
 
@@ -71,6 +82,7 @@ pub(crate) struct Shared {
     memory: *mut u8,
     length: usize,
     address: u64,
+    lent: &'static AtomicBool,
     bell: &'static Bell,
 }
 
@@ -92,9 +104,21 @@ impl Shared {
             memory: ring.as_mut_ptr().cast(),
             length,
             address: block.address,
+            lent: block.lent,
             bell,
         };
         (ring, rest)
+    }
+
+    /// The memory is free again, all of its block. Without this it stays as it is for good, because a
+    /// device that was not reset may write to it.
+    ///
+    /// # Safety
+    ///
+    /// The device was reset, or has not been told of the memory; what was made of the block, other copies
+    /// of this too, is not used any more.
+    pub(crate) unsafe fn give_back(self) {
+        self.lent.store(false, Ordering::Release);
     }
 
     /// The device's doorbell.

@@ -40,11 +40,13 @@ use crate::{
     firmware::pci::Address,
     gpu::GpuError,
     linux::{
+        atomic_option::AtomicOption,
         bell::Bell,
         console,
         early::ImageMemory,
         holder,
         mapped::Mapped,
+        mutex::Mutex,
         owner::{
             is_alone,
             is_dying,
@@ -83,7 +85,6 @@ use crate::{
         picture,
         search::{
             self,
-            Lit,
             Place,
             Search,
             When, //
@@ -103,14 +104,13 @@ use crate::{
 
 pub(crate) static MEMORY: ImageMemory<{ MEMORY_BYTES / 4 }> = ImageMemory::new();
 pub(crate) static BELL: Bell = Bell::new();
-static SCREEN: Owned<(Option<Stage>, Reader)> = Owned::new((None, Reader::new()));
+static SCREEN: Owned<(AtomicOption<Stage>, Reader)> =
+    Owned::new((AtomicOption::none(), Reader::new()));
 
 // What is asked about every device of a bus, without the lock.
 static UP: AtomicBool = AtomicBool::new(false);
 static PCI_DEVICE: AtomicUsize = AtomicUsize::new(0);
 static MMIO_BASE: AtomicU64 = AtomicU64::new(0);
-/// Whether a device is just being made the screen.
-static LIGHTING: AtomicBool = AtomicBool::new(false);
 /// Whether the screen is dark because the display has changed to what we cannot use.
 static LOST: AtomicBool = AtomicBool::new(false);
 /// How often a device that had stalled, or was reset, was lit again without being asked.
@@ -123,15 +123,15 @@ static EARLY: AtomicBool = AtomicBool::new(false);
 /// Our device.
 struct Stage {
     /// The screen; none while somebody else has the device, or it sleeps.
-    log: Option<Log<'static, Shared>>,
+    log: AtomicOption<Log<'static, Shared>>,
     /// Where it was found, if it was before the driver core knew it.
     place: Option<(Place, Doorbell)>,
     _bell: Option<Mapped>,
     /// What the driver core gave us.
-    held: Option<Held>,
+    held: AtomicOption<Held>,
     /// What is left of that while the native driver is about to get the device: should the kernel die
     /// of it, the screen is ours.
-    lent: Option<Held>,
+    lent: AtomicOption<Held>,
     /// How often the device was set up again for a dying kernel.
     revived: u8,
 }
@@ -175,25 +175,38 @@ impl fmt::Display for Device {
 /// Makes a device that was found our screen. A function of its own: what it moves about need not be on
 /// the stack, which is small, of who searches.
 #[inline(never)]
-pub(crate) fn found(lit: &mut Option<Lit>) -> Option<()> {
-    let lit = lit.take()?;
+pub(crate) fn found(search: &mut Search) -> Option<()> {
+    let lit = search.lit.take()?;
     if let Place::Mmio { base } = lit.place {
         MMIO_BASE.store(base, Ordering::Relaxed);
     }
     UP.store(true, Ordering::Relaxed);
     change_stage(|slot| {
-        *slot = Some(Stage {
-            log: Some(lit.log),
+        slot.put(Stage {
             place: Some((lit.place, lit.doorbell)),
             _bell: lit.bell,
-            held: None,
-            lent: None,
-            revived: 0,
+            ..Stage::empty()
         });
-    })
+        if let Some(stage) = slot.as_mut() {
+            stage.log.take_from(&mut search.log);
+        }
+    });
+    Some(())
 }
 
 impl Stage {
+    /// A stage without a device.
+    const fn empty() -> Self {
+        Self {
+            log: AtomicOption::none(),
+            place: None,
+            _bell: None,
+            held: AtomicOption::none(),
+            lent: AtomicOption::none(),
+            revived: 0,
+        }
+    }
+
     /// Makes sure that there is a log which can be written, for a kernel that dies. Returns whether it
     /// begins again; `None` if there is no way.
     fn revive(&mut self, torn: bool) -> Option<bool> {
@@ -223,7 +236,7 @@ impl Stage {
             ..
         } = self;
         // Another CPU may be just about to give the device to the native driver, until it is stopped.
-        if held.is_none() && lent.is_some() && !is_alone() {
+        if held.is_none() && !lent.is_none() && !is_alone() {
             return None;
         }
         // Once for whoever was in the middle of it, and once more for what may be wrong with ours. A
@@ -234,14 +247,14 @@ impl Stage {
             false if log.is_none() => return None,
             false => {}
         }
-        let lent = lent.as_mut().inspect(|lent| lent.set_master());
-        if let Some(held) = held.as_mut().or(lent) {
-            *log = None;
-            BELL.take_down();
-            // SAFETY: The log is gone, and the device is reset before anything is written.
-            *log = held.light(unsafe { MEMORY.take() }, &BELL).ok();
+        // Before the driver core has the device there is no way to its registers: the log goes on as it is.
+        if let Some(held) = held.as_mut().or(lent.as_mut()) {
+            if let Some(log) = log.take() {
+                held.abandon(&BELL, log);
+            }
+            held.light(&BELL, log).ok()?;
         }
-        log.is_some().then_some(true)
+        (!log.is_none()).then_some(true)
     }
 }
 
@@ -275,10 +288,8 @@ pub(crate) fn begin() -> bool {
         search.handoff = picture::handed_over();
         search.everywhere();
         is_there = search.seen != 0;
-        if let Some(lit) = &search.lit {
-            start::announce(&lit.place, &lit.log, begun);
-            console::locked(|| found(&mut search.lit));
-        }
+        search.announce(begun);
+        console::locked(|| found(&mut search));
     }
     if is_there {
         consoles::begin();
@@ -289,8 +300,7 @@ pub(crate) fn begin() -> bool {
     is_up()
 }
 
-/// Runs `f` on the log, if there is one and it is free: with the console lock held, or when this CPU
-/// panics.
+/// Runs `f` on the log, if there is one and it is free: with the console lock held.
 pub(crate) fn with_log<R>(f: impl FnOnce(&mut Log<'static, Shared>) -> R) -> Option<R> {
     let (result, trouble) = with_stage(|stage| {
         let log = stage.as_mut()?.log.as_mut()?;
@@ -308,10 +318,15 @@ pub(crate) fn write(text: &[u8]) {
     if consoles::are_others_on_screen() {
         return;
     }
-    with_log(|log| {
+    let write = |log: &mut Log<'static, Shared>| {
         log.remember(text, ATTRIBUTE, is_in_trouble());
         pace::show(log);
-    });
+    };
+    if is_dying() {
+        seize(|log, _, _| write(log));
+    } else {
+        with_log(write);
+    }
 }
 
 /// As [`with_log`], with who reads the kernel's log for it. Nothing is said of trouble: the kernel has its
@@ -325,13 +340,12 @@ pub(crate) fn with_reader<R>(
     })?
 }
 
-/// As [`with_reader`], on the log of a kernel that dies, whoever has it, or of one who `is_dead`. `f`
+/// As [`with_reader`], on the log of a kernel that dies, whoever has it, or when who has it is dead. `f`
 /// learns whether the log begins again, on a blank screen, since it was left in the middle of something.
 pub(crate) fn seize<R>(
-    is_dead: bool,
     f: impl FnOnce(&mut Log<'static, Shared>, &mut Reader, bool) -> R,
 ) -> Option<R> {
-    SCREEN.seize(is_dead, |(stage, reader), torn| {
+    SCREEN.seize(|(stage, reader), torn| {
         begin_use();
         let stage = stage.as_mut()?;
         let begun = stage.revive(torn)?;
@@ -339,12 +353,12 @@ pub(crate) fn seize<R>(
     })
 }
 
-/// Whether this very context has the screen.
-pub(crate) fn is_ours() -> bool {
-    SCREEN.is_ours()
+/// This very context has faulted. Returns whether it has the screen, which others may take now.
+pub(crate) fn abandon() -> bool {
+    SCREEN.abandon()
 }
 
-fn with_stage<R>(f: impl FnOnce(&mut Option<Stage>) -> R) -> Option<R> {
+fn with_stage<R>(f: impl FnOnce(&mut AtomicOption<Stage>) -> R) -> Option<R> {
     SCREEN.with(|(stage, _)| {
         begin_use();
         f(stage)
@@ -352,9 +366,13 @@ fn with_stage<R>(f: impl FnOnce(&mut Option<Stage>) -> R) -> Option<R> {
 }
 
 /// As [`with_stage`], for what may not be left undone because another CPU just shows an emergency.
-fn change_stage<R>(f: impl FnOnce(&mut Option<Stage>) -> R) -> Option<R> {
-    SCREEN.wait(|(stage, _)| {
+fn change_stage<R>(f: impl FnOnce(&mut AtomicOption<Stage>) -> R) -> R {
+    SCREEN.wait(|(stage, _), torn| {
         begin_use();
+        if torn {
+            // Who has died of it left the ring in the middle of something.
+            stage.as_mut().and_then(Stage::begin_again);
+        }
         f(stage)
     })
 }
@@ -367,12 +385,15 @@ fn change_stage<R>(f: impl FnOnce(&mut Option<Stage>) -> R) -> Option<R> {
 pub(crate) fn pci_found(at: Address, gpu: Option<usize>, bar: impl Fn(u8) -> u64) {
     change_stage(|stage| {
         let Some(Stage {
-            log: Some(log),
+            log,
             place: Some((place, _)),
-            held: None,
+            held,
             ..
-        }) = stage
+        }) = stage.as_mut()
         else {
+            return;
+        };
+        let (Some(log), true) = (log.as_mut(), held.is_none()) else {
             return;
         };
         let Place::Pci {
@@ -410,24 +431,21 @@ pub(crate) fn probe(device: Device) -> Result {
         Light,
         Leave,
     }
-    let plan = locked(|stage| match stage {
+    // One device at a time: what is decided is also done.
+    let _one = Mutex::Probe.lock();
+    let plan = locked(|stage| match stage.as_mut() {
         None => Plan::Light,
-        Some(stage) if stage.held.is_some() || handover::is_for_native(device) => Plan::Leave,
-        Some(Stage { log: None, .. }) => Plan::Light,
+        Some(stage) if !stage.held.is_none() || handover::is_for_native(device) => Plan::Leave,
+        Some(stage) if stage.log.is_none() => Plan::Light,
         Some(Stage { place, .. }) => match place {
             Some((_, doorbell)) if device.was_found() => Plan::Keep(*doorbell),
             _ => Plan::Leave,
         },
     });
     let result = match plan {
-        Some(Plan::Keep(doorbell)) => keep(device, doorbell),
-        // One at a time: there is one memory.
-        Some(Plan::Light) if !LIGHTING.swap(true, Ordering::Acquire) => {
-            let result = light(device);
-            LIGHTING.store(false, Ordering::Release);
-            result
-        }
-        _ => return Err(ENODEV),
+        Plan::Keep(doorbell) => keep(device, doorbell),
+        Plan::Light => light(device),
+        Plan::Leave => return Err(ENODEV),
     };
     match result {
         Ok(()) => {
@@ -472,54 +490,71 @@ fn remove_framebuffers(device: Device) {
 }
 
 /// Takes a device that is running. If that fails, it is left alone.
+#[inline(never)]
 fn keep(device: Device, doorbell: Doorbell) -> Result<(), Refusal> {
-    let result = hold(device).and_then(|mut held| {
-        let result = locked(|stage| {
-            held.hang(&BELL, doorbell)?;
-            if let Some(stage) = stage {
+    let held = hold(device);
+    let result = locked(|stage| {
+        let result = held.and_then(|mut held| match held.hang(&BELL, doorbell) {
+            Ok(()) => Ok(held),
+            Err(refusal) => {
+                if let Some(log) = stage.as_mut().and_then(|stage| stage.log.take()) {
+                    held.reset(&BELL, log);
+                }
+                Err(refusal)
+            }
+        });
+        match (result, stage.as_mut()) {
+            (Ok(held), Some(stage)) => {
                 // The bell hangs by a mapping of the driver core's device now.
                 stage._bell = None;
-                stage.held = Some(held);
-                if let Some(log) = &mut stage.log {
+                stage.held.put(held);
+                if let Some(log) = stage.log.as_mut() {
                     log.resume();
                 }
+                Ok(())
             }
-            Ok(())
-        });
-        result.unwrap_or(Ok(()))
+            // There is always a stage, when there is a plan to keep its device.
+            (Ok(_), None) => Ok(()),
+            (Err(refusal), _) => {
+                BELL.take_down();
+                stage.clear();
+                Err(refusal)
+            }
+        }
     });
     if result.is_err() {
-        locked(|stage| {
-            BELL.take_down();
-            *stage = None;
-        });
         panic::end();
         if let Device::Pci(device) = device {
-            // It must not reach the memory that the next one gets.
+            // If it could not be reset, the memory that it has is never used again.
             device.clear_master();
         }
     }
     result
 }
 
-/// Sets a device up, and makes it the screen.
+/// Sets a device up, and makes it the screen. A function of its own: it takes much stack.
+#[inline(never)]
 fn light(device: Device) -> Result<(), Refusal> {
     let begun = ticks();
     begin_use();
-    let mut held = hold(device)?;
-    // SAFETY: There is no log, and what an earlier device was given went with its own: it was reset.
-    let log = held.light(unsafe { MEMORY.take() }, &BELL)?;
-    start::announce(device, &log, begun);
+    let (mut held, mut log) = (AtomicOption::none(), AtomicOption::none());
+    held.put(hold(device)?);
+    if let Some(held) = held.as_mut() {
+        held.light(&BELL, &mut log)?;
+    }
+    if let Some(log) = log.as_mut() {
+        start::announce(device, log, begun);
+    }
     locked(|stage| {
-        *stage = Some(Stage {
-            log: Some(log),
-            place: None,
-            _bell: None,
-            held: Some(held),
-            // Given back with `settled()`.
-            lent: stage.take().and_then(|stage| stage.lent),
-            revived: 0,
-        });
+        if stage.is_none() {
+            stage.put(Stage::empty());
+        }
+        // What is lent stays until `settled()`.
+        if let Some(stage) = stage.as_mut() {
+            (stage.place, stage._bell, stage.revived) = (None, None, 0);
+            stage.held.take_from(&mut held);
+            stage.log.take_from(&mut log);
+        }
     });
     lit();
     Ok(())
@@ -533,16 +568,20 @@ fn hold(device: Device) -> Result<Held, Refusal> {
 }
 
 /// The device gets another driver, or goes.
-pub(crate) fn remove() {
+pub(crate) fn remove(device: Device) {
+    if !holder::is(device.as_device()) {
+        return;
+    }
     handover::released();
     let lends = handover::is_giving();
     let held = quietly(Held::reset, |stage, _| {
-        let mut held = stage.held.take();
-        let enabled = held.as_mut().and_then(Held::release);
-        if lends {
-            stage.lent = held.take_if(|held| held.can_be_lent());
+        let mut held = stage.held.take()?;
+        if !(lends && held.can_be_lent()) {
+            return Some((None, Some(held)));
         }
-        (held, enabled)
+        let enabled = held.release();
+        stage.lent.put(held);
+        Some((enabled, None))
     });
     // What was taken of the device is given back while consoles can print.
     drop(held);
@@ -557,31 +596,16 @@ pub(crate) fn remove() {
 /// not finish the reset (libkrun's, which sets FAILED instead): no other driver can use it then,
 /// and the log goes on as far as the device lets it.
 pub(crate) fn stop() -> bool {
-    let stopped = console::locked(|| {
+    console::locked(|| {
         #[cfg(CONFIG_VT)]
         vt::save_foreground();
         change_stage(|stage| {
-            let Some(Stage {
-                log: slot,
-                held: Some(held),
-                ..
-            }) = stage
-            else {
+            let Some(Stage { log, held, .. }) = stage.as_mut() else {
                 return true;
             };
-            let Some(log) = slot else {
-                return true;
-            };
-            let hal = log.finish();
-            if !held.try_reset(&hal) {
-                return false;
-            }
-            *slot = None;
-            BELL.take_down();
-            true
+            held.as_mut().is_none_or(|held| held.try_reset(&BELL, log))
         })
-    });
-    stopped.unwrap_or(true)
+    })
 }
 
 /// The native driver has taken the device, or has not: what was left of it is not needed any more.
@@ -591,7 +615,7 @@ pub(crate) fn settled() {
 
 /// The device is about to sleep.
 pub(crate) fn suspend() {
-    quietly(Held::reset, |_, _| ());
+    quietly(Held::reset, |_, _| None::<()>);
 }
 
 /// It is awake, and knows nothing any more.
@@ -603,23 +627,19 @@ pub(crate) fn resume() {
 /// the line that says why not.
 fn light_again(when: &str) -> bool {
     let result = locked(|stage| {
-        let Some(Stage {
-            log,
-            held: Some(held),
-            ..
-        }) = stage
-        else {
+        let Some(Stage { log, held, .. }) = stage.as_mut() else {
             return Ok(());
         };
-        // SAFETY: The device was reset in `suspend()`, and the log is gone.
-        *log = Some(held.light(unsafe { MEMORY.take() }, &BELL)?);
-        Ok(())
+        let Some(held) = held.as_mut() else {
+            return Ok(());
+        };
+        held.light(&BELL, log)
     });
-    if let Some(Err(refusal)) = &result {
+    if let Err(refusal) = &result {
         start::refuse(when, refusal);
     }
     lit();
-    matches!(result, Some(Ok(())))
+    result.is_ok()
 }
 
 /// Some time has passed: has the device recovered, or the host changed what it shows us on? Returns whether
@@ -633,46 +653,43 @@ pub(crate) fn follow() -> bool {
 /// with the old picture until there is a new one. Returns whether there is something to be asked again.
 #[inline(never)]
 fn follow_display() -> bool {
-    let Some((is_held, changed)) = locked(|stage| {
-        let Some(Stage {
-            log,
-            held: Some(held),
-            ..
-        }) = stage
-        else {
+    let (is_held, changed) = locked(|stage| {
+        let Some(Stage { log, held, .. }) = stage.as_mut() else {
             return (false, false);
         };
-        let changed = (log.is_some() || LOST.load(Ordering::Relaxed)) && held.displays_changed();
+        let Some(held) = held.as_mut() else {
+            return (false, false);
+        };
+        let changed = (!log.is_none() || LOST.load(Ordering::Relaxed)) && held.displays_changed();
         let other = log.as_mut().is_none_or(Log::has_other_scanouts);
         (true, changed && other)
-    }) else {
-        return true;
-    };
+    });
     if !changed {
         return is_held;
     }
     let begun = ticks();
     let result = quietly(Held::quiesce, |stage, left| {
-        let held = stage.held.as_mut()?;
-        // SAFETY: The device does not work on the memory any more, and the log is gone.
-        let result = held.light_again(unsafe { MEMORY.take() }, &BELL);
-        let result = match result {
+        let Stage { held, log, .. } = stage;
+        let held = held.as_mut()?;
+        // The next kernel finds the device as it was left for it.
+        if kexec_in_progress() {
+            return None;
+        }
+        let result = match held.light_again(&BELL, log) {
             // The host may not have the memory for both pictures.
             Err(Refusal::Log(LogError::Display(DisplayError::Gpu(GpuError::Refused(_))))) => {
-                // SAFETY: As above; the device has been reset.
-                held.light(unsafe { MEMORY.take() }, &BELL)
+                held.light(&BELL, log)
             }
             result => result,
         };
-        Some(result.map(|mut log| {
+        Some(result.map(|()| {
             // A reset has forgotten it.
-            if log.found() == Found::Adopted {
+            if let Some(log) = log.as_mut().filter(|log| log.found() == Found::Adopted) {
                 log.inherit(left);
             }
-            stage.log = Some(log);
         }))
     });
-    match result.flatten() {
+    match result {
         Some(Err(refusal)) => {
             // What comes next may do.
             LOST.store(true, Ordering::Relaxed);
@@ -698,25 +715,19 @@ fn follow_display() -> bool {
 fn recover() {
     let may = RECOVERED.load(Ordering::Relaxed) < RECOVERIES;
     let state = locked(|stage| {
-        let Stage {
-            log: Some(log),
-            held: Some(held),
-            ..
-        } = stage.as_mut()?
-        else {
-            return None;
-        };
+        let Stage { log, held, .. } = stage.as_mut()?;
+        let (log, held) = (log.as_mut()?, held.as_mut()?);
         match held.state() {
             State::Runs if may && log.has_failed() => log.recover().then_some(State::Runs),
             State::Reset if may => Some(State::Reset),
             _ => None,
         }
     });
-    let what = match state.flatten() {
+    let what = match state {
         None => return,
         Some(State::Reset) => {
             RECOVERED.fetch_add(1, Ordering::Relaxed);
-            quietly(Held::reset, |_, _| ());
+            quietly(Held::reset, |_, _| None::<()>);
             if !light_again("after a reset") {
                 return;
             }
@@ -739,18 +750,18 @@ fn lit() {
 
 /// The machine is about to stop, or to start another kernel, which must find the device quiet. Where
 /// there is no other, the last lines are still shown.
-pub(crate) fn shutdown() {
-    if kexec_in_progress() {
+pub(crate) fn shutdown(device: Device) {
+    if kexec_in_progress() && holder::is(device.as_device()) {
         pr_info!("the next kernel gets the screen\n");
-        quietly(Held::quiesce, |_, _| ());
+        quietly(Held::quiesce, |_, _| None::<()>);
     }
 }
 
 /// Ends the log and has the device stopped, and then runs `f` on the stage, if there is one, and on what the
 /// log has left.
 fn quietly<R>(
-    stop: fn(&mut Held, &'static Bell, &Shared),
-    f: impl FnOnce(&mut Stage, Left) -> R,
+    stop: fn(&mut Held, &'static Bell, Log<'static, Shared>) -> Option<GpuError>,
+    f: impl FnOnce(&mut Stage, Left) -> Option<R>,
 ) -> Option<R> {
     console::locked(|| {
         #[cfg(CONFIG_VT)]
@@ -760,19 +771,19 @@ fn quietly<R>(
             let mut left = Left::default();
             if let Some(mut log) = stage.log.take() {
                 left = log.leave();
-                // It is too late for trouble.
-                let (hal, _) = log.end();
-                match &mut stage.held {
-                    Some(held) => stop(held, &BELL, &hal),
+                match stage.held.as_mut() {
+                    // It is too late for trouble.
+                    Some(held) => drop(stop(held, &BELL, log)),
+                    // Not the driver core's device yet: the memory stays with it.
                     None => BELL.take_down(),
                 }
             }
-            Some(f(stage, left))
-        })?
+            f(stage, left)
+        })
     })
 }
 
 /// Runs `f` on the stage, with the console lock held.
-fn locked<R>(f: impl FnOnce(&mut Option<Stage>) -> R) -> Option<R> {
+fn locked<R>(f: impl FnOnce(&mut AtomicOption<Stage>) -> R) -> R {
     console::locked(|| change_stage(f))
 }

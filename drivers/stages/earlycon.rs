@@ -16,13 +16,11 @@ use crate::{
         shared::ticks, //
     },
     stages::{
-        device,
-        picture,
+        device, picture,
         search::{
             Search,
             When, //
         },
-        start, //
     },
 };
 
@@ -59,8 +57,8 @@ pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
         return None;
     };
     let (address, live) = (lit.address, lit.live);
-    start::announce(&lit.place, &lit.log, begun);
-    device::found(&mut search.lit)?;
+    search.announce(begun);
+    device::found(&mut search)?;
     let keeps = parameters::keeps_picture().unwrap_or_else(|word| {
         pr_warn!("virtgpu_bridge.picture={word}: not clear or keep; taking clear\n");
         false

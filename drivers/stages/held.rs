@@ -2,15 +2,23 @@
 
 //! A device that the driver core has bound to us: its registers, mapped, and a log on it.
 
+use kernel::alloc::{
+    flags::GFP_KERNEL,
+    VVec, //
+};
+
 use crate::{
+    gpu::GpuError,
     linux::{
+        atomic_option::AtomicOption,
         bell::Bell,
         coherent::Coherent,
         mapped::Mapped,
         parameters,
         pci_device::{
             Enabled,
-            PciDevice, //
+            PciDevice,
+            PciError, //
         },
         registers::Window,
         shared::{
@@ -19,7 +27,11 @@ use crate::{
         },
     },
     stages::{
-        log::Log,
+        log::{
+            self,
+            Log,
+            Memory, //
+        },
         start::{
             self,
             Refusal,
@@ -36,11 +48,11 @@ use crate::{
         ring::RING_BYTES,
         setup::{
             self,
-            Agreement, //
+            Addresses,
+            Agreement,
+            SetupError, //
         },
         Doorbell,
-        Features,
-        Hal,
         Transport, //
     },
 };
@@ -48,6 +60,8 @@ use crate::{
 #[cfg(not(MODULE))]
 use crate::{
     gpu::config,
+    linux::owner::is_dying,
+    stages::device::MEMORY,
     virtio::{
         mmio::{
             self,
@@ -57,7 +71,8 @@ use crate::{
     },
 };
 
-/// All that was taken of a device. It is given back in this order.
+/// All that was taken of a device. It is given back in this order: the device reaches no memory any more
+/// when that goes.
 pub(crate) struct Held {
     transport: Bus,
     doorbells: Doorbells,
@@ -65,7 +80,7 @@ pub(crate) struct Held {
     _registers: Mapped,
     _config: Option<Mapped>,
     enabled: Option<Enabled>,
-    memory: Option<Coherent>,
+    memory: Option<(Coherent, VVec<u32>)>,
     /// Whether we have driven it: what runs there is ours.
     was_ours: bool,
 }
@@ -108,6 +123,15 @@ enum Doorbells {
 }
 
 impl Doorbells {
+    /// Lets the device reach memory.
+    fn set_master(self) {
+        match self {
+            Self::Bar(device, _) => device.set_master(),
+            #[cfg(not(MODULE))]
+            Self::Memory(_) => {}
+        }
+    }
+
     /// Maps one.
     fn map(self, doorbell: Doorbell) -> Result<Mapped, Refusal> {
         match self {
@@ -207,40 +231,42 @@ impl Held {
         self.enabled.take()
     }
 
-    /// Lets a dying kernel's device reach memory, whatever the other driver has done.
-    #[cfg(not(MODULE))]
-    pub(crate) fn set_master(&self) {
-        if let Doorbells::Bar(device, _) = self.doorbells {
-            device.set_master_if_possible();
-        }
-    }
-
     /// Whether it can be set up after that: not in memory that the DMA API takes back.
     #[cfg(not(MODULE))]
     pub(crate) fn can_be_lent(&self) -> bool {
         self.memory.is_none()
     }
 
-    /// Sets the device up and starts the log on it, in `memory` that it finds at a physical address.
+    /// Sets the device up and starts the log on it, in memory of the image that it finds at a physical
+    /// address, or in memory of the DMA API where that does not do.
     ///
     /// # Errors
     ///
-    /// As [`start::light`].
+    /// As [`start::light`], and of the DMA API.
     #[cfg(not(MODULE))]
     pub(crate) fn light(
         &mut self,
-        memory: Block,
         bell: &'static Bell,
-    ) -> Result<Log<'static, Shared>, Refusal> {
-        use crate::virtio::setup::SetupError;
-
+        to: &mut AtomicOption<Log<'static, Shared>>,
+    ) -> Result<(), Refusal> {
         if self.memory.is_none() {
-            match self.start(memory, bell, false) {
-                Err(Refusal::Setup(SetupError::AccessPlatform)) => {}
+            let result = match MEMORY.take() {
+                Some(memory) => self.start(memory, &mut [], bell, Addresses::Physical, to),
+                None => Err(Refusal::Memory),
+            };
+            match result {
+                Err(Refusal::Setup(SetupError::AccessPlatform) | Refusal::Memory)
+                    if self.has_dma() => {}
                 result => return result,
             }
         }
-        self.light_mapped(bell)
+        self.light_mapped(bell, to)
+    }
+
+    /// Whether there is a DMA API for the device, and time for it.
+    #[cfg(not(MODULE))]
+    fn has_dma(&self) -> bool {
+        matches!(self.doorbells, Doorbells::Bar(..)) && !is_dying()
     }
 
     /// Whether something has happened to the device's displays since this was asked last.
@@ -272,11 +298,11 @@ impl Held {
     #[cfg(not(MODULE))]
     pub(crate) fn light_again(
         &mut self,
-        memory: Block,
         bell: &'static Bell,
-    ) -> Result<Log<'static, Shared>, Refusal> {
+        to: &mut AtomicOption<Log<'static, Shared>>,
+    ) -> Result<(), Refusal> {
         self.was_ours = false;
-        self.light(memory, bell)
+        self.light(bell, to)
     }
 
     /// Sets the device up and starts the log on it, in memory of the DMA API.
@@ -284,10 +310,12 @@ impl Held {
     /// # Errors
     ///
     /// As [`start::light`], and of the DMA API.
+    #[inline(never)]
     pub(crate) fn light_mapped(
         &mut self,
         bell: &'static Bell,
-    ) -> Result<Log<'static, Shared>, Refusal> {
+        to: &mut AtomicOption<Log<'static, Shared>>,
+    ) -> Result<(), Refusal> {
         let device = match self.doorbells {
             Doorbells::Bar(device, _) => device,
             #[cfg(not(MODULE))]
@@ -295,36 +323,43 @@ impl Held {
                 return Err(Refusal::Setup(setup::SetupError::AccessPlatform));
             }
         };
-        let coherent = match self.memory.take() {
+        let (coherent, text) = match &mut self.memory {
             Some(memory) => memory,
-            None => Coherent::new(device, MEMORY_BYTES).map_err(Refusal::Pci)?,
+            none => none.insert((
+                Coherent::new(device, MEMORY_BYTES).map_err(Refusal::Pci)?,
+                private(log::TEXT).map_err(Refusal::Pci)?,
+            )),
         };
-        // SAFETY: A device does not work on the memory any more when `start()` has failed, nor after
-        // `reset()`, and the log is gone by then.
-        let memory = unsafe { coherent.take() };
-        self.memory = Some(coherent);
-        self.start(memory, bell, true)
+        let memory = coherent.take().ok_or(Refusal::Memory)?;
+        let addresses = match coherent.is_behind_iommu() {
+            true => Addresses::Iommu,
+            false => Addresses::Platform,
+        };
+        text.fill(0);
+        // SAFETY: The memory stays as long as `Held`. `coherent` was lent once more, so that the log which
+        // had this is gone.
+        let text = unsafe { core::slice::from_raw_parts_mut(text.as_mut_ptr(), text.len()) };
+        self.start(memory, text, bell, addresses, to)
     }
 
     fn start(
         &mut self,
         memory: Block,
+        text: &'static mut [u32],
         bell: &'static Bell,
-        platform_dma: bool,
-    ) -> Result<Log<'static, Shared>, Refusal> {
-        let (hal, rest) = Shared::new(memory, RING_BYTES, bell);
+        addresses: Addresses,
+        to: &mut AtomicOption<Log<'static, Shared>>,
+    ) -> Result<(), Refusal> {
+        let (hal, shared) = Shared::new(memory, RING_BYTES, bell);
         let (doorbells, mapping) = (self.doorbells, &mut self.doorbell);
-        let behind_iommu = self.memory.as_ref().is_some_and(Coherent::is_behind_iommu);
         let wish = Wish {
             scroll: start::scroll(parameters::scroll()),
             mode: None,
+            addresses,
+            adopts: !core::mem::replace(&mut self.was_ours, true),
         };
-        let adopts = !core::mem::replace(&mut self.was_ours, true);
         let transport = self.transport.transport();
         let hang = |agreement: &Agreement| {
-            if behind_iommu && !agreement.features.contains(Features::ACCESS_PLATFORM) {
-                return Err(Refusal::RoundIommu);
-            }
             // A mapping that is there is good, and a dying kernel can make no other.
             let mapped = match mapping.take() {
                 Some((mapped, doorbell)) if doorbell == agreement.doorbell => mapped,
@@ -335,33 +370,96 @@ impl Held {
             *mapping = Some((mapped, agreement.doorbell));
             Ok(())
         };
-        start::light(transport, hal, rest, platform_dma, adopts, wish, hang)
+        let memory = Memory { shared, text };
+        start::light(
+            transport,
+            hal,
+            memory,
+            wish,
+            || doorbells.set_master(),
+            hang,
+            to,
+        )
     }
 
-    /// Resets the device. Returns whether it has finished the reset, and so can be given to another
-    /// driver: Linux' virtio-pci waits for that without an end.
+    /// Resets the device, if it can be given to another driver then: Linux' virtio-pci waits for the reset
+    /// without an end. Returns whether it can; the log goes on otherwise.
     #[cfg(not(MODULE))]
-    pub(crate) fn try_reset(&mut self, hal: &impl Hal) -> bool {
+    pub(crate) fn try_reset(
+        &mut self,
+        bell: &'static Bell,
+        log: &mut AtomicOption<Log<'static, Shared>>,
+    ) -> bool {
         #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
         if crate::dying::refuses_reset() {
             return false;
         }
-        setup::reset(self.transport.transport(), hal).is_ok()
-    }
-
-    /// Stops the device, whose log is gone.
-    pub(crate) fn reset(&mut self, bell: &'static Bell, hal: &impl Hal) {
+        let Some(hal) = log.as_mut().map(Log::finish) else {
+            return true;
+        };
+        if setup::reset(self.transport.transport(), &hal).is_err() {
+            return false;
+        }
+        log.clear();
         bell.take_down();
-        // One that does not even do that loses the bus next.
-        let _ = setup::reset(self.transport.transport(), hal);
+        // SAFETY: The device was reset, and the log is gone.
+        unsafe { hal.give_back() };
+        true
     }
 
-    /// The same, with its picture left to whoever comes next, if that can be.
+    /// Stops the device, and ends its log, which may have trouble to tell.
+    pub(crate) fn reset(
+        &mut self,
+        bell: &'static Bell,
+        log: Log<'static, Shared>,
+    ) -> Option<GpuError> {
+        let (hal, trouble) = log.end();
+        self.stop(|transport, hal| setup::reset(transport, hal), bell, hal);
+        trouble
+    }
+
+    /// The same, with the device's picture left to whoever comes next, if that can be.
+    pub(crate) fn quiesce(
+        &mut self,
+        bell: &'static Bell,
+        log: Log<'static, Shared>,
+    ) -> Option<GpuError> {
+        let (hal, trouble) = log.end();
+        self.stop(|transport, hal| setup::quiesce(transport, hal), bell, hal);
+        trouble
+    }
+
+    /// The same, when the log was left in the middle of something: nothing is waited for but the reset.
     #[cfg(not(MODULE))]
-    pub(crate) fn quiesce(&mut self, bell: &'static Bell, hal: &impl Hal) {
+    pub(crate) fn abandon(&mut self, bell: &'static Bell, log: Log<'static, Shared>) {
+        self.stop(
+            |transport, hal| setup::reset(transport, hal),
+            bell,
+            log.abandon(),
+        );
+    }
+
+    /// Stops the device, whose log is gone. Its memory comes back, unless it does not even do that.
+    fn stop(
+        &mut self,
+        how: fn(&mut dyn Transport, &Shared) -> Result<(), SetupError>,
+        bell: &'static Bell,
+        hal: Shared,
+    ) {
         bell.take_down();
-        // As above.
-        let _ = setup::quiesce(self.transport.transport(), hal);
+        if how(self.transport.transport(), &hal).is_ok() {
+            // SAFETY: The device has no queue any more. All callers have ended the log.
+            unsafe { hal.give_back() };
+        }
+    }
+}
+
+/// Memory of so many words that no device sees.
+fn private(words: usize) -> Result<VVec<u32>, PciError> {
+    let mut memory = VVec::new();
+    match memory.resize(words, 0, GFP_KERNEL) {
+        Ok(()) => Ok(memory),
+        Err(error) => Err(PciError::new("there is no memory for it", error.into())),
     }
 }
 

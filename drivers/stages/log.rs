@@ -165,18 +165,34 @@ fn differ(
         })
 }
 
+/// Words of memory that the scanouts take.
+const HEADS: usize = SCANOUTS * size_of::<Mode>() / size_of::<u32>();
+
+/// Words of memory for any text.
+pub(crate) const TEXT: usize = words_of(CELLS) + HEADS;
+
+/// The memory of a log.
+pub(crate) struct Memory<'a> {
+    /// What the device sees as well, behind the ring's memory.
+    pub(crate) shared: &'a mut [u32],
+    /// At least [`TEXT`] words for the text alone. If there are none, the text lives at the end of
+    /// `shared`: for a device that could reach any memory all the same.
+    pub(crate) text: &'a mut [u32],
+}
+
 /// Words of memory that so many cells take, with what is kept of rows.
-fn words_of(cells: usize) -> usize {
+const fn words_of(cells: usize) -> usize {
     (size_of::<Rows>() + cells * size_of::<Cell>()).div_ceil(size_of::<u32>())
 }
 
 /// All scanouts, or the first one where text does not fit all; the font for it, and the cells that are set
-/// aside. A function of its own: its stack is free again when the display begins.
+/// aside. `room` says how many words are left for the band beside so many cells. A function of its own:
+/// its stack is free again when the display begins.
 #[inline(never)]
 fn plan<'a, 'f>(
     mut heads: &'a [Mode],
     scroll: Scroll,
-    words: usize,
+    room: impl Fn(usize) -> usize,
     font: impl Fn(u32, u32) -> Option<Font<'f>>,
 ) -> Result<(&'a [Mode], Font<'f>, usize), LogError> {
     loop {
@@ -187,7 +203,7 @@ fn plan<'a, 'f>(
         let cells = fit(width, font.size().width)
             .saturating_mul(fit(height, font.size().height))
             .min(CELLS);
-        let band_bytes = words.saturating_sub(words_of(cells)) * size_of::<u32>();
+        let band_bytes = room(cells) * size_of::<u32>();
         // The first one alone has an error of its own.
         if heads.len() == 1 || display::lay_out(heads, &font, scroll, cells, band_bytes).is_ok() {
             return Ok((heads, font, cells));
@@ -199,9 +215,8 @@ fn plan<'a, 'f>(
 impl<'a, H: Hal + Clone> Log<'a, H> {
     /// Starts on a device with which `agreement` was reached and whose doorbell works. If it was
     /// adopted, what it shows stays until there is text. `resource` is even, and the device has no resource
-    /// of this ID, nor of as many more as [`display::IDS`] says and one. `memory` is the shared memory behind the ring's; the
-    /// cells and the list of scanouts live at its end and the band in the rest of it. `font` gets the size
-    /// of the screen in pixels.
+    /// of this ID, nor of as many more as [`display::IDS`] says and one. `font` gets the size of the screen
+    /// in pixels.
     ///
     /// # Errors
     ///
@@ -209,16 +224,27 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     pub(crate) fn start(
         hal: H,
         agreement: &Agreement,
-        Wish { scroll, mode }: Wish,
+        Wish { scroll, mode, .. }: Wish,
         resource: u32,
-        memory: &'a mut [u32],
+        memory: Memory<'a>,
         font: impl Fn(u32, u32) -> Option<Font<'a>>,
     ) -> Result<Self, LogError> {
         let ring = Ring::new(hal, agreement.queue.size, agreement.features);
         let mut control = Control::new(ring);
+        let Memory {
+            shared: band,
+            mut text,
+        } = memory;
+        let is_apart = !text.is_empty();
         // Modes are plain numbers, and so are cells: there is no memory that cannot hold them.
-        let words = SCANOUTS * size_of::<Mode>() / size_of::<u32>();
-        let (memory, heads) = memory.split_at_mut(memory.len().saturating_sub(words));
+        let (mut band, heads) = match is_apart {
+            true => {
+                let (rest, heads) = text.split_at_mut(text.len().saturating_sub(HEADS));
+                text = rest;
+                (band, heads)
+            }
+            false => band.split_at_mut(band.len().saturating_sub(HEADS)),
+        };
         let heads = <[Mode]>::mut_from_bytes(heads.as_mut_bytes()).unwrap_or_default();
         let (count, instead) = scanouts(&mut control, heads, mode)?;
         let heads = &heads[..count];
@@ -232,9 +258,15 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
             Origin::Honoured => Scroll::Pan,
             Origin::Ignored | Origin::Unknown => Scroll::Repaint,
         };
-        let (shown, font, cells) = plan(heads, scroll, memory.len(), font)?;
+        let room = |cells| match is_apart {
+            true => band.len(),
+            false => band.len().saturating_sub(words_of(cells)),
+        };
+        let (shown, font, cells) = plan(heads, scroll, room, font)?;
+        if !is_apart {
+            (band, text) = band.split_at_mut(room(cells));
+        }
 
-        let (band, text) = memory.split_at_mut(memory.len().saturating_sub(words_of(cells)));
         let begin = (resource, agreement.found == Found::Adopted);
         let display = Display::start(control, shown, font, scroll, begin, cells, band)?;
 
@@ -368,6 +400,13 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
             // The display keeps the error.
             let _ = self.display.drain();
         }
+        self.display.hal().clone()
+    }
+
+    /// Ends a log that was left in the middle of something: nothing is waited for. The ring's memory is for
+    /// the device's reset.
+    #[cfg(not(MODULE))]
+    pub(crate) fn abandon(self) -> H {
         self.display.hal().clone()
     }
 

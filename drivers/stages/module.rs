@@ -23,7 +23,9 @@ use kernel::{
 };
 
 use crate::{
+    gpu::GpuError,
     linux::{
+        atomic_option::AtomicOption,
         bell::Bell,
         console, module_console,
         owner::{
@@ -55,9 +57,8 @@ static CLAIMED: AtomicBool = AtomicBool::new(false);
 
 /// A device that shows the log.
 struct Stage {
-    log: Log<'static, Shared>,
+    log: AtomicOption<Log<'static, Shared>>,
     held: Held,
-    device: PciDevice,
 }
 
 /// What is left to say when the driver is registered: why no device became the screen, if none did
@@ -69,7 +70,7 @@ pub(crate) fn registered() {
     let mut seen = false;
     pci_driver::gpus(|device| {
         seen = true;
-        if let Some(driver) = device.driver() {
+        if let Some(driver) = device.driver(&mut [0; 64]) {
             pr_warn!(
                 "{}: {driver} has it; write its name to /sys/bus/pci/drivers/{driver}/unbind, then to \
                 /sys/bus/pci/drivers/virtgpu_bridge/bind\n",
@@ -97,8 +98,10 @@ pub(crate) fn probe(device: PciDevice) -> Result {
         return Err(EBUSY);
     }
     match Stage::new(device) {
-        Ok(stage) => {
-            start::announce(device, &stage.log, begun);
+        Ok(mut stage) => {
+            if let Some(log) = stage.log.as_mut() {
+                start::announce(device, log, begun);
+            }
             console::locked(|| STAGE.with(|slot| *slot = Some(stage)));
             // SAFETY: The claim is ours, and `remove()` has unregistered it before it gave it up.
             unsafe { module_console::register() };
@@ -115,33 +118,37 @@ pub(crate) fn probe(device: PciDevice) -> Result {
     }
 }
 
-/// Gives the device back.
-pub(crate) fn remove() {
+/// Gives the device back. There is one that is bound.
+pub(crate) fn remove(device: PciDevice) {
+    stop(Held::reset);
+    pr_info!("{}: given back\n", format_args!("{device}"));
+    CLAIMED.store(false, Ordering::Release);
+}
+
+/// The machine is about to stop, or to start another kernel, which must find the device quiet. What it
+/// shows stays.
+pub(crate) fn shutdown(_device: PciDevice) {
+    stop(Held::quiesce);
+}
+
+/// Ends the log, and has the device stopped.
+fn stop(how: fn(&mut Held, &'static Bell, Log<'static, Shared>) -> Option<GpuError>) {
     module_console::unregister();
     // Nobody writes any more: the device can be left while the other consoles print.
-    if let Some(Some(stage)) = console::locked(|| STAGE.with(Option::take)) {
-        let Stage {
-            log,
-            mut held,
-            device,
-        } = stage;
-        begin_use();
-        let (hal, trouble) = log.end();
-        if let Some(trouble) = trouble {
+    begin_use();
+    if let Some(Some(mut stage)) = console::locked(|| STAGE.with(Option::take)) {
+        let log = stage.log.take();
+        if let Some(trouble) = log.and_then(|log| how(&mut stage.held, &BELL, log)) {
             start::complain(trouble);
         }
-        held.reset(&BELL, &hal);
-        drop(held);
-        pr_info!("{}: given back\n", format_args!("{device}"));
     }
-    CLAIMED.store(false, Ordering::Release);
 }
 
 /// Writes text to the screen.
 pub(crate) fn write(text: &[u8]) {
     let trouble = STAGE.with(|stage| {
         begin_use();
-        let log = &mut stage.as_mut()?.log;
+        let log = stage.as_mut()?.log.as_mut()?;
         log.write(text, is_in_trouble());
         log.trouble()
     });
@@ -154,7 +161,8 @@ impl Stage {
     fn new(device: PciDevice) -> Result<Self, Refusal> {
         begin_use();
         let mut held = Held::pci(device)?;
-        let log = held.light_mapped(&BELL)?;
-        Ok(Self { log, held, device })
+        let mut log = AtomicOption::none();
+        held.light_mapped(&BELL, &mut log)?;
+        Ok(Self { log, held })
     }
 }

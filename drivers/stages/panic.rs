@@ -261,18 +261,22 @@ fn watch(urgency: Urgency, number: u64) {
     // Lockups are no emergencies to the printk core. Their first line has the level of one; it is worth
     // a look only if tty0 has not shown it before our thread came here.
     if urgency == Urgency::Normal {
-        let is_behind = console::terminal_is_at().is_some_and(|at| at <= number);
-        if !is_behind || !Record::look(number, |it| it.level() <= ALERT).unwrap_or(false) {
+        if console::terminal_is_at().is_none_or(|at| at > number) {
             return;
         }
-        note(number, number);
+        // The number is where the console is; what was there may have been dropped.
+        let mut buffer = [0; 256];
+        match Record::read(number, &mut buffer) {
+            Some(record) if record.level() <= ALERT => note(record.number, record.number),
+            _ => return,
+        }
     }
     look_later();
 }
 
 /// Somebody has faulted, perhaps while painting.
 pub(crate) fn faulted() {
-    if device::is_ours() {
+    if device::abandon() {
         FAULTY.store(true, Ordering::Relaxed);
     }
 }
@@ -288,8 +292,9 @@ fn die(number: u64) {
     // What was not offered before comes first; it is shown with the rest.
     let newest = kmsg::newest().max(number);
     if !DYING.swap(true, Ordering::Relaxed) {
-        let near = newest.saturating_sub(NEAR)..=newest;
-        let first = near
+        // Where consoles have threads, all of it may have been said before it is offered.
+        let late = newest.saturating_sub(FLOOD)..=newest;
+        let first = late
             .rev()
             .find(|&it| says(it, b"Kernel panic - not syncing"));
         let first = first.unwrap_or(newest);
@@ -302,7 +307,7 @@ fn die(number: u64) {
     if FAULTY.load(Ordering::Relaxed) && !says(number, b"---[ end Kernel panic") {
         return;
     }
-    device::seize(false, |log, reader, begun| {
+    device::seize(|log, reader, begun| {
         let again = !SHOWN.swap(true, Ordering::Relaxed) || begun;
         if again || reader.next <= newest {
             show(log, reader, newest, again);
@@ -371,9 +376,11 @@ fn show(log: &mut Log<'static, Shared>, reader: &mut Reader, last: u64, again: b
 /// Where an emergency that begins with the record `first` really begins.
 fn prelude(first: u64) -> u64 {
     let mut begin = first;
-    while begin > 0 && first - begin < PRELUDE {
-        match Record::look(begin - 1, |record| record.level()) {
-            Some(level) if level <= ALERT => begin -= 1,
+    for it in (first.saturating_sub(PRELUDE)..first).rev() {
+        match Record::look(it, |record| record.level()) {
+            Some(level) if level <= ALERT => begin = it,
+            // Another CPU's.
+            Some(_) if begin - it <= NEXT => {}
             _ => break,
         }
     }
@@ -411,7 +418,7 @@ pub(crate) fn look() {
         };
         let taken = if FAULTY.swap(false, Ordering::Relaxed) {
             // Who has the screen is dead.
-            device::seize(true, |log, reader, _| take(log, reader))
+            device::seize(|log, reader, _| take(log, reader))
         } else {
             device::with_reader(take)
         };

@@ -38,6 +38,7 @@ use crate::{
     },
     gpu::protocol::Mode,
     linux::{
+        atomic_option::AtomicOption,
         early::{
             self,
             EarlyConfig,
@@ -54,7 +55,10 @@ use crate::{
             MEMORY, //
         },
         display::Left,
-        log::Log,
+        log::{
+            Log,
+            Memory, //
+        },
         start::{
             self,
             Refusal,
@@ -75,7 +79,10 @@ use crate::{
             BARS, //
         },
         ring::RING_BYTES,
-        setup::Agreement,
+        setup::{
+            Addresses,
+            Agreement, //
+        },
         Doorbell,
         Transport, //
     },
@@ -108,7 +115,6 @@ impl fmt::Display for Place {
 
 /// A GPU whose screen shows the log.
 pub(crate) struct Lit {
-    pub(crate) log: Log<'static, Shared>,
     pub(crate) place: Place,
     pub(crate) doorbell: Doorbell,
     /// The doorbell's mapping, where it is not the early console's.
@@ -171,7 +177,9 @@ pub(crate) struct Search {
     scroll: Option<Scroll>,
     /// What firmware says of a device.
     pub(crate) handoff: Option<Handoff>,
+    /// The GPU that was found, and its log: a large one, which is in no function's result.
     pub(crate) lit: Option<Lit>,
+    pub(crate) log: AtomicOption<Log<'static, Shared>>,
     /// GPUs met.
     pub(crate) seen: u32,
 }
@@ -187,7 +195,15 @@ impl Search {
             }),
             handoff: None,
             lit: None,
+            log: AtomicOption::none(),
             seen: 0,
+        }
+    }
+
+    /// Says what shows the log, if there is such a GPU, as of `begun` ticks.
+    pub(crate) fn announce(&mut self, begun: u64) {
+        if let (Some(lit), Some(log)) = (&self.lit, self.log.as_mut()) {
+            start::announce(&lit.place, log, begun);
         }
     }
 
@@ -359,7 +375,7 @@ impl Search {
         let mut gpu = Function::new(config, function);
         // Whatever it runs for, it stops.
         gpu.end_mastering();
-        let command = gpu.enable();
+        let command = gpu.enable_memory();
         gpu.disable_interrupts();
         let place = Place::Pci {
             function,
@@ -372,7 +388,7 @@ impl Search {
             .ok_or(Refusal::Map(common_at))
             .and_then(|common| {
                 let mut transport = Pci::new(common.window(), &capabilities);
-                self.light(&mut transport, place, notify_at)
+                self.light(&mut transport, place, notify_at, || gpu.enable_master())
             });
         if result.is_err() {
             // It must not reach the memory that the next one gets.
@@ -403,7 +419,7 @@ impl Search {
             .and_then(|base| Registered::map(base, mmio::WINDOW))
             .ok_or(Refusal::Map(base))?;
         let mut transport = Mmio::new(slot.window()).map_err(Refusal::Mmio)?;
-        self.light(&mut transport, Place::Mmio { base }, base)
+        self.light(&mut transport, Place::Mmio { base }, base, || ())
     }
 
     /// Firmware's mode, if its picture goes on to the device at `place` and is still in memory.
@@ -424,20 +440,35 @@ impl Search {
     /// Sets the device at `place` up, hangs its doorbell up and starts the log on it. Its doorbells
     /// begin at the physical address `notify`.
     fn light(
-        &self,
+        &mut self,
         transport: &mut impl Transport,
         place: Place,
         notify: u64,
+        master: impl FnOnce(),
     ) -> Result<Lit, Refusal> {
-        // SAFETY: What an earlier device was given went with its `Log`. It was reset, or cannot
-        // master the bus any more.
-        let memory = unsafe { MEMORY.take() };
-        let (hal, rest) = Shared::new(memory, RING_BYTES, &BELL);
+        let memory = MEMORY.take().ok_or(Refusal::Memory)?;
+        let (hal, shared) = Shared::new(memory, RING_BYTES, &BELL);
+        let memory = Memory {
+            shared,
+            text: &mut [],
+        };
+        // A device that runs shows what somebody has drawn since.
+        let earlier = match transport.status().is_empty() {
+            true => self.mode_of_picture(&place),
+            false => None,
+        };
+        let Self {
+            log,
+            handoff,
+            scroll,
+            when,
+            ..
+        } = self;
         let mut hung = None;
         let hang = |agreement: &Agreement| {
             let doorbell = agreement.doorbell;
             let address = notify + doorbell.offset as u64;
-            let bell = match self.when {
+            let bell = match when {
                 When::Early => BELL.hang_at(address, doorbell).then_some(None),
                 When::Consoles => Mapped::memory(address, 4).map(Some),
             };
@@ -449,21 +480,18 @@ impl Search {
             hung = Some((doorbell, bell, address));
             Ok(())
         };
-        let live = self.handoff.as_ref().filter(|handoff| match place {
+        let live = handoff.as_ref().filter(|handoff| match place {
             Place::Pci { function, .. } => handoff.is_live(function, transport.descriptors(0)),
             Place::Mmio { .. } => false,
         });
         let wish = Wish {
-            scroll: self.scroll,
-            mode: match live {
-                Some(handoff) => Some(mode(handoff)),
-                // A device that runs shows what somebody has drawn since.
-                None if transport.status().is_empty() => self.mode_of_picture(&place),
-                None => None,
-            },
+            scroll: *scroll,
+            mode: live.map(mode).or(earlier),
+            addresses: Addresses::Physical,
+            adopts: true,
         };
-        let mut log = start::light(transport, hal, rest, false, true, wish, hang)?;
-        if let Some(handoff) = live {
+        start::light(transport, hal, memory, wish, master, hang, log)?;
+        if let (Some(handoff), Some(log)) = (live, log.as_mut()) {
             if let (Some(resource), Found::Adopted) = (handoff.live, log.found()) {
                 log.inherit(Left::on(handoff.scanout, resource));
             }
@@ -471,7 +499,6 @@ impl Search {
         let live = live.is_some();
         let (doorbell, bell, address) = hung.ok_or(Refusal::Map(notify))?;
         Ok(Lit {
-            log,
             place,
             doorbell,
             bell,

@@ -3,7 +3,13 @@
 //! What the stages have in common: from a device's registers to a log on its screen, what is said
 //! about it, and why it may come to nothing.
 
-use core::fmt;
+use core::{
+    fmt,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    },
+};
 
 use kernel::{
     pr_info,
@@ -16,6 +22,7 @@ use crate::{
         GpuError, //
     },
     linux::{
+        atomic_option::AtomicOption,
         font::default_font,
         pci_device::PciError,
         shared::{
@@ -26,13 +33,15 @@ use crate::{
     },
     stages::log::{
         Log,
-        LogError, //
+        LogError,
+        Memory, //
     },
     text::Scroll,
     virtio::{
         pci::CapabilityError,
         setup::{
             self,
+            Addresses,
             Agreement,
             SetupError,
             Wishes, //
@@ -76,8 +85,8 @@ pub(crate) enum Refusal {
     Map(u64),
     /// The PCI core says no.
     Pci(PciError),
-    /// The device goes round an IOMMU that the kernel has put before it.
-    RoundIommu,
+    /// A device that did not finish a reset may still write to the memory for it.
+    Memory,
     /// The device does not agree.
     Setup(SetupError),
     /// It shows no log.
@@ -116,20 +125,24 @@ impl fmt::Display for Refusal {
             Self::Mmio(error) => error.fmt(f),
             Self::Map(at) => write!(f, "its registers at {at:#x} cannot be mapped"),
             Self::Pci(error) => error.fmt(f),
-            Self::RoundIommu => f.write_str(
-                "the device goes round its IOMMU (no ACCESS_PLATFORM): start it with iommu_platform=on",
-            ),
+            Self::Memory => {
+                f.write_str("a device that was not reset may still write to its memory")
+            }
             Self::Setup(error) => error.fmt(f),
             Self::Log(error) => error.fmt(f),
         }
     }
 }
 
-/// How the user wants the screen to scroll, if not as the device allows; another word than there are is
-/// complained about.
+/// How the user wants the screen to scroll, if not as the device allows. Another word than there are is
+/// complained about once: later nobody may print, because the screen is being lit under its lock.
 pub(crate) fn scroll(said: Result<Option<Scroll>, &'static str>) -> Option<Scroll> {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+
     said.unwrap_or_else(|word| {
-        pr_warn!("virtgpu_bridge.scroll={word}: not pan, repaint or auto; taking auto\n");
+        if !TOLD.swap(true, Ordering::Relaxed) {
+            pr_warn!("virtgpu_bridge.scroll={word}: not pan, repaint or auto; taking auto\n");
+        }
         None
     })
 }
@@ -141,44 +154,54 @@ pub(crate) struct Wish {
     pub(crate) scroll: Option<Scroll>,
     /// The mode of one of its scanouts, whatever the host would rather have.
     pub(crate) mode: Option<Mode>,
+    /// The addresses that the memory has, which is shared with the device.
+    pub(crate) addresses: Addresses,
+    /// The device was somebody else's, whose picture stays until there is text.
+    pub(crate) adopts: bool,
 }
 
-/// Sets a device up and starts the log on it. `hal` is the ring's part of [`MEMORY_BYTES`] that are
-/// shared with the device, and `rest` the rest.
-///
-/// `platform_dma` says that the memory's address is the platform's, for ACCESS_PLATFORM. `adopts` says
-/// that the device was somebody else's, whose picture stays until there is text. `hang` hangs the bell
-/// up that was agreed on.
+/// Sets a device up and starts the log on it, which is put into `to`: it is too large to be returned. `hal` is the ring's part of the memory that is shared with
+/// the device, and `memory` the log's. `master` lets the device reach memory, which happens once it works
+/// on nobody's. `hang` hangs the bell up that was agreed on.
 ///
 /// # Errors
 ///
-/// As [`Refusal`] says; the device has been reset then, or FAILED.
+/// As [`Refusal`] says; the device has been reset then, or FAILED. The memory was given back, unless the
+/// device does not finish the reset.
 pub(crate) fn light(
     transport: &mut (impl Transport + ?Sized),
     hal: Shared,
-    rest: &'static mut [u32],
-    platform_dma: bool,
-    adopts: bool,
+    memory: Memory<'static>,
     wish: Wish,
+    master: impl FnOnce(),
     hang: impl FnOnce(&Agreement) -> Result<(), Refusal>,
-) -> Result<Log<'static, Shared>, Refusal> {
+    to: &mut AtomicOption<Log<'static, Shared>>,
+) -> Result<(), Refusal> {
     let wishes = Wishes {
         features: WANTED,
-        platform_dma,
-        adopts,
+        addresses: wish.addresses,
+        adopts: wish.adopts,
     };
     let agreement = setup::initialise(transport, &hal, wishes, |size_max| {
+        master();
         Ring::place(&hal, size_max)
+    });
+    let agreement = agreement.inspect_err(|_| {
+        // SAFETY: The device was not told of it, and no log is made of it.
+        unsafe { hal.give_back() };
     })?;
     // Nobody before us on this device has begun at the same time.
     let resource = (ticks() as u32 | 1 << 31) & !1;
     let result = hang(&agreement).and_then(|()| {
-        Log::start(hal, &agreement, wish, resource, rest, default_font).map_err(Refusal::Log)
+        let log = Log::start(hal, &agreement, wish, resource, memory, default_font);
+        log.map(|log| to.put(log)).map_err(Refusal::Log)
     });
     if result.is_err() {
         hal.bell().take_down();
-        // A device that does not even do that cannot be helped.
-        let _ = setup::reset(transport, &hal);
+        if setup::reset(transport, &hal).is_ok() {
+            // SAFETY: The device was reset, and there is no log.
+            unsafe { hal.give_back() };
+        }
     }
     result
 }

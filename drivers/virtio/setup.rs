@@ -28,6 +28,8 @@ pub(crate) enum SetupError {
     Legacy,
     /// ACCESS_PLATFORM is offered and the caller cannot honour it.
     AccessPlatform,
+    /// ACCESS_PLATFORM is not offered and the caller's addresses are the platform's alone.
+    RoundIommu,
     /// The device took FEATURES_OK back.
     FeaturesRefused,
     /// The control queue is not there, or takes too few descriptors.
@@ -45,6 +47,9 @@ impl fmt::Display for SetupError {
             ),
             Self::AccessPlatform => f.write_str(
                 "the device wants ACCESS_PLATFORM (an IOMMU or encrypted memory), which cannot be set up this early",
+            ),
+            Self::RoundIommu => f.write_str(
+                "the device goes round its IOMMU (no ACCESS_PLATFORM): start it with iommu_platform=on",
             ),
             Self::FeaturesRefused => f.write_str("the device refused FEATURES_OK"),
             Self::QueueSize(size) => {
@@ -111,13 +116,24 @@ pub(crate) struct Agreement {
     pub(crate) found: Found,
 }
 
+/// The addresses that a driver has of its memory (section 6.1, ACCESS_PLATFORM).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addresses {
+    /// Physical ones: ACCESS_PLATFORM cannot be honoured.
+    Physical,
+    /// The platform's, which are physical ones as well: a device may have either.
+    Platform,
+    /// The platform's alone, behind an IOMMU: the device has to have ACCESS_PLATFORM.
+    Iommu,
+}
+
 /// What a driver wants of a device.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wishes {
     /// The features to be accepted beside VERSION_1, if they are offered.
     pub(crate) features: Features,
-    /// The addresses given are the platform's: ACCESS_PLATFORM can be honoured.
-    pub(crate) platform_dma: bool,
+    /// Whose addresses the device gets.
+    pub(crate) addresses: Addresses,
     /// A device that runs is adopted if possible, with the features that its last driver has accepted.
     pub(crate) adopts: bool,
 }
@@ -170,7 +186,13 @@ fn begin(
     if !wishes.adopts {
         return Err(Found::Reset(Why::Unwanted));
     }
-    adopt(transport, hal, wishes.platform_dma).map_err(Found::Reset)
+    let honours = wishes.addresses != Addresses::Physical;
+    let features = adopt(transport, hal, honours).map_err(Found::Reset)?;
+    // It has another idea of its addresses than we: it is told of that before it may begin.
+    if wishes.addresses == Addresses::Iommu && !features.contains(Features::ACCESS_PLATFORM) {
+        return Err(Found::Reset(Why::Features(features)));
+    }
+    Ok(features)
 }
 
 /// The first half of section 3.1.1: features.
@@ -187,8 +209,13 @@ fn negotiate(
     if !offered.contains(Features::VERSION_1) {
         return Err(SetupError::Legacy);
     }
-    if offered.contains(Features::ACCESS_PLATFORM) && !wishes.platform_dma {
-        return Err(SetupError::AccessPlatform);
+    match (
+        offered.contains(Features::ACCESS_PLATFORM),
+        wishes.addresses,
+    ) {
+        (true, Addresses::Physical) => return Err(SetupError::AccessPlatform),
+        (false, Addresses::Iommu) => return Err(SetupError::RoundIommu),
+        _ => {}
     }
     let wanted = wishes.features | Features::VERSION_1 | Features::ACCESS_PLATFORM;
     let accepted = offered & wanted;

@@ -1381,7 +1381,9 @@ mod firmware {
         machine.add_gpu(Err(0), 8);
         machine.functions[0].registers[1] |= 0x0401;
         let mut gpu = Function::new(&mut machine, at(0, 1, 0));
-        assert_eq!(gpu.enable(), 0x0401);
+        assert_eq!(gpu.enable_memory(), 0x0401);
+        assert_eq!(gpu.command(), 0x0403);
+        gpu.enable_master();
         assert_eq!(gpu.command(), 0x0407);
         gpu.end_mastering();
         assert_eq!(gpu.command(), 0x0403);

@@ -40,6 +40,7 @@ mod virtio {
             initialise,
             quiesce,
             reset,
+            Addresses,
             Agreement,
             SetupError,
             Wishes, //
@@ -96,19 +97,25 @@ mod virtio {
 
     fn nothing(_: &Memory) {}
 
-    fn set_up(transport: &mut impl Transport, platform_dma: bool) -> Result<Agreement, SetupError> {
+    fn set_up(
+        transport: &mut impl Transport,
+        addresses: Addresses,
+    ) -> Result<Agreement, SetupError> {
         static MEMORY: Memory = Memory::new();
         let hal = (&MEMORY, nothing as Act);
         let wishes = Wishes {
             features: Features::EVENT_IDX,
-            platform_dma,
+            addresses,
             adopts: true,
         };
         initialise(transport, &hal, wishes, queue_place)
     }
 
     fn set_up_pci(model: &Model) -> Result<Agreement, SetupError> {
-        set_up(&mut Pci::new(PciRegisters(model), &CAPABILITIES), false)
+        set_up(
+            &mut Pci::new(PciRegisters(model), &CAPABILITIES),
+            Addresses::Physical,
+        )
     }
 
     fn slot(model: &Model, identity: [u32; 3]) -> Result<Mmio<MmioRegisters<'_>>, MmioError> {
@@ -156,7 +163,7 @@ mod virtio {
             queue: 0,
         };
         let mmio = slot(&model, IDENTITY).ok();
-        let agreement = mmio.and_then(|mut mmio| set_up(&mut mmio, false).ok());
+        let agreement = mmio.and_then(|mut mmio| set_up(&mut mmio, Addresses::Physical).ok());
         assert_eq!(agreement.map(|it| it.doorbell), Some(doorbell));
         assert_eq!(agreement.map(|it| it.features), Some(Features::VERSION_1));
         assert_eq!(model.accepted.get(), VERSION_1);
@@ -237,7 +244,7 @@ mod virtio {
             let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
             let wishes = Wishes {
                 features: Features::EVENT_IDX,
-                platform_dma: false,
+                addresses: Addresses::Physical,
                 adopts: true,
             };
             let hal = (&MEMORY, completes as Act);
@@ -302,14 +309,17 @@ mod virtio {
         let model = running();
         let mut old = CAPABILITIES;
         old.common.length = 56;
-        let result = set_up(&mut Pci::new(PciRegisters(&model), &old), false);
+        let result = set_up(
+            &mut Pci::new(PciRegisters(&model), &old),
+            Addresses::Physical,
+        );
         assert_eq!(result.map(|it| it.found), Ok(Found::Reset(Why::Silent)));
         assert!(model.resets.get() == 1 && is_up(&model));
 
         // virtio-mmio does not tell what was agreed on.
         let model = running();
         let mmio = slot(&model, IDENTITY).ok();
-        let result = mmio.and_then(|mut mmio| set_up(&mut mmio, false).ok());
+        let result = mmio.and_then(|mut mmio| set_up(&mut mmio, Addresses::Physical).ok());
         assert_eq!(result.map(|it| it.found), Some(Found::Reset(Why::Silent)));
         assert!(is_up(&model));
     }
@@ -324,7 +334,7 @@ mod virtio {
         assert_eq!(found(&model), Err(SetupError::AccessPlatform));
         assert!(model.status.get() == 0x0b && model.enabled.get());
         let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
-        let agreement = set_up(&mut pci, true);
+        let agreement = set_up(&mut pci, Addresses::Platform);
         assert_eq!(agreement.map(|it| it.found), Ok(Found::Adopted));
         assert!(model.resets.get() == 0 && is_up(&model));
     }
@@ -360,7 +370,7 @@ mod virtio {
 
         let second = model(VERSION_1 | ACCESS_PLATFORM);
         let mut pci = Pci::new(PciRegisters(&second), &CAPABILITIES);
-        assert!(set_up(&mut pci, true).is_ok());
+        assert!(set_up(&mut pci, Addresses::Platform).is_ok());
         assert_eq!(second.accepted.get(), VERSION_1 | ACCESS_PLATFORM);
         assert!(is_up(&second));
     }
@@ -441,7 +451,10 @@ mod virtio {
             let mut capabilities = CAPABILITIES;
             capabilities.notify_multiplier = multiplier;
             capabilities.notify.length = length;
-            let result = set_up(&mut Pci::new(PciRegisters(&model), &capabilities), false);
+            let result = set_up(
+                &mut Pci::new(PciRegisters(&model), &capabilities),
+                Addresses::Physical,
+            );
             match result {
                 Ok(agreement) => Some(agreement.doorbell.offset),
                 Err(error) => {

@@ -46,6 +46,7 @@ use crate::{
         },
         setup::{
             self,
+            Addresses,
             Wishes, //
         },
         Doorbell,
@@ -297,7 +298,7 @@ fn take_queue(transport: &mut Pci<Window>, hal: Shared<'_>, mark: u64) -> bool {
 fn start<'a>(transport: &mut Pci<Window>, hal: Shared<'a>) -> Option<Control<Shared<'a>>> {
     let wishes = Wishes {
         features: Features::RING_RESET,
-        platform_dma: false,
+        addresses: Addresses::Physical,
         adopts: false,
     };
     let place = |size| Ring::place(&hal, size);
