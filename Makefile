@@ -185,6 +185,7 @@ $(build)/module-$(name)/drivers/virtgpu_bridge.ko: $(driver-files) $(bitflags)/s
 	@tests/progress $(log)/module-$(name).log 'module for kernel $(name)' 15 \
 		$(MAKE) -C $(module-kernel) LLVM=1 ARCH=arm64 M=$(CURDIR) MO=$(build)/module-$(name) \
 		BITFLAGS=$(bitflags) modules
+	@touch $@
 
 modules: $(build)/module-$(name)/drivers/virtgpu_bridge.ko
 	@cp $< $(build)/virtgpu_bridge.ko

@@ -44,8 +44,8 @@ impl<T> AtomicOption<T> {
         self.full.store(true, Ordering::Release);
     }
 
-    /// Moves the value of another one here, if it has one; the one before is dropped. Large values go this
-    /// way without being on the stack once more.
+    /// Becomes what another one is, which is none then; the value before is dropped. Large values go this way
+    /// without being on the stack once more.
     pub(crate) fn take_from(&mut self, other: &mut Self) {
         self.clear();
         if other.full.swap(false, Ordering::AcqRel) {

@@ -10,6 +10,9 @@ mod device;
 mod firmware;
 mod gpu;
 pub(crate) mod handoff;
+// What it tests is Linux' side.
+#[cfg(CONFIG_KUNIT)]
+mod owner;
 mod picture;
 mod text;
 mod virtio;

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of who has the screen, and of what a panic may look at. They run in the guest alone.
+
+#[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_owner))]
+mod owner {
+    use core::cell::Cell;
+
+    use crate::linux::{
+        atomic_option::AtomicOption,
+        owner::Owned, //
+    };
+
+    #[test]
+    fn who_comes_second_goes_away() {
+        let value = Owned::new(1);
+        let second = value.with(|it| {
+            *it = 2;
+            value.with(|it| *it = 3)
+        });
+        assert_eq!(second, Some(None));
+        // The second one has not given it back in the first one's place.
+        assert_eq!(value.with(|it| *it), Some(2));
+        assert_eq!(value.wait(|it, torn| (*it, torn)), (2, false));
+        assert_eq!(value.seize(|it, torn| (*it, torn)), (2, false));
+    }
+
+    #[test]
+    fn who_has_nothing_abandons_nothing() {
+        let value = Owned::new(());
+        assert!(!value.abandon());
+        assert!(value.with(|()| ()).is_some());
+        assert!(!value.wait(|(), torn| torn));
+    }
+
+    #[test]
+    fn a_value_that_is_looked_at_any_time() {
+        struct Counts<'c>(&'c Cell<u32>);
+
+        impl Drop for Counts<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() + 1);
+            }
+        }
+
+        let dropped = Cell::new(0);
+        let (mut one, mut other) = (AtomicOption::none(), AtomicOption::none());
+        assert!(one.is_none() && one.as_mut().is_none() && one.take().is_none());
+        one.put(Counts(&dropped));
+        one.put(Counts(&dropped));
+        assert_eq!((dropped.get(), one.is_none()), (1, false));
+        other.take_from(&mut one);
+        assert!(one.is_none() && other.as_mut().is_some());
+        one.clear();
+        assert_eq!(dropped.get(), 1);
+        other.take_from(&mut one);
+        assert_eq!((dropped.get(), other.is_none()), (2, true));
+        other.put(Counts(&dropped));
+        drop(other.take());
+        assert_eq!((dropped.get(), other.is_none()), (3, true));
+        other.put(Counts(&dropped));
+        drop(other);
+        assert_eq!(dropped.get(), 4);
+    }
+}
