@@ -31,9 +31,14 @@ impl<T> AtomicOption<T> {
         }
     }
 
+    /// Whether there is a value.
+    pub(crate) fn is_some(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
     /// Whether there is no value.
     pub(crate) fn is_none(&self) -> bool {
-        !self.full.load(Ordering::Acquire)
+        !self.is_some()
     }
 
     /// Puts a value in; the one before is dropped.

@@ -16,7 +16,10 @@ use kernel::time::{
     Delta, //
 };
 
-use crate::linux::bindings;
+use crate::linux::{
+    bindings,
+    shared::begin_use, //
+};
 #[cfg(not(MODULE))]
 use crate::linux::shared::{
     microseconds_since,
@@ -114,12 +117,13 @@ impl<T> Owned<T> {
             .is_ok()
     }
 
-    /// Runs `f` on the value, and gives that back.
+    /// Runs `f` on the value, and gives that back. It is one use of the screen; see [`begin_use`].
     ///
     /// # Safety
     ///
     /// `taken` says that this context has it.
     unsafe fn run<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        begin_use();
         // SAFETY: By the safety requirement nobody else has a reference.
         let result = f(unsafe { &mut *self.value.get() });
         self.taken.store(0, Ordering::Release);

@@ -71,7 +71,8 @@ use crate::{
         handover,
         held::{
             Held,
-            State, //
+            State,
+            Stop, //
         },
         log::{
             Log,
@@ -236,7 +237,7 @@ impl Stage {
             ..
         } = self;
         // Another CPU may be just about to give the device to the native driver, until it is stopped.
-        if held.is_none() && !lent.is_none() && !is_alone() {
+        if held.is_none() && lent.is_some() && !is_alone() {
             return None;
         }
         // Once for whoever was in the middle of it, and once more for what may be wrong with ours. A
@@ -254,7 +255,24 @@ impl Stage {
             }
             held.light(&BELL, log).ok()?;
         }
-        (!log.is_none()).then_some(true)
+        log.is_some().then_some(true)
+    }
+
+    /// Reaches the device by the registers that the driver core has given us from now on.
+    fn keep(&mut self, mut held: Held, doorbell: Doorbell) -> Result<(), Refusal> {
+        if let Err(refusal) = held.hang(&BELL, doorbell) {
+            if let Some(log) = self.log.take() {
+                held.reset(&BELL, log);
+            }
+            return Err(refusal);
+        }
+        // The bell hangs by a mapping of the driver core's device now.
+        self._bell = None;
+        self.held.put(held);
+        if let Some(log) = self.log.as_mut() {
+            log.resume();
+        }
+        Ok(())
     }
 }
 
@@ -334,10 +352,7 @@ pub(crate) fn write(text: &[u8]) {
 pub(crate) fn with_reader<R>(
     f: impl FnOnce(&mut Log<'static, Shared>, &mut Reader) -> R,
 ) -> Option<R> {
-    SCREEN.with(|(stage, reader)| {
-        begin_use();
-        Some(f(stage.as_mut()?.log.as_mut()?, reader))
-    })?
+    SCREEN.with(|(stage, reader)| Some(f(stage.as_mut()?.log.as_mut()?, reader)))?
 }
 
 /// As [`with_reader`], on the log of a kernel that dies, whoever has it, or when who has it is dead. `f`
@@ -346,7 +361,6 @@ pub(crate) fn seize<R>(
     f: impl FnOnce(&mut Log<'static, Shared>, &mut Reader, bool) -> R,
 ) -> Option<R> {
     SCREEN.seize(|(stage, reader), torn| {
-        begin_use();
         let stage = stage.as_mut()?;
         let begun = stage.revive(torn)?;
         Some(f(stage.log.as_mut()?, reader, begun))
@@ -359,16 +373,12 @@ pub(crate) fn abandon() -> bool {
 }
 
 fn with_stage<R>(f: impl FnOnce(&mut AtomicOption<Stage>) -> R) -> Option<R> {
-    SCREEN.with(|(stage, _)| {
-        begin_use();
-        f(stage)
-    })
+    SCREEN.with(|(stage, _)| f(stage))
 }
 
 /// As [`with_stage`], for what may not be left undone because another CPU just shows an emergency.
 fn change_stage<R>(f: impl FnOnce(&mut AtomicOption<Stage>) -> R) -> R {
     SCREEN.wait(|(stage, _), torn| {
-        begin_use();
         if torn {
             // Who has died of it left the ring in the middle of something.
             stage.as_mut().and_then(Stage::begin_again);
@@ -435,7 +445,7 @@ pub(crate) fn probe(device: Device) -> Result {
     let _one = Mutex::Probe.lock();
     let plan = locked(|stage| match stage.as_mut() {
         None => Plan::Light,
-        Some(stage) if !stage.held.is_none() || handover::is_for_native(device) => Plan::Leave,
+        Some(stage) if stage.held.is_some() || handover::is_for_native(device) => Plan::Leave,
         Some(stage) if stage.log.is_none() => Plan::Light,
         Some(Stage { place, .. }) => match place {
             Some((_, doorbell)) if device.was_found() => Plan::Keep(*doorbell),
@@ -493,34 +503,18 @@ fn remove_framebuffers(device: Device) {
 #[inline(never)]
 fn keep(device: Device, doorbell: Doorbell) -> Result<(), Refusal> {
     let held = hold(device);
-    let result = locked(|stage| {
-        let result = held.and_then(|mut held| match held.hang(&BELL, doorbell) {
-            Ok(()) => Ok(held),
-            Err(refusal) => {
-                if let Some(log) = stage.as_mut().and_then(|stage| stage.log.take()) {
-                    held.reset(&BELL, log);
-                }
-                Err(refusal)
-            }
-        });
-        match (result, stage.as_mut()) {
-            (Ok(held), Some(stage)) => {
-                // The bell hangs by a mapping of the driver core's device now.
-                stage._bell = None;
-                stage.held.put(held);
-                if let Some(log) = stage.log.as_mut() {
-                    log.resume();
-                }
-                Ok(())
-            }
+    let result = locked(|slot| {
+        let result = match (held, slot.as_mut()) {
+            (Ok(held), Some(stage)) => stage.keep(held, doorbell),
             // There is always a stage, when there is a plan to keep its device.
             (Ok(_), None) => Ok(()),
-            (Err(refusal), _) => {
-                BELL.take_down();
-                stage.clear();
-                Err(refusal)
-            }
+            (Err(refusal), _) => Err(refusal),
+        };
+        if result.is_err() {
+            BELL.take_down();
+            slot.clear();
         }
+        result
     });
     if result.is_err() {
         panic::end();
@@ -615,7 +609,7 @@ pub(crate) fn settled() {
 
 /// The device is about to sleep.
 pub(crate) fn suspend() {
-    quietly(Held::reset, |_, _| None::<()>);
+    quietly(Held::reset, |_, _| ());
 }
 
 /// It is awake, and knows nothing any more.
@@ -660,7 +654,7 @@ fn follow_display() -> bool {
         let Some(held) = held.as_mut() else {
             return (false, false);
         };
-        let changed = (!log.is_none() || LOST.load(Ordering::Relaxed)) && held.displays_changed();
+        let changed = (log.is_some() || LOST.load(Ordering::Relaxed)) && held.displays_changed();
         let other = log.as_mut().is_none_or(Log::has_other_scanouts);
         (true, changed && other)
     });
@@ -689,7 +683,7 @@ fn follow_display() -> bool {
             }
         }))
     });
-    match result {
+    match result.flatten() {
         Some(Err(refusal)) => {
             // What comes next may do.
             LOST.store(true, Ordering::Relaxed);
@@ -723,20 +717,18 @@ fn recover() {
             _ => None,
         }
     });
-    let what = match state {
-        None => return,
-        Some(State::Reset) => {
-            RECOVERED.fetch_add(1, Ordering::Relaxed);
-            quietly(Held::reset, |_, _| None::<()>);
-            if !light_again("after a reset") {
-                return;
-            }
-            "was reset"
+    let Some(state) = state else {
+        return;
+    };
+    RECOVERED.fetch_add(1, Ordering::Relaxed);
+    let what = if state == State::Reset {
+        quietly(Held::reset, |_, _| ());
+        if !light_again("after a reset") {
+            return;
         }
-        Some(_) => {
-            RECOVERED.fetch_add(1, Ordering::Relaxed);
-            "answers again"
-        }
+        "was reset"
+    } else {
+        "answers again"
     };
     pr_info!("the device {what}, the screen goes on\n");
 }
@@ -753,16 +745,13 @@ fn lit() {
 pub(crate) fn shutdown(device: Device) {
     if kexec_in_progress() && holder::is(device.as_device()) {
         pr_info!("the next kernel gets the screen\n");
-        quietly(Held::quiesce, |_, _| None::<()>);
+        quietly(Held::quiesce, |_, _| ());
     }
 }
 
 /// Ends the log and has the device stopped, and then runs `f` on the stage, if there is one, and on what the
 /// log has left.
-fn quietly<R>(
-    stop: fn(&mut Held, &'static Bell, Log<'static, Shared>) -> Option<GpuError>,
-    f: impl FnOnce(&mut Stage, Left) -> Option<R>,
-) -> Option<R> {
+fn quietly<R>(stop: Stop, f: impl FnOnce(&mut Stage, Left) -> R) -> Option<R> {
     console::locked(|| {
         #[cfg(CONFIG_VT)]
         vt::save_foreground();
@@ -778,7 +767,7 @@ fn quietly<R>(
                     None => BELL.take_down(),
                 }
             }
-            f(stage, left)
+            Some(f(stage, left))
         })
     })
 }

@@ -85,6 +85,12 @@ pub(crate) struct Held {
     was_ours: bool,
 }
 
+/// How a device is stopped: [`Held::reset`] or [`Held::quiesce`].
+pub(crate) type Stop = fn(&mut Held, &'static Bell, Log<'static, Shared>) -> Option<GpuError>;
+
+/// The same, when its log is gone: [`setup::reset`] or [`setup::quiesce`].
+type Way = fn(&mut dyn Transport, &Shared) -> Result<(), SetupError>;
+
 /// What can become of a device that was set up.
 #[cfg(not(MODULE))]
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -208,7 +214,7 @@ impl Held {
         })
     }
 
-    /// Hangs up the doorbell of a device that is running.
+    /// Hangs up the doorbell of a device that is running. The PCI core learns that it masters the bus.
     ///
     /// # Errors
     ///
@@ -220,6 +226,7 @@ impl Held {
         // SAFETY: `reset()` takes the bell down before the mapping goes.
         bell.hang(unsafe { mapped.window() }, doorbell);
         self.doorbell = Some((mapped, doorbell));
+        self.doorbells.set_master();
         self.was_ours = true;
         Ok(())
     }
@@ -413,9 +420,7 @@ impl Held {
         bell: &'static Bell,
         log: Log<'static, Shared>,
     ) -> Option<GpuError> {
-        let (hal, trouble) = log.end();
-        self.stop(|transport, hal| setup::reset(transport, hal), bell, hal);
-        trouble
+        self.end(|transport, hal| setup::reset(transport, hal), bell, log)
     }
 
     /// The same, with the device's picture left to whoever comes next, if that can be.
@@ -424,8 +429,17 @@ impl Held {
         bell: &'static Bell,
         log: Log<'static, Shared>,
     ) -> Option<GpuError> {
+        self.end(|transport, hal| setup::quiesce(transport, hal), bell, log)
+    }
+
+    fn end(
+        &mut self,
+        how: Way,
+        bell: &'static Bell,
+        log: Log<'static, Shared>,
+    ) -> Option<GpuError> {
         let (hal, trouble) = log.end();
-        self.stop(|transport, hal| setup::quiesce(transport, hal), bell, hal);
+        self.stop(how, bell, hal);
         trouble
     }
 
@@ -440,12 +454,7 @@ impl Held {
     }
 
     /// Stops the device, whose log is gone. Its memory comes back, unless it does not even do that.
-    fn stop(
-        &mut self,
-        how: fn(&mut dyn Transport, &Shared) -> Result<(), SetupError>,
-        bell: &'static Bell,
-        hal: Shared,
-    ) {
+    fn stop(&mut self, how: Way, bell: &'static Bell, hal: Shared) {
         bell.take_down();
         if how(self.transport.transport(), &hal).is_ok() {
             // SAFETY: The device has no queue any more. All callers have ended the log.

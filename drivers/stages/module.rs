@@ -23,7 +23,6 @@ use kernel::{
 };
 
 use crate::{
-    gpu::GpuError,
     linux::{
         atomic_option::AtomicOption,
         bell::Bell,
@@ -41,7 +40,10 @@ use crate::{
         },
     },
     stages::{
-        held::Held,
+        held::{
+            Held,
+            Stop, //
+        },
         log::Log,
         start::{
             self,
@@ -132,7 +134,7 @@ pub(crate) fn shutdown(_device: PciDevice) {
 }
 
 /// Ends the log, and has the device stopped.
-fn stop(how: fn(&mut Held, &'static Bell, Log<'static, Shared>) -> Option<GpuError>) {
+fn stop(how: Stop) {
     module_console::unregister();
     // Nobody writes any more: the device can be left while the other consoles print.
     begin_use();
@@ -147,7 +149,6 @@ fn stop(how: fn(&mut Held, &'static Bell, Log<'static, Shared>) -> Option<GpuErr
 /// Writes text to the screen.
 pub(crate) fn write(text: &[u8]) {
     let trouble = STAGE.with(|stage| {
-        begin_use();
         let log = stage.as_mut()?.log.as_mut()?;
         log.write(text, is_in_trouble());
         log.trouble()
