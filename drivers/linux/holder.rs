@@ -53,7 +53,7 @@ static DEVICE: AtomicPtr<bindings::device> = AtomicPtr::new(ptr::null_mut());
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
 static MODULES: Notifier = Notifier::new(module_event);
-static VIRTIO: Notifier = Notifier::new(virtio_event);
+static VIRTIO: Notifier = Notifier::new(device_event);
 static PCI: Notifier = Notifier::new(device_event);
 static PLATFORM: Notifier = Notifier::new(device_event);
 
@@ -97,7 +97,7 @@ fn with<R>(f: impl FnOnce(*mut bindings::device) -> R) -> Option<R> {
 
 /// Whether this is the device.
 pub(crate) fn is(device: *mut bindings::device) -> bool {
-    DEVICE.load(Ordering::Relaxed) == device
+    !device.is_null() && DEVICE.load(Ordering::Relaxed) == device
 }
 
 /// Whether our driver has the device.
@@ -256,25 +256,8 @@ unsafe extern "C" fn module_event(
 
 /// # Safety
 ///
-/// Called by the driver core for a device of the virtio bus.
-unsafe extern "C" fn virtio_event(
-    _: *mut bindings::notifier_block,
-    event: c_ulong,
-    child: *mut c_void,
-) -> c_int {
-    const UNBOUND: c_ulong =
-        bridge_bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER as c_ulong;
-    // SAFETY: By the safety requirement.
-    let parent = unsafe { (*child.cast::<bindings::device>()).parent };
-    if event == UNBOUND && !parent.is_null() && parent == DEVICE.load(Ordering::Relaxed) {
-        settle_later();
-    }
-    0
-}
-
-/// # Safety
-///
-/// Called by the driver core for a device of a bus on which ours may be.
+/// Called by the driver core for a device of a bus on which ours may be, or the virtio device that
+/// another driver has made of it.
 unsafe extern "C" fn device_event(
     _: *mut bindings::notifier_block,
     event: c_ulong,
@@ -283,12 +266,13 @@ unsafe extern "C" fn device_event(
     const UNBOUND: c_ulong =
         bridge_bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER as c_ulong;
     const GOES: c_ulong = bridge_bindings::bus_notifier_event_BUS_NOTIFY_DEL_DEVICE as c_ulong;
-    if is(device.cast()) {
-        match event {
-            UNBOUND => settle_later(),
-            GOES => handover::gone(),
-            _ => {}
-        }
+    let device = device.cast::<bindings::device>();
+    // SAFETY: By the safety requirement.
+    let parent = unsafe { (*device).parent };
+    match event {
+        UNBOUND if is(device) || is(parent) => settle_later(),
+        GOES if is(device) => handover::gone(),
+        _ => {}
     }
     0
 }
