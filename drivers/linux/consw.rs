@@ -95,20 +95,16 @@ pub(crate) fn begin() {
 /// Makes us the driver of all virtual consoles, if they have none that shows anything.
 pub(crate) fn take_over() {
     let last = bindings::MAX_NR_CONSOLES as c_int - 1;
-    let is_taken = console::locked(|| {
+    console::locked(|| {
         // SAFETY: A pointer, which is only compared, and which changes with the console lock held: fbcon may
         // be about to take the consoles for another card.
         let driver = unsafe { (&raw const bindings::conswitchp).read() };
-        let is_free = driver == &raw const bindings::dummy_con;
-        if is_free {
+        if driver == &raw const bindings::dummy_con {
+            watch();
             // SAFETY: The console lock is held, as the VT core wants it; the driver is static.
             unsafe { bindings::do_take_over_console(operations(), 0, last, 1) };
         }
-        is_free
     });
-    if is_taken {
-        watch();
-    }
 }
 
 fn watch() {
