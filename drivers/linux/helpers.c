@@ -311,6 +311,9 @@ static DEFINE_IRQ_WORK(blink_irq_work, virtgpu_blink_soon);
 
 void virtgpu_blink_later(unsigned int milliseconds)
 {
+	/* It blinks soon enough, and each line asks for it. */
+	if (delayed_work_pending(&blink_work))
+		return;
 	WRITE_ONCE(blink_pause, milliseconds);
 	irq_work_queue(&blink_irq_work);
 }
