@@ -223,31 +223,33 @@ impl<'c, C: Config> Function<'c, C> {
         self.write32(COMMAND, command.into());
     }
 
-    /// Lets a bridge forward accesses to memory, in both directions.
-    pub(crate) fn enable(&mut self) {
+    /// Clears bits of the command register, and then sets some. Gives it as it was.
+    fn change_command(&mut self, clear: u16, set: u16) -> u16 {
         let command = self.command();
-        self.set_command(command | COMMAND_MEMORY | COMMAND_MASTER);
+        self.set_command(command & !clear | set);
+        command
     }
 
-    /// Lets the function decode memory. Gives the command register as it was, for [`Self::disable`] to put
-    /// back.
+    /// Lets a bridge forward accesses to memory, in both directions.
+    pub(crate) fn enable(&mut self) {
+        self.change_command(0, COMMAND_MEMORY | COMMAND_MASTER);
+    }
+
+    /// Lets the function decode memory. Gives the command register as it was, for
+    /// [`Self::disable`] to put back.
     pub(crate) fn enable_memory(&mut self) -> u16 {
-        let command = self.command();
-        self.set_command(command | COMMAND_MEMORY);
-        command
+        self.change_command(0, COMMAND_MEMORY)
     }
 
     /// Lets the function master the bus.
     pub(crate) fn enable_master(&mut self) {
-        let command = self.command();
-        self.set_command(command | COMMAND_MASTER);
+        self.change_command(0, COMMAND_MASTER);
     }
 
     /// Takes the bus from the function. QEMU has a device in a process of its own (vhost-user) stop by
     /// this: such a device answers a reset of a queue, but its process is not told of it.
     pub(crate) fn end_mastering(&mut self) {
-        let command = self.command();
-        self.set_command(command & !COMMAND_MASTER);
+        self.change_command(COMMAND_MASTER, 0);
     }
 
     /// Puts the command register back as [`Self::enable_memory`] gave it, without mastering the bus: what
@@ -258,7 +260,6 @@ impl<'c, C: Config> Function<'c, C> {
 
     /// Keeps the function from raising INTx interrupts, which nobody serves: its queues are polled.
     pub(crate) fn disable_interrupts(&mut self) {
-        let command = self.command();
-        self.set_command(command | COMMAND_INTX_DISABLE);
+        self.change_command(0, COMMAND_INTX_DISABLE);
     }
 }

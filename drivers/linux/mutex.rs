@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mutexes of the driver's own: the kernel crate's need a first moment, in which they are initialised,
-//! and the early console has none that comes before all others.
+//! Mutexes of the driver's own. The kernel crate's are initialised at run time, by whoever comes first;
+//! these are initialised by the compiler, since several may come first.
 
 use core::marker::PhantomData;
 
