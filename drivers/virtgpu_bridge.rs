@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A boot console on virtio-gpu, which has no framebuffer that could be inherited from firmware: the log
-//! from the first line on, then the virtual terminal, and a panic at any time, until the native driver gets
-//! the device.
+//! A boot console on virtio-gpu, which has no framebuffer that could be inherited from firmware:
+//! the log from the first line on, then the virtual terminal, and a panic at any time, until the
+//! native driver gets the device.
 //!
 //! | room | what lives there |
 //! |---|---|
@@ -13,9 +13,9 @@
 //! | [`virtio`] | reaching a device: PCI, MMIO, features, the split ring |
 //! | [`linux`] | what the kernel crate does not wrap yet |
 //!
-//! Calls run downwards; only what the kernel calls, a console's `write()` or a hook, enters by `linux`
-//! and goes up to its stage. `text`, `firmware`, `gpu` and `virtio` are pure: no `unsafe`, no kernel, no
-//! allocation, so that they compile, and are tested, anywhere.
+//! Calls run downwards; only what the kernel calls, a console's `write()` or a hook, enters by
+//! `linux` and goes up to its stage. `text`, `firmware`, `gpu` and `virtio` are pure: no `unsafe`,
+//! no kernel, no allocation, so that they compile, and are tested, anywhere.
 
 // Only the VT needs all of `text`, and there is none in a module.
 #![cfg_attr(any(MODULE, not(CONFIG_VT)), allow(dead_code, unused_imports))]

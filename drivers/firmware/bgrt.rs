@@ -77,8 +77,8 @@ impl fmt::Display for Error {
 /// The boot logo's place, in memory and on the screen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Bgrt {
-    /// Physical address of the image, a [`Bmp`](super::bmp::Bmp). It is in memory for boot services,
-    /// which Linux takes for its own unless it is told to keep it (`efi_bgrt_init()`).
+    /// Physical address of the image, a [`Bmp`](super::bmp::Bmp). It is in memory for boot
+    /// services, which Linux takes for its own unless it is told to keep it (`efi_bgrt_init()`).
     pub(crate) image: u64,
     /// Pixels between the left edge of the screen and the image.
     pub(crate) x: u32,
@@ -91,9 +91,10 @@ pub(crate) struct Bgrt {
 impl Bgrt {
     /// Finds the table from ACPI's root pointer, at the physical address `root`.
     ///
-    /// Bits of the status that are reserved are not looked at: whatever they come to mean, the image
-    /// is where it is. Nor is bit 0, that nothing was drawn over it: EDK2 says so when the boot loader
-    /// begins and does not look again, and efifb, which restores the logo, does not ask either.
+    /// Bits of the status that are reserved are not looked at: whatever they come to mean, the
+    /// image is where it is. Nor is bit 0, that nothing was drawn over it: EDK2 says so when the
+    /// boot loader begins and does not look again, and efifb, which restores the logo, does not ask
+    /// either.
     ///
     /// # Errors
     ///

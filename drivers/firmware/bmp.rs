@@ -48,8 +48,8 @@ struct InfoHeader {
     colours_important: U32,
 }
 
-/// Which bits of a pixel are red, green and blue. They follow a `BITMAPINFOHEADER`, and are the next
-/// fields of the later headers: in the same place.
+/// Which bits of a pixel are red, green and blue. They follow a `BITMAPINFOHEADER`, and are the
+/// next fields of the later headers: in the same place.
 type Masks = [U32; 3];
 
 /// The sizes of `BITMAPINFOHEADER`, `BITMAPV4HEADER` and `BITMAPV5HEADER`.
@@ -166,8 +166,8 @@ impl Bmp {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong, see [`Error`]. Nothing beyond the file's own size was read then,
-    /// but the header that tells it.
+    /// The first thing that is wrong, see [`Error`]. Nothing beyond the file's own size was read
+    /// then, but the header that tells it.
     pub(crate) fn read(memory: &mut impl Memory, at: u64) -> Result<Self, Error> {
         let file: FileHeader = read(memory, at)?;
         if file.signature != *b"BM" {
@@ -238,8 +238,9 @@ impl Bmp {
         self.height
     }
 
-    /// Reads pixels of row `y`, counted from the top, from column `x` on: as many as `into` has room
-    /// for, little-endian `B8G8R8X8` with the last byte 0. What lies beyond the row is left as it was.
+    /// Reads pixels of row `y`, counted from the top, from column `x` on: as many as `into` has
+    /// room for, little-endian `B8G8R8X8` with the last byte 0. What lies beyond the row is left as
+    /// it was.
     ///
     /// # Errors
     ///

@@ -26,8 +26,9 @@ pub(crate) struct Console<'a> {
 }
 
 impl<'a> Console<'a> {
-    /// Reads what follows `console=`: a name, a number and options behind a comma. A number alone is a
-    /// serial port's. None of what the printk core finds by the name of a device, or of no console.
+    /// Reads what follows `console=`: a name, a number and options behind a comma. A number alone
+    /// is a serial port's. None of what the printk core finds by the name of a device, or of no
+    /// console.
     pub(crate) fn parse(word: &'a str) -> Option<Self> {
         let word = word.split(',').next().unwrap_or_default();
         if word.is_empty() || word == "null" || word.contains(':') {
@@ -66,8 +67,8 @@ pub(crate) enum Choice<'a> {
     Others,
 }
 
-/// Chooses, by the words that follow each `console=` and the name that the screen's console has: "tty", or
-/// "virtgpu" where there are no terminals. `never` is what the parameter says.
+/// Chooses, by the words that follow each `console=` and the name that the screen's console has:
+/// "tty", or "virtgpu" where there are no terminals. `never` is what the parameter says.
 pub(crate) fn choose<'a>(
     words: impl Iterator<Item = &'a str> + Clone,
     screen: &str,
@@ -91,8 +92,8 @@ pub(crate) fn choose<'a>(
 }
 
 /// Which messages consoles print, as the command line says by `quiet`, `debug`, `loglevel=` and
-/// `ignore_loglevel`: those of a lower level. None if it says nothing. Of the first three the last one counts.
-/// `quiet` is the level of a quiet kernel, `CONFIG_CONSOLE_LOGLEVEL_QUIET`.
+/// `ignore_loglevel`: those of a lower level. None if it says nothing. Of the first three the last
+/// one counts. `quiet` is the level of a quiet kernel, `CONFIG_CONSOLE_LOGLEVEL_QUIET`.
 pub(crate) fn level<'a>(words: impl Iterator<Item = &'a str>, quiet: i32) -> Option<i32> {
     /// `CONSOLE_LOGLEVEL_DEBUG` in `include/linux/printk.h`.
     const DEBUG: i32 = 10;
@@ -119,8 +120,9 @@ pub(crate) fn level<'a>(words: impl Iterator<Item = &'a str>, quiet: i32) -> Opt
     }
 }
 
-/// The console that ACPI's SPCR names, out of the bytes of that table ("Serial Port Console Redirection
-/// Table", version 4): the name by which Linux looks for it. None if Linux takes no console from it.
+/// The console that ACPI's SPCR names, out of the bytes of that table ("Serial Port Console
+/// Redirection Table", version 4): the name by which Linux looks for it. None if Linux takes no
+/// console from it.
 pub(crate) fn of_spcr(table: &[u8]) -> Option<Console<'static>> {
     const REVISION: usize = 8;
     const INTERFACE: usize = 36;

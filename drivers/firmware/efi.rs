@@ -169,8 +169,8 @@ pub(crate) fn acpi_root(
     acpi_20.or(acpi_10).ok_or(Error::NoAcpi)
 }
 
-/// Finds the physical address of the configuration table with this GUID, if there is one; the rest is as
-/// for [`acpi_root`].
+/// Finds the physical address of the configuration table with this GUID, if there is one; the rest
+/// is as for [`acpi_root`].
 ///
 /// # Errors
 ///
@@ -215,8 +215,8 @@ fn find(
     Ok(None)
 }
 
-/// The memory of this `kind`, [`BOOT_SERVICES_DATA`] or [`ACPI_RECLAIM`], that holds the physical address
-/// `at`, if the map has it and says nothing else of any of it.
+/// The memory of this `kind`, [`BOOT_SERVICES_DATA`] or [`ACPI_RECLAIM`], that holds the physical
+/// address `at`, if the map has it and says nothing else of any of it.
 pub(crate) fn area(
     memory: &mut impl Memory,
     map: MemoryMap,

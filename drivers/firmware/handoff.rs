@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What our UEFI driver (`drivers/uefi/`) hands over from firmware: the picture that was on the screen,
-//! and, where it could light the screen again after firmware's reset, the device, which shows it and
-//! has no queue.
+//! What our UEFI driver (`drivers/uefi/`) hands over from firmware: the picture that was on the
+//! screen, and, where it could light the screen again after firmware's reset, the device, which
+//! shows it and has no queue.
 //!
-//! It is one EFI configuration table (UEFI 2.10, section 4.6) of a GUID of its own, in memory for ACPI's
-//! tables. The driver writes it at ExitBootServices(), and the kernel reads it when it looks for the
-//! device; both are built from this page.
+//! It is one EFI configuration table (UEFI 2.10, section 4.6) of a GUID of its own, in memory for
+//! ACPI's tables. The driver writes it at ExitBootServices(), and the kernel reads it when it looks
+//! for the device; both are built from this page.
 
 use super::{
     acpi::checksum,
@@ -54,7 +54,8 @@ const ON_PCI: u32 = 1 << 2;
 const MAX_PIXELS: u32 = 16384;
 /// VIRTIO_GPU_MAX_SCANOUTS (VIRTIO 1.3, section 5.7.6.8).
 const SCANOUTS: u32 = 16;
-/// The lower half of a [`mark`]. It is odd, as no address of descriptors is (VIRTIO 1.3, section 2.7).
+/// The lower half of a [`mark`]. It is odd, as no address of descriptors is (VIRTIO 1.3, section
+/// 2.7).
 const MARK: u32 = 0x6d61_726b;
 /// Bytes of a pixel.
 const PIXEL: u32 = 4;
@@ -121,15 +122,17 @@ pub(crate) struct Pixels {
     pub(crate) sum: u32,
 }
 
-/// Adds pixels to the sum by which a picture is known: whoever has the memory by then has changed it.
+/// Adds pixels to the sum by which a picture is known: whoever has the memory by then has changed
+/// it.
 pub(crate) fn sum(sum: u32, pixels: &[u32]) -> u32 {
     let add = |sum: u32, pixel: &u32| sum.rotate_left(1).wrapping_add(u32::from_le(*pixel));
     pixels.iter().fold(sum, add)
 }
 
-/// The mark by which the device is known that shows the picture with this [`sum`]: a number that the
-/// UEFI driver leaves in the register of the descriptors' address of queue 0, which is not enabled. A
-/// reset of the device clears it, and a driver that gives the queue a place overwrites it.
+/// The mark by which the device is known that shows the picture with this [`sum`]: a number that
+/// the UEFI driver leaves in the register of the descriptors' address of queue 0, which is not
+/// enabled. A reset of the device clears it, and a driver that gives the queue a place overwrites
+/// it.
 #[allow(dead_code)]
 pub(crate) fn mark(sum: u32) -> u64 {
     (u64::from(sum) << 32) | u64::from(MARK)
@@ -138,8 +141,8 @@ pub(crate) fn mark(sum: u32) -> u64 {
 /// What was handed over.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Handoff {
-    /// The PCI segment of the device, and where it is in there; `None` if it is not on PCI, and then it
-    /// does not run.
+    /// The PCI segment of the device, and where it is in there; `None` if it is not on PCI, and
+    /// then it does not run.
     pub(crate) device: Option<(u16, Address)>,
     /// The scanout that firmware drew on.
     pub(crate) scanout: u32,
@@ -269,8 +272,8 @@ impl Table {
 }
 
 impl Handoff {
-    /// Reads the table at the physical address `at`. All that it names is where firmware's memory map
-    /// `map` has such things.
+    /// Reads the table at the physical address `at`. All that it names is where firmware's memory
+    /// map `map` has such things.
     ///
     /// # Errors
     ///
@@ -361,8 +364,8 @@ impl Handoff {
         })
     }
 
-    /// Whether the device at a place on PCI is the one and runs, as firmware left it: `queue` is what it
-    /// has as the address of the descriptors of queue 0.
+    /// Whether the device at a place on PCI is the one and runs, as firmware left it: `queue` is
+    /// what it has as the address of the descriptors of queue 0.
     pub(crate) fn is_live(&self, device: Address, queue: Option<u64>) -> bool {
         let is_it = self.device.is_some_and(|(_, at)| at == device);
         is_it && self.live.is_some() && queue == Some(self.mark)
@@ -387,8 +390,8 @@ impl Handoff {
         found == picture.sum
     }
 
-    /// Paints the picture over pixels of the screen: those of row `y` from column `x` on. Pixels that it
-    /// does not have stay as they are.
+    /// Paints the picture over pixels of the screen: those of row `y` from column `x` on. Pixels
+    /// that it does not have stay as they are.
     ///
     /// # Errors
     ///

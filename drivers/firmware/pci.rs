@@ -246,14 +246,14 @@ impl<'c, C: Config> Function<'c, C> {
         self.change_command(0, COMMAND_MASTER);
     }
 
-    /// Takes the bus from the function. QEMU has a device in a process of its own (vhost-user) stop by
-    /// this: such a device answers a reset of a queue, but its process is not told of it.
+    /// Takes the bus from the function. QEMU has a device in a process of its own (vhost-user) stop
+    /// by this: such a device answers a reset of a queue, but its process is not told of it.
     pub(crate) fn end_mastering(&mut self) {
         self.change_command(COMMAND_MASTER, 0);
     }
 
-    /// Puts the command register back as [`Self::enable_memory`] gave it, without mastering the bus: what
-    /// the function was told of is not its any more.
+    /// Puts the command register back as [`Self::enable_memory`] gave it, without mastering the
+    /// bus: what the function was told of is not its any more.
     pub(crate) fn disable(&mut self, command: u16) {
         self.set_command(command & !COMMAND_MASTER);
     }

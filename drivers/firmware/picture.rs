@@ -2,8 +2,8 @@
 
 //! The boot logo on a screen: what of it is where.
 //!
-//! It is where firmware had it, in pixels from the upper left corner, even if the screen has another
-//! mode now; what lies beyond its right and lower edge is cut off.
+//! It is where firmware had it, in pixels from the upper left corner, even if the screen has
+//! another mode now; what lies beyond its right and lower edge is cut off.
 //!
 //! **Orientation.** The table may say that the image is turned, "clockwise from its default
 //! orientation", for panels that are mounted on their side. Whether the image in memory is turned

@@ -11,8 +11,8 @@ const EVENTS_CLEAR: usize = 4;
 /// VIRTIO_GPU_EVENT_DISPLAY: a display came, went, or has another size.
 const EVENT_DISPLAY: u32 = 1;
 
-/// Whether something has happened to a display since this was asked last. Where the configuration cannot
-/// be reached, nothing ever does.
+/// Whether something has happened to a display since this was asked last. Where the configuration
+/// cannot be reached, nothing ever does.
 pub(crate) fn displays_changed(transport: &mut (impl Transport + ?Sized)) -> bool {
     let events = transport.config(EVENTS_READ).unwrap_or(0);
     let changed = events & EVENT_DISPLAY != 0;

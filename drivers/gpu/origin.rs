@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether a device honours the origin of SET_SCANOUT's rectangle, so that a scanout can be panned over a
-//! resource that is higher than it.
+//! Whether a device honours the origin of SET_SCANOUT's rectangle, so that a scanout can be panned
+//! over a resource that is higher than it.
 //!
-//! The specification says that it does (VIRTIO 1.3, section 5.7.6.8). Of the devices that there are, one
-//! family does, and nothing in the features tells it from those that do not. The rule is, in this order:
+//! The specification says that it does (VIRTIO 1.3, section 5.7.6.8). Of the devices that there
+//! are, one family does, and nothing in the features tells it from those that do not. The rule is,
+//! in this order:
 //!
 //! | what the device offers or answers | origin | devices |
 //! |---|---|---|
@@ -13,8 +14,9 @@
 //! | SET_SCANOUT of 1x1 px refused with ERR_INVALID_PARAMETER | honoured | QEMU's 2D device, which wants 16x16 px at least in all versions since 2.4 |
 //! | any other answer | ignored | QEMU `vhost-user-gpu` |
 //!
-//! A device that nobody has met is right either way, because a screen that does not pan is right on all.
-//! The question is asked of devices of the second half alone: who takes it shows 1x1 px for a moment.
+//! A device that nobody has met is right either way, because a screen that does not pan is right on
+//! all. The question is asked of devices of the second half alone: who takes it shows 1x1 px for a
+//! moment.
 
 use crate::{
     gpu::{
@@ -59,8 +61,8 @@ impl Origin {
         }
     }
 
-    /// Asks the device, if nothing else tells, on a scanout that is set to something else after that.
-    /// The device has no resource of the ID `resource`.
+    /// Asks the device, if nothing else tells, on a scanout that is set to something else after
+    /// that. The device has no resource of the ID `resource`.
     ///
     /// # Errors
     ///
@@ -76,7 +78,8 @@ impl Origin {
         if self != Self::Unknown {
             return Ok(self);
         }
-        // QEMU looks whether there is a backing store before it looks at the size. Nothing is read from it.
+        // QEMU looks whether there is a backing store before it looks at the size. Nothing is read
+        // from it.
         let backing = MemEntry::new(control.hal().device_address(0), SIDE * SIDE * 4);
         control.post(&ResourceCreate2d::new(resource, SIDE, SIDE))?;
         control.post(&ResourceAttachOne::new(resource, backing))?;

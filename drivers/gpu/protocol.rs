@@ -110,7 +110,8 @@ macro_rules! commands {
 
         impl $name {
             /// The command with its fields in the order of the specification.
-            // Some commands have nothing to leave at zero, and some are of use to one home of the room alone.
+            // Some commands have nothing to leave at zero, and some are of use to one home of the
+            // room alone.
             #[allow(clippy::needless_update, dead_code)]
             pub(crate) fn new($($arg: $arg_type),*) -> Self {
                 Self {
@@ -195,7 +196,8 @@ commands! {
         entry: entry,
     }
 
-    /// VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING: the resource keeps its pixels, and its memory is left alone.
+    /// VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING: the resource keeps its pixels, and its memory is
+    /// left alone.
     ResourceDetachBacking = 0x0107 -> Header, OK_NODATA, { resource_id: U32, padding: U32 }
     new(resource: u32) { resource_id: U32::new(resource) }
 }

@@ -10,8 +10,8 @@ use core::{
     },
 };
 
-/// What an `Option` is, but it never looks full while the value is written, moved or dropped: who is
-/// stopped by a panic there leaves nothing, or a whole value.
+/// What an `Option` is, but it never looks full while the value is written, moved or dropped: who
+/// is stopped by a panic there leaves nothing, or a whole value.
 ///
 /// # Invariants
 ///
@@ -49,8 +49,8 @@ impl<T> AtomicOption<T> {
         self.full.store(true, Ordering::Release);
     }
 
-    /// Becomes what another one is, which is none then; the value before is dropped. Large values go this way
-    /// without being on the stack once more.
+    /// Becomes what another one is, which is none then; the value before is dropped. Large values
+    /// go this way without being on the stack once more.
     pub(crate) fn take_from(&mut self, other: &mut Self) {
         self.clear();
         if other.full.swap(false, Ordering::AcqRel) {

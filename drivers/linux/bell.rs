@@ -75,8 +75,8 @@ impl Bell {
         if at == 0 || at % 4 != 0 && doorbell.width == Width::Bits32 || at % 2 != 0 {
             return false;
         }
-        // SAFETY: FIX_EARLYCON_MEM_BASE belongs to the early console, which we are, and no window on
-        // it is left. It can be set at any time from `early_ioremap_init()` on.
+        // SAFETY: FIX_EARLYCON_MEM_BASE belongs to the early console, which we are, and no window
+        // on it is left. It can be set at any time from `early_ioremap_init()` on.
         let base = unsafe { crate::linux::bindings::virtgpu_map_page(at) }.cast();
         // SAFETY: The mapping reaches to the end of the page, and 4 KiB is the smallest page there
         // is. It lasts until `take_down()`, which takes the window first.

@@ -89,8 +89,9 @@ impl Coherent {
             return None;
         }
         let words = self.length / size_of::<u32>();
-        // SAFETY: By the invariants; `dma_alloc_attrs()` aligns to a page, and it is not freed as long as
-        // the flag is set. That has fallen: what an earlier call returned is not used any more.
+        // SAFETY: By the invariants; `dma_alloc_attrs()` aligns to a page, and it is not freed as
+        // long as the flag is set. That has fallen: what an earlier call returned is not used any
+        // more.
         Some(unsafe {
             Block::new(
                 core::slice::from_raw_parts_mut(self.base.as_ptr(), words),

@@ -69,7 +69,8 @@ impl Console {
         self.0.get()
     }
 
-    /// Adds it to the printk core's list, enabled already: nobody has to name it on the command line.
+    /// Adds it to the printk core's list, enabled already: nobody has to name it on the command
+    /// line.
     ///
     /// # Safety
     ///
@@ -86,11 +87,11 @@ impl Console {
         }
     }
 
-    /// Takes it from the list; nobody is in its callbacks when this returns. If it is not on the list,
-    /// nothing happens.
+    /// Takes it from the list; nobody is in its callbacks when this returns. If it is not on the
+    /// list, nothing happens.
     pub(crate) fn unregister(&self) {
-        // SAFETY: A console that is, or is not, on the list. Its work is done when it can be registered
-        // again.
+        // SAFETY: A console that is, or is not, on the list. Its work is done when it can be
+        // registered again.
         unsafe {
             bindings::unregister_console(self.0.get());
             bindings::irq_work_sync(&raw mut (*self.0.get()).irq_work);
@@ -123,8 +124,8 @@ pub(crate) fn name(console: crate::firmware::consoles::Console<'_>) {
         Some(to) if bytes.len() < 16 => to.copy_from_slice(bytes),
         _ => return,
     }
-    // SAFETY: The name is a terminated string, which is copied. The options are one that is never written to
-    // and stays, and are kept only for a console that was not named before.
+    // SAFETY: The name is a terminated string, which is copied. The options are one that is never
+    // written to and stays, and are kept only for a console that was not named before.
     unsafe {
         let options = c"".as_char_ptr().cast_mut();
         bindings::add_preferred_console(name.as_ptr().cast(), console.index, options.cast());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A console driver of the VT's (`struct consw`): what the VT core calls, with the console lock held.
+//! A console driver of the VT's (`struct consw`): what the VT core calls, with the console lock
+//! held.
 
 use core::{
     ffi::c_void,
@@ -96,8 +97,8 @@ pub(crate) fn begin() {
 pub(crate) fn take_over() {
     let last = bindings::MAX_NR_CONSOLES as c_int - 1;
     console::locked(|| {
-        // SAFETY: A pointer, which is only compared, and which changes with the console lock held: fbcon may
-        // be about to take the consoles for another card.
+        // SAFETY: A pointer, which is only compared, and which changes with the console lock held:
+        // fbcon may be about to take the consoles for another card.
         let driver = unsafe { (&raw const bindings::conswitchp).read() };
         if driver == &raw const bindings::dummy_con {
             watch();
@@ -140,8 +141,8 @@ macro_rules! callbacks {
         ///
         /// # Safety
         ///
-        /// Called by the VT core for a console of ours, with the console lock held, or by a CPU that
-        /// panics.
+        /// Called by the VT core for a console of ours, with the console lock held, or by a CPU
+        /// that panics.
         unsafe extern "C" fn $name(vc: *mut bindings::vc_data $(, $arg: $type)*) $(-> $return)? {
             // SAFETY: By the safety requirement.
             let vc = unsafe { Vc::new(vc) };

@@ -136,8 +136,8 @@ impl Piece {
         if rest.is_none_or(|rest| rest < into.len() as u64) {
             return false;
         }
-        // SAFETY: By the invariants and the check above the mapping holds as many bytes as `into` from
-        // `offset` on, and `into` is not part of it.
+        // SAFETY: By the invariants and the check above the mapping holds as many bytes as `into`
+        // from `offset` on, and `into` is not part of it.
         unsafe {
             let from = self.base.add(offset as usize);
             from.copy_to_nonoverlapping(NonNull::from(&mut *into).cast(), into.len());
@@ -152,7 +152,8 @@ impl Drop for Piece {
     }
 }
 
-/// Physical memory, to be read. The page that was read last stays mapped: tables are read by entries.
+/// Physical memory, to be read. The page that was read last stays mapped: tables are read by
+/// entries.
 ///
 /// An address that firmware made up would end in an abort, as it does for `efi_init()` a moment
 /// later: nothing knows this early where there is memory.
@@ -266,8 +267,8 @@ impl<const WORDS: usize> ImageMemory<WORDS> {
         }
     }
 
-    /// The memory, for a device that takes physical addresses; `None` if a device that was not reset may
-    /// still work on it.
+    /// The memory, for a device that takes physical addresses; `None` if a device that was not
+    /// reset may still work on it.
     pub(crate) fn take(&'static self) -> Option<Block> {
         if self.lent.swap(true, Ordering::Acquire) {
             return None;
@@ -275,8 +276,8 @@ impl<const WORDS: usize> ImageMemory<WORDS> {
         let words = self.words.get();
         // SAFETY: A static of the kernel image has a physical address.
         let address = unsafe { bindings::virtgpu_image_address(words.cast()) };
-        // SAFETY: It is aligned to a page, static, and for nobody but a device. The flag, which is this
-        // memory's, has fallen: what an earlier call returned is not used any more.
+        // SAFETY: It is aligned to a page, static, and for nobody but a device. The flag, which is
+        // this memory's, has fallen: what an earlier call returned is not used any more.
         Some(unsafe { Block::new(&mut *words, address, &self.lent) })
     }
 }

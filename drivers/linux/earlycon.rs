@@ -95,8 +95,8 @@ pub(crate) fn is(console: *const bindings::console) -> bool {
 /// Takes the early console from the printk core's list, where somebody else prints on its screen.
 pub(crate) fn unregister() {
     let console = CONSOLE.load(Ordering::Relaxed);
-    // SAFETY: The kernel's only one, which is static, if it is not null; called where sleeping is allowed.
-    // One that is not on the list is left alone.
+    // SAFETY: The kernel's only one, which is static, if it is not null; called where sleeping is
+    // allowed. One that is not on the list is left alone.
     unsafe {
         if !console.is_null() && console::is_enabled(console) {
             bindings::unregister_console(console);

@@ -112,8 +112,8 @@ pub(crate) unsafe fn named(name: *const c_char, pixels: (u32, u32)) -> Option<Us
     let font = if name.is_null() {
         default_font(pixels.0, pixels.1)?
     } else {
-        // SAFETY: By the safety requirement, for the name; what is found is null, or one of the static
-        // descriptions.
+        // SAFETY: By the safety requirement, for the name; what is found is null, or one of the
+        // static descriptions.
         unsafe { described(bindings::find_font(name.cast())) }?
     };
     // INVARIANT: It is static.

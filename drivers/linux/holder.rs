@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device that we hold, or held, as the driver core sees it: giving it away, taking it back, and
-//! the events upon which that is considered.
+//! The device that we hold, or held, as the driver core sees it: giving it away, taking it back,
+//! and the events upon which that is considered.
 
 use core::{
     ffi::{
@@ -164,8 +164,8 @@ unsafe extern "C" fn look(child: *mut bindings::device, found: *mut c_void) -> c
         return 0;
     }
     if !WATCHED.swap(true, Ordering::Relaxed) {
-        // SAFETY: A bus is never gone while it has a device. The notifier is static, and in no list:
-        // when the bus goes, with its list, `module_event()` says so.
+        // SAFETY: A bus is never gone while it has a device. The notifier is static, and in no
+        // list: when the bus goes, with its list, `module_event()` says so.
         unsafe { bindings::bus_register_notifier(bus, VIRTIO.as_ptr()) };
     }
     // SAFETY: By the safety requirement. The device is valid, and so it may be referenced.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the kernel calls us without a driver of ours being asked: when drivers can be registered, and
-//! when the PCI core is about to move BARs.
+//! Where the kernel calls us without a driver of ours being asked: when drivers can be registered,
+//! and when the PCI core is about to move BARs.
 
 use core::ptr;
 

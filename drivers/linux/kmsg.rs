@@ -17,8 +17,8 @@ pub(crate) struct Record<'b> {
 }
 
 impl<'b> Record<'b> {
-    /// Reads the first record from `number` on that the log still has, if there is one. Of one that does
-    /// not fit the buffer some lines are missing, or all.
+    /// Reads the first record from `number` on that the log still has, if there is one. Of one that
+    /// does not fit the buffer some lines are missing, or all.
     pub(crate) fn read(number: u64, buffer: &'b mut [u8]) -> Option<Self> {
         let mut iter = bindings::kmsg_dump_iter {
             cur_seq: number,
@@ -99,7 +99,8 @@ pub(crate) fn console_level() -> u8 {
 
 /// Sets that level, as parameters of the command line do.
 pub(crate) fn set_console_level(level: i32) {
-    // SAFETY: A word, which whoever looks at a parameter writes as well: before there are other CPUs.
+    // SAFETY: A word, which whoever looks at a parameter writes as well: before there are other
+    // CPUs.
     unsafe {
         (&raw mut bindings::console_printk)
             .cast::<i32>()

@@ -18,8 +18,8 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// `base` is a mapping of at least `length` bytes of a device's registers: by `pci_iomap_range()` if
-/// there is a `device`, by `ioremap()` otherwise.
+/// `base` is a mapping of at least `length` bytes of a device's registers: by `pci_iomap_range()`
+/// if there is a `device`, by `ioremap()` otherwise.
 pub(crate) struct Mapped {
     device: Option<PciDevice>,
     base: NonNull<u8>,
@@ -53,8 +53,8 @@ impl Mapped {
         })
     }
 
-    /// Maps `length` bytes at a physical address where a device has registers; `None` if that cannot
-    /// be.
+    /// Maps `length` bytes at a physical address where a device has registers; `None` if that
+    /// cannot be.
     #[cfg(not(MODULE))]
     pub(crate) fn memory(address: u64, length: usize) -> Option<Self> {
         if address == 0 || address % 2 != 0 {

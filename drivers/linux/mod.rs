@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel crate does not wrap yet, as safe as it can be made: early mappings, registers and
-//! memory shared with a device, fonts, consoles and virtual terminals, drivers and the devices that
-//! they hold, and the hooks by which the kernel calls us.
+//! What the kernel crate does not wrap yet, as safe as it can be made: early mappings, registers
+//! and memory shared with a device, fonts, consoles and virtual terminals, drivers and the devices
+//! that they hold, and the hooks by which the kernel calls us.
 
 pub(crate) mod atomic_option;
 pub(crate) mod bell;

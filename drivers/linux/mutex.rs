@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mutexes of the driver's own. The kernel crate's are initialised at run time, by whoever comes first;
-//! these are initialised by the compiler, since several may come first.
+//! Mutexes of the driver's own. The kernel crate's are initialised at run time, by whoever comes
+//! first; these are initialised by the compiler, since several may come first.
 
 use core::marker::PhantomData;
 
@@ -20,8 +20,8 @@ pub(crate) enum Mutex {
 }
 
 impl Mutex {
-    /// Waits for the mutex, which is given back when the result is dropped. Called where sleeping is
-    /// allowed.
+    /// Waits for the mutex, which is given back when the result is dropped. Called where sleeping
+    /// is allowed.
     pub(crate) fn lock(self) -> Guard {
         // SAFETY: A number of the C side's; by the caller it may sleep.
         unsafe { bindings::virtgpu_lock(self as bindings::virtgpu_mutex) };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Our console without the console lock (`CON_NBCON`): what the printk core calls, from any context.
+//! Our console without the console lock (`CON_NBCON`): what the printk core calls, from any
+//! context.
 
 use core::{
     ffi::c_void,
@@ -36,7 +37,8 @@ static CONSOLE: Console = Console::new();
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 static DEATHS: Notifier = Notifier::new(died);
 
-/// Adds the console to the printk core's list, if it is not there. `all` wants the log from its start.
+/// Adds the console to the printk core's list, if it is not there. `all` wants the log from its
+/// start.
 pub(crate) fn register(all: bool) {
     let change = Mutex::Console.lock();
     if !REGISTERED.swap(true, Ordering::Relaxed) {
@@ -45,8 +47,8 @@ pub(crate) fn register(all: bool) {
         } else {
             0
         };
-        // SAFETY: It is not on the list, as the flag says, and the callbacks are sound. Beside what is
-        // set, these are numbers, null pointers, and `None`.
+        // SAFETY: It is not on the list, as the flag says, and the callbacks are sound. Beside what
+        // is set, these are numbers, null pointers, and `None`.
         unsafe {
             CONSOLE.register(bindings::console {
                 write_atomic: Some(write_atomic),
@@ -96,8 +98,8 @@ pub(crate) fn is_wanted() -> bool {
 
 /// Writes the record that the printk core has at hand.
 ///
-/// Only what it says of that is read while the console cannot be taken over: the screen has an owner of
-/// its own, who is waited for, and can be begun again.
+/// Only what it says of that is read while the console cannot be taken over: the screen has an
+/// owner of its own, who is waited for, and can be begun again.
 ///
 /// # Safety
 ///

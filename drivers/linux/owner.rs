@@ -35,8 +35,8 @@ const NAP: i64 = 500;
 
 /// A value that one context at a time may use, and a panic whatever happens.
 ///
-/// An emergency goes away again if the value is taken. Who has the console lock, and changes what the value
-/// is about, waits for it: only emergencies and panics are not kept out by that lock.
+/// An emergency goes away again if the value is taken. Who has the console lock, and changes what
+/// the value is about, waits for it: only emergencies and panics are not kept out by that lock.
 pub(crate) struct Owned<T> {
     /// 0, [`DEAD`], or the context that has the value, see [`context`].
     taken: AtomicUsize,
@@ -48,9 +48,9 @@ pub(crate) struct Owned<T> {
 #[cfg(not(MODULE))]
 const DEAD: usize = 1;
 
-// SAFETY: `with()` and `wait()` hand the value to one context at a time. `seize()` takes it from whom does
-// not run again: what a panic interrupted, a CPU that is stopped by then, the dead. One that could not be
-// stopped, nor gave the value back in time, is what a panic has to live with.
+// SAFETY: `with()` and `wait()` hand the value to one context at a time. `seize()` takes it from
+// whom does not run again: what a panic interrupted, a CPU that is stopped by then, the dead. One
+// that could not be stopped, nor gave the value back in time, is what a panic has to live with.
 unsafe impl<T: Send> Sync for Owned<T> {}
 
 impl<T> Owned<T> {
@@ -71,8 +71,8 @@ impl<T> Owned<T> {
         Some(unsafe { self.run(f) })
     }
 
-    /// As [`Owned::with`], but waits until the value is free. `f` learns whether it is left as it was in
-    /// the middle of something, by who has died of it.
+    /// As [`Owned::with`], but waits until the value is free. `f` learns whether it is left as it
+    /// was in the middle of something, by who has died of it.
     ///
     /// Called where sleeping is allowed. A device bounds how long the value is had; see
     /// [`Hal::wait`](crate::virtio::Hal::wait).
@@ -89,8 +89,8 @@ impl<T> Owned<T> {
         unsafe { self.run(|value| f(value, torn)) }
     }
 
-    /// Runs `f` on the value, whoever has it, for a kernel that panics: others have a second to give it
-    /// back. `f` learns whether the value is left as it was in the middle of something.
+    /// Runs `f` on the value, whoever has it, for a kernel that panics: others have a second to
+    /// give it back. `f` learns whether the value is left as it was in the middle of something.
     #[cfg(not(MODULE))]
     pub(crate) fn seize<R>(&self, f: impl FnOnce(&mut T, bool) -> R) -> R {
         let begun = ticks();
@@ -108,8 +108,8 @@ impl<T> Owned<T> {
         unsafe { self.run(|value| f(value, torn)) }
     }
 
-    /// This very context has faulted, and does not go on. If it has the value, others may take that from
-    /// now on. Returns whether it has.
+    /// This very context has faulted, and does not go on. If it has the value, others may take that
+    /// from now on. Returns whether it has.
     #[cfg(not(MODULE))]
     pub(crate) fn abandon(&self) -> bool {
         (self.taken)
@@ -169,8 +169,8 @@ pub(crate) fn is_in_trouble() -> bool {
 #[cfg(not(MODULE))]
 const LEVEL: usize = 3;
 
-/// The current task, which stays the same on whatever CPU, and what interrupts it: nothing, a softirq,
-/// an interrupt or an NMI.
+/// The current task, which stays the same on whatever CPU, and what interrupts it: nothing, a
+/// softirq, an interrupt or an NMI.
 fn context() -> usize {
     // SAFETY: Asking has no requirements.
     unsafe { bindings::virtgpu_context() as usize }

@@ -35,8 +35,8 @@ pub(crate) fn early_scroll() -> Result<Option<Scroll>, &'static str> {
     parse(early_word("virtgpu_bridge.scroll=").unwrap_or("auto"))
 }
 
-/// `virtgpu_bridge.picture=clear|keep`: whether text covers firmware's picture row by row, instead of
-/// beginning on a clear screen. Read before the kernel has looked at parameters.
+/// `virtgpu_bridge.picture=clear|keep`: whether text covers firmware's picture row by row, instead
+/// of beginning on a clear screen. Read before the kernel has looked at parameters.
 ///
 /// # Errors
 ///
@@ -75,15 +75,15 @@ pub(crate) fn hands_over() -> bool {
     !nomodeset
 }
 
-/// Which messages consoles print, as the command line says wherever it says it, before the kernel has looked
-/// at all parameters: see [`consoles::level`].
+/// Which messages consoles print, as the command line says wherever it says it, before the kernel
+/// has looked at all parameters: see [`consoles::level`].
 #[cfg(not(MODULE))]
 pub(crate) fn level() -> Option<i32> {
     consoles::level(words(), bindings::CONSOLE_LOGLEVEL_QUIET as i32)
 }
 
-/// `virtgpu_bridge.console=auto|never`: whether the log is kept off the screen where nobody says that it
-/// shall be there. For initcalls.
+/// `virtgpu_bridge.console=auto|never`: whether the log is kept off the screen where nobody says
+/// that it shall be there. For initcalls.
 #[cfg(not(MODULE))]
 pub(crate) fn keeps_log_off() -> bool {
     early_word("virtgpu_bridge.console=") == Some("never")

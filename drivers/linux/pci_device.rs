@@ -79,7 +79,8 @@ impl PciDevice {
         unsafe { &raw mut (*self.as_ptr()).dev }
     }
 
-    /// The name of the driver that has it, if one does, put into `name`. Called where sleeping is allowed.
+    /// The name of the driver that has it, if one does, put into `name`. Called where sleeping is
+    /// allowed.
     #[cfg(MODULE)]
     pub(crate) fn driver(self, name: &mut [u8; 64]) -> Option<&str> {
         // SAFETY: A valid device, whose lock is not held, and room for as many bytes as said.
@@ -164,8 +165,8 @@ impl fmt::Display for PciDevice {
     }
 }
 
-/// A device that answers at its BARs and does not interrupt, until this is dropped. Then it does not reach
-/// memory either.
+/// A device that answers at its BARs and does not interrupt, until this is dropped. Then it does
+/// not reach memory either.
 pub(crate) struct Enabled {
     device: PciDevice,
     /// BARs that are ours, a bit for each.

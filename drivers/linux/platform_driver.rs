@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The driver of the platform bus', by which it knows who has the virtio-mmio slot of our GPU. Other
-//! slots are refused, for virtio-mmio to take.
+//! The driver of the platform bus', by which it knows who has the virtio-mmio slot of our GPU.
+//! Other slots are refused, for virtio-mmio to take.
 
 use core::{
     cell::UnsafeCell,

@@ -12,8 +12,8 @@ use crate::virtio::Registers;
 ///
 /// # Invariants
 ///
-/// `base` is the start of a mapping of device memory of at least `length` bytes, which lasts as long
-/// as `'m`.
+/// `base` is the start of a mapping of device memory of at least `length` bytes, which lasts as
+/// long as `'m`.
 #[derive(Clone, Copy)]
 pub(crate) struct Window<'m> {
     base: *mut u8,
@@ -42,8 +42,8 @@ impl<'m> Window<'m> {
 
     /// The address of `size` bytes at `offset`.
     ///
-    /// An offset outside of the window, which no caller has, gets the window's first bytes: there is
-    /// no sensible answer, and a console must not panic.
+    /// An offset outside of the window, which no caller has, gets the window's first bytes: there
+    /// is no sensible answer, and a console must not panic.
     fn at(&self, offset: usize, size: usize) -> *mut u8 {
         let fits = offset
             .checked_add(size)
@@ -57,7 +57,8 @@ macro_rules! accessors {
         impl Registers for Window<'_> {$(
             fn $read(&self, offset: usize) -> $type {
                 let at = self.at(offset, size_of::<$type>()).cast();
-                // SAFETY: By the type's invariants and `at()`, this is within a mapping of registers.
+                // SAFETY: By the type's invariants and `at()`, this is within a mapping of
+                // registers.
                 unsafe { bindings::$readx(at) }
             }
 

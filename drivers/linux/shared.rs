@@ -25,8 +25,8 @@ use crate::{
 /// and not dead.
 const PATIENCE: u64 = 3;
 
-/// How long all waits of one use of the screen may take together, in seconds: a device that answers every
-/// command, but late, does not keep the console lock from others.
+/// How long all waits of one use of the screen may take together, in seconds: a device that answers
+/// every command, but late, does not keep the console lock from others.
 const BUDGET: u64 = 6;
 
 /// What the waits of this use of the screen have taken, in ticks.
@@ -42,8 +42,8 @@ pub(crate) fn begin_use() {
 /// # Invariants
 ///
 /// `words` begins at a page and stays mapped as normal, coherent memory. A device finds it at
-/// `address`; nothing else accesses it. `lent` is set, and says of this memory alone that a device may
-/// work on it.
+/// `address`; nothing else accesses it. `lent` is set, and says of this memory alone that a device
+/// may work on it.
 pub(crate) struct Block {
     words: &'static mut [u32],
     address: u64,
@@ -51,12 +51,14 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Memory that a device finds at `address`, in which `lent` is set, until [`Shared::give_back`].
+    /// Memory that a device finds at `address`, in which `lent` is set, until
+    /// [`Shared::give_back`].
     ///
     /// # Safety
     ///
-    /// `words` begins at a page and stays mapped as normal, coherent memory as long as `lent` is set. A
-    /// device finds it at `address`; nothing else accesses it. `lent` says this of no other memory.
+    /// `words` begins at a page and stays mapped as normal, coherent memory as long as `lent` is
+    /// set. A device finds it at `address`; nothing else accesses it. `lent` says this of no other
+    /// memory.
     pub(crate) unsafe fn new(
         words: &'static mut [u32],
         address: u64,
@@ -90,8 +92,8 @@ pub(crate) struct Shared {
 unsafe impl Send for Shared {}
 
 impl Shared {
-    /// Takes the first `length` bytes of a block for the ring, as they are, since a device may still work on
-    /// them, and returns the rest, all zero. `bell` is the device's.
+    /// Takes the first `length` bytes of a block for the ring, as they are, since a device may
+    /// still work on them, and returns the rest, all zero. `bell` is the device's.
     pub(crate) fn new(
         block: Block,
         length: usize,
@@ -110,13 +112,13 @@ impl Shared {
         (ring, rest)
     }
 
-    /// The memory is free again, all of its block. Without this it stays as it is for good, because a
-    /// device that was not reset may write to it.
+    /// The memory is free again, all of its block. Without this it stays as it is for good, because
+    /// a device that was not reset may write to it.
     ///
     /// # Safety
     ///
-    /// The device was reset, or has not been told of the memory; what was made of the block, other copies
-    /// of this too, is not used any more.
+    /// The device was reset, or has not been told of the memory; what was made of the block, other
+    /// copies of this too, is not used any more.
     pub(crate) unsafe fn give_back(self) {
         self.lent.store(false, Ordering::Release);
     }

@@ -31,13 +31,13 @@ pub(crate) fn console() -> Option<Console<'static>> {
     }
     let mut table = ptr::null_mut();
     let signature = c"SPCR".as_char_ptr().cast_mut();
-    // SAFETY: The signature is a string of four characters, which is not written to, and `table` is a place
-    // for a pointer.
+    // SAFETY: The signature is a string of four characters, which is not written to, and `table` is
+    // a place for a pointer.
     if unsafe { bindings::acpi_get_table(signature.cast(), 0, &mut table) } != AE_OK {
         return None;
     }
-    // SAFETY: Where that succeeds, `table` is mapped, and as long as its header says, until it is put; it
-    // is not written to.
+    // SAFETY: Where that succeeds, `table` is mapped, and as long as its header says, until it is
+    // put; it is not written to.
     let bytes = unsafe {
         let length = (*table).length as usize;
         slice::from_raw_parts(table.cast::<u8>(), length)

@@ -30,8 +30,8 @@ use crate::linux::{
     table::Table, //
 };
 
-/// As `drivers/virtio/virtio.c` writes it: device 16 (VIRTIO 1.3, section 5), QEMU's subsystem vendor
-/// as virtio-pci has it, which no driver looks at.
+/// As `drivers/virtio/virtio.c` writes it: device 16 (VIRTIO 1.3, section 5), QEMU's subsystem
+/// vendor as virtio-pci has it, which no driver looks at.
 const MODALIAS: &CStr = c"MODALIAS=virtio:d00000010v00001AF4";
 
 static CLASS: Table<bindings::class> = Table::new(bindings::class {
@@ -59,8 +59,8 @@ pub(crate) fn show(device: *mut bindings::device) {
     if SHOWN.swap(true, Ordering::AcqRel) {
         return;
     }
-    // SAFETY: A registered class and a valid device; the name has nothing to be formatted. If there is
-    // no memory for it, nothing is shown, and taken away.
+    // SAFETY: A registered class and a valid device; the name has nothing to be formatted. If there
+    // is no memory for it, nothing is shown, and taken away.
     unsafe {
         bindings::device_create(
             CLASS.as_ptr(),

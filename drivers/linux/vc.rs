@@ -46,8 +46,8 @@ impl Vc {
     /// The console lock is held.
     pub(crate) unsafe fn ours(mut f: impl FnMut(&mut Self)) {
         for number in 0..CONSOLES {
-            // SAFETY: A console is allocated and freed with the console lock held, which makes it the
-            // one to look with.
+            // SAFETY: A console is allocated and freed with the console lock held, which makes it
+            // the one to look with.
             let vc = unsafe { Self::new((&raw const bindings::vc_cons[number].d).read()) };
             if let Some(mut vc) = vc.filter(Self::is_ours) {
                 f(&mut vc);
@@ -194,8 +194,8 @@ impl Vc {
         Palette(palette)
     }
 
-    /// Tells the VT core what the console can do, and with which font: glyphs of this size, 256 or 512
-    /// of them. The cells keep their colours and, as far as they are there, glyphs.
+    /// Tells the VT core what the console can do, and with which font: glyphs of this size, 256 or
+    /// 512 of them. The cells keep their colours and, as far as they are there, glyphs.
     pub(crate) fn set_font(&mut self, glyph: Size, count: usize) {
         let vc = self.get_mut();
         vc.set_vc_can_do_color(1);

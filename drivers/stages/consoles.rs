@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether the log is on the screen, by the rules in [`firmware::consoles`](crate::firmware::consoles), and
-//! each of its lines once, though an early console and a terminal have the same screen.
+//! Whether the log is on the screen, by the rules in
+//! [`firmware::consoles`](crate::firmware::consoles), and each of its lines once, though an early
+//! console and a terminal have the same screen.
 //!
-//! The printk core enables the consoles that the command line names, or firmware if that names none, and
-//! makes the one that was named last `/dev/console`. So the screen is named as well, and then the other one
-//! again. A console that is not the last named prints the log from its start, beside an early console
-//! that has shown it already. For that reason the screen counts as named last while it is registered, and
-//! the other one from the arch_initcalls on, before serial ports are found; unless there is
-//! another early console, which would go with ours. Then the screen is cleared instead.
+//! The printk core enables the consoles that the command line names, or firmware if that names
+//! none, and makes the one that was named last `/dev/console`. So the screen is named as well, and
+//! then the other one again. A console that is not the last named prints the log from its start,
+//! beside an early console that has shown it already. For that reason the screen counts as named
+//! last while it is registered, and the other one from the arch_initcalls on, before serial ports
+//! are found; unless there is another early console, which would go with ours. Then the screen is
+//! cleared instead.
 
 use core::sync::atomic::{
     AtomicBool,
@@ -49,7 +51,8 @@ static LATER: AtomicBool = AtomicBool::new(false);
 /// Whether the early console keeps quiet, because the log is about to be printed from its start.
 static MUTED: AtomicBool = AtomicBool::new(false);
 
-/// What the command line says, and the console that is to be `/dev/console`, if it is not the screen.
+/// What the command line says, and the console that is to be `/dev/console`, if it is not the
+/// screen.
 fn chosen() -> (Choice<'static>, Option<Console<'static>>) {
     let words = parameters::words();
     let words = words.filter_map(|word| word.strip_prefix("console="));
@@ -62,8 +65,8 @@ fn chosen() -> (Choice<'static>, Option<Console<'static>>) {
     (choice, last)
 }
 
-/// Before the screen's console is registered, a GPU having been found: sees to it that the log is on the
-/// screen, or says why not.
+/// Before the screen's console is registered, a GPU having been found: sees to it that the log is
+/// on the screen, or says why not.
 pub(crate) fn begin() {
     if let Some(word) = parameters::unknown_console() {
         pr_warn!("virtgpu_bridge.console={word}: not auto or never; taking auto\n");

@@ -130,8 +130,8 @@ struct Stage {
     _bell: Option<Mapped>,
     /// What the driver core gave us.
     held: AtomicOption<Held>,
-    /// What is left of that while the native driver is about to get the device: should the kernel die
-    /// of it, the screen is ours.
+    /// What is left of that while the native driver is about to get the device: should the kernel
+    /// die of it, the screen is ours.
     lent: AtomicOption<Held>,
     /// How often the device was set up again for a dying kernel.
     revived: u8,
@@ -173,8 +173,8 @@ impl fmt::Display for Device {
     }
 }
 
-/// Makes a device that was found our screen. A function of its own: what it moves about need not be on
-/// the stack, which is small, of who searches.
+/// Makes a device that was found our screen. A function of its own: what it moves about need not be
+/// on the stack, which is small, of who searches.
 #[inline(never)]
 pub(crate) fn found(search: &mut Search) -> Option<()> {
     let lit = search.lit.take()?;
@@ -208,8 +208,8 @@ impl Stage {
         }
     }
 
-    /// Makes sure that there is a log which can be written, for a kernel that dies. Returns whether it
-    /// begins again; `None` if there is no way.
+    /// Makes sure that there is a log which can be written, for a kernel that dies. Returns whether
+    /// it begins again; `None` if there is no way.
     fn revive(&mut self, torn: bool) -> Option<bool> {
         let Self { log, place, .. } = self;
         if let Some(log) = log.as_mut().filter(|_| !torn) {
@@ -224,8 +224,8 @@ impl Stage {
         self.begin_again()
     }
 
-    /// Sets the device up again. A function of its own: it takes much stack, of which whoever dies of a
-    /// stack that is full has 4 KiB in all.
+    /// Sets the device up again. A function of its own: it takes much stack, of which whoever dies
+    /// of a stack that is full has 4 KiB in all.
     #[cold]
     #[inline(never)]
     fn begin_again(&mut self) -> Option<bool> {
@@ -236,19 +236,21 @@ impl Stage {
             revived,
             ..
         } = self;
-        // Another CPU may be just about to give the device to the native driver, until it is stopped.
+        // Another CPU may be just about to give the device to the native driver, until it is
+        // stopped.
         if held.is_none() && lent.is_some() && !is_alone() {
             return None;
         }
-        // Once for whoever was in the middle of it, and once more for what may be wrong with ours. A
-        // kernel that lives has others who see to a device that sleeps, or is on its way.
+        // Once for whoever was in the middle of it, and once more for what may be wrong with ours.
+        // A kernel that lives has others who see to a device that sleeps, or is on its way.
         match is_dying() {
             true if *revived == 2 => return None,
             true => *revived += 1,
             false if log.is_none() => return None,
             false => {}
         }
-        // Before the driver core has the device there is no way to its registers: the log goes on as it is.
+        // Before the driver core has the device there is no way to its registers: the log goes on
+        // as it is.
         if let Some(held) = held.as_mut().or(lent.as_mut()) {
             if let Some(log) = log.take() {
                 held.abandon(&BELL, log);
@@ -276,7 +278,8 @@ impl Stage {
     }
 }
 
-/// Hangs the doorbell up where the PCI core has its BAR by now, in which doorbells begin at `notify`.
+/// Hangs the doorbell up where the PCI core has its BAR by now, in which doorbells begin at
+/// `notify`.
 fn reach(bar: u8, notify: u32, doorbell: Doorbell) -> Option<()> {
     let device = PCI_DEVICE.load(Ordering::Relaxed) as *mut bindings::pci_dev;
     // SAFETY: Null, or the device that the PCI core is about to add. It does not go before that.
@@ -347,16 +350,17 @@ pub(crate) fn write(text: &[u8]) {
     }
 }
 
-/// As [`with_log`], with who reads the kernel's log for it. Nothing is said of trouble: the kernel has its
-/// own.
+/// As [`with_log`], with who reads the kernel's log for it. Nothing is said of trouble: the kernel
+/// has its own.
 pub(crate) fn with_reader<R>(
     f: impl FnOnce(&mut Log<'static, Shared>, &mut Reader) -> R,
 ) -> Option<R> {
     SCREEN.with(|(stage, reader)| Some(f(stage.as_mut()?.log.as_mut()?, reader)))?
 }
 
-/// As [`with_reader`], on the log of a kernel that dies, whoever has it, or when who has it is dead. `f`
-/// learns whether the log begins again, on a blank screen, since it was left in the middle of something.
+/// As [`with_reader`], on the log of a kernel that dies, whoever has it, or when who has it is
+/// dead. `f` learns whether the log begins again, on a blank screen, since it was left in the
+/// middle of something.
 pub(crate) fn seize<R>(
     f: impl FnOnce(&mut Log<'static, Shared>, &mut Reader, bool) -> R,
 ) -> Option<R> {
@@ -388,8 +392,8 @@ fn change_stage<R>(f: impl FnOnce(&mut AtomicOption<Stage>) -> R) -> R {
 }
 
 /// The PCI core has found the function at `at`, and will now size and move its BARs. `gpu` is the
-/// address of its `pci_dev` if it is a virtio-gpu, and `bar` gives the bus address in one of its BARs.
-/// Our device, and the bridges before it, cannot be reached for a while.
+/// address of its `pci_dev` if it is a virtio-gpu, and `bar` gives the bus address in one of its
+/// BARs. Our device, and the bridges before it, cannot be reached for a while.
 ///
 /// The same place behind another host bridge has another address in that BAR.
 pub(crate) fn pci_found(at: Address, gpu: Option<usize>, bar: impl Fn(u8) -> u64) {
@@ -617,8 +621,8 @@ pub(crate) fn resume() {
     light_again("after sleep");
 }
 
-/// Lights the screen of a device that has been reset. Returns whether that was possible; `when` is for
-/// the line that says why not.
+/// Lights the screen of a device that has been reset. Returns whether that was possible; `when` is
+/// for the line that says why not.
 fn light_again(when: &str) -> bool {
     let result = locked(|stage| {
         let Some(Stage { log, held, .. }) = stage.as_mut() else {
@@ -636,15 +640,15 @@ fn light_again(when: &str) -> bool {
     result.is_ok()
 }
 
-/// Some time has passed: has the device recovered, or the host changed what it shows us on? Returns whether
-/// there is something to be asked again.
+/// Some time has passed: has the device recovered, or the host changed what it shows us on? Returns
+/// whether there is something to be asked again.
 pub(crate) fn follow() -> bool {
     recover();
     follow_display()
 }
 
-/// Has the host changed what it shows us on? Then we begin again, in the new size,
-/// with the old picture until there is a new one. Returns whether there is something to be asked again.
+/// Has the host changed what it shows us on? Then we begin again, in the new size, with the old
+/// picture until there is a new one. Returns whether there is something to be asked again.
 #[inline(never)]
 fn follow_display() -> bool {
     let (is_held, changed) = locked(|stage| {
@@ -703,8 +707,9 @@ fn follow_display() -> bool {
     is_held
 }
 
-/// Lights a screen again whose device had stalled and answers now, or was reset by somebody else. One that
-/// is gone is left alone. A function of its own, as is [`follow_display`]: both take much of the stack.
+/// Lights a screen again whose device had stalled and answers now, or was reset by somebody else.
+/// One that is gone is left alone. A function of its own, as is [`follow_display`]: both take much
+/// of the stack.
 #[inline(never)]
 fn recover() {
     let may = RECOVERED.load(Ordering::Relaxed) < RECOVERIES;
@@ -740,8 +745,8 @@ fn lit() {
     vt::lit();
 }
 
-/// The machine is about to stop, or to start another kernel, which must find the device quiet. Where
-/// there is no other, the last lines are still shown.
+/// The machine is about to stop, or to start another kernel, which must find the device quiet.
+/// Where there is no other, the last lines are still shown.
 pub(crate) fn shutdown(device: Device) {
     if kexec_in_progress() && holder::is(device.as_device()) {
         pr_info!("the next kernel gets the screen\n");
@@ -749,8 +754,8 @@ pub(crate) fn shutdown(device: Device) {
     }
 }
 
-/// Ends the log and has the device stopped, and then runs `f` on the stage, if there is one, and on what the
-/// log has left.
+/// Ends the log and has the device stopped, and then runs `f` on the stage, if there is one, and on
+/// what the log has left.
 fn quietly<R>(stop: Stop, f: impl FnOnce(&mut Stage, Left) -> R) -> Option<R> {
     console::locked(|| {
         #[cfg(CONFIG_VT)]

@@ -102,8 +102,8 @@ pub(crate) fn fits(mode: &Mode) -> bool {
     WIDTHS.contains(&mode.width) && HEIGHTS.contains(&mode.height)
 }
 
-/// The scanouts that show text: all that are enabled and of a size that leaves the others their text, or
-/// else the first one, whatever its size.
+/// The scanouts that show text: all that are enabled and of a size that leaves the others their
+/// text, or else the first one, whatever its size.
 pub(crate) fn usable(info: &DisplayInfo) -> impl Iterator<Item = Mode> + '_ {
     let any = info.enabled().any(|mode| fits(&mode));
     info.enabled()
@@ -187,8 +187,8 @@ enum Shows {
     Ours,
 }
 
-/// Slots of the band are used by halves, left and right: most of what is drawn is not wider than that,
-/// and so needs not wait for what was drawn before it.
+/// Slots of the band are used by halves, left and right: most of what is drawn is not wider than
+/// that, and so needs not wait for what was drawn before it.
 const HALVES: usize = 2 * Band::MAX_SLOTS;
 
 /// The halves of one slot, the first or the second of them or both, from an even number on.
@@ -216,8 +216,8 @@ pub(crate) struct Display<'a, H> {
     busy: [u32; HALVES],
     /// The half that is painted next.
     next: usize,
-    /// For each half, the colour that its first columns have, and how many they are: what is blank needs no
-    /// painting.
+    /// For each half, the colour that its first columns have, and how many they are: what is blank
+    /// needs no painting.
     blank: [(u32, u32); HALVES],
     failed: Option<GpuError>,
 }
@@ -234,9 +234,9 @@ impl Left {
 }
 
 impl<'a, H: Hal + Clone> Display<'a, H> {
-    /// Creates the resource, or one for each of the scanouts `heads` where nothing pans, clears it and
-    /// lets them show it: at once, or if `keeps` when there is text on it. `resource` is the first of
-    /// [`IDS`], and even. `band` is the shared memory behind the ring's.
+    /// Creates the resource, or one for each of the scanouts `heads` where nothing pans, clears it
+    /// and lets them show it: at once, or if `keeps` when there is text on it. `resource` is the
+    /// first of [`IDS`], and even. `band` is the shared memory behind the ring's.
     ///
     /// # Errors
     ///
@@ -393,8 +393,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         }
     }
 
-    /// Takes care of what an earlier display has left on this device: it stays until there is text, but
-    /// not on scanouts that are not ours any more.
+    /// Takes care of what an earlier display has left on this device: it stays until there is text,
+    /// but not on scanouts that are not ours any more.
     pub(crate) fn inherit(&mut self, left: Left) {
         self.attempt(|display| {
             let ours = display.scanouts();
@@ -417,7 +417,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         });
     }
 
-    /// Has the host forget resources. A device that does not want to, because it shows them, keeps them.
+    /// Has the host forget resources. A device that does not want to, because it shows them, keeps
+    /// them.
     fn forget(&mut self, left: Left) -> Result<(), GpuError> {
         for number in 0..left.count {
             let id = left.resource.wrapping_add(STEP * number);
@@ -431,8 +432,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.failed
     }
 
-    /// Goes on with a device that stalled, if it has done by now what it was told. Returns whether it has:
-    /// all is to be drawn again.
+    /// Goes on with a device that stalled, if it has done by now what it was told. Returns whether
+    /// it has: all is to be drawn again.
     pub(crate) fn recover(&mut self) -> bool {
         if self.failed.is_none() || !self.control.recover() {
             return false;
@@ -489,7 +490,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         Ok(())
     }
 
-    /// Lists pieces of the band in itself, which is free until something is drawn. Returns how many.
+    /// Lists pieces of the band in itself, which is free until something is drawn. Returns how
+    /// many.
     fn list(&mut self, pieces: impl Iterator<Item = (u32, u32)>) -> u32 {
         let mut count = 0;
         for (words, (offset, length)) in self.band.chunks_exact_mut(4).zip(pieces) {
@@ -519,8 +521,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.next = 0;
     }
 
-    /// The command that blackens a whole resource: one transfer of a slot of zeroes, which the backing
-    /// repeats.
+    /// The command that blackens a whole resource: one transfer of a slot of zeroes, which the
+    /// backing repeats.
     fn clear(&self, Target { id, size }: Target) -> TransferToHost2d {
         let band = self.grid.band();
         let offset = match self.grid.scroll() {
@@ -566,8 +568,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.flush(self.top..self.top + self.grid.window() as u32)
     }
 
-    /// Makes all visible once more, if anything is: a host that was busy with the last picture may have
-    /// let the last flush pass without a word.
+    /// Makes all visible once more, if anything is: a host that was busy with the last picture may
+    /// have let the last flush pass without a word.
     pub(crate) fn flush_again(&mut self) {
         if !matches!(self.shows, Shows::Ours | Shows::Picture) {
             return;
@@ -579,7 +581,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         });
     }
 
-    /// The command that shows the window on one of the scanouts, as much of it as that has room for.
+    /// The command that shows the window on one of the scanouts, as much of it as that has room
+    /// for.
     fn window(&self, head: usize) -> SetScanout {
         let (mode, id) = match (self.heads.get(head), self.grid.scroll()) {
             (Some(mode), Scroll::Pan) => (mode, self.resource),
@@ -598,9 +601,9 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         Ok(())
     }
 
-    /// Shows a picture until there is text: `paint` gives its pixels from a column on, in a row of the
-    /// screen, and leaves those alone that are not its own. It has pixels in `rows` only. If text `keeps`
-    /// it, it scrolls with the text, and has no pixels where there is never any.
+    /// Shows a picture until there is text: `paint` gives its pixels from a column on, in a row of
+    /// the screen, and leaves those alone that are not its own. It has pixels in `rows` only. If
+    /// text `keeps` it, it scrolls with the text, and has no pixels where there is never any.
     ///
     /// Nothing was drawn before.
     pub(crate) fn show_picture(
@@ -642,8 +645,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         }
     }
 
-    /// Paints a tile of a text row with other things than text, and puts it into `places`. `paint` gets a
-    /// column and a row of pixels of the text row, and the pixels from there on.
+    /// Paints a tile of a text row with other things than text, and puts it into `places`. `paint`
+    /// gets a column and a row of pixels of the text row, and the pixels from there on.
     fn paint(
         &mut self,
         text_row: u32,
@@ -690,7 +693,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         piece.start % 2 * self.half()
     }
 
-    /// The piece that is painted next, of so many columns, or all of a slot, when the device has read it.
+    /// The piece that is painted next, of so many columns, or all of a slot, when the device has
+    /// read it.
     fn free_piece(&mut self, cols: usize, slot: Option<usize>) -> Result<Piece, GpuError> {
         let piece = match slot {
             Some(slot) => 2 * slot..2 * slot + 2,
@@ -810,8 +814,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         same.then(|| self.palette.colours(first.attribute(bits)).1)
     }
 
-    /// A piece, of this slot if there is one to be, that has this colour in so many columns already, be it
-    /// with the device or not.
+    /// A piece, of this slot if there is one to be, that has this colour in so many columns
+    /// already, be it with the device or not.
     fn blank_piece(&mut self, colour: u32, cols: usize, slot: Option<usize>) -> Option<Piece> {
         let (half, halves) = (self.half(), 0..self.halves());
         let fits =
@@ -837,8 +841,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         Some(piece)
     }
 
-    /// Paints the cells of a tile, all of one `colour` or not, into a piece that is free, in a slot if it is
-    /// to be that one, which begins with a scanline of the cells.
+    /// Paints the cells of a tile, all of one `colour` or not, into a piece that is free, in a slot
+    /// if it is to be that one, which begins with a scanline of the cells.
     fn fill(
         &mut self,
         cells: &[Cell],

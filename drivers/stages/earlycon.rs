@@ -32,7 +32,8 @@ const QUIET: i32 = 5;
 pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
     let begun = ticks();
     if let Some(level) = parameters::level() {
-        // What follows on the command line counts as well: this console is about to be shown the log.
+        // What follows on the command line counts as well: this console is about to be shown the
+        // log.
         kmsg::set_console_level(level);
     }
     let mut search = Search::new(When::Early);

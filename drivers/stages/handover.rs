@@ -3,8 +3,8 @@
 //! The last stage: the native driver is there, gets the device, and we are silent. If it cannot use
 //! the device, or goes, the screen is ours again.
 //!
-//! Linux' own driver binds to a virtio device, which is there only once virtio-pci or virtio-mmio has
-//! the PCI function or the slot. So the device is released, the driver core finds them another
+//! Linux' own driver binds to a virtio device, which is there only once virtio-pci or virtio-mmio
+//! has the PCI function or the slot. So the device is released, the driver core finds them another
 //! driver, and what became of it is seen on the virtio device.
 
 use core::sync::atomic::{
@@ -38,8 +38,8 @@ use crate::{
 
 /// The native driver is loaded.
 static READY: AtomicBool = AtomicBool::new(false);
-/// It does not want the device, or somebody has taken the device from it: it gets it when it, or what
-/// makes a virtio device of ours, is loaded again.
+/// It does not want the device, or somebody has taken the device from it: it gets it when it, or
+/// what makes a virtio device of ours, is loaded again.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 /// What is due is being done.
 static SETTLING: AtomicBool = AtomicBool::new(false);
@@ -53,8 +53,8 @@ static TAKING: AtomicBool = AtomicBool::new(false);
 /// The device cannot be reset, so that nobody else can use it.
 static KEPT: AtomicBool = AtomicBool::new(false);
 
-/// Whether a device that is offered to us is for the native driver: any while it gets ours, and others
-/// once it has it.
+/// Whether a device that is offered to us is for the native driver: any while it gets ours, and
+/// others once it has it.
 pub(crate) fn is_for_native(device: Device) -> bool {
     GIVING.load(Ordering::Relaxed) || is_away() && !holder::is(device.as_device())
 }

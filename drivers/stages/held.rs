@@ -71,8 +71,8 @@ use crate::{
     },
 };
 
-/// All that was taken of a device. It is given back in this order: the device reaches no memory any more
-/// when that goes.
+/// All that was taken of a device. It is given back in this order: the device reaches no memory any
+/// more when that goes.
 pub(crate) struct Held {
     transport: Bus,
     doorbells: Doorbells,
@@ -214,7 +214,8 @@ impl Held {
         })
     }
 
-    /// Hangs up the doorbell of a device that is running. The PCI core learns that it masters the bus.
+    /// Hangs up the doorbell of a device that is running. The PCI core learns that it masters the
+    /// bus.
     ///
     /// # Errors
     ///
@@ -231,8 +232,8 @@ impl Held {
         Ok(())
     }
 
-    /// Lets another driver have the device, while its registers stay mapped. What is returned is given
-    /// back when it is dropped.
+    /// Lets another driver have the device, while its registers stay mapped. What is returned is
+    /// given back when it is dropped.
     #[cfg(not(MODULE))]
     pub(crate) fn release(&mut self) -> Option<Enabled> {
         self.enabled.take()
@@ -244,8 +245,8 @@ impl Held {
         self.memory.is_none()
     }
 
-    /// Sets the device up and starts the log on it, in memory of the image that it finds at a physical
-    /// address, or in memory of the DMA API where that does not do.
+    /// Sets the device up and starts the log on it, in memory of the image that it finds at a
+    /// physical address, or in memory of the DMA API where that does not do.
     ///
     /// # Errors
     ///
@@ -296,8 +297,8 @@ impl Held {
         }
     }
 
-    /// As [`Held::light`], on the device that is quiet by [`Held::quiesce`]: what it shows stays until there
-    /// is text.
+    /// As [`Held::light`], on the device that is quiet by [`Held::quiesce`]: what it shows stays
+    /// until there is text.
     ///
     /// # Errors
     ///
@@ -343,8 +344,8 @@ impl Held {
             false => Addresses::Platform,
         };
         text.fill(0);
-        // SAFETY: The memory stays as long as `Held`. `coherent` was lent once more, so that the log which
-        // had this is gone.
+        // SAFETY: The memory stays as long as `Held`. `coherent` was lent once more, so that the
+        // log which had this is gone.
         let text = unsafe { core::slice::from_raw_parts_mut(text.as_mut_ptr(), text.len()) };
         self.start(memory, text, bell, addresses, to)
     }
@@ -389,8 +390,8 @@ impl Held {
         )
     }
 
-    /// Resets the device, if it can be given to another driver then: Linux' virtio-pci waits for the reset
-    /// without an end. Returns whether it can; the log goes on otherwise.
+    /// Resets the device, if it can be given to another driver then: Linux' virtio-pci waits for
+    /// the reset without an end. Returns whether it can; the log goes on otherwise.
     #[cfg(not(MODULE))]
     pub(crate) fn try_reset(
         &mut self,
@@ -443,7 +444,8 @@ impl Held {
         trouble
     }
 
-    /// The same, when the log was left in the middle of something: nothing is waited for but the reset.
+    /// The same, when the log was left in the middle of something: nothing is waited for but the
+    /// reset.
     #[cfg(not(MODULE))]
     pub(crate) fn abandon(&mut self, bell: &'static Bell, log: Log<'static, Shared>) {
         self.stop(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Text on a scanout, the kernel's log or a virtual terminal's: from a device that has just been found
-//! to what is seen on its screen.
+//! Text on a scanout, the kernel's log or a virtual terminal's: from a device that has just been
+//! found to what is seen on its screen.
 
 use core::{
     fmt,
@@ -116,9 +116,9 @@ pub(crate) struct Log<'a, H> {
     told: bool,
 }
 
-/// Puts the scanouts that can be used into `heads`, and returns how many they are. One of them may have
-/// another mode than the host would like, if that is a `wish`. A function of its own,
-/// because the answer is large and a kernel's stack is not.
+/// Puts the scanouts that can be used into `heads`, and returns how many they are. One of them may
+/// have another mode than the host would like, if that is a `wish`. A function of its own, because
+/// the answer is large and a kernel's stack is not.
 #[inline(never)]
 fn scanouts(
     control: &mut Control<impl Hal + Clone>,
@@ -146,8 +146,8 @@ fn scanouts(
     Ok((count, instead))
 }
 
-/// Whether there are scanouts that can be used, and they are not `heads`, one of which may have another mode
-/// `instead` of the host's. A function of its own, as above.
+/// Whether there are scanouts that can be used, and they are not `heads`, one of which may have
+/// another mode `instead` of the host's. A function of its own, as above.
 #[inline(never)]
 fn differ(
     control: &mut Control<impl Hal + Clone>,
@@ -185,9 +185,9 @@ const fn words_of(cells: usize) -> usize {
     (size_of::<Rows>() + cells * size_of::<Cell>()).div_ceil(size_of::<u32>())
 }
 
-/// All scanouts, or the first one where text does not fit all; the font for it, and the cells that are set
-/// aside. `room` says how many words are left for the band beside so many cells. A function of its own:
-/// its stack is free again when the display begins.
+/// All scanouts, or the first one where text does not fit all; the font for it, and the cells that
+/// are set aside. `room` says how many words are left for the band beside so many cells. A function
+/// of its own: its stack is free again when the display begins.
 #[inline(never)]
 fn plan<'a, 'f>(
     mut heads: &'a [Mode],
@@ -214,9 +214,9 @@ fn plan<'a, 'f>(
 
 impl<'a, H: Hal + Clone> Log<'a, H> {
     /// Starts on a device with which `agreement` was reached and whose doorbell works. If it was
-    /// adopted, what it shows stays until there is text. `resource` is even, and the device has no resource
-    /// of this ID, nor of as many more as [`display::IDS`] says and one. `font` gets the size of the screen
-    /// in pixels.
+    /// adopted, what it shows stays until there is text. `resource` is even, and the device has no
+    /// resource of this ID, nor of as many more as [`display::IDS`] says and one. `font` gets the
+    /// size of the screen in pixels.
     ///
     /// # Errors
     ///
@@ -298,8 +298,8 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         self.show();
     }
 
-    /// Takes text, in the colours of an attribute, which [`Log::show`] brings to the screen. A device
-    /// that fails is left alone from then on.
+    /// Takes text, in the colours of an attribute, which [`Log::show`] brings to the screen. A
+    /// device that fails is left alone from then on.
     ///
     /// Urgent text is what the kernel says of its own end, or fears to be. If it does not fit the
     /// screen, how it begins stays there, and the top of the first call trace.
@@ -367,8 +367,8 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         core::mem::take(&mut self.ahead)
     }
 
-    /// Whether scanouts came, went, or have another size. If none is enabled any more, or the device does not
-    /// tell, nothing has changed.
+    /// Whether scanouts came, went, or have another size. If none is enabled any more, or the
+    /// device does not tell, nothing has changed.
     pub(crate) fn has_other_scanouts(&mut self) -> bool {
         !self.paused && differ(self.display.control(), self.heads, self.instead)
     }
@@ -403,15 +403,15 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         self.display.hal().clone()
     }
 
-    /// Ends a log that was left in the middle of something: nothing is waited for. The ring's memory is for
-    /// the device's reset.
+    /// Ends a log that was left in the middle of something: nothing is waited for. The ring's
+    /// memory is for the device's reset.
     #[cfg(not(MODULE))]
     pub(crate) fn abandon(self) -> H {
         self.display.hal().clone()
     }
 
-    /// Ends the log, once all that was written is on the screen, or the device fails. The ring's memory,
-    /// which can wait, is for the device's reset; and there may be trouble to tell.
+    /// Ends the log, once all that was written is on the screen, or the device fails. The ring's
+    /// memory, which can wait, is for the device's reset; and there may be trouble to tell.
     pub(crate) fn end(mut self) -> (H, Option<GpuError>) {
         // The display keeps the error.
         let _ = self.display.drain();
@@ -423,7 +423,8 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         &mut self.screen
     }
 
-    /// Whether [`Self::show`] draws the whole screen, which costs as much as fifty lines do elsewhere.
+    /// Whether [`Self::show`] draws the whole screen, which costs as much as fifty lines do
+    /// elsewhere.
     pub(crate) fn is_to_be_repainted(&self) -> bool {
         !self.paused && self.screen.is_to_be_repainted()
     }
@@ -511,8 +512,8 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         self.display.failed().is_some()
     }
 
-    /// Shows all of the text on a device that stalled, if it has done by now what it was told. Returns
-    /// whether the screen is right again.
+    /// Shows all of the text on a device that stalled, if it has done by now what it was told.
+    /// Returns whether the screen is right again.
     pub(crate) fn recover(&mut self) -> bool {
         if self.paused || !self.display.recover() {
             return false;

@@ -127,8 +127,8 @@ pub(crate) fn remove(device: PciDevice) {
     CLAIMED.store(false, Ordering::Release);
 }
 
-/// The machine is about to stop, or to start another kernel, which must find the device quiet. What it
-/// shows stays.
+/// The machine is about to stop, or to start another kernel, which must find the device quiet. What
+/// it shows stays.
 pub(crate) fn shutdown(_device: PciDevice) {
     stop(Held::quiesce);
 }

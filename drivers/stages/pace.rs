@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When what was written is shown, where nothing pans: then a line that scrolls has the whole screen
-//! painted, which costs as much as fifty lines do elsewhere.
+//! When what was written is shown, where nothing pans: then a line that scrolls has the whole
+//! screen painted, which costs as much as fifty lines do elsewhere.
 //!
-//! The first such line is shown at once, and what follows within a frame waits for the frame's end, as
-//! long as something can wake up then: before the kernel schedules, and when it is in trouble or stops,
-//! every line is shown at once. Whoever has waited is shown under the console lock.
+//! The first such line is shown at once, and what follows within a frame waits for the frame's end,
+//! as long as something can wake up then: before the kernel schedules, and when it is in trouble or
+//! stops, every line is shown at once. Whoever has waited is shown under the console lock.
 //!
-//! After the last of them everything is flushed once more, because a device may answer a flush and do
-//! nothing while somebody looks at the last picture.
+//! After the last of them everything is flushed once more, because a device may answer a flush and
+//! do nothing while somebody looks at the last picture.
 
 use core::sync::atomic::{
     AtomicBool,

@@ -3,10 +3,10 @@
 //! Any stage: what the kernel says when it is in trouble, or dies, from whatever context.
 //!
 //! The printk core offers every record of the log to our console without the console lock
-//! ([`linux::nbcon`](crate::linux::nbcon)). With a virtual terminal, tty0 is who shows them, and we only
-//! look whether it does: if an emergency is not printed soon, the screen is taken from it until it
-//! stirs. A panic takes the screen at once. Both begin on a blank screen, with what the log has.
-//! Without a virtual terminal the console shows all, if the user wants that.
+//! ([`linux::nbcon`](crate::linux::nbcon)). With a virtual terminal, tty0 is who shows them, and we
+//! only look whether it does: if an emergency is not printed soon, the screen is taken from it
+//! until it stirs. A panic takes the screen at once. Both begin on a blank screen, with what the
+//! log has. Without a virtual terminal the console shows all, if the user wants that.
 
 use core::sync::atomic::{
     fence,
@@ -73,8 +73,8 @@ const ATTRIBUTES: [u8; 8] = [0x0c, 0x0c, 0x0c, 0x0c, 0x0e, 0x0f, 0x07, 0x08];
 /// The records of the last emergency: the first, and the one after the last.
 static FIRST: AtomicU64 = AtomicU64::new(0);
 static AFTER: AtomicU64 = AtomicU64::new(0);
-/// The record that was offered last as one of an emergency's, if others were to follow: the console lags
-/// behind.
+/// The record that was offered last as one of an emergency's, if others were to follow: the console
+/// lags behind.
 static OFFERED: AtomicU64 = AtomicU64::new(u64::MAX);
 /// When that was, and how soon after it what is near is the same emergency's, in microseconds: a
 /// host with more to do may hold up the CPU in trouble for a while, when others print on.
@@ -86,8 +86,8 @@ static DYING: AtomicBool = AtomicBool::new(false);
 static FAULTY: AtomicBool = AtomicBool::new(false);
 /// Whether the screen was taken from the virtual terminal. Changed by who owns the screen.
 static TAKEN: AtomicBool = AtomicBool::new(false);
-/// The level from which on records are not for consoles, as long as the kernel does well: in trouble it
-/// raises that, and what was not to be seen before is still not to be seen.
+/// The level from which on records are not for consoles, as long as the kernel does well: in
+/// trouble it raises that, and what was not to be seen before is still not to be seen.
 static LEVEL: AtomicU8 = AtomicU8::new(7);
 /// The record up to which the screen is due to show the log.
 static DUE: AtomicU64 = AtomicU64::new(0);
@@ -131,8 +131,8 @@ pub(crate) fn begin(has_log: bool) {
     nbcon::register(!again && !has_log && !cfg!(CONFIG_VT));
 }
 
-/// The screen is another one than before, or was asleep, and blank: the log's end is shown again. The
-/// terminal draws its own.
+/// The screen is another one than before, or was asleep, and blank: the log's end is shown again.
+/// The terminal draws its own.
 pub(crate) fn lit() {
     console::locked(|| {
         device::with_reader(|log, reader| {
@@ -198,8 +198,8 @@ fn catch_up() {
                 show(log, reader, due, false);
             }
         });
-        // Somebody else may have come, and seen that the screen was not free: either he saw it free, or
-        // what he has is seen here.
+        // Somebody else may have come, and seen that the screen was not free: either he saw it
+        // free, or what he has is seen here.
         fence(Ordering::SeqCst);
         shown.is_none() || DUE.load(Ordering::Relaxed) == due
     });
@@ -218,8 +218,8 @@ fn look_later() {
     };
 }
 
-/// Where an emergency begins of which `number` is the first record that is offered: the console may lag
-/// behind what its CPU has just said.
+/// Where an emergency begins of which `number` is the first record that is offered: the console may
+/// lag behind what its CPU has just said.
 fn begins(number: u64, newest: u64) -> u64 {
     if number + NEXT >= newest {
         return number;
@@ -228,7 +228,8 @@ fn begins(number: u64, newest: u64) -> u64 {
     late.find(|&it| says(it, CUT)).unwrap_or(newest)
 }
 
-/// A record is of an emergency: of the last one, or of another. `newest` is the log's newest record.
+/// A record is of an emergency: of the last one, or of another. `newest` is the log's newest
+/// record.
 fn note(number: u64, newest: u64) {
     // A panic has chosen where it begins.
     if DYING.load(Ordering::Relaxed) {
@@ -240,8 +241,8 @@ fn note(number: u64, newest: u64) {
         AFTER.load(Ordering::Relaxed), //
     );
     let before = NOTED.swap(ticks(), Ordering::Relaxed);
-    // Other CPUs print as well, and one may come twice. Who lags behind is offered one after the other, which
-    // may begin with what is not the emergency's.
+    // Other CPUs print as well, and one may come twice. Who lags behind is offered one after the
+    // other, which may begin with what is not the emergency's.
     let follows = number != 0 && OFFERED.load(Ordering::Relaxed) == number - 1;
     let is_near = (first..=after.saturating_add(NEXT)).contains(&number);
     let belongs = follows || is_near && (!lags || microseconds_since(before) < SOON);
@@ -258,8 +259,8 @@ fn note(number: u64, newest: u64) {
 /// Sees to it that an emergency is shown, by tty0 or by us.
 #[cfg(CONFIG_VT)]
 fn watch(urgency: Urgency, number: u64) {
-    // Lockups are no emergencies to the printk core. Their first line has the level of one; it is worth
-    // a look only if tty0 has not shown it before our thread came here.
+    // Lockups are no emergencies to the printk core. Their first line has the level of one; it is
+    // worth a look only if tty0 has not shown it before our thread came here.
     if urgency == Urgency::Normal {
         if console::terminal_is_at().is_none_or(|at| at > number) {
             return;
@@ -283,9 +284,9 @@ pub(crate) fn faulted() {
 
 /// Shows a record of a panic, whoever has the screen.
 ///
-/// If it was painting that faulted, that may happen again, and for ever: a fault while the kernel dies of
-/// one is its last. Then the other consoles go first, and the screen follows with the last line; nothing
-/// is risked if the machine is to start again.
+/// If it was painting that faulted, that may happen again, and for ever: a fault while the kernel
+/// dies of one is its last. Then the other consoles go first, and the screen follows with the last
+/// line; nothing is risked if the machine is to start again.
 fn die(number: u64) {
     static SHOWN: AtomicBool = AtomicBool::new(false);
 
@@ -324,7 +325,8 @@ fn says(number: u64, words: &[u8]) -> bool {
     Record::look(number, says).unwrap_or(false)
 }
 
-/// Shows the log up to a record; `again` begins on a blank screen, with what fits before the emergency.
+/// Shows the log up to a record; `again` begins on a blank screen, with what fits before the
+/// emergency.
 fn show(log: &mut Log<'static, Shared>, reader: &mut Reader, last: u64, again: bool) {
     // Elsewhere lines follow each other as in any log.
     let emergency = FIRST.load(Ordering::Relaxed);
@@ -430,8 +432,8 @@ pub(crate) fn look() {
     look_later();
 }
 
-/// The terminal stirs, with the console lock and the screen: it gets that back. Returns whether it was
-/// taken, and all is to be drawn.
+/// The terminal stirs, with the console lock and the screen: it gets that back. Returns whether it
+/// was taken, and all is to be drawn.
 #[cfg(CONFIG_VT)]
 pub(crate) fn give_back() -> bool {
     !DYING.load(Ordering::Relaxed) && TAKEN.swap(false, Ordering::Relaxed)

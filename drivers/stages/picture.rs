@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Firmware's picture on our screen, until there is text, or as long as text does not cover it: for who
-//! boots quietly, the screen goes on as it was.
+//! Firmware's picture on our screen, until there is text, or as long as text does not cover it: for
+//! who boots quietly, the screen goes on as it was.
 //!
-//! It is what our UEFI driver has handed over, or else the boot logo. Both are in memory that is nobody's
-//! until there is an allocator, so that `earlycon=virtgpu` is the one stage that can read them.
+//! It is what our UEFI driver has handed over, or else the boot logo. Both are in memory that is
+//! nobody's until there is an allocator, so that `earlycon=virtgpu` is the one stage that can read
+//! them.
 
 use kernel::{
     pr_info,
@@ -60,9 +61,9 @@ pub(crate) fn handed_over() -> Option<Handoff> {
     }
 }
 
-/// Shows the picture on the device that was found, and says so, or why not: what was handed over, or the
-/// logo. Where firmware did not start the kernel there is nothing to say, nor where the screen shows what
-/// somebody left there, unless text `keeps` it, and covers it row by row.
+/// Shows the picture on the device that was found, and says so, or why not: what was handed over,
+/// or the logo. Where firmware did not start the kernel there is nothing to say, nor where the
+/// screen shows what somebody left there, unless text `keeps` it, and covers it row by row.
 ///
 /// A function of its own: its stack comes after that of the search, not on top of it.
 #[inline(never)]

@@ -65,8 +65,8 @@ use crate::{
 /// Bytes of all memory that is shared with the device or holds text.
 pub(crate) const MEMORY_BYTES: usize = 240 << 10;
 
-/// The features that we use beside the obligatory ones; the last is for the next kernel, which may adopt
-/// the device.
+/// The features that we use beside the obligatory ones; the last is for the next kernel, which may
+/// adopt the device.
 const WANTED: Features = Features::EVENT_IDX.union(Features::RING_RESET);
 
 /// Why a device that was found is not used.
@@ -134,8 +134,9 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How the user wants the screen to scroll, if not as the device allows. Another word than there are is
-/// complained about once: later nobody may print, because the screen is being lit under its lock.
+/// How the user wants the screen to scroll, if not as the device allows. Another word than there
+/// are is complained about once: later nobody may print, because the screen is being lit under its
+/// lock.
 pub(crate) fn scroll(said: Result<Option<Scroll>, &'static str>) -> Option<Scroll> {
     static TOLD: AtomicBool = AtomicBool::new(false);
 
@@ -160,14 +161,15 @@ pub(crate) struct Wish {
     pub(crate) adopts: bool,
 }
 
-/// Sets a device up and starts the log on it, which is put into `to`: it is too large to be returned. `hal` is the ring's part of the memory that is shared with
-/// the device, and `memory` the log's. `master` lets the device reach memory, which happens once it works
-/// on nobody's. `hang` hangs the bell up that was agreed on.
+/// Sets a device up and starts the log on it, which is put into `to`: it is too large to be
+/// returned. `hal` is the ring's part of the memory that is shared with the device, and `memory`
+/// the log's. `master` lets the device reach memory, which happens once it works on nobody's.
+/// `hang` hangs the bell up that was agreed on.
 ///
 /// # Errors
 ///
-/// As [`Refusal`] says; the device has been reset then, or FAILED. The memory was given back, unless the
-/// device does not finish the reset.
+/// As [`Refusal`] says; the device has been reset then, or FAILED. The memory was given back,
+/// unless the device does not finish the reset.
 pub(crate) fn light(
     transport: &mut (impl Transport + ?Sized),
     hal: Shared,

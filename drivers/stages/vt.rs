@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The second stage: the virtual terminal, from `con_init()` until the native driver's console takes
-//! it over, and when that goes.
+//! The second stage: the virtual terminal, from `con_init()` until the native driver's console
+//! takes it over, and when that goes.
 //!
-//! The VT core tells what changes, and when it is done: [`put`], [`scroll`] and [`cursor`] only take
-//! notes, [`update`] and a cursor that appears show them.
+//! The VT core tells what changes, and when it is done: [`put`], [`scroll`] and [`cursor`] only
+//! take notes, [`update`] and a cursor that appears show them.
 
 use core::{
     ops::Range,
@@ -44,8 +44,8 @@ use crate::{
     },
 };
 
-/// The screen's columns and rows, the size of its glyphs, and how many they are; kept while there is
-/// no screen. Written with the console lock held.
+/// The screen's columns and rows, the size of its glyphs, and how many they are; kept while there
+/// is no screen. Written with the console lock held.
 static COLS: AtomicU32 = AtomicU32::new(80);
 static ROWS: AtomicU32 = AtomicU32::new(25);
 static WIDTH: AtomicU32 = AtomicU32::new(8);
@@ -127,8 +127,8 @@ fn adapt(vc: &mut Vc) {
     vc.resize(cols, rows);
 }
 
-/// Makes all consoles what the screen is, and has the one in the foreground drawn. The console lock is
-/// held.
+/// Makes all consoles what the screen is, and has the one in the foreground drawn. The console lock
+/// is held.
 fn adapt_all() {
     // SAFETY: By the caller.
     unsafe { Vc::ours(adapt) };
@@ -229,8 +229,8 @@ pub(crate) fn update() {
     with_log(pace::show);
 }
 
-/// Has the console in the foreground on the screen again, if that was taken for something urgent. The
-/// console lock is held.
+/// Has the console in the foreground on the screen again, if that was taken for something urgent.
+/// The console lock is held.
 fn return_to() {
     if !panic::has_screen() {
         return;

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a memory of a few text rows backs a resource of hundreds, where the scanout pans. [`strips`] has
-//! the other way.
+//! How a memory of a few text rows backs a resource of hundreds, where the scanout pans. [`strips`]
+//! has the other way.
 //!
 //! [`strips`]: super::strips
 //!
-//! The device copies pixel row h of a transfer's rectangle from the backing store at `offset` + h S,
-//! S being the stride of the *resource* (virtio 1.3, 5.7.6.8, as QEMU reads it). The backing store
-//! is a list of memory entries, and one memory may be listed many times.
+//! The device copies pixel row h of a transfer's rectangle from the backing store at `offset` + h
+//! S, S being the stride of the *resource* (virtio 1.3, 5.7.6.8, as QEMU reads it). The backing
+//! store is a list of memory entries, and one memory may be listed many times.
 //!
-//! **A slot** is memory for one text row, or for a *tile* of it: H pixel rows of U bytes, H being the
-//! height of a glyph. S is k U. With the slot listed over and over, the device finds row h at
-//! h k U modulo H U, that is in the slot's *unit* h k mod H. When k and H have no common divisor, every
-//! row has a unit of its own. So a text row wider than the memory at hand is drawn as k tiles,
-//! one after another. k = 1 is the plain case: the tile is the whole row, and unit h is row h.
+//! **A slot** is memory for one text row, or for a *tile* of it: H pixel rows of U bytes, H being
+//! the height of a glyph. S is k U. With the slot listed over and over, the device finds row h at h
+//! k U modulo H U, that is in the slot's *unit* h k mod H. When k and H have no common divisor,
+//! every row has a unit of its own. So a text row wider than the memory at hand is drawn as k
+//! tiles, one after another. k = 1 is the plain case: the tile is the whole row, and unit h is row
+//! h.
 //!
 //! **Two readings** of `offset` are in use. QEMU's is above; rutabaga (crosvm, rust-vmm) adds the
-//! place of the rectangle and reads `offset` + (y + h) S + x * 4. For tile t of text row r that adds
-//! r H S, which is whole slots, and t U. Each slot and tile has a *region* of the backing store that
-//! is right under both when `offset` is its start:
+//! place of the rectangle and reads `offset` + (y + h) S + x * 4. For tile t of text row r that
+//! adds r H S, which is whole slots, and t U. Each slot and tile has a *region* of the backing
+//! store that is right under both when `offset` is its start:
 //!
 //! ```text
 //!   | slot x k | t U bytes of anything | slot x k (R - 1) |      R text rows in the resource
@@ -199,8 +200,8 @@ impl Band {
         slot * pixels..(slot + 1) * pixels
     }
 
-    /// Where the pixel rows of a tile are in a slot, from the uppermost on, in items of which `unit`
-    /// make a unit.
+    /// Where the pixel rows of a tile are in a slot, from the uppermost on, in items of which
+    /// `unit` make a unit.
     pub(crate) fn rows(&self, unit: usize) -> impl Iterator<Item = Range<usize>> {
         let (columns, height) = (self.columns as usize, self.height as usize);
         (0..height).map(move |row| {
@@ -211,8 +212,9 @@ impl Band {
 
     /// The `offset` of a transfer from a slot to a tile of any text row but 0.
     ///
-    /// From slot 0 and tile 0 a transfer may also take more than one text row, up to all of them but
-    /// row 0, in the full width: while the slot holds zeroes that blanks the resource in one command.
+    /// From slot 0 and tile 0 a transfer may also take more than one text row, up to all of them
+    /// but row 0, in the full width: while the slot holds zeroes that blanks the resource in one
+    /// command.
     pub(crate) fn offset(&self, slot: usize, tile: usize) -> u64 {
         let tile = tile as u32;
         u64::from(self.slots) * self.regions(tile) + slot as u64 * self.region(tile)

@@ -13,7 +13,8 @@ use zerocopy_derive::{
 /// attribute in the high one (foreground in its low four bits, background in its high four).
 ///
 /// Where the font has 512 glyphs, bit 8 is the glyph's too, and the background has three bits left
-/// (`vc_hi_font_mask`). How many bits are the glyph's is [`Font::glyph_bits`](super::Font::glyph_bits).
+/// (`vc_hi_font_mask`). How many bits are the glyph's is
+/// [`Font::glyph_bits`](super::Font::glyph_bits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
 pub(crate) struct Cell(pub(crate) u16);

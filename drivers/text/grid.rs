@@ -4,16 +4,15 @@
 //!
 //! A resource is a stack of *text rows*, each as high as a glyph.
 //!
-//! [`Scroll::Repaint`]: every scanout has a resource of its own, of exactly its mode's size, because this
-//! is for devices that show a whole resource, whatever the scanout's rectangle. Text row n is row n
-//! of the screen.
+//! [`Scroll::Repaint`]: every scanout has a resource of its own, of exactly its mode's size,
+//! because this is for devices that show a whole resource, whatever the scanout's rectangle. Text
+//! row n is row n of the screen.
 //!
-//! [`Scroll::Pan`]: the scanout is a window that moves down by a row where text scrolls up by one. All
-//! scanouts show the same resource. Text row 0 is never used: QEMU
-//! takes a transfer of offset 0 to x 0, y 0 in the full width for one of the whole backing store.
-//! N ring slots, as many as the screen shows text rows (a part of one counts), live at text rows
-//! 1 + i and again at 1 + i + N, so that a window of N text rows starting at any slot finds all of
-//! them in order:
+//! [`Scroll::Pan`]: the scanout is a window that moves down by a row where text scrolls up by one.
+//! All scanouts show the same resource. Text row 0 is never used: QEMU takes a transfer of offset 0
+//! to x 0, y 0 in the full width for one of the whole backing store. N ring slots, as many as the
+//! screen shows text rows (a part of one counts), live at text rows 1 + i and again at 1 + i + N,
+//! so that a window of N text rows starting at any slot finds all of them in order:
 //!
 //! ```text
 //!   text row    0   1   2   3   4   5   6   7   8      N = 4, origin = 2
@@ -23,9 +22,9 @@
 //!
 //! A screen that is no multiple of a row high shows the top of one text row more than it has rows.
 //! That is the last slot of the window, which [`Screen`](super::Screen) keeps blank: a row that
-//! leaves at the top comes back in at the bottom, and is blanked when it leaves. The same holds for all
-//! that is below the rows where some are given up for want of cells, or where several screens show the
-//! same text: it fits the smallest of them, and the window the largest.
+//! leaves at the top comes back in at the bottom, and is blanked when it leaves. The same holds for
+//! all that is below the rows where some are given up for want of cells, or where several screens
+//! show the same text: it fits the smallest of them, and the window the largest.
 
 use super::{
     Band,
@@ -179,8 +178,8 @@ impl Grid {
         Self::on_several(mode, mode, glyph, wish, limits)
     }
 
-    /// The same on several screens: none of them is narrower or lower than `least`, nor wider or higher than
-    /// `screen`. All is right of and below the text that `least` has no room for.
+    /// The same on several screens: none of them is narrower or lower than `least`, nor wider or
+    /// higher than `screen`. All is right of and below the text that `least` has no room for.
     pub(crate) fn on_several(
         least: Size,
         screen: Size,
@@ -269,8 +268,8 @@ impl Grid {
         &self.band
     }
 
-    /// The size of the largest scanout's rectangle, in pixels: the mode, or as much as covers those of
-    /// several. Its x is 0, its y is [`Self::y`] of the window's first text row.
+    /// The size of the largest scanout's rectangle, in pixels: the mode, or as much as covers those
+    /// of several. Its x is 0, its y is [`Self::y`] of the window's first text row.
     pub(crate) fn screen(&self) -> Size {
         self.screen
     }

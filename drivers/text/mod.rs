@@ -15,9 +15,9 @@
 //! * [`Painter`]: cells to pixels;
 //! * [`Screen`]: the text itself, wrapping and scrolling.
 //!
-//! Nothing in here knows the device, the kernel or an allocator. A *text row* is a row of the host's
-//! resource as high as a glyph, counted from the top of the resource; a *row* alone is one of the
-//! screen's.
+//! Nothing in here knows the device, the kernel or an allocator. A *text row* is a row of the
+//! host's resource as high as a glyph, counted from the top of the resource; a *row* alone is one
+//! of the screen's.
 
 mod band;
 mod cell;

@@ -2,8 +2,8 @@
 
 //! Cells to pixels: four pixels at a time, out of a table of all sixteen.
 //!
-//! Glyphs of whole bytes a scanline, which are the usual ones, are painted one after the other, so that
-//! each is looked for once; other glyphs scanline by scanline.
+//! Glyphs of whole bytes a scanline, which are the usual ones, are painted one after the other, so
+//! that each is looked for once; other glyphs scanline by scanline.
 
 use super::{
     Band,
@@ -51,8 +51,8 @@ impl Painter {
         }
     }
 
-    /// Paints `cells`, or of them the scanlines that the slot has, from a column of the tile on; what lies
-    /// beyond the tile is left out.
+    /// Paints `cells`, or of them the scanlines that the slot has, from a column of the tile on;
+    /// what lies beyond the tile is left out.
     ///
     /// `slot` is the memory at [`Band::slot`], in little-endian `B8G8R8X8` pixels; glyphs that are
     /// a multiple of 8 px wide are painted faster where it is aligned to 8 bytes.
@@ -102,8 +102,8 @@ impl Painter {
         }
     }
 
-    /// Paints columns `cols` of the tile in one colour, in a slot as [`Self::paint`] has it; what lies beyond
-    /// the tile is left out.
+    /// Paints columns `cols` of the tile in one colour, in a slot as [`Self::paint`] has it; what
+    /// lies beyond the tile is left out.
     pub(crate) fn fill(
         font: &Font<'_>,
         band: &Band,
@@ -124,8 +124,9 @@ impl Painter {
         }
     }
 
-    /// Paints the cell under a cursor once more, in the column `cursor.col` of the tile, in a slot whose
-    /// first scanline is the cell's scanline `line`: where the cursor is, the colours change places.
+    /// Paints the cell under a cursor once more, in the column `cursor.col` of the tile, in a slot
+    /// whose first scanline is the cell's scanline `line`: where the cursor is, the colours change
+    /// places.
     pub(crate) fn paint_cursor(
         &mut self,
         font: &Font<'_>,
@@ -145,8 +146,8 @@ impl Painter {
         }
     }
 
-    /// Glyphs of `PITCH` whole bytes a scanline, from a corner on. A function of its own, which takes
-    /// the stack that it needs only where it is called.
+    /// Glyphs of `PITCH` whole bytes a scanline, from a corner on. A function of its own, which
+    /// takes the stack that it needs only where it is called.
     #[inline(never)]
     fn run_of_bytes<const PITCH: usize>(
         &self,
@@ -181,8 +182,8 @@ impl Painter {
         }
     }
 
-    /// The usual case: glyphs of 8x16 px in rows of `TILES` tiles, from column `col` on. A function of its
-    /// own, as its loop wants all the registers.
+    /// The usual case: glyphs of 8x16 px in rows of `TILES` tiles, from column `col` on. A function
+    /// of its own, as its loop wants all the registers.
     #[inline(never)]
     fn run_8x16<const TILES: usize>(
         &self,
@@ -207,8 +208,8 @@ impl Painter {
             let (mut above, mut octet) = (0, self.octet(0));
             let mut octets = &mut *octets;
             for n in (0..16).step_by(4) {
-                // Unit k n modulo 16 has scanline n, so unit n has scanline n / k, and 1 / k is k^3: for an
-                // odd k, k^4 is 1 modulo 16.
+                // Unit k n modulo 16 has scanline n, so unit n has scanline n / k, and 1 / k is
+                // k^3: for an odd k, k^4 is 1 modulo 16.
                 let bytes = [n, n + 1, n + 2, n + 3].map(|n| glyph[n * TILES.pow(3) % 16]);
                 let Some((units, rest)) = octets.split_at_mut_checked(four) else {
                     return;

@@ -192,8 +192,8 @@ impl<'a> Screen<'a> {
         Some(screen)
     }
 
-    /// Starts again, as [`Self::new`], on another resource, with the cells there are. Returns whether
-    /// they are enough.
+    /// Starts again, as [`Self::new`], on another resource, with the cells there are. Returns
+    /// whether they are enough.
     pub(crate) fn renew(&mut self, grid: Grid, bits: u32) -> bool {
         let count = grid.cols() * grid.rows();
         let Some(cells) = self.cells.get_mut(..count) else {
@@ -217,13 +217,14 @@ impl<'a> Screen<'a> {
         self.grid.top(self.origin)
     }
 
-    /// Takes text in the colours of an attribute (as the VT has it: the foreground in bits 0 to 3, the
-    /// background in bits 4 to 6), which [`Self::show`] draws. Newline goes to the start of the next row;
-    /// carriage return, tab (every 8 columns) and backspace move the cursor; any other byte is the glyph
-    /// of that number. A row that is full wraps when one character more comes, as the VT does it, and so
-    /// waits a newline for what comes after it: see [`Self::settle`].
+    /// Takes text in the colours of an attribute (as the VT has it: the foreground in bits 0 to 3,
+    /// the background in bits 4 to 6), which [`Self::show`] draws. Newline goes to the start of the
+    /// next row; carriage return, tab (every 8 columns) and backspace move the cursor; any other
+    /// byte is the glyph of that number. A row that is full wraps when one character more comes, as
+    /// the VT does it, and so waits a newline for what comes after it: see [`Self::settle`].
     ///
-    /// Rows that scroll away before they are shown are never drawn. The cursor is not seen any more.
+    /// Rows that scroll away before they are shown are never drawn. The cursor is not seen any
+    /// more.
     pub(crate) fn remember(&mut self, bytes: &[u8], attribute: u8) {
         self.set_cursor(None);
         let cols = self.grid.cols();
@@ -255,8 +256,8 @@ impl<'a> Screen<'a> {
         }
     }
 
-    /// So many records of the log are gone unread. A row says so, as the printk core does, or the one
-    /// that counts the rows which scrolled away.
+    /// So many records of the log are gone unread. A row says so, as the printk core does, or the
+    /// one that counts the rows which scrolled away.
     pub(crate) fn remember_dropped(&mut self, records: u64, attribute: u8) {
         if let Some(row) = self.kept.top.checked_sub(1) {
             self.kept.dropped = self.kept.dropped.saturating_add(records);
@@ -277,9 +278,9 @@ impl<'a> Screen<'a> {
         self.redraw();
     }
 
-    /// The row that is written next shall not scroll away: once it is the uppermost one, it and some
-    /// rows after it stay, a row under them counts those that go from then on, and the rest scrolls.
-    /// Two rows can be kept so; small screens keep none.
+    /// The row that is written next shall not scroll away: once it is the uppermost one, it and
+    /// some rows after it stay, a row under them counts those that go from then on, and the rest
+    /// scrolls. Two rows can be kept so; small screens keep none.
     pub(crate) fn keep(&mut self) {
         if self.grid.rows() < ROWS_TO_KEEP {
             return;
@@ -543,8 +544,8 @@ impl<'a> Screen<'a> {
         }
     }
 
-    /// The resource shows something else, over which text lies: a row covers it as far as there is text,
-    /// and all of it once it has the place of another row.
+    /// The resource shows something else, over which text lies: a row covers it as far as there is
+    /// text, and all of it once it has the place of another row.
     pub(crate) fn lie_over(&mut self) {
         let cols = self.grid.cols() as u16;
         let shown = self.rows.shown.iter_mut().take(self.grid.window());
@@ -602,7 +603,8 @@ impl<'a> Screen<'a> {
             }
         }
         if scrolled != 0 && !pans {
-            // From the bottom up: what a place had before is known while the row that it had is not drawn.
+            // From the bottom up: what a place had before is known while the row that it had is not
+            // drawn.
             for row in (0..rows).rev() {
                 let what = self.moved(row, scrolled);
                 if self.draw(row, what, on) {
@@ -623,8 +625,8 @@ impl<'a> Screen<'a> {
         drawn.is_some()
     }
 
-    /// What to draw of a row whose place had the row that is `scrolled` above it now, where nothing pans:
-    /// what differs, if it is known what the place had.
+    /// What to draw of a row whose place had the row that is `scrolled` above it now, where nothing
+    /// pans: what differs, if it is known what the place had.
     fn moved(&self, row: usize, scrolled: usize) -> What {
         let Some(before) = row.checked_sub(scrolled) else {
             return What::Fresh;
@@ -684,8 +686,8 @@ impl<'a> Screen<'a> {
         true
     }
 
-    /// Blanks a slot that left at the top of the window, unless a row is there by now: what is below
-    /// the last row shows in the window.
+    /// Blanks a slot that left at the top of the window, unless a row is there by now: what is
+    /// below the last row shows in the window.
     fn blank_slot(&mut self, slot: usize, on: &mut impl Surface) {
         let window = self.grid.window();
         let ink = usize::from(self.rows.shown[slot]);

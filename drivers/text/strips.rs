@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a memory of a few text rows backs a resource of exactly the mode's size, where the scanout does
-//! not pan.
+//! How a memory of a few text rows backs a resource of exactly the mode's size, where the scanout
+//! does not pan.
 //!
 //! **A slot** is memory for a *strip*: a text row, or where memory is short an equal part of one, H
-//! scanlines in the full width. Strips follow each other on the resource from its top to its bottom,
-//! and strip n is always painted in slot n modulo N, N being the number of slots.
+//! scanlines in the full width. Strips follow each other on the resource from its top to its
+//! bottom, and strip n is always painted in slot n modulo N, N being the number of slots.
 //!
 //! **Three readings** of a transfer's `offset` are in use (virtio 1.3, 5.7.6.8), for a rectangle at
 //! (0, y) of a resource of stride S, whose row h comes from byte
@@ -22,9 +22,10 @@
 //!     no offset                        strips of slot 0       strips of slot 1
 //! ```
 //!
-//! With one slot the regions are one, with one more strip: `offset` is not 0, since QEMU takes a transfer
-//! of offset 0 to x 0, y 0 in the full width for one of the whole backing store. Rectangles begin
-//! at x 0, because the readings differ in whether `offset` or the device adds x * 4.
+//! With one slot the regions are one, with one more strip: `offset` is not 0, since QEMU takes a
+//! transfer of offset 0 to x 0, y 0 in the full width for one of the whole backing store.
+//! Rectangles begin at x 0, because the readings differ in whether `offset` or the device adds x *
+//! 4.
 
 use super::{
     band::PIXEL,
@@ -38,8 +39,8 @@ use super::{
 const LOW: u32 = 8;
 
 impl Band {
-    /// Backs resources as large as scanouts of at most `screen` px from `limits.band_bytes` of memory:
-    /// with strips as high as fit, and slots as many.
+    /// Backs resources as large as scanouts of at most `screen` px from `limits.band_bytes` of
+    /// memory: with strips as high as fit, and slots as many.
     ///
     /// No side of `screen` or `glyph` is 0.
     pub(super) fn in_strips(screen: Size, glyph: Size, limits: &Limits) -> Result<Self, BandError> {
@@ -59,8 +60,8 @@ impl Band {
             (band.strips, band.height) = (strips, glyph.height / strips);
             let fit = limits.band_bytes as u64 / band.slot_bytes();
             band.slots = fit.min(Self::MAX_SLOTS as u64) as u32;
-            // Widths of which a scanline is no whole unit take an entry for each, which hosts search
-            // from the start of the list: the offset is kept small.
+            // Widths of which a scanline is no whole unit take an entry for each, which hosts
+            // search from the start of the list: the offset is kept small.
             if screen.width != band.unit {
                 band.slots = band.slots.min(1);
             }
@@ -97,8 +98,8 @@ impl Band {
         (text_row as usize * self.strips as usize + tile) % self.slots().max(1)
     }
 
-    /// The `offset` of a transfer from a slot to a resource of `size` px, or from all slots if they are
-    /// alike.
+    /// The `offset` of a transfer from a slot to a resource of `size` px, or from all slots if they
+    /// are alike.
     pub(crate) fn strip_offset(&self, size: Size, slot: usize) -> u64 {
         let strip = u64::from(size.width * PIXEL) * u64::from(self.height);
         match self.slots {
@@ -107,8 +108,8 @@ impl Band {
         }
     }
 
-    /// The entries of the backing store of a resource of `size` px, in order: byte offset into the band,
-    /// and bytes.
+    /// The entries of the backing store of a resource of `size` px, in order: byte offset into the
+    /// band, and bytes.
     pub(crate) fn strip_entries(&self, size: Size) -> impl Iterator<Item = (u32, u32)> {
         let band = *self;
         let (count, slots) = (band.strip_count(size), band.slots);
@@ -144,7 +145,8 @@ impl Band {
         size.height.div_ceil(self.height)
     }
 
-    /// Entries that make a strip: one, or one for each scanline where memory is wider than the resource.
+    /// Entries that make a strip: one, or one for each scanline where memory is wider than the
+    /// resource.
     fn pieces(&self, size: Size) -> u32 {
         match size.width == self.unit {
             true => 1,

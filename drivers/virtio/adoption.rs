@@ -3,8 +3,8 @@
 //! Taking a device over from a driver that is gone: an earlier kernel's, or firmware's.
 //!
 //! A reset takes everything from a device, and so a GPU's picture. Where both sides have agreed on
-//! RING_RESET, its queues can be reset instead (VIRTIO 1.3, section 2.6.1): then it reaches no memory
-//! of its last driver's any more, and goes on with queues of ours.
+//! RING_RESET, its queues can be reset instead (VIRTIO 1.3, section 2.6.1): then it reaches no
+//! memory of its last driver's any more, and goes on with queues of ours.
 
 use core::fmt;
 
@@ -15,11 +15,12 @@ use crate::virtio::{
     Transport, //
 };
 
-/// What another driver may have agreed on with the device, and it still speaks with us: other formats
-/// of rings, descriptors and doorbells are not among it. Nor is what has the device keep more of that
-/// driver's memory than its rings, which a reset of the queues does not give back: a blob is pages that
-/// the host goes on showing (VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB), and a context of a renderer
-/// completes its fences later, into the old ring. The pixels of other resources have been copied.
+/// What another driver may have agreed on with the device, and it still speaks with us: other
+/// formats of rings, descriptors and doorbells are not among it. Nor is what has the device keep
+/// more of that driver's memory than its rings, which a reset of the queues does not give back: a
+/// blob is pages that the host goes on showing (VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB), and a context
+/// of a renderer completes its fences later, into the old ring. The pixels of other resources have
+/// been copied.
 const UNDERSTOOD: Features = Features::GPU
     .difference(Features::VIRGL)
     .difference(Features::RESOURCE_BLOB)
@@ -63,7 +64,8 @@ pub(crate) enum Why {
     Status(Status),
     /// It does not tell what it has agreed on with its last driver.
     Silent,
-    /// What it has agreed on does not contain VERSION_1 and RING_RESET, or something that is not known.
+    /// What it has agreed on does not contain VERSION_1 and RING_RESET, or something that is not
+    /// known.
     Features(Features),
     /// It reaches memory by addresses of the platform's, of which there are none yet.
     Platform,
@@ -90,8 +92,8 @@ impl fmt::Display for Why {
     }
 }
 
-/// Takes all queues from a device that runs. It keeps its status, the features that are returned, and
-/// what it shows. `platform_dma` says that ACCESS_PLATFORM can be honoured.
+/// Takes all queues from a device that runs. It keeps its status, the features that are returned,
+/// and what it shows. `platform_dma` says that ACCESS_PLATFORM can be honoured.
 ///
 /// # Errors
 ///

@@ -6,7 +6,8 @@ bitflags::bitflags! {
     /// The feature bits that this driver knows by name; others are kept as they are.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct Features: u64 {
-        /// VIRTIO_GPU_F_VIRGL, _EDID, _RESOURCE_UUID, _RESOURCE_BLOB and _CONTEXT_INIT: more commands.
+        /// VIRTIO_GPU_F_VIRGL, _EDID, _RESOURCE_UUID, _RESOURCE_BLOB and _CONTEXT_INIT: more
+        /// commands.
         const GPU = 0x1f;
         /// VIRTIO_GPU_F_VIRGL: the host renders.
         const VIRGL = 1 << 0;

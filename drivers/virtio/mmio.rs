@@ -74,8 +74,8 @@ pub(crate) struct Mmio<R> {
 }
 
 impl<R: Registers> Mmio<R> {
-    /// Looks at a slot of at least [`WINDOW`] bytes, and [`WINDOW_WITH_CONFIG`] for who wants to know the
-    /// device's own configuration.
+    /// Looks at a slot of at least [`WINDOW`] bytes, and [`WINDOW_WITH_CONFIG`] for who wants to
+    /// know the device's own configuration.
     ///
     /// # Errors
     ///

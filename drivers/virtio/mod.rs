@@ -4,8 +4,8 @@
 //!
 //! Written from the Virtual I/O Device (VIRTIO) specification, version 1.3. Two seams keep the room
 //! free of any operating system: [`Registers`] and [`Hal`] are what a home of the driver provides
-//! (Linux, a UEFI driver, a test); [`Transport`] is what both buses, [`pci`] and [`mmio`], look like
-//! to those who set a device up.
+//! (Linux, a UEFI driver, a test); [`Transport`] is what both buses, [`pci`] and [`mmio`], look
+//! like to those who set a device up.
 
 pub(crate) mod adoption;
 pub(crate) mod features;
@@ -125,8 +125,8 @@ pub(crate) trait Transport {
     fn is_enabled(&mut self, _queue: u16) -> bool {
         false
     }
-    /// Leaves a number that is no address where `queue`, which is not enabled, had its descriptors, and
-    /// no address elsewhere. The kernel only reads it.
+    /// Leaves a number that is no address where `queue`, which is not enabled, had its descriptors,
+    /// and no address elsewhere. The kernel only reads it.
     #[allow(dead_code)]
     fn mark(&mut self, _queue: u16, _mark: u64) {}
     /// Begins to reset `queue` alone, where RING_RESET was agreed on (section 2.6.1).
@@ -145,8 +145,8 @@ pub(crate) trait Transport {
     fn set_config(&mut self, _at: usize, _value: u32) {}
 }
 
-/// Bytes of the device's own configuration that are used: those of `struct virtio_gpu_config` (section
-/// 5.7.4).
+/// Bytes of the device's own configuration that are used: those of `struct virtio_gpu_config`
+/// (section 5.7.4).
 pub(crate) const CONFIG_BYTES: usize = 16;
 
 /// The doorbell of one queue: writing `value` at `address` makes the device look.

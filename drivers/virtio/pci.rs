@@ -272,7 +272,8 @@ impl<R: Registers> Pci<R> {
         }
     }
 
-    /// Also reaches the device's own configuration, by the window that [`Capabilities::config`] names.
+    /// Also reaches the device's own configuration, by the window that [`Capabilities::config`]
+    /// names.
     pub(crate) fn with_config(self, config: Option<R>) -> Self {
         Self { config, ..self }
     }

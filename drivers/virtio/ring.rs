@@ -83,8 +83,8 @@ pub(crate) struct Part {
     pub(crate) length: usize,
 }
 
-/// Clears the [`RING_BYTES`] bytes of a ring. The device must have been reset, or its queue 0, and that
-/// not be enabled yet: a device that works on a ring there may write to it at any time.
+/// Clears the [`RING_BYTES`] bytes of a ring. The device must have been reset, or its queue 0, and
+/// that not be enabled yet: a device that works on a ring there may write to it at any time.
 pub(crate) fn clear(hal: &impl Hal) {
     for at in (0..RING_BYTES).step_by(size_of::<u64>()) {
         hal.store64(at, 0);
@@ -132,8 +132,8 @@ impl<H: Hal + Clone> Ring<H> {
         })
     }
 
-    /// A ring in the memory behind `hal`, as [`clear`] has left it, with the `size` that [`Ring::place`]
-    /// gave.
+    /// A ring in the memory behind `hal`, as [`clear`] has left it, with the `size` that
+    /// [`Ring::place`] gave.
     pub(crate) fn new(hal: H, size: u16, features: Features) -> Self {
         let event_idx = features.contains(Features::EVENT_IDX);
         if event_idx {
@@ -341,8 +341,8 @@ impl<H: Hal + Clone> Ring<H> {
         }
     }
 
-    /// Goes on with a device that stalled, if it has completed all commands by now. Returns whether it
-    /// has.
+    /// Goes on with a device that stalled, if it has completed all commands by now. Returns whether
+    /// it has.
     pub(crate) fn recover(&mut self, completed: &mut impl FnMut(&Self, u16)) -> bool {
         let used = self.hal.load16(USED + INDEX);
         let done = u32::from(used.wrapping_sub(self.seen)) == self.in_flight.count_ones();

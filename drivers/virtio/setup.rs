@@ -60,8 +60,9 @@ impl fmt::Display for SetupError {
     }
 }
 
-/// Keeps a device from memory, for whoever drives it next: with what it shows, if it has done all that it
-/// was told in the ring behind `hal`, and its queues can be reset alone, and without anything otherwise.
+/// Keeps a device from memory, for whoever drives it next: with what it shows, if it has done all
+/// that it was told in the ring behind `hal`, and its queues can be reset alone, and without
+/// anything otherwise.
 ///
 /// # Errors
 ///
@@ -134,13 +135,14 @@ pub(crate) struct Wishes {
     pub(crate) features: Features,
     /// Whose addresses the device gets.
     pub(crate) addresses: Addresses,
-    /// A device that runs is adopted if possible, with the features that its last driver has accepted.
+    /// A device that runs is adopted if possible, with the features that its last driver has
+    /// accepted.
     pub(crate) adopts: bool,
 }
 
 /// Takes a device from whatever state it is in to DRIVER_OK with queue 0 enabled at the place that
-/// `place` returns for the size it is given (the most the device takes). The memory of the ring, behind
-/// `hal`, is cleared once the device does not work on it any more, and not before.
+/// `place` returns for the size it is given (the most the device takes). The memory of the ring,
+/// behind `hal`, is cleared once the device does not work on it any more, and not before.
 ///
 /// # Errors
 ///
@@ -173,8 +175,8 @@ pub(crate) fn initialise(
     result
 }
 
-/// Adopts a device that runs, if that is wanted and possible; returns its features. Otherwise it is to be
-/// reset.
+/// Adopts a device that runs, if that is wanted and possible; returns its features. Otherwise it is
+/// to be reset.
 fn begin(
     transport: &mut (impl Transport + ?Sized),
     hal: &impl Hal,

@@ -120,8 +120,8 @@ mod picture {
             u32::from_le_bytes(bytes.unwrap_or_default())
         }
 
-        /// Makes the image one with a second header of `header` bytes and `bits` a pixel, with masks
-        /// if so told.
+        /// Makes the image one with a second header of `header` bytes and `bits` a pixel, with
+        /// masks if so told.
         fn kind(self, header: u32, bits: u32, masks: bool) -> Self {
             let mut firmware = self
                 .word(14, header)

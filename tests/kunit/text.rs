@@ -247,8 +247,8 @@ mod text {
         assert_eq!(with(81919, all, Scroll::Pan), Ok((3, 2, 54)));
         assert_eq!(with(27647, all, Scroll::Pan), Ok((5, 1, 32)));
         assert_eq!(with(16383, usize::MAX, Scroll::Pan), Ok((7, 1, 23)));
-        // Eleven tiles of fifteen columns are the least, with so many entries; or, where nothing pans, a
-        // scanline.
+        // Eleven tiles of fifteen columns are the least, with so many entries; or, where nothing
+        // pans, a scanline.
         let least = 15 * 8 * 4 * 16;
         assert_eq!(with(least, all, Scroll::Pan), Ok((11, 1, 15)));
         assert_eq!(with(least - 1, all, Scroll::Pan), Ok((16, 1, 160)));
@@ -275,7 +275,8 @@ mod text {
         // Whole text rows, in so many slots.
         assert_eq!(with(1280, 16, 4 * 81920), Some((1, 4)));
         assert_eq!(with(1280, 16, 2 * 81920), Some((1, 2)));
-        // Halves of them, so that there are two slots; but nothing lower than that for a second one.
+        // Halves of them, so that there are two slots; but nothing lower than that for a second
+        // one.
         assert_eq!(with(1280, 16, 2 * 81920 - 1), Some((2, 3)));
         assert_eq!(with(1280, 16, 81919), Some((2, 1)));
         assert_eq!(with(1280, 16, 20480), Some((4, 1)));
@@ -847,8 +848,8 @@ mod text {
         assert!(writes(b"1\n2\n3\n4\n5\n6\n\n", &rows));
     }
 
-    /// Writes lines with their numbers, in hexadecimal, and keeps those in `marks`; whether the screen has
-    /// these numbers on it then, and rows that count for 0x100 and more.
+    /// Writes lines with their numbers, in hexadecimal, and keeps those in `marks`; whether the
+    /// screen has these numbers on it then, and rows that count for 0x100 and more.
     fn keeps(marks: &[usize], lines: usize, expected: &[Range<usize>]) -> bool {
         let hex = |digit: usize| b"0123456789abcdef"[digit % 16];
         let Some(grid) = small(ROWS, 0, Scroll::Pan) else {
@@ -913,8 +914,8 @@ mod text {
         Ok(())
     }
 
-    /// Writes at random; whether each write leaves on the screen what it should, and all that is below
-    /// the last row blank.
+    /// Writes at random; whether each write leaves on the screen what it should, and all that is
+    /// below the last row blank.
     fn survives(grid: Grid, writes: usize, mut dice: Dice) -> bool {
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
         let mut rows = Rows::new_zeroed();
@@ -1153,12 +1154,14 @@ mod text {
         write(&mut screen, b"ab\nab\nab\nab\nab", &mut model);
         assert_eq!(model.draws, 5);
         assert!(!screen.is_to_be_repainted());
-        // The last row is new; what the first had is not known any more; the others are as they were.
+        // The last row is new; what the first had is not known any more; the others are as they
+        // were.
         screen.remember(b"\nac", ATTRIBUTE);
         assert!(screen.is_to_be_repainted());
         assert!(screen.show(&mut model));
         assert_eq!((model.draws, model.pans), (7, 0));
-        // Rows three and four differ from what was there: in one column, and not at all before that.
+        // Rows three and four differ from what was there: in one column, and not at all before
+        // that.
         write(&mut screen, b"\nab", &mut model);
         assert_eq!(model.draws, 10);
         // A row that changes as it scrolls is drawn, and so is the one in its place.

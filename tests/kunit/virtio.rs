@@ -287,7 +287,8 @@ mod virtio {
         let lie = VERSION_1 | RING_RESET | 1 << 28;
         let change = |it: &mut Model| it.accepted.set(VERSION_1 | RING_RESET | 1 << 28);
         assert_eq!(why(change), features(lie));
-        // The host may still show the last driver's own pages, or complete commands of a renderer's.
+        // The host may still show the last driver's own pages, or complete commands of a
+        // renderer's.
         for bit in [0, 3, 4] {
             let mut model = running();
             model.offered |= 1 << bit;

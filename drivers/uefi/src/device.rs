@@ -75,7 +75,8 @@ use zerocopy::IntoBytes;
 
 /// The scanout that EDK2 draws on.
 pub(crate) const SCANOUT: u32 = 0;
-/// The picture's number on the device: EDK2's are 1 and 2, those of the kernel's driver are 1 << 31 and more.
+/// The picture's number on the device: EDK2's are 1 and 2, those of the kernel's driver are 1 << 31
+/// and more.
 pub(crate) const RESOURCE: u32 = 1 << 30;
 /// Bytes that are shared with the device: the ring, and where the picture is.
 pub(crate) const SHARED_BYTES: usize = RING_BYTES + size_of::<MemEntry>();
@@ -188,8 +189,8 @@ impl Function {
 }
 
 impl Device {
-    /// Finds out whether the device of `function` can be left running. Firmware drives it meanwhile, and sees
-    /// nothing of that.
+    /// Finds out whether the device of `function` can be left running. Firmware drives it
+    /// meanwhile, and sees nothing of that.
     ///
     /// # Errors
     ///
@@ -242,9 +243,9 @@ impl Device {
         has::<PciIo>(self.handle) && self.transport().status().is_empty()
     }
 
-    /// Brings the device up after firmware's reset, and has it show `picture`, of `size` pixels. The
-    /// ring is in `shared` meanwhile. After that the device has no queue, is no master of the bus, and
-    /// has `mark` where the address of queue 0 was.
+    /// Brings the device up after firmware's reset, and has it show `picture`, of `size` pixels.
+    /// The ring is in `shared` meanwhile. After that the device has no queue, is no master of the
+    /// bus, and has `mark` where the address of queue 0 was.
     ///
     /// Says whether it shows it; if not, it is as after a reset. Nobody could be told why.
     pub(crate) fn show(
@@ -278,16 +279,16 @@ impl Device {
             // What does not even do that reaches no memory.
             let _ = setup::reset(&mut transport, &hal);
         }
-        // QEMU does not tell a device in a process of its own (vhost-user) of a reset of a queue. By
-        // this it has it stop.
+        // QEMU does not tell a device in a process of its own (vhost-user) of a reset of a queue.
+        // By this it has it stop.
         let command = pci.configuration::<u16>(COMMAND);
         pci.set_configuration(COMMAND, command & !MASTER);
         is_shown
     }
 }
 
-/// Takes the queue from the device, which keeps what it shows and has a mark by which it is known. Says
-/// whether that is so.
+/// Takes the queue from the device, which keeps what it shows and has a mark by which it is known.
+/// Says whether that is so.
 fn take_queue(transport: &mut Pci<Window>, hal: Shared<'_>, mark: u64) -> bool {
     transport.reset_queue(0);
     let is_reset = hal.wait(&mut || transport.is_queue_reset(0));
@@ -373,7 +374,8 @@ impl Window {
     }
 }
 
-/// Where the BAR of this number, 0 to 5, is on the bus, if it is one of memory (PCI 3.0, section 6.2.5.1).
+/// Where the BAR of this number, 0 to 5, is on the bus, if it is one of memory (PCI 3.0, section
+/// 6.2.5.1).
 fn bus_address(pci: &PciIo, bar: u8) -> Option<u64> {
     let at = BAR_0 + 4 * u16::from(bar);
     let low: u32 = pci.configuration(at);
@@ -435,8 +437,9 @@ impl Shared<'_> {
 
     fn load<T: Default>(&self, at: usize) -> T {
         match self.place(at, 1) {
-            // SAFETY: The place is in the pages, and aligned; every pattern of bits is one of the integers
-            // that this is called for. The device may write there meanwhile: the access is volatile.
+            // SAFETY: The place is in the pages, and aligned; every pattern of bits is one of the
+            // integers that this is called for. The device may write there meanwhile: the access is
+            // volatile.
             Some(place) => unsafe { place.read_volatile() },
             None => T::default(),
         }
@@ -452,7 +455,8 @@ impl Shared<'_> {
 
 impl Hal for Shared<'_> {
     fn device_address(&self, at: usize) -> u64 {
-        // Without ACCESS_PLATFORM these are physical addresses, and firmware maps memory one to one.
+        // Without ACCESS_PLATFORM these are physical addresses, and firmware maps memory one to
+        // one.
         self.memory.as_ptr() as u64 + at as u64
     }
 
@@ -503,8 +507,8 @@ impl Hal for Shared<'_> {
     }
 
     fn wait(&self, done: &mut dyn FnMut() -> bool) -> bool {
-        // Timers are off by now; to stall is to count. A look takes longer than a microsecond, so that
-        // stalls become longer, and their sum is the time that has passed, about.
+        // Timers are off by now; to stall is to count. A look takes longer than a microsecond, so
+        // that stalls become longer, and their sum is the time that has passed, about.
         let mut pause = 1;
         while !done() {
             let waited = self.waited.get();

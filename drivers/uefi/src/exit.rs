@@ -2,19 +2,20 @@
 
 //! The events, from finding the screen to lighting it again.
 //!
-//! Memory is taken as soon as there is a screen, and never at the end: who calls ExitBootServices() has
-//! a map of the memory by then, which must stay true. At the end, firmware calls all functions that wait for
-//! it, those of a higher task priority level (TPL) first and those of one level in an order that depends on
-//! when they were registered:
+//! Memory is taken as soon as there is a screen, and never at the end: who calls ExitBootServices()
+//! has a map of the memory by then, which must stay true. At the end, firmware calls all functions
+//! that wait for it, those of a higher task priority level (TPL) first and those of one level in an
+//! order that depends on when they were registered:
 //!
 //! 1. [`keep`], at TPL_NOTIFY, copies the screen. The device runs still.
 //! 2. VirtioGpuDxe's, at TPL_CALLBACK, resets the device.
-//! 3. [`defer`], at TPL_CALLBACK, before or after that one, signals an event whose function is thereby called
-//!    after all that already wait to be:
-//! 4. [`light`] has the device show the copy, and takes the queue from it: whatever system comes next,
-//!    the device knows no address of memory.
+//! 3. [`defer`], at TPL_CALLBACK, before or after that one, signals an event whose function is
+//!    thereby called after all that already wait to be:
+//! 4. [`light`] has the device show the copy, and takes the queue from it: whatever system comes
+//!    next, the device knows no address of memory.
 //!
-//! A boot loader whose map was out of date calls ExitBootServices() again, and all of this can happen twice.
+//! A boot loader whose map was out of date calls ExitBootServices() again, and all of this can
+//! happen twice.
 
 use crate::{
     device::{
@@ -92,7 +93,8 @@ pub(crate) fn start() -> core::result::Result<Prepared, Refusal> {
     // At once, and not when there is a screen: another copy may be loaded before that.
     STATE.with(|state| state.table = Table::install().ok());
     listen().map_err(|error| Refusal::Events(error.status()))?;
-    // SAFETY: This is called at TPL_APPLICATION. Functions that prepare as well do not interrupt it.
+    // SAFETY: This is called at TPL_APPLICATION. Functions that prepare as well do not interrupt
+    // it.
     let _guard = unsafe { boot::raise_tpl(Tpl::CALLBACK) };
     let prepared = STATE.with(State::prepare);
     Ok(prepared.unwrap_or(Prepared::Nothing("it is being found")))
@@ -102,9 +104,9 @@ pub(crate) fn start() -> core::result::Result<Prepared, Refusal> {
 fn listen() -> Result {
     const SIGNAL: EventType = EventType::NOTIFY_SIGNAL;
     const EXIT: EventType = EventType::SIGNAL_EXIT_BOOT_SERVICES;
-    // SAFETY: The functions stay as long as boot services, since this image is not unloaded: that is done on
-    // behalf of its entry point's status alone. So do the GUID, and the event that is the context of one.
-    // What they call may be called at their level, and in ExitBootServices().
+    // SAFETY: The functions stay as long as boot services, since this image is not unloaded: that
+    // is done on behalf of its entry point's status alone. So do the GUID, and the event that is
+    // the context of one. What they call may be called at their level, and in ExitBootServices().
     unsafe {
         let last = boot::create_event(SIGNAL, Tpl::CALLBACK, Some(light), None)?;
         let last = NonNull::new(last.as_ptr());

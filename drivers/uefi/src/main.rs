@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The firmware side of the handoff: a UEFI driver that keeps what is on a virtio-gpu's screen for the
-//! kernel.
+//! The firmware side of the handoff: a UEFI driver that keeps what is on a virtio-gpu's screen for
+//! the kernel.
 //!
-//! Firmware draws on a virtio-gpu through `GOP.Blt()`, into memory of its own, and resets the device when
-//! the boot loader calls ExitBootServices(). This driver copies the picture before that, and after it, still
-//! in ExitBootServices(), brings the device up again with the rooms that the kernel's driver is built from,
-//! has it show the copy, and leaves it running. A configuration table says what is there; its format is
-//! [`firmware::handoff`].
+//! Firmware draws on a virtio-gpu through `GOP.Blt()`, into memory of its own, and resets the
+//! device when the boot loader calls ExitBootServices(). This driver copies the picture before
+//! that, and after it, still in ExitBootServices(), brings the device up again with the rooms that
+//! the kernel's driver is built from, has it show the copy, and leaves it running. A configuration
+//! table says what is there; its format is [`firmware::handoff`].
 //!
 //! | file        | what                                                        |
 //! |-------------|-------------------------------------------------------------|
@@ -89,8 +89,8 @@ fn say(what: fmt::Arguments<'_>) {
     });
 }
 
-/// There is no way back into firmware from here, and nothing should come here: at the end this driver neither
-/// indexes nor unwraps, and what the crate asserts about a screen was seen to be so.
+/// There is no way back into firmware from here, and nothing should come here: at the end this
+/// driver neither indexes nor unwraps, and what the crate asserts about a screen was seen to be so.
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     loop {

@@ -16,8 +16,8 @@ pub(crate) struct Owned<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: Boot services, and all that they call, run on one CPU (UEFI 2.10, section 2.3), and `is_taken`
-// keeps functions that interrupt each other apart.
+// SAFETY: Boot services, and all that they call, run on one CPU (UEFI 2.10, section 2.3), and
+// `is_taken` keeps functions that interrupt each other apart.
 unsafe impl<T> Sync for Owned<T> {}
 
 impl<T> Owned<T> {

@@ -78,15 +78,16 @@ impl Pages {
         if bytes > self.bytes() {
             return None;
         }
-        // SAFETY: So many bytes are in the pages, which were zeroed when they were new and are as aligned as
-        // any `T`; every pattern of bytes is one. They are ours, and borrowed as `self` is.
+        // SAFETY: So many bytes are in the pages, which were zeroed when they were new and are as
+        // aligned as any `T`; every pattern of bytes is one. They are ours, and borrowed as `self`
+        // is.
         Some(unsafe { slice::from_raw_parts_mut(self.start.as_ptr().cast(), count) })
     }
 
     /// Gives the pages back.
     pub(crate) fn free(self) {
-        // SAFETY: They were allocated like this, and nobody has a reference to them. Should firmware not
-        // want them back, they are lost.
+        // SAFETY: They were allocated like this, and nobody has a reference to them. Should
+        // firmware not want them back, they are lost.
         let _ = unsafe { boot::free_pages(self.start, self.count) };
     }
 }

@@ -2,8 +2,8 @@
 
 //! Firmware's way to a PCI function: `EFI_PCI_IO_PROTOCOL` (UEFI 2.10, section 14.4).
 //!
-//! Registers are reached through it as well. That is slower than a load or a store, but firmware keeps
-//! within the BAR, and knows how the host bridge translates addresses.
+//! Registers are reached through it as well. That is slower than a load or a store, but firmware
+//! keeps within the BAR, and knows how the host bridge translates addresses.
 
 use core::{
     ffi::c_void,
@@ -129,8 +129,8 @@ impl PciIo {
     pub(crate) fn configuration<T: Value>(&self, offset: u16) -> T {
         let mut value = T::NOTHING;
         let into = (&raw mut value).cast();
-        // SAFETY: The protocol is as firmware made it, and writes one value of the size of a `T`. If there
-        // is nothing, `value` stays.
+        // SAFETY: The protocol is as firmware made it, and writes one value of the size of a `T`.
+        // If there is nothing, `value` stays.
         let _ = unsafe { (self.configuration_read)(self, T::WIDTH, offset.into(), 1, into) };
         value
     }
@@ -138,8 +138,8 @@ impl PciIo {
     /// Writes such a register.
     pub(crate) fn set_configuration<T: Value>(&self, offset: u16, mut value: T) {
         let from = (&raw mut value).cast();
-        // SAFETY: The protocol is as firmware made it, and reads one value of the size of a `T`. What the
-        // function does with it is what the caller, who drives it, wants.
+        // SAFETY: The protocol is as firmware made it, and reads one value of the size of a `T`.
+        // What the function does with it is what the caller, who drives it, wants.
         let _ = unsafe { (self.configuration_write)(self, T::WIDTH, offset.into(), 1, from) };
     }
 
@@ -155,8 +155,8 @@ impl PciIo {
     /// Writes such a register.
     pub(crate) fn set_register<T: Value>(&self, bar: u8, offset: u64, mut value: T) {
         let from = (&raw mut value).cast();
-        // SAFETY: As in `set_configuration`; firmware keeps within the BAR. Memory is reached by the device
-        // only as the queue says that it is told of, which is ours.
+        // SAFETY: As in `set_configuration`; firmware keeps within the BAR. Memory is reached by
+        // the device only as the queue says that it is told of, which is ours.
         let _ = unsafe { (self.memory_write)(self, T::WIDTH, bar, offset, 1, from) };
     }
 
@@ -169,19 +169,22 @@ impl PciIo {
 
     fn bar(&self, index: u8) -> Option<Bar> {
         let mut resources = core::ptr::null_mut();
-        // SAFETY: The protocol is as firmware made it. It writes a pointer; the other one may be null.
+        // SAFETY: The protocol is as firmware made it. It writes a pointer; the other one may be
+        // null.
         let status = unsafe {
             (self.get_bar_attributes)(self, index, core::ptr::null_mut(), &mut resources)
         };
         let resources = NonNull::new(resources.cast::<u8>()).filter(|_| status.is_success())?;
-        // SAFETY: Firmware has allocated a list of resource descriptors, which is at least an end tag of
-        // two bytes, or one of these and that. No byte is read before those that say how many there are.
+        // SAFETY: Firmware has allocated a list of resource descriptors, which is at least an end
+        // tag of two bytes, or one of these and that. No byte is read before those that say how
+        // many there are.
         let descriptor = unsafe {
             let at = resources.cast::<[u8; 3]>();
             (resources.read() == QWORD && at.read() == [QWORD, QWORD_BYTES, 0])
                 .then(|| resources.cast::<[u8; 3 + QWORD_BYTES as usize]>().read())
         };
-        // SAFETY: The list is the caller's to free, and was copied. If it cannot be freed it is lost.
+        // SAFETY: The list is the caller's to free, and was copied. If it cannot be freed it is
+        // lost.
         let _ = unsafe { boot::free_pool(resources) };
         let descriptor = descriptor?;
         let number = |at: usize| {
@@ -197,7 +200,7 @@ impl PciIo {
     }
 }
 
-/// ACPI's QWORD Address Space Descriptor (ACPI 6.5, section 6.4.3.5.1): its tag, and the bytes that follow
-/// tag and length.
+/// ACPI's QWORD Address Space Descriptor (ACPI 6.5, section 6.4.3.5.1): its tag, and the bytes that
+/// follow tag and length.
 const QWORD: u8 = 0x8a;
 const QWORD_BYTES: u8 = 43;

@@ -43,8 +43,8 @@ pub(crate) const PIXEL: usize = 4;
 /// No more memory is taken than for a mode of this size.
 const LARGEST: usize = 3840 * 2160 * PIXEL;
 
-/// Handles of a kind that are looked through at the end, when there is no memory for more; a PCI segment may
-/// have as many functions on some buses.
+/// Handles of a kind that are looked through at the end, when there is no memory for more; a PCI
+/// segment may have as many functions on some buses.
 const HANDLES: usize = 1024;
 
 /// A protocol that is looked at, while somebody else has it.
@@ -82,7 +82,8 @@ impl Screen {
     pub(crate) fn find() -> Option<Self> {
         let handles = boot::locate_handle_buffer(SearchType::ByProtocol(&GraphicsOutput::GUID));
         handles.ok()?.iter().find_map(|&handle| {
-            // SAFETY: Not used without asking whether it is installed, but right after it was found so.
+            // SAFETY: Not used without asking whether it is installed, but right after it was found
+            // so.
             let gop = unsafe { look::<GraphicsOutput>(handle) }?;
             // SAFETY: It is installed.
             let mode = unsafe { gop.as_ref() }.current_mode_info();

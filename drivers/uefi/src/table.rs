@@ -21,8 +21,8 @@ use uefi::{
 
 static GUID: Guid = Guid::from_bytes(handoff::GUID);
 
-/// The table. It can only be installed while firmware goes on as before, and so it is before there is
-/// something to say: all zero, which the kernel takes for none.
+/// The table. It can only be installed while firmware goes on as before, and so it is before there
+/// is something to say: all zero, which the kernel takes for none.
 pub(crate) struct Table(Pages);
 
 impl Table {
@@ -38,8 +38,8 @@ impl Table {
     /// Firmware has no memory.
     pub(crate) fn install() -> Result<Self> {
         let pages = Pages::new(MemoryType::ACPI_RECLAIM, size_of::<handoff::Table>())?;
-        // SAFETY: The pages stay as long as the table, which is forever: in memory that neither firmware
-        // nor the kernel takes for something else before the kernel has read it.
+        // SAFETY: The pages stay as long as the table, which is forever: in memory that neither
+        // firmware nor the kernel takes for something else before the kernel has read it.
         match unsafe { boot::install_configuration_table(&GUID, pages.start().as_ptr().cast()) } {
             Ok(()) => Ok(Self(pages)),
             Err(error) => {

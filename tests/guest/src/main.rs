@@ -4,19 +4,21 @@
 //!
 //!     writer NAME PATH WIDTH COUNT HOW
 //!
-//! COUNT lines of WIDTH columns go to PATH, on /dev/kmsg less the room that the kernel's time takes. HOW:
+//! COUNT lines of WIDTH columns go to PATH, on /dev/kmsg less the room that the kernel's time
+//! takes. HOW:
 //!
-//! * `sync`: one write a line, and whatever prints it goes before the next, where it can; nobody waits for
-//!   who prints later;
+//! * `sync`: one write a line, and whatever prints it goes before the next, where it can; nobody
+//!   waits for who prints later;
 //! * `apart`: the same, and after each line all is printed before the next;
-//! * `alike`: as `sync`, with the same text in every line, but for its number; all is printed at the end;
+//! * `alike`: as `sync`, with the same text in every line, but for its number; all is printed at
+//!   the end;
 //! * `burst`: one write a line;
 //! * `boot`: the same, and at once;
 //! * `cat`: writes of 4 KiB.
 //!
-//! Under `-icount shift=0` the counter that is read here counts instructions. Threads that print are
-//! waited for by counting, not by sleeping: what is counted here is known, and left out. No allocator and
-//! no libc: what is measured is the kernel.
+//! Under `-icount shift=0` the counter that is read here counts instructions. Threads that print
+//! are waited for by counting, not by sleeping: what is counted here is known, and left out. No
+//! allocator and no libc: what is measured is the kernel.
 
 #![no_std]
 #![no_main]

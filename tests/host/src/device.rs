@@ -2,8 +2,8 @@
 
 //! A device's end of a split virtqueue, on rust-vmm's `virtio-queue`.
 //!
-//! It sleeps until the doorbell rings, and wakes for nothing else: a driver that forgets to ring has
-//! to wait in vain.
+//! It sleeps until the doorbell rings, and wakes for nothing else: a driver that forgets to ring
+//! has to wait in vain.
 
 use std::{
     cell::RefCell,

@@ -271,7 +271,8 @@ impl<P: Pictures + 'static> Rig<P> {
         })
     }
 
-    /// What the driver does when scanouts came, went, or have another size: it adopts its own device.
+    /// What the driver does when scanouts came, went, or have another size: it adopts its own
+    /// device.
     fn follow(mut self) -> Self {
         let left = self.display.leave();
         self.display.drain().unwrap();
@@ -327,8 +328,8 @@ impl<P> Rig<P> {
     }
 }
 
-/// Writes a log to devices of all readings of `offset` and looks at their screens at the end, or after `each` write. Returns
-/// whether there was a grid for it.
+/// Writes a log to devices of all readings of `offset` and looks at their screens at the end, or
+/// after `each` write. Returns whether there was a grid for it.
 fn log(setting: Setting, writes: &[Vec<u8>], each: bool) -> bool {
     fn on<P: Pictures + 'static>(
         setting: Setting,

@@ -34,14 +34,15 @@ pub(crate) trait Pictures {
 /// What a device does otherwise than QEMU's 2D device.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ways {
-    /// A scanout shows all of a resource, whatever SET_SCANOUT's rectangle (QEMU with OpenGL, libkrun,
-    /// crosvm), and takes rectangles of any size.
+    /// A scanout shows all of a resource, whatever SET_SCANOUT's rectangle (QEMU with OpenGL,
+    /// libkrun, crosvm), and takes rectangles of any size.
     pub(crate) whole: bool,
     /// A flush is answered, and nothing else, until the device is idle again (crosvm).
     pub(crate) skips_flushes: bool,
     /// A resource that is shown cannot be forgotten (libkrun).
     pub(crate) keeps_shown: bool,
-    /// A flush reaches the scanout that the resource was set on last, and no other (QEMU's rutabaga).
+    /// A flush reaches the scanout that the resource was set on last, and no other (QEMU's
+    /// rutabaga).
     pub(crate) one_scanout: bool,
 }
 

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The driver's pure rooms, compiled by cargo from the very files that the kernel builds, and their
-//! tests: those of `tests/kunit`, which run in the guest as well, and those that need an allocator, a
-//! random source or somebody else's device:
+//! tests: those of `tests/kunit`, which run in the guest as well, and those that need an allocator,
+//! a random source or somebody else's device:
 //!
 //! * [`guest`]: memory and a doorbell, shared with a device;
 //! * [`device`]: a device's end of the ring, on rust-vmm's `virtio-queue`;
 //! * [`wire`]: commands decoded by their offsets in the specification;
 //! * [`host`]: a 2D device that executes them, on [`qemu`]'s pixels or [`rutabaga`]'s;
-//! * [`queue`], [`liar`], [`damage`], [`picture`], [`display`]: the tests, from the ring to the screen.
+//! * [`queue`], [`liar`], [`damage`], [`picture`], [`display`]: the tests, from the ring to the
+//!   screen.
 
 // The driver uses what the rooms offer; here only tests do.
 #![allow(dead_code, unused_imports)]

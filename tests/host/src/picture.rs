@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Images of every kind and size: pixel for pixel what was put in, and when they are damaged, nothing
-//! that is not theirs.
+//! Images of every kind and size: pixel for pixel what was put in, and when they are damaged,
+//! nothing that is not theirs.
 
 use proptest::prelude::*;
 

@@ -2,7 +2,8 @@
 
 //! Pictures as QEMU keeps them: a transfer's `offset` is where the rectangle's first row is in the
 //! backing store (`virtio_gpu_transfer_to_host_2d()`, `iov_to_buf()`). And as libkrun and QEMU's
-//! `virtio-gpu-rutabaga` do, which ignore `offset`: the rectangle's place is its place in the backing store.
+//! `virtio-gpu-rutabaga` do, which ignore `offset`: the rectangle's place is its place in the
+//! backing store.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Commands as a device reads them: by their offsets in VIRTIO 1.3, section 5.7.6, without a look at
-//! the driver's own structures.
+//! Commands as a device reads them: by their offsets in VIRTIO 1.3, section 5.7.6, without a look
+//! at the driver's own structures.
 
 /// VIRTIO_GPU_RESP_OK_NODATA.
 pub(crate) const OK_NODATA: u32 = 0x1100;

@@ -5,14 +5,15 @@
 //!     loader [WIDTHxHEIGHT] [again]
 //!     loader [WIDTHxHEIGHT] [table=BYTES] [wait] back
 //!
-//! It sets a mode, where it is told one, covers the screen with pixels no two neighbours of which are alike,
-//! and some text, says "ready" and waits for a key. Then it calls ExitBootServices(); with `again`, all that
-//! wait for that are told once before, as firmware may that then finds the map out of date. What it says on the
-//! serial port after that are the bytes of the handoff's table, the types of the memory of the table and its
-//! picture, how long the end took, and "gone".
+//! It sets a mode, where it is told one, covers the screen with pixels no two neighbours of which
+//! are alike, and some text, says "ready" and waits for a key. Then it calls ExitBootServices();
+//! with `again`, all that wait for that are told once before, as firmware may that then finds the
+//! map out of date. What it says on the serial port after that are the bytes of the handoff's
+//! table, the types of the memory of the table and its picture, how long the end took, and "gone".
 //!
-//! With `back` it leaves boot services alone and returns, after it has drawn in a mode that it is told, has
-//! installed a handoff's table of these bytes, in hexadecimal, or has hidden the cursor and waited for a key.
+//! With `back` it leaves boot services alone and returns, after it has drawn in a mode that it is
+//! told, has installed a handoff's table of these bytes, in hexadecimal, or has hidden the cursor
+//! and waited for a key.
 
 #![no_std]
 #![no_main]
@@ -161,8 +162,8 @@ fn kind(map: &impl MemoryMap, at: u64) -> u8 {
     area.map_or(0xff, |area| u8::try_from(area.ty.0).unwrap_or(0xfe))
 }
 
-/// When firmware came to its functions of TPL_CALLBACK. Of these, one that was registered later is called
-/// earlier: by EDK2, that is, before VirtioGpuDxe resets the device.
+/// When firmware came to its functions of TPL_CALLBACK. Of these, one that was registered later is
+/// called earlier: by EDK2, that is, before VirtioGpuDxe resets the device.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 
 unsafe extern "efiapi" fn note_time(_: Event, _: Option<NonNull<c_void>>) {
@@ -342,15 +343,15 @@ mod serial {
 
     #[cfg(target_arch = "aarch64")]
     fn put(byte: u8) {
-        // SAFETY: The data register of the virt machine's PL011, which firmware has mapped and set up. What
-        // comes too fast is lost, and QEMU loses nothing.
+        // SAFETY: The data register of the virt machine's PL011, which firmware has mapped and set
+        // up. What comes too fast is lost, and QEMU loses nothing.
         unsafe { core::ptr::write_volatile(0x0900_0000 as *mut u32, byte.into()) };
     }
 
     #[cfg(target_arch = "x86_64")]
     fn put(byte: u8) {
-        // SAFETY: The data register of the PC's first 16550, which nobody else uses any more. What comes
-        // too fast is lost, and QEMU loses nothing.
+        // SAFETY: The data register of the PC's first 16550, which nobody else uses any more. What
+        // comes too fast is lost, and QEMU loses nothing.
         unsafe {
             core::arch::asm!("out dx, al", in("dx") 0x3f8_u16, in("al") byte, options(nomem, nostack))
         };

@@ -133,14 +133,14 @@ impl Bench {
         self.guest(&self.kernels.modular)
     }
 
-    /// A guest with the driver and the native one as modules, none of which is loaded, that runs the
-    /// sample's init.
+    /// A guest with the driver and the native one as modules, none of which is loaded, that runs
+    /// the sample's init.
     pub fn sample(&self) -> Machine {
         self.modular().initrd(&self.sample)
     }
 
-    /// A guest with the driver that runs Debian's own initramfs, which opens a disk. No word names a
-    /// console.
+    /// A guest with the driver that runs Debian's own initramfs, which opens a disk. No word names
+    /// a console.
     pub fn debian(&self) -> Machine {
         let [initramfs, disk] = &self.debian;
         let drive = format!(

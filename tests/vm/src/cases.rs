@@ -605,8 +605,8 @@ fn same_picture(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> 
             if differs.is_none() {
                 break;
             }
-            // Once a minute a cursor blinks, not in both at the same time; and fbcon's picture comes
-            // later than its text.
+            // Once a minute a cursor blinks, not in both at the same time; and fbcon's picture
+            // comes later than its text.
             for vm in [&mut ours, &mut theirs] {
                 vm.tell("again\n")?;
             }
@@ -777,8 +777,8 @@ fn colours(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     Ok("eight levels in their colours".into())
 }
 
-/// The native driver has the screen, and its log has what ours had: as many rows as it keeps, round and
-/// round.
+/// The native driver has the screen, and its log has what ours had: as many rows as it keeps, round
+/// and round.
 fn handed_to_drm_log(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = boot(machine, out)?;
     let rows = bench.look(&mut vm, None, out, |screen, vm| {
@@ -893,7 +893,8 @@ fn with_second(machine: &Machine, size: (u16, u16), out: &Path) -> Result<(Vm, V
     Ok((vm, viewer))
 }
 
-/// What each display shows is the end of the log, as far as all that are plugged in have room for it.
+/// What each display shows is the end of the log, as far as all that are plugged in have room for
+/// it.
 fn same_text_on(
     bench: &Bench,
     vm: &mut Vm,
@@ -1010,8 +1011,8 @@ fn ticks() -> String {
     "vm.ticks vm.wait vm.noise=0 vm.wait ".repeat(STEPS.len()) + "vm.lines=80"
 }
 
-/// Displays come, go, and change their size while the log goes on: each shows all of it, and is dark only
-/// when it is gone.
+/// Displays come, go, and change their size while the log goes on: each shows all of it, and is
+/// dark only when it is gone.
 fn come_and_go(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, seen) = followed(bench, machine, out)?;
     let pictures = vm.pictures()?;
@@ -1157,13 +1158,15 @@ fn kexec_mmio(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 
 const ADOPTED: &str = ", was running, adopted";
 
-/// Has the machine's first kernel crash once it has loaded another one, for which memory is set aside.
+/// Has the machine's first kernel crash once it has loaded another one, for which memory is set
+/// aside.
 pub fn crashing(machine: Machine) -> Machine {
     machine.append("vm.crash crashkernel=192M")
 }
 
-/// The kernel that comes after a crash adopts the device. It shows its own log, without a dark frame, and
-/// from its init on neither it nor the device writes to the memory of the one that crashed.
+/// The kernel that comes after a crash adopts the device. It shows its own log, without a dark
+/// frame, and from its init on neither it nor the device writes to the memory of the one that
+/// crashed.
 fn crash(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.clone().traced().start(out)?;
     vm.wait_for("vm: waiting")?;
@@ -1197,7 +1200,8 @@ fn crash(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 
 const PAGE: usize = 4096;
 
-/// A sum of each page of the guest's memory but what was set aside for a kernel that comes after a crash.
+/// A sum of each page of the guest's memory but what was set aside for a kernel that comes after a
+/// crash.
 fn not_reserved(vm: &mut Vm) -> Result<Vec<u64>> {
     const RAM: std::ops::Range<u64> = 0x4000_0000..0x8000_0000;
 
@@ -1283,8 +1287,8 @@ fn changed_hands(vm: &Vm, given: usize, taken: usize) -> Result<()> {
 fn ten_times(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = bench.same_text(&machine.clone().traced(), None, out)?;
     changed_hands(&vm, 11, 10)?;
-    // Ours once when we let go. virtio_gpu's when it goes, and virtio-pci's, to which the device was
-    // acknowledged again. A picture whenever somebody begins.
+    // Ours once when we let go. virtio_gpu's when it goes, and virtio-pci's, to which the device
+    // was acknowledged again. A picture whenever somebody begins.
     let events = vm.events()?;
     let (resets, mode_sets) = (11 + 2 * 10, 11 + 11);
     ensure!(events == Events { resets, mode_sets }, "{events}");

@@ -55,7 +55,8 @@ const WIDTHS: [usize; 3] = [20, 82, 160];
 const KMSG: &str = "/dev/kmsg";
 const TTY: &str = "/dev/tty0";
 
-/// Lines of that width that scroll, one at a time, when all the screen's memory was scrolled twice by such.
+/// Lines of that width that scroll, one at a time, when all the screen's memory was scrolled twice
+/// by such.
 fn scrolling(name: &'static str, path: &'static str, width: usize, mode: Mode) -> [Phase; 2] {
     [
         phase("fill", path, width, mode.1 / 16 * 2 + 20, "burst"),
@@ -193,8 +194,8 @@ impl Bencher<'_> {
         Ok(sheet.tally)
     }
 
-    /// Instructions for a line on one console, waits for the device left out as far as possible: what is
-    /// compared has to be the same on a busy host.
+    /// Instructions for a line on one console, waits for the device left out as far as possible:
+    /// what is compared has to be the same on a busy host.
     fn shortest(&self, sheet: &mut Sheet, peer: &Peer) -> Result<f64> {
         let (name, phases) = (short(peer), scrolling("scroll", KMSG, 82, MODE));
         let boot = self.boot(&name, peer, MODE, Clock::Slow, &phases, "")?;
@@ -338,8 +339,8 @@ impl Bencher<'_> {
         Ok(())
     }
 
-    /// The time of a line on our early console and another one, in these modes, by turns: the median of
-    /// pairs.
+    /// The time of a line on our early console and another one, in these modes, by turns: the
+    /// median of pairs.
     fn pairs(
         &self,
         sheet: &mut Sheet,
@@ -456,7 +457,8 @@ impl Bencher<'_> {
         ]
     }
 
-    /// Memory that a console holds: what is free less than without one, the kernel's image included.
+    /// Memory that a console holds: what is free less than without one, the kernel's image
+    /// included.
     fn memory(&self, sheet: &mut Sheet) {
         let free = |peer, mode| {
             sheet
@@ -557,8 +559,8 @@ impl Sheet {
             .map_or(f64::NAN, measure::Took::per_line)
     }
 
-    /// What a line takes, printk included. Where a line was waited for, the timer's ticks in that time are
-    /// left out: those that the same lines have without a console.
+    /// What a line takes, printk included. Where a line was waited for, the timer's ticks in that
+    /// time are left out: those that the same lines have without a console.
     fn line(&self, name: &str, phase: &str) -> f64 {
         let name_of_none = match name.ends_with(SHORTEST) {
             true => short(peers::NONE),
@@ -575,8 +577,8 @@ impl Sheet {
         self.raw(name, phase) - ticks
     }
 
-    /// How often a line of the log rings the doorbell, of all that were written: the device's thread may
-    /// come to the last of a phase only in the next one.
+    /// How often a line of the log rings the doorbell, of all that were written: the device's
+    /// thread may come to the last of a phase only in the next one.
     fn doorbells(&self, name: &str) -> f64 {
         let [bells, lines] = self.boots.get(name).map_or([0; 2], |boot| {
             let log = |name: &str| !name.starts_with("tty") && !name.starts_with("cat");

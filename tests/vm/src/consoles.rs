@@ -2,8 +2,8 @@
 
 //! Cases of the command line: which consoles it makes, and what each of them shows of the log.
 //!
-//! The guest writes its log and `/proc/consoles` to the serial port, whoever is a console. The screen must
-//! show each line of that log once, in its order, if its level is for consoles.
+//! The guest writes its log and `/proc/consoles` to the serial port, whoever is a console. The
+//! screen must show each line of that log once, in its order, if its level is for consoles.
 
 use crate::{
     bench::{driver_lines, Bench, GPU},
@@ -300,8 +300,8 @@ fn hvc0_as_well(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> 
     let seen = compare(bench, &mut vm, &expected, out)?;
     let said = vm.human("ringbuf_read hvc0 65536")?;
     fs::write(out.join("hvc0.log"), &said)?;
-    // Linux' virtio console drops what is printed before its port is on a list of its own, with any GPU
-    // or none: most of the boot.
+    // Linux' virtio console drops what is printed before its port is on a list of its own, with any
+    // GPU or none: most of the boot.
     for words in ["vm: line 1", "vm: line 5", TO_CONSOLE] {
         ensure!(said.contains(words), "hvc0 does not say '{words}'");
     }

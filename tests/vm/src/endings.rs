@@ -22,7 +22,8 @@ const PANIC: &str = "Kernel panic - not syncing: ";
 /// How a call trace begins.
 pub const TRACE: &str = "Call trace:";
 
-/// How many CPUs a machine has, where both few and many are worth a look; and where it takes others.
+/// How many CPUs a machine has, where both few and many are worth a look; and where it takes
+/// others.
 const BOTH: &[u32] = &[1, 4];
 const FOUR: &[u32] = &[4];
 
@@ -572,8 +573,9 @@ fn has_ending(bench: &Bench, vm: &mut Vm, words: &[&str], out: &Path) -> Result<
 fn has_words(bench: &Bench, vm: &mut Vm, words: &[&str], out: &Path) -> Result<String> {
     let ending = bench.look(vm, None, out, |screen, vm| {
         let serial = vm.serial()?;
-        // One that was told to be quiet did not say its first line; firmware may have said something. What
-        // was not to be seen may still be on the serial port, if that had not come to it before the level rose.
+        // One that was told to be quiet did not say its first line; firmware may have said
+        // something. What was not to be seen may still be on the serial port, if that had not come
+        // to it before the level rose.
         let log = match log::kernel_part(&serial) {
             [] => {
                 let mut rest = &serial[..];
@@ -716,7 +718,8 @@ fn storm(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     Ok(format!("{} after {gone} records", equal(rows)))
 }
 
-/// An emergency is on the screen although tty0 does not print it: its words, and all the log has since.
+/// An emergency is on the screen although tty0 does not print it: its words, and all the log has
+/// since.
 pub fn warns(bench: &Bench, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait("an emergency on the serial port", LIMIT, |vm| {
@@ -745,8 +748,8 @@ fn locks_up(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 
 /// The same in a flood of other lines, which goes on.
 ///
-/// A host with much to do holds a CPU up for so long that the log's ring goes around meanwhile: then the
-/// screen says what was dropped, and this begins again.
+/// A host with much to do holds a CPU up for so long that the log's ring goes around meanwhile:
+/// then the screen says what was dropped, and this begins again.
 fn warns_loudly(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     const ATTEMPTS: usize = 10;
     for attempt in 1..=ATTEMPTS {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counts instructions from `start_kernel()` to the first text, before there is a clock: QEMU writes
-//! down each one.
+//! Counts instructions from `start_kernel()` to the first text, before there is a clock: QEMU
+//! writes down each one.
 
 use crate::{
     bench::Bench,
@@ -62,8 +62,8 @@ pub fn count(bench: &Bench, extra: &Extra, port: bool, out: &Path) -> Result<Fir
     if port {
         machine = machine.device("pcie-root-port,id=port1,chassis=1");
     }
-    // Firmware, as its devicetree is small: Linux sums up the whole 1 MiB of QEMU's own, 12 instructions a
-    // byte. The first lines only: a kernel with little memory dies soon.
+    // Firmware, as its devicetree is small: Linux sums up the whole 1 MiB of QEMU's own, 12
+    // instructions a byte. The first lines only: a kernel with little memory dies soon.
     let machine = machine
         .device(gpu)
         .without(LEVEL)

@@ -45,8 +45,8 @@ impl Font {
         &self.data[usize::from(byte) * size..][..size]
     }
 
-    /// A font file (PSF 1) of 512 glyphs: this font's, and the same in black on white, which stand for
-    /// U+E000 and what follows; with empty rows below up to `height`. The font is 8 px wide.
+    /// A font file (PSF 1) of 512 glyphs: this font's, and the same in black on white, which stand
+    /// for U+E000 and what follows; with empty rows below up to `height`. The font is 8 px wide.
     pub fn psf(&self, height: usize) -> Vec<u8> {
         const WITH_512: u8 = 1;
         const WITH_TABLE: u8 = 2;
@@ -69,7 +69,8 @@ impl Font {
         file
     }
 
-    /// The byte that stands for all that look like `byte`; a printable ASCII one where there is any.
+    /// The byte that stands for all that look like `byte`; a printable ASCII one where there is
+    /// any.
     pub fn lookalike(&self, byte: u8) -> u8 {
         self.byte_of(self.glyph(byte)).unwrap_or(byte)
     }

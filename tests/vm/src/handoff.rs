@@ -2,8 +2,8 @@
 
 //! Cases of what firmware hands over: its screen, by our UEFI driver, beyond ExitBootServices().
 //!
-//! Firmware's shell loads the driver and starts a boot loader (`tests/uefi`) that loads nothing, from a disk
-//! whose files are a folder of the host's; or the kernel; or GRUB does.
+//! Firmware's shell loads the driver and starts a boot loader (`tests/uefi`) that loads nothing,
+//! from a disk whose files are a folder of the host's; or the kernel; or GRUB does.
 
 use crate::{
     bench::{self, Bench, GPU},
@@ -30,7 +30,8 @@ const GONE: &str = "loader: gone";
 /// What the shell says when a key makes it wait no longer.
 pub const SHELL_WAITS: &str = "to skip";
 
-/// The most instructions that the screen may be dark for, with what firmware does until it has ended.
+/// The most instructions that the screen may be dark for, with what firmware does until it has
+/// ended.
 const DARK: u64 = 500_000;
 
 /// The cases.
@@ -250,8 +251,8 @@ fn two_copies(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     stays(&mut vm)
 }
 
-/// How long the end of firmware may take at most, in nanoseconds, where the device does not answer: what
-/// the driver waits for it, and what a busy host adds.
+/// How long the end of firmware may take at most, in nanoseconds, where the device does not answer:
+/// what the driver waits for it, and what a busy host adds.
 const PATIENCE: u64 = 5_000_000_000;
 
 /// The device does not answer any more once firmware has reset it, and firmware comes to its end.
@@ -278,8 +279,8 @@ fn took(vm: &Vm) -> Result<u64> {
     u64::from_str_radix(digits, 16).context("no count")
 }
 
-/// A machine whose firmware loads so many copies of the driver, from the disk that it has, before all
-/// else. What its kernel is stays what it was.
+/// A machine whose firmware loads so many copies of the driver, from the disk that it has, before
+/// all else. What its kernel is stays what it was.
 fn with_driver_option(
     bench: &Bench,
     machine: &Machine,
@@ -309,8 +310,8 @@ fn with_driver_option(
 /// The names of a kernel and its initramfs on a disk.
 pub const FILES: [&str; 2] = ["image.efi", "initramfs.cpio"];
 
-/// Moves a machine's kernel and its initramfs to its disk, where they have the names in [`FILES`]; `lines` tell
-/// the shell what to do about them.
+/// Moves a machine's kernel and its initramfs to its disk, where they have the names in [`FILES`];
+/// `lines` tell the shell what to do about them.
 pub fn with_kernel_on_disk(
     bench: &Bench,
     machine: &Machine,
@@ -338,8 +339,8 @@ pub fn start_by_shell(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm
     Ok(vm)
 }
 
-/// Starts a machine whose firmware loads the driver, and then GRUB, which stands at its menu. Enter on the
-/// serial port has it start the kernel.
+/// Starts a machine whose firmware loads the driver, and then GRUB, which stands at its menu. Enter
+/// on the serial port has it start the kernel.
 pub fn start_by_grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm> {
     const TITLE: &str = "The kernel that the menu has";
 
@@ -366,7 +367,8 @@ pub fn start_by_grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm>
     Ok(vm)
 }
 
-/// Has GRUB start its entry, up to the last text before the kernel. Escape on the serial port ends that.
+/// Has GRUB start its entry, up to the last text before the kernel. Escape on the serial port ends
+/// that.
 pub fn start_entry(vm: &mut Vm) -> Result<()> {
     vm.tell("\r")?;
     vm.wait_for_end("GRUB: the last text")
@@ -394,8 +396,8 @@ fn systemd_boot(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> 
     stays(&mut vm)
 }
 
-/// A machine whose firmware starts systemd-boot, which loads the driver and starts the boot loader that loads
-/// nothing, and what of that is on its disk, the driver last.
+/// A machine whose firmware starts systemd-boot, which loads the driver and starts the boot loader
+/// that loads nothing, and what of that is on its disk, the driver last.
 fn with_systemd_boot(
     bench: &Bench,
     machine: &Machine,
@@ -469,8 +471,8 @@ fn grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     goes_on(bench, vm, out)
 }
 
-/// The kernel comes to its end, with its log on the screen, which shows firmware's picture until then, but for
-/// one moment.
+/// The kernel comes to its end, with its log on the screen, which shows firmware's picture until
+/// then, but for one moment.
 fn goes_on(bench: &Bench, mut vm: Vm, out: &Path) -> Result<String> {
     vm.wait_for(bench::READY)?;
     let rows = bench.look(&mut vm, None, out, |screen, vm| {
@@ -537,8 +539,8 @@ fn framebuffer(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     Ok(line)
 }
 
-/// How many instructions the screen is dark for, at most: from before firmware resets the device until it
-/// has ended, less what that takes without the driver.
+/// How many instructions the screen is dark for, at most: from before firmware resets the device
+/// until it has ended, less what that takes without the driver.
 fn dark(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let count = |driver, name: &str| {
         let out = out.join(name);

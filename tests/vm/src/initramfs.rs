@@ -41,8 +41,8 @@ pub fn write_sample(path: &Path) -> Result<()> {
 /// What Debian's initramfs does instead of mounting a root file system.
 const PROMPTS: &[u8] = include_bytes!("../initramfs/prompts");
 
-/// Writes Debian's own initramfs, as `tests/debian-initramfs` leaves it in `packed`, with what it does
-/// at last.
+/// Writes Debian's own initramfs, as `tests/debian-initramfs` leaves it in `packed`, with what it
+/// does at last.
 pub fn write_debian(path: &Path, packed: &Path) -> Result<()> {
     let packed = fs::read(packed).with_context(|| format!("no {}", packed.display()))?;
     // What is compressed may follow what is not.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Runs the driver's KUnit tests at a guest's boot and has the kernel's own kunit.py read the result.
+//! Runs the driver's KUnit tests at a guest's boot and has the kernel's own kunit.py read the
+//! result.
 
 use crate::{qemu::Machine, tally::Tally};
 use anyhow::{Context, Result};

@@ -34,7 +34,8 @@ pub fn without_replays(log: &[u8]) -> Vec<u8> {
     let mut replayed = false;
     for line in log.split_inclusive(|&byte| byte == b'\n') {
         match line.windows(REPLAYS.len()).position(|part| part == REPLAYS) {
-            // The beginning of what follows is on the same line, or on the one before, if there was any.
+            // The beginning of what follows is on the same line, or on the one before, if there was
+            // any.
             Some(at) => replayed = at == 0,
             None => {
                 let begins = |before: &&[u8]| line.starts_with(before.trim_ascii_end());
@@ -52,8 +53,8 @@ pub fn without_replays(log: &[u8]) -> Vec<u8> {
 const VT_BEGINS: [&[u8]; 2] = [b"console [tty0] enabled", b"console [tty1] enabled"];
 
 /// Lays `log` out in rows of `columns` cells: newline, tab stops every 8 cells, and a wrap that
-/// waits for the next character, so that a full row and a newline make one row. The VT prints a tab as
-/// the glyph of that number.
+/// waits for the next character, so that a full row and a newline make one row. The VT prints a tab
+/// as the glyph of that number.
 pub fn lay_out(log: &[u8], columns: usize) -> Vec<Vec<u8>> {
     let vt = log
         .windows(VT_BEGINS[0].len())
@@ -168,8 +169,8 @@ pub fn compare_rows(screen: &Screen, expected: &[Vec<u8>]) -> Result<usize> {
     Ok(expected.len())
 }
 
-/// Compares a screen whose text begins again at the top with the end of `log`: every row but the few that
-/// are blank before the next one are of the last lines, in turn.
+/// Compares a screen whose text begins again at the top with the end of `log`: every row but the
+/// few that are blank before the next one are of the last lines, in turn.
 pub fn compare_ring(screen: &Screen, log: &[u8]) -> Result<usize> {
     let expected = lay_out(log, screen.columns);
     let mut rows: Vec<_> = screen.rows.iter().map(|row| show(row)).collect();
@@ -201,8 +202,8 @@ pub struct Ending {
     pub left_out: Vec<usize>,
 }
 
-/// Compares a screen with the end of the log of a kernel that died: nothing is missing but rows that are
-/// counted, in their place.
+/// Compares a screen with the end of the log of a kernel that died: nothing is missing but rows
+/// that are counted, in their place.
 pub fn compare_ending(screen: &Screen, log: &[u8]) -> Result<Ending> {
     let mut rows = lay_out_until(log.len(), log, screen.columns);
     let gap = |row: &[Cell]| -> Option<usize> {

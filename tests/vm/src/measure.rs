@@ -34,7 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(25);
 pub enum Clock {
     /// Instructions.
     Icount,
-    /// Instructions, done so slowly that waiting for the device, whose time is the host's, takes few.
+    /// Instructions, done so slowly that waiting for the device, whose time is the host's, takes
+    /// few.
     Slow,
     /// The host's.
     Wall,

@@ -158,8 +158,8 @@ fn gpu_process(machine: Machine) -> Machine {
 /// How long a boot may take whose device has died, under a busy host's emulation.
 const TIME_WITHOUT: Duration = Duration::from_secs(60);
 
-/// The device dies on the way, and the boot goes on in bounded time. One line of the driver's says that
-/// it is gone, besides the line that announced it, if there was one.
+/// The device dies on the way, and the boot goes on in bounded time. One line of the driver's says
+/// that it is gone, besides the line that announced it, if there was one.
 fn goes_on_without(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(READY)?;
@@ -176,8 +176,8 @@ fn goes_on_without(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     Ok(said.join("\n"))
 }
 
-/// The process goes on with the ring of a kernel that crashed until the device stops: a reset of the queue
-/// does not reach it. So the next kernel has the device stop, by taking the bus from it.
+/// The process goes on with the ring of a kernel that crashed until the device stops: a reset of
+/// the queue does not reach it. So the next kernel has the device stop, by taking the bus from it.
 fn stopped_by_next(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.clone().traced().start(out)?;
     vm.wait_for("vm: waiting")?;

@@ -104,7 +104,8 @@ fn logo(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let seen = ink(&ours);
     ensure!(seen > 100, "the logo is black");
 
-    // Firmware shows it for as long as it waits for a key, which with a kernel to start it does not.
+    // Firmware shows it for as long as it waits for a key, which with a kernel to start it does
+    // not.
     let mut waits = machine.clone().option("-boot", MENU);
     waits.take_kernel()?;
     let mut waits = waits.start(&out.join("firmware"))?;
@@ -229,8 +230,8 @@ fn kept_logo(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     Ok("the logo scrolls with the text over it, and away".into())
 }
 
-/// Waits for a screen with these lines from its top, and nothing else but a part of a picture, which is so
-/// many pixels further up than it was.
+/// Waits for a screen with these lines from its top, and nothing else but a part of a picture,
+/// which is so many pixels further up than it was.
 fn over(
     bench: &Bench,
     vm: &mut Vm,
@@ -257,8 +258,8 @@ fn over(
     })
 }
 
-/// Starts a machine whose shell does as `lines` say, loads the UEFI driver and waits for a key before it starts
-/// the kernel.
+/// Starts a machine whose shell does as `lines` say, loads the UEFI driver and waits for a key
+/// before it starts the kernel.
 fn shell(bench: &Bench, machine: &Machine, lines: &[&str], out: &Path) -> Result<Vm> {
     let [image, initrd] = FILES;
     let run = format!("{image} initrd={initrd} {}", machine.words());
@@ -277,8 +278,8 @@ fn shell(bench: &Bench, machine: &Machine, lines: &[&str], out: &Path) -> Result
     Ok(vm)
 }
 
-/// What firmware shows when a key on the serial port, `key`, has it go on, and what the kernel shows before it
-/// has text: the same, pixel for pixel.
+/// What firmware shows when a key on the serial port, `key`, has it go on, and what the kernel
+/// shows before it has text: the same, pixel for pixel.
 fn same_screen(vm: &mut Vm, key: &str) -> Result<Picture> {
     let mut before: Option<Picture> = None;
     // A cursor may blink.
@@ -375,7 +376,8 @@ fn in_another_mode(bench: &Bench, machine: &Machine, out: &Path) -> Result<Strin
     Ok(said)
 }
 
-/// A device that firmware could not leave running shows the picture again when the kernel has found it.
+/// A device that firmware could not leave running shows the picture again when the kernel has found
+/// it.
 fn picture_alone(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = shell(bench, machine, &[], out)?;
     let Picture { width, height, .. } = same_screen(&mut vm, " ")?;
@@ -412,7 +414,8 @@ fn kept_screen(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     Ok(format!("text in row {row}, below firmware's"))
 }
 
-/// Tables that are not what they should be: the boot goes on, with its text on the screen, and a line says why.
+/// Tables that are not what they should be: the boot goes on, with its text on the screen, and a
+/// line says why.
 fn hostile(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     // A table in which the device runs, and nothing is wrong but what is changed.
     let table = |changes: &[(usize, &[u8])]| {

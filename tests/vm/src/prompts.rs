@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Cases of Debian's own initramfs, with cryptsetup and plymouth and without virtio_gpu: it asks for the
-//! passphrase of a disk on the screen.
+//! Cases of Debian's own initramfs, with cryptsetup and plymouth and without virtio_gpu: it asks
+//! for the passphrase of a disk on the screen.
 
 use crate::{
     bench::{Bench, GPU},

@@ -57,22 +57,22 @@ pub const LIMIT: Duration = Duration::from_secs(90);
 /// preferred, the last one named, begins with the next line only: let that be one that never comes.
 const SERIAL: &str = "console=ttyAMA0 console=nowhere";
 
-/// What Linux' own drivers do: to QEMU's virtio-mmio, which has no shared memory regions to select, and
-/// to its keyboard, which has no repetition.
+/// What Linux' own drivers do: to QEMU's virtio-mmio, which has no shared memory regions to select,
+/// and to its keyboard, which has no repetition.
 const NOT_OURS: [&str; 2] = [
     "virtio_mmio_write: bad register offset (0xac)",
     "virtio_input_hid_handle_status: unknown type 20",
 ];
 
-/// What QEMU says when our driver asks whether the device is QEMU's, and it is: SET_SCANOUT of 1x1 px is
-/// refused.
+/// What QEMU says when our driver asks whether the device is QEMU's, and it is: SET_SCANOUT of 1x1
+/// px is refused.
 const ASKED: [&str; 2] = ["illegal scanout ", "rect (0,0)+1,1"];
 /// The same as a trace event.
 const ASKS: &str = ", w 1, h 1, ";
 
-/// Where virtio_gpu complains when it is taken from a device on whose screen fbcon has just printed: it
-/// does not wait for the answers to its last commands; and when it gives up a device that does not
-/// answer.
+/// Where virtio_gpu complains when it is taken from a device on whose screen fbcon has just
+/// printed: it does not wait for the answers to its last commands; and when it gives up a device
+/// that does not answer.
 const THEIRS: [&str; 2] = ["at drm_mm_takedown", "kmem_cache_destroy virtio-gpu-vbufs"];
 
 /// QEMU's trace events of a status that is written, of a scanout that is set, and of a surface that
@@ -120,8 +120,8 @@ const FAULTS: &[&str] = &[
     "inconsistent lock state",
 ];
 
-/// Flash memory of the virt machine, with Secure Boot and a key that everybody has, and the paths of that key and
-/// its certificate less their endings.
+/// Flash memory of the virt machine, with Secure Boot and a key that everybody has, and the paths
+/// of that key and its certificate less their endings.
 const SECURE_FLASH: [&str; 2] = [
     "/usr/share/AAVMF/AAVMF_CODE.snakeoil.fd",
     "/usr/share/AAVMF/AAVMF_VARS.snakeoil.fd",
@@ -183,8 +183,8 @@ impl Machine {
         }
     }
 
-    /// A machine that has firmware and a serial port, and starts what firmware finds. Words for the kernel
-    /// are kept for whoever writes to its disk.
+    /// A machine that has firmware and a serial port, and starts what firmware finds. Words for the
+    /// kernel are kept for whoever writes to its disk.
     pub fn bare(board: Board) -> Self {
         Self {
             board,
@@ -204,7 +204,8 @@ impl Machine {
         self.board
     }
 
-    /// The kernel and the initramfs, which QEMU gives to firmware no more: for whoever writes them to a disk.
+    /// The kernel and the initramfs, which QEMU gives to firmware no more: for whoever writes them
+    /// to a disk.
     pub fn take_kernel(&mut self) -> Result<[PathBuf; 2]> {
         let image = self.image.take().context("no kernel")?;
         Ok([image, self.initrd.take().context("no initramfs")?])
@@ -228,7 +229,8 @@ impl Machine {
         self.flash(flash, file)
     }
 
-    /// The same, on the virt machine, of firmware that starts only what the owner of [`SNAKE_OIL`] has signed.
+    /// The same, on the virt machine, of firmware that starts only what the owner of [`SNAKE_OIL`]
+    /// has signed.
     pub fn secure_boot(self, file: &Path) -> Result<Self> {
         self.flash(SECURE_FLASH, file)
     }
@@ -765,8 +767,8 @@ impl Vm {
         Ok(false)
     }
 
-    /// The resources that the scanout of such a machine showed one after the other; 0 where there was no
-    /// picture in between.
+    /// The resources that the scanout of such a machine showed one after the other; 0 where there
+    /// was no picture in between.
     pub fn pictures(&self) -> Result<Vec<u32>> {
         let log = fs::read_to_string(self.out.join("qemu.log"))?;
         let shown = log.lines().filter_map(|line| {

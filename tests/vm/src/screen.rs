@@ -2,8 +2,8 @@
 
 //! Reads the text off a screenshot, cell by cell.
 //!
-//! Every cell must be a glyph of the font on black, in one of the console's colours, and all that lies
-//! right of and below the cells must be black. Anything else is a cell that cannot be read.
+//! Every cell must be a glyph of the font on black, in one of the console's colours, and all that
+//! lies right of and below the cells must be black. Anything else is a cell that cannot be read.
 
 use crate::font::{Font, Fonts};
 use anyhow::{ensure, Context, Result};
@@ -175,7 +175,8 @@ impl Screen {
         Self::read_cells(picture, font, columns, rows)
     }
 
-    /// Reads `picture`, where there is no more text than what a part of it, of this size, has room for.
+    /// Reads `picture`, where there is no more text than what a part of it, of this size, has room
+    /// for.
     pub fn read_part(picture: &Picture, fonts: &Fonts, (width, height): (usize, usize)) -> Self {
         let font = fonts.default_for(width, height);
         Self::read_cells(picture, font, width / font.width, height / font.height)

@@ -14,18 +14,20 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Bytes that the driver's functions may take in all: arm64's THREAD_SIZE of 16 KiB without what the
-/// kernel itself takes of it. Where we go deepest, in `setup_arch()` and `console_init()`, that is about
-/// 800 bytes above us, 1200 to print a line below us, and 400 for an interrupt on its way to the stack
-/// of its own. The rest, a good KiB, is in reserve, for calls by pointer and for other compilers.
+/// Bytes that the driver's functions may take in all: arm64's THREAD_SIZE of 16 KiB without what
+/// the kernel itself takes of it. Where we go deepest, in `setup_arch()` and `console_init()`, that
+/// is about 800 bytes above us, 1200 to print a line below us, and 400 for an interrupt on its way
+/// to the stack of its own. The rest, a good KiB, is in reserve, for calls by pointer and for other
+/// compilers.
 const LIMIT: u64 = 12 << 10 | 512;
 
-/// The same for the console of a kernel that dies of a full stack, which has arm64's OVERFLOW_STACK_SIZE of
-/// 4 KiB for all: without what the exception, the panic and printing its trace take above us, 1500 bytes.
+/// The same for the console of a kernel that dies of a full stack, which has arm64's
+/// OVERFLOW_STACK_SIZE of 4 KiB for all: without what the exception, the panic and printing its
+/// trace take above us, 1500 bytes.
 const DYING_LIMIT: u64 = 2560;
 
-/// What that console begins with, and what sets a device up that was left half done: a panic's last way
-/// out, for which there has to be stack.
+/// What that console begins with, and what sets a device up that was left half done: a panic's last
+/// way out, for which there has to be stack.
 const CONSOLE: &str = "5linux5nbcon5write";
 const LAST_WAY_OUT: &str = "11begin_again";
 
@@ -75,8 +77,8 @@ pub fn run(vmlinux: &Path) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Whether a symbol is the driver's: of its crate (as symbols have it: after the length of its name), or
-/// of its C. What is there for tests runs on a stack that has nothing else on it.
+/// Whether a symbol is the driver's: of its crate (as symbols have it: after the length of its
+/// name), or of its C. What is there for tests runs on a stack that has nothing else on it.
 fn is_ours(symbol: &str) -> bool {
     let is_test = ["5kunit", "5dying", "virtgpu_test_"];
     (symbol.contains("14virtgpu_bridge") || symbol.starts_with("virtgpu_"))
@@ -161,8 +163,8 @@ fn branch(line: &str) -> Option<(bool, u64)> {
     Some((is_call, number(target)?))
 }
 
-/// The bytes that the deepest path takes that begins in a function with `from` in its name, and the addresses
-/// of its functions, the uppermost first.
+/// The bytes that the deepest path takes that begins in a function with `from` in its name, and the
+/// addresses of its functions, the uppermost first.
 ///
 /// # Errors
 ///

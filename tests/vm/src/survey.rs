@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `vm survey`: the same kernel dies the same ways, and what can be read of it then: on our screen, on that
-//! of virtio_gpu (fbcon, then drm_panic), on that of efifb (fbcon, on ramfb), and on the serial port.
+//! `vm survey`: the same kernel dies the same ways, and what can be read of it then: on our screen,
+//! on that of virtio_gpu (fbcon, then drm_panic), on that of efifb (fbcon, on ramfb), and on the
+//! serial port.
 //!
 //! This measures others and fails nothing. The result is a table, for people.
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A viewer that changes the size of its window and looks at nothing, or looks all the time (RFC 6143;
-//! SetDesktopSize as in the RFB protocol's community version).
+//! A viewer that changes the size of its window and looks at nothing, or looks all the time (RFC
+//! 6143; SetDesktopSize as in the RFB protocol's community version).
 
 use anyhow::{bail, ensure, Context, Result};
 use std::{

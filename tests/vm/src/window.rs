@@ -24,8 +24,8 @@ use x11rb::{
     rust_connection::RustConnection,
 };
 
-/// The size of the X server's screen. QEMU's window begins in its middle with 640x480 px and grows to
-/// the right and down; pixels beyond the screen cannot be read.
+/// The size of the X server's screen. QEMU's window begins in its middle with 640x480 px and grows
+/// to the right and down; pixels beyond the screen cannot be read.
 const SCREEN: &str = "2560x1920x24";
 
 /// How often the window is tried while its size changes, and the server while it ends; and the time
