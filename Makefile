@@ -77,19 +77,20 @@ cargo-flags := --locked --manifest-path tests/Cargo.toml --target-dir $(build)/t
 vm := $(build)/target/debug/vm
 efi := $(build)/handoff
 driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -type f)
-# Small kernels, each with one thing that other kernels do not have. Firmware is not for them, nor the
-# native driver for most. Where locks sleep none locks up; and where consoles have threads a locked up CPU
-# that is the only one has none, and the printk core's wish to wake them waits, if it is the one that says so.
-# Noise there is so fast that the log has lost how a warning began before its end is said.
+# Small kernels, each with one thing that other kernels do not have. Firmware is not for them, nor
+# the native driver for most. Where locks sleep none locks up; and where consoles have threads a
+# locked up CPU that is the only one has none, and the printk core's wish to wake them waits, if it
+# is the one that says so. Noise there is so fast that the log has lost how a warning began before
+# its end is said.
 small := $(filter kcsan novt rt cfi,$(VARIANT))
 ifneq ($(small),)
 ONLY ?= direct-,vt-mmio,suspend,console,panic,silent,warning,stall$(if $(filter kcsan,$(VARIANT)),,$(comma)lkdtm)
 SKIP ?= aavmf,spcr,quiet-logo,early-panic,failed-handover,deferred$(if $(filter kcsan,$(VARIANT)),$(comma)lkdtm)$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
 	$(filter rt,$(VARIANT)),$(comma)spinlockup$(comma)softlockup-alone$(comma)softlockup-survived$(comma)softlockup-console-lock$(comma)noise)
 endif
-# What detects lockups and causes them is not in the kernel that complains. It finds that virtio_gpu writes
-# beyond its array when it shows a panic, and that it leaks when its device has died; and its log is longer
-# than any screen. Where there is no kernel at all, once is enough.
+# What detects lockups and causes them is not in the kernel that complains. It finds that virtio_gpu
+# writes beyond its array when it shows a panic, and that it leaks when its device has died; and its
+# log is longer than any screen. Where there is no kernel at all, once is enough.
 plain := $(filter 7.3-debug,$(name))
 ifneq ($(plain),)
 SKIP ?= uefi,lkdtm,nmi,stall,silent-after-handover,gpu-process-handover,spcr,stub-hvc0-absent,kept-warning-console-lock
@@ -209,7 +210,8 @@ $(sample): $(wildcard samples/initramfs/*)
 	@tests/progress $(log)/debian.log 'unpacking the arm64 userland' 20 \
 		samples/initramfs/build $@ $(guest-root)
 
-# Debian's own initramfs, made by its mkinitramfs on the kernel that there is, and a disk that it opens.
+# Debian's own initramfs, made by its mkinitramfs on the kernel that there is, and a disk that it
+# opens.
 debian := $(build)/debian-initramfs/initramfs
 $(debian): tests/debian-initramfs tests/vm/initramfs/mkinitramfs | $(build)/Image-$(name)
 	@tests/progress $(log)/debian-initramfs.log "Debian's mkinitramfs, in a virtual machine" 10 \
@@ -257,8 +259,8 @@ rust-files = $(shell git ls-files '*.rs')
 fmt:
 	@rustfmt --edition 2021 --config-path $(source)/.rustfmt.toml $(rust-files)
 
-# As the kernel has it: rustfmt, clippy for both ways to build, checkpatch, no compiler warnings, a stack
-# that suffices.
+# As the kernel has it: rustfmt, clippy for both ways to build, checkpatch, no compiler warnings, a
+# stack that suffices.
 style: image modules $(vm)
 	@tests/style $(source) $(module-kernel) $(bitflags) $(name) | tee $(log)/style-$(name).log
 
@@ -275,7 +277,8 @@ $(writer): tests/guest/Cargo.toml tests/guest/Cargo.lock tests/guest/src/main.rs
 		--manifest-path tests/guest/Cargo.toml --target-dir $(build)/guest
 	@touch $@
 
-# The firmware side, and the boot loader of its tests: on Rust's core, for each machine that firmware has.
+# The firmware side, and the boot loader of its tests: on Rust's core, for each machine that
+# firmware has.
 uefi-files := $(shell find drivers/uefi tests/uefi drivers/virtio drivers/gpu drivers/firmware -name '*.rs' -o -name 'Cargo.*')
 $(efi)/virtgpu_handoffaa64.efi: $(uefi-files)
 	@mkdir -p $(efi)
@@ -321,8 +324,8 @@ check: $(vm)
 		$(MAKE) --no-print-directory $$part || :; done
 	@$(vm) tally $(addprefix $(log)/,$(parts))
 
-# The same on the other kernel, on one with all that complains, and on some that are built otherwise.
-# First check itself.
+# The same on the other kernel, on one with all that complains, and on some that are built
+# otherwise. First check itself.
 more := kunit-7.2 vm-test-7.2 style-7.2 kunit-7.3-debug vm-test-7.3-debug \
 	$(foreach variant,kcsan novt rt cfi,kunit-7.3-$(variant) vm-test-7.3-$(variant))
 check-all: $(source)/Makefile

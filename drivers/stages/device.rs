@@ -3,16 +3,16 @@
 //! The device that is our screen: who can reach it, and who has it.
 //!
 //! ```text
-//!   found ----> running <---> paused     before the driver core knows it: the PCI core moves its BARs
+//!   found ----> running <---> paused    before the driver core knows it: the PCI core moves BARs
 //!                  |
 //!                probe
 //!                  v
-//!                held                    bound to us
+//!                held                   bound to us
 //!                 | ^
 //!          remove | | probe
 //!         suspend | | resume
 //!                 v |
-//!                dark                    somebody else's, or asleep: there is no log
+//!                dark                   somebody else's, or asleep: there is no log
 //! ```
 
 use core::{
