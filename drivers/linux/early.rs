@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory and registers before there is memory management: `early_ioremap()` and its kin, which the
-//! kernel has until its own start is over. Only what runs from `earlycon=` may come here.
+//! Memory and registers before the driver core gives any: `early_ioremap()` and its kin, which the
+//! kernel has until its own start is over, and `ioremap()` as soon as there is one. Only what runs
+//! from `earlycon=` or `console_init()` may come here.
 
 use core::{
     cell::UnsafeCell,
@@ -81,10 +82,12 @@ fn memunmap(base: *mut u8, length: usize) {
 ///
 /// # Invariants
 ///
-/// `base` is an early mapping of `length` bytes.
+/// `base` is a mapping of `length` bytes, by `early_ioremap()` if `early` is set, else by
+/// `ioremap()`.
 pub(crate) struct Registered {
     base: NonNull<u8>,
     length: usize,
+    early: bool,
 }
 
 impl Registered {
@@ -93,8 +96,21 @@ impl Registered {
         if !mappable(at, length) {
             return None;
         }
+        // SAFETY: Asking has no requirements.
+        let early = !unsafe { kernel::bindings::slab_is_available() };
+        let base = if early {
+            ioremap(at, length)
+        } else {
+            // This one alone knows how a guest whose memory is private reaches a device.
+            // SAFETY: What is not memory can be mapped as a device.
+            unsafe { kernel::bindings::ioremap(at, length) }.cast()
+        };
         // INVARIANT: A mapping of `length` bytes, if any.
-        NonNull::new(ioremap(at, length)).map(|base| Self { base, length })
+        NonNull::new(base).map(|base| Self {
+            base,
+            length,
+            early,
+        })
     }
 
     /// The registers.
@@ -106,7 +122,12 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        iounmap(self);
+        if self.early {
+            iounmap(self);
+        } else {
+            // SAFETY: By the invariants; windows on it borrow `self`.
+            unsafe { kernel::bindings::iounmap(self.base.as_ptr().cast()) };
+        }
     }
 }
 
@@ -229,6 +250,17 @@ impl Config for EarlyConfig<'_> {
             window.write32(offset.into(), value);
         }
     }
+}
+
+/// Whether devices cannot reach the guest's memory, but for what the DMA API shares: in a realm of
+/// Arm's, and in a protected guest of KVM's. Before `setup_arch()` has found that out, it says no.
+pub(crate) fn memory_is_private() -> bool {
+    #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
+    if crate::dying::hides_memory() {
+        return true;
+    }
+    // SAFETY: Asking has no requirements.
+    unsafe { bindings::virtgpu_memory_is_private() }
 }
 
 /// The flattened devicetree that the kernel was given; empty if there is none.

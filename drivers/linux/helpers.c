@@ -4,6 +4,7 @@
  * that the kernel fills by macro. No logic.
  */
 #include <linux/aperture.h>
+#include <linux/cc_platform.h>
 #include <linux/cpumask.h>
 #include <linux/device.h>
 #include <linux/dma-mapping.h>
@@ -137,6 +138,12 @@ void virtgpu_set_master(struct pci_dev *dev)
 {
 	if (!raw_spin_is_locked(&pci_lock))
 		pci_set_master(dev);
+}
+
+/* Whether devices cannot reach the guest's memory, but for what the DMA API shares. */
+bool virtgpu_memory_is_private(void)
+{
+	return cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);
 }
 
 /* Whether no other CPU runs: a panic stops them, and takes them offline, as this one may be. */

@@ -51,6 +51,7 @@ void virtgpu_unlock(enum virtgpu_mutex which);
 void virtgpu_set_master(struct pci_dev *dev);
 void virtgpu_remove_framebuffers(struct pci_dev *dev);
 bool virtgpu_alone(void);
+bool virtgpu_memory_is_private(void);
 void virtgpu_lock_screen(void);
 void virtgpu_unlock_screen(void);
 void virtgpu_watch_modules(struct notifier_block *nb);

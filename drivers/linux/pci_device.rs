@@ -20,9 +20,15 @@ use kernel::{
 
 #[cfg(not(MODULE))]
 use crate::linux::owner::is_dying;
-use crate::linux::{
-    bindings as bridge_bindings,
-    pci_driver::NAME, //
+use crate::{
+    linux::{
+        bindings as bridge_bindings,
+        pci_driver::NAME, //
+    },
+    virtio::pci::{
+        DEVICE_GPU,
+        VENDOR, //
+    },
 };
 
 /// What the PCI core did not do, and its reason.
@@ -95,6 +101,13 @@ impl PciDevice {
         name.to_str().ok().filter(|_| bound)
     }
 
+    /// Whether it is a virtio-gpu (VIRTIO 1.3, section 4.1.2).
+    pub(crate) fn is_gpu(self) -> bool {
+        // SAFETY: A valid device, whose identity does not change.
+        let id = unsafe { ((*self.as_ptr()).vendor, (*self.as_ptr()).device) };
+        id == (VENDOR, DEVICE_GPU)
+    }
+
     /// Whether it is of the VGA class: then it may have a framebuffer in a BAR, which firmware
     /// gives to the kernel.
     #[cfg(not(MODULE))]
@@ -111,7 +124,6 @@ impl PciDevice {
     }
 
     /// Keeps it from memory.
-    #[cfg(not(MODULE))]
     pub(crate) fn clear_master(self) {
         // SAFETY: A valid device.
         unsafe { bindings::pci_clear_master(self.as_ptr()) };

@@ -20,6 +20,7 @@ use kernel::{
         Result, //
     },
     ffi::c_int,
+    pr_warn,
     str::CStrExt, //
 };
 
@@ -153,7 +154,8 @@ pub(crate) fn gpus(mut f: impl FnMut(PciDevice)) {
 
 /// # Safety
 ///
-/// Called by the PCI core for a device of `IDS`, as `pci_driver.probe`.
+/// Called by the PCI core for a device of `IDS`, or one that the user has named, as
+/// `pci_driver.probe`.
 unsafe extern "C" fn probe(
     device: *mut bindings::pci_dev,
     _: *const bindings::pci_device_id,
@@ -162,6 +164,11 @@ unsafe extern "C" fn probe(
     let Some(device) = (unsafe { PciDevice::new(device) }) else {
         return kernel::error::code::ENODEV.to_errno();
     };
+    // `new_id` and `driver_override` in sysfs offer any device.
+    if !device.is_gpu() {
+        pr_warn!("{}: not a virtio-gpu\n", format_args!("{device}"));
+        return kernel::error::code::ENODEV.to_errno();
+    }
     #[cfg(not(MODULE))]
     let device = stage::Device::Pci(device);
     stage::probe(device).map_or_else(|error| error.to_errno(), |()| 0)

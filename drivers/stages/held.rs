@@ -60,7 +60,10 @@ use crate::{
 #[cfg(not(MODULE))]
 use crate::{
     gpu::config,
-    linux::owner::is_dying,
+    linux::{
+        early::memory_is_private,
+        owner::is_dying, //
+    },
     stages::device::MEMORY,
     virtio::{
         mmio::{
@@ -129,6 +132,16 @@ enum Doorbells {
 }
 
 impl Doorbells {
+    /// Keeps the device from memory. A device in a process of its own stops by this, see
+    /// [`Function::end_mastering`](crate::firmware::pci::Function::end_mastering).
+    fn clear_master(self) {
+        match self {
+            Self::Bar(device, _) => device.clear_master(),
+            #[cfg(not(MODULE))]
+            Self::Memory(_) => {}
+        }
+    }
+
     /// Lets the device reach memory.
     fn set_master(self) {
         match self {
@@ -258,13 +271,17 @@ impl Held {
         to: &mut AtomicOption<Log<'static, Shared>>,
     ) -> Result<(), Refusal> {
         if self.memory.is_none() {
-            let result = match MEMORY.take() {
-                Some(memory) => self.start(memory, &mut [], bell, Addresses::Physical, to),
-                None => Err(Refusal::Memory),
+            let result = if memory_is_private() {
+                Err(Refusal::Private)
+            } else if let Some(memory) = MEMORY.take() {
+                self.start(memory, &mut [], bell, Addresses::Physical, to)
+            } else {
+                Err(Refusal::Memory)
             };
             match result {
-                Err(Refusal::Setup(SetupError::AccessPlatform) | Refusal::Memory)
-                    if self.has_dma() => {}
+                Err(
+                    Refusal::Setup(SetupError::AccessPlatform) | Refusal::Memory | Refusal::Private,
+                ) if self.has_dma() => {}
                 result => return result,
             }
         }
@@ -366,6 +383,9 @@ impl Held {
             addresses,
             adopts: !core::mem::replace(&mut self.was_ours, true),
         };
+        if wish.adopts {
+            doorbells.clear_master();
+        }
         let transport = self.transport.transport();
         let hang = |agreement: &Agreement| {
             // A mapping that is there is good, and a dying kernel can make no other.

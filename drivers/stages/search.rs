@@ -41,6 +41,7 @@ use crate::{
         atomic_option::AtomicOption,
         early::{
             self,
+            memory_is_private,
             EarlyConfig,
             PhysicalMemory,
             Registered, //
@@ -446,6 +447,9 @@ impl Search {
         notify: u64,
         master: impl FnOnce(),
     ) -> Result<Lit, Refusal> {
+        if memory_is_private() {
+            return Err(Refusal::Private);
+        }
         let memory = MEMORY.take().ok_or(Refusal::Memory)?;
         let (hal, shared) = Shared::new(memory, RING_BYTES, &BELL);
         let memory = Memory {

@@ -87,6 +87,9 @@ pub(crate) enum Refusal {
     Pci(PciError),
     /// A device that did not finish a reset may still write to the memory for it.
     Memory,
+    /// Devices cannot reach the memory that there is before the DMA API.
+    #[cfg(not(MODULE))]
+    Private,
     /// The device does not agree.
     Setup(SetupError),
     /// It shows no log.
@@ -128,6 +131,10 @@ impl fmt::Display for Refusal {
             Self::Memory => {
                 f.write_str("a device that was not reset may still write to its memory")
             }
+            #[cfg(not(MODULE))]
+            Self::Private => f.write_str(
+                "the guest's memory is hidden from devices: its screen comes with its PCI driver",
+            ),
             Self::Setup(error) => error.fmt(f),
             Self::Log(error) => error.fmt(f),
         }

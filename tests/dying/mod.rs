@@ -16,7 +16,8 @@
 //! * `pci`: while the PCI core looks at the GPU;
 //! * `bind`: when the native driver is about to get the GPU;
 //! * `no-reset`: nobody dies, but the GPU does not finish the reset that precedes a handover;
-//! * `vga`: nobody dies, but the GPU counts as one of the VGA class.
+//! * `vga`: nobody dies, but the GPU counts as one of the VGA class;
+//! * `private`: nobody dies, but the guest's memory counts as hidden from devices.
 
 use core::{
     ffi::CStr,
@@ -60,6 +61,7 @@ const AT_PCI: u8 = 5;
 const AT_BIND: u8 = 6;
 const NO_RESET: u8 = 7;
 const VGA: u8 = 8;
+const PRIVATE: u8 = 9;
 
 /// What is to happen later.
 static ARMED: AtomicU8 = AtomicU8::new(NOTHING);
@@ -104,6 +106,7 @@ unsafe extern "C" fn virtgpu_test_way(way: *const c_char) -> c_int {
         b"bind" => ARMED.store(AT_BIND, Ordering::Relaxed),
         b"no-reset" => ARMED.store(NO_RESET, Ordering::Relaxed),
         b"vga" => ARMED.store(VGA, Ordering::Relaxed),
+        b"private" => ARMED.store(PRIVATE, Ordering::Relaxed),
         _ => return EINVAL.to_errno(),
     }
     0
@@ -137,6 +140,11 @@ pub(crate) fn refuses_reset() -> bool {
 /// Whether the GPU is to be one of the VGA class.
 pub(crate) fn is_vga() -> bool {
     ARMED.load(Ordering::Relaxed) == VGA
+}
+
+/// Whether the guest's memory is to be hidden from devices.
+pub(crate) fn hides_memory() -> bool {
+    ARMED.load(Ordering::Relaxed) == PRIVATE
 }
 
 #[no_mangle]
