@@ -222,9 +222,7 @@ impl Hal for Shared {
         if done() {
             return true;
         }
-        let start = ticks();
-        // SAFETY: Reading the counter's frequency has no requirements.
-        let hz = u64::from(unsafe { bindings::virtgpu_counter_hz() });
+        let (start, hz) = (ticks(), counter_hz());
         let left = (BUDGET * hz).saturating_sub(WAITED.load(Ordering::Relaxed));
         let patience = left.min(PATIENCE * hz);
         loop {
@@ -248,9 +246,20 @@ pub(crate) fn ticks() -> u64 {
 
 /// Microseconds since an earlier value of [`ticks`].
 pub(crate) fn microseconds_since(start: u64) -> u64 {
-    // SAFETY: Reading the counter's frequency has no requirements.
-    let hz = u64::from(unsafe { bindings::virtgpu_counter_hz() });
-    (ticks().wrapping_sub(start).saturating_mul(1_000_000))
-        .checked_div(hz)
-        .unwrap_or(0)
+    ticks().wrapping_sub(start).saturating_mul(1_000_000) / counter_hz()
+}
+
+/// Ticks of the system counter in a second.
+fn counter_hz() -> u64 {
+    // SAFETY: Reading a register has no requirements.
+    hz_or_guess(unsafe { bindings::virtgpu_counter_hz() })
+}
+
+/// The frequency that CNTFRQ_EL0 says. Firmware has to write it (Arm ARM, D12.1.2); where it did
+/// not, the register reads 0, and a frequency between those that machines have has all waits end.
+pub(crate) const fn hz_or_guess(cntfrq: u32) -> u64 {
+    match cntfrq {
+        0 => 100_000_000,
+        hz => hz as u64,
+    }
 }

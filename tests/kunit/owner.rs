@@ -8,8 +8,17 @@ mod owner {
 
     use crate::linux::{
         atomic_option::AtomicOption,
-        owner::Owned, //
+        owner::Owned,
+        shared::hz_or_guess, //
     };
+
+    #[test]
+    fn a_counter_whose_frequency_firmware_did_not_say() {
+        assert_eq!(hz_or_guess(62_500_000), 62_500_000);
+        assert_eq!(hz_or_guess(u32::MAX), u64::from(u32::MAX));
+        // All waits end, and none at once.
+        assert!(hz_or_guess(0) > 1_000_000);
+    }
 
     #[test]
     fn who_comes_second_goes_away() {
