@@ -69,6 +69,12 @@ unsafe extern "C" fn virtgpu_bridge_earlycon_setup(
         // The caller's device is static: what is in it is taken for the next option's.
         early.port.mapbase = 0;
         early.port.iobase = 0;
+        if !early.port.membase.is_null() {
+            early.port.membase = ptr::null_mut();
+            // SAFETY: The caller has mapped the page for us (`earlycon_map()`), and has no other
+            // early console: `setup_earlycon()` takes one.
+            unsafe { bindings::virtgpu_unmap_page() };
+        }
         return ENOENT;
     };
     // For the line that the caller prints.
