@@ -127,7 +127,9 @@ struct Stage {
     log: AtomicOption<Log<'static, Shared>>,
     /// Where it was found, if it was before the driver core knew it.
     place: Option<(Place, Doorbell)>,
-    _bell: Option<Mapped>,
+    /// The mapping of its doorbell, and the physical address of that; none if that is the page of
+    /// early consoles, or the driver core's.
+    bell: Option<(Mapped, u64)>,
     /// What the driver core gave us.
     held: AtomicOption<Held>,
     /// What is left of that while the native driver is about to get the device: should the kernel
@@ -185,7 +187,7 @@ pub(crate) fn found(search: &mut Search) -> Option<()> {
     change_stage(|slot| {
         slot.put(Stage {
             place: Some((lit.place, lit.doorbell)),
-            _bell: lit.bell,
+            bell: lit.bell.map(|mapped| (mapped, lit.address)),
             ..Stage::empty()
         });
         if let Some(stage) = slot.as_mut() {
@@ -201,7 +203,7 @@ impl Stage {
         Self {
             log: AtomicOption::none(),
             place: None,
-            _bell: None,
+            bell: None,
             held: AtomicOption::none(),
             lent: AtomicOption::none(),
             revived: 0,
@@ -211,11 +213,14 @@ impl Stage {
     /// Makes sure that there is a log which can be written, for a kernel that dies. Returns whether
     /// it begins again; `None` if there is no way.
     fn revive(&mut self, torn: bool) -> Option<bool> {
-        let Self { log, place, .. } = self;
+        let Self {
+            log, place, bell, ..
+        } = self;
         if let Some(log) = log.as_mut().filter(|_| !torn) {
             if log.is_paused() {
                 if let Some((Place::Pci { bar, notify, .. }, doorbell)) = place {
-                    reach(*bar, *notify, *doorbell)?;
+                    let mapped = bell.as_ref().map(|(_, at)| *at);
+                    reach(*bar, *notify, *doorbell, mapped)?;
                 }
                 log.resume();
             }
@@ -269,7 +274,7 @@ impl Stage {
             return Err(refusal);
         }
         // The bell hangs by a mapping of the driver core's device now.
-        self._bell = None;
+        self.bell = None;
         self.held.put(held);
         if let Some(log) = self.log.as_mut() {
             log.resume();
@@ -279,15 +284,21 @@ impl Stage {
 }
 
 /// Hangs the doorbell up where the PCI core has its BAR by now, in which doorbells begin at
-/// `notify`.
-fn reach(bar: u8, notify: u32, doorbell: Doorbell) -> Option<()> {
+/// `notify`. One that is `mapped` at a physical address stays there: another early console may have
+/// the page that can be mapped anew, and a kernel that dies has no other. Returns `None` if its BAR
+/// was moved away from there.
+fn reach(bar: u8, notify: u32, doorbell: Doorbell, mapped: Option<u64>) -> Option<()> {
     let device = PCI_DEVICE.load(Ordering::Relaxed) as *mut bindings::pci_dev;
     // SAFETY: Null, or the device that the PCI core is about to add. It does not go before that.
     let device = unsafe { PciDevice::new(device) };
     match device.and_then(|device| device.memory_bar(bar)) {
         Some((start, _)) => {
             let at = start + u64::from(notify) + doorbell.offset as u64;
-            BELL.hang_at(at, doorbell).then_some(())
+            let is_there = match mapped {
+                Some(mapped) => mapped == at,
+                None => BELL.hang_at(at, doorbell),
+            };
+            is_there.then_some(())
         }
         // Not moved yet.
         None => Some(()),
@@ -549,7 +560,7 @@ fn light(device: Device) -> Result<(), Refusal> {
         }
         // What is lent stays until `settled()`.
         if let Some(stage) = stage.as_mut() {
-            (stage.place, stage._bell, stage.revived) = (None, None, 0);
+            (stage.place, stage.bell, stage.revived) = (None, None, 0);
             stage.held.take_from(&mut held);
             stage.log.take_from(&mut log);
         }
