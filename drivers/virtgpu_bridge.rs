@@ -16,6 +16,45 @@
 //! Calls run downwards; only what the kernel calls, a console's `write()` or a hook, enters by
 //! `linux` and goes up to its stage. `text`, `firmware`, `gpu` and `virtio` are pure: no `unsafe`,
 //! no kernel, no allocation, so that they compile, and are tested, anywhere.
+//!
+//! # What is believed, and by whom it was said
+//!
+//! | who says it | what is checked | what is left to trust |
+//! |---|---|---|
+//! | the device: registers, capabilities, responses, the used ring | each value, before it is used; text, scanouts and all other state are in memory that it cannot write | it can show something else, or nothing, and take its time up to the bounds below; without an IOMMU it reaches all memory, as any device does |
+//! | firmware: devicetree, ACPI, EFI's tables and memory map, the picture | lengths, sums, alignment, that what is read lies within its table; an error ends the search there, in one line | that its addresses are those of the devices it names, as Linux itself trusts it to |
+//! | the command line and sysfs | each word; a wrong one gets a line, and the default is taken | who is root may bind a device that something else uses |
+//! | another driver, another kernel | nothing of theirs: the device is reset, or its queues are, before ours begin | that nobody else drives the device at the same time, which the driver core sees to |
+//!
+//! | stage | memory that the device is told of | registers |
+//! |---|---|---|
+//! | `earlycon=`, `console_init()` | 240 KiB of the kernel's image, at its physical address, for good: no IOMMU, no bounce buffer, and none at all for a device that wants ACCESS_PLATFORM | `early_ioremap()`, then `ioremap()` |
+//! | bound by the driver core, and the module | that, or the same size from the DMA API, which knows IOMMUs and what private guests share | `pci_iomap_range()`, `ioremap()` |
+//! | a kernel that dies | what it had; nothing is allocated or mapped but the page of early consoles, if it is ours | as they were |
+//!
+//! A guest whose memory is private (a realm of Arm's, a protected guest of KVM's) gets its screen
+//! from the driver core. It has to leave `earlycon=virtgpu` out: Linux learns what it is after that
+//! is read, and the access to a device's registers ends in an abort until then.
+//!
+//! # Bounds
+//!
+//! | what | at most | why |
+//! |---|---|---|
+//! | one answer of the device | 3 s | a host under load is slow, and not dead |
+//! | all waits of one use of the screen | 6 s | a device that answers late does not keep the console lock from others |
+//! | a device that was waited for in vain | nothing more | what is written costs nothing; once a second a look whether it answers again |
+//! | recoveries of a device, in all | 8 | each may cost a wait again |
+//! | a panic's wait for a CPU that has the screen | 1 s | more than a line takes; who does not give it back then will not |
+//! | times that a panic sets the device up | 2 | once for whoever was in the middle of it, once for a fault of ours |
+//! | commands on their way | 32 | what one line needs, and a power of two; who writes waits for a slot |
+//! | queues that are reset before ours begin | 64 | more than any virtio-gpu has; a device with more is reset |
+//! | PCI capabilities of a function | 48 | as many as fit into its 256 bytes, so that a loop ends |
+//! | bridges before a device; nodes of a devicetree above one | 8; 16 | the stack is 16 KiB |
+//! | bytes of an ACPI table; of a devicetree | 64 KiB; 2 MiB | larger ones are broken; arm64's own bound |
+//! | EFI tables; entries of its memory map | 256; 4096 | so that a wrong number ends |
+//! | scanouts; their sides; a cell grid | 16; 320x200 to 16384x16384 px; 65,536 cells, 1024 columns, 256 rows | virtio-gpu's own; what rows and cells have memory for |
+//! | a resource on the host | 256 MiB | QEMU's `max_hostmem` |
+//! | whole repaints, where the screen cannot pan | one in 16 ms | 60 frames a second |
 
 // Only the VT needs all of `text`, and there is none in a module.
 #![cfg_attr(any(MODULE, not(CONFIG_VT)), allow(dead_code, unused_imports))]
