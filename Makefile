@@ -10,7 +10,7 @@ SHELL := /bin/bash
 # Which kernel: a version that Debian packages, or a source tree of one's own.
 KVERSION ?= 7.3
 KDIR ?=
-# A configuration of its own: tests/debug.config, kcsan, novt or rt.
+# A configuration of its own: tests/debug.config, kcsan, novt, rt, cfi, 16k or 64k.
 VARIANT ?=
 # Whether to work in the tool root (tests/toolroot): yes, no, or what tests/tools-pass finds.
 TOOLROOT ?= auto
@@ -82,7 +82,10 @@ driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -
 # locked up CPU that is the only one has none, and the printk core's wish to wake them waits, if it
 # is the one that says so. Noise there is so fast that the log has lost how a warning began before
 # its end is said.
-small := $(filter kcsan novt rt cfi,$(VARIANT))
+small := $(filter kcsan novt rt cfi 16k 64k,$(VARIANT))
+ifneq ($(filter 16k 64k,$(VARIANT)),)
+ONLY ?= direct-,vt-mmio,resize,hibernation,panic-in,panic-before,panic-while
+endif
 ifneq ($(small),)
 ONLY ?= direct-,vt-mmio,suspend,console,panic,silent,warning,stall$(if $(filter kcsan,$(VARIANT)),,$(comma)lkdtm)
 SKIP ?= aavmf,spcr,quiet-logo,early-panic,failed-handover,deferred$(if $(filter kcsan,$(VARIANT)),$(comma)lkdtm)$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
@@ -327,13 +330,13 @@ check: $(vm)
 # The same on the other kernel, on one with all that complains, and on some that are built
 # otherwise. First check itself.
 more := kunit-7.2 vm-test-7.2 style-7.2 kunit-7.3-debug vm-test-7.3-debug \
-	$(foreach variant,kcsan novt rt cfi,kunit-7.3-$(variant) vm-test-7.3-$(variant))
+	$(foreach variant,kcsan novt rt cfi 16k 64k,kunit-7.3-$(variant) vm-test-7.3-$(variant))
 check-all: $(source)/Makefile
 	@rm -f $(patsubst %,$(log)/%.log,$(more))
 	@$(MAKE) --no-print-directory check KVERSION=7.3 LONG=1 || :
 	@for part in kunit style vm-test; do \
 		$(MAKE) --no-print-directory $$part KVERSION=7.2 || :; done
-	@for variant in debug kcsan novt rt cfi; do for part in kunit vm-test; do \
+	@for variant in debug kcsan novt rt cfi 16k 64k; do for part in kunit vm-test; do \
 		$(MAKE) --no-print-directory $$part KVERSION=7.3 VARIANT=$$variant || :; done; done
 	@$(vm) tally $(addprefix $(log)/,host-test.log $(patsubst %,%-7.3.log,kunit vm-test bench-check style)) \
 		$(patsubst %,$(log)/%.log,$(more))

@@ -16,7 +16,7 @@ use std::{
     fmt,
     fs::{self, File},
     io::{self, BufReader, Write},
-    os::unix::net::UnixStream,
+    os::unix::{fs::FileExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -357,7 +357,7 @@ impl Machine {
             Board::Pc => "qemu-system-x86_64",
         });
         command.args(match self.board {
-            Board::Virt => ["-machine", "virt", "-cpu", "cortex-a57"],
+            Board::Virt => ["-machine", "virt", "-cpu", self.cpu()?],
             Board::Pc => ["-machine", "q35", "-cpu", "qemu64"],
         });
         command.args(["-accel", "tcg", "-smp", "2"]);
@@ -440,6 +440,24 @@ impl Machine {
             Ok(open.then_some(()))
         })?;
         Ok(vm)
+    }
+}
+
+impl Machine {
+    /// A CPU that has the pages of the kernel: those of 16 KiB are optional, and the image's header
+    /// says whether it has them (Documentation/arch/arm64/booting.rst).
+    fn cpu(&self) -> Result<&'static str> {
+        const FLAGS: u64 = 24;
+        const PAGES_16K: u8 = 2;
+        let Some(image) = &self.image else {
+            return Ok("cortex-a57");
+        };
+        let mut flags = [0];
+        File::open(image)?.read_exact_at(&mut flags, FLAGS)?;
+        Ok(match flags[0] >> 1 & 3 {
+            PAGES_16K => "cortex-a76",
+            _ => "cortex-a57",
+        })
     }
 }
 
