@@ -388,6 +388,32 @@ pub const CASES: &[Case] = &[
     case("iommu-platform", Refused("ACCESS_PLATFORM"), |bench| {
         bench.early().device("virtio-gpu-pci,iommu_platform=on")
     }),
+    // An IOMMU that the device does not use, and one that it does: under firmware and without.
+    case("smmu", Own(behind_iommu), |bench| {
+        smmu(bench.vt()).append("earlycon=virtgpu").device(GPU)
+    }),
+    case("smmu-platform", Own(behind_iommu), |bench| {
+        smmu(bench.vt()).device(ON_PLATFORM)
+    }),
+    case("smmu-aavmf", Own(behind_iommu), |bench| {
+        let machine = bench.vt().append("earlycon=virtgpu vm.lines=100");
+        machine.option("-machine", SMMU).device(GPU)
+    }),
+    case("smmu-platform-aavmf", Own(behind_iommu), |bench| {
+        let machine = bench.vt().append("vm.lines=100");
+        machine.option("-machine", SMMU).device(ON_PLATFORM)
+    }),
+    case("virtio-iommu", Own(behind_iommu), |bench| {
+        let machine = bench.vt().append("earlycon=virtgpu vm.lines=100").direct();
+        machine.device("virtio-iommu-pci").device(GPU)
+    }),
+    case("virtio-iommu-platform", Own(behind_iommu), |bench| {
+        let machine = bench.vt().append("vm.lines=100").direct();
+        machine.device("virtio-iommu-pci").device(ON_PLATFORM)
+    }),
+    case("smmu-platform-handover", Own(handed_over), |bench| {
+        smmu(bench.image().append("console=tty0")).device(ON_PLATFORM)
+    }),
     case("module", Text, |bench| {
         bench.plain().append(ALONE).append(INSMOD).device(GPU)
     }),
@@ -775,6 +801,27 @@ fn colours(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     vm.check_kernel()?;
     vm.check_guest_errors()?;
     Ok("eight levels in their colours".into())
+}
+
+const SMMU: &str = "iommu=smmuv3";
+const ON_PLATFORM: &str = "virtio-gpu-pci,iommu_platform=on";
+
+/// A machine with Arm's IOMMU, and lines to write.
+fn smmu(machine: Machine) -> Machine {
+    let machine = machine.append("vm.lines=100").direct();
+    machine.option("-machine", SMMU)
+}
+
+/// The screen shows the log, and no IOMMU complains of what the device does.
+fn behind_iommu(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = bench.same_text(machine, None, out)?;
+    let serial = String::from_utf8_lossy(&vm.serial()?).into_owned();
+    ensure!(serial.contains("iommu"), "there is no IOMMU");
+    let fault = serial.lines().find(|line| {
+        line.contains("smmu") && line.contains("event") || line.contains("virtio_iommu fault")
+    });
+    ensure!(fault.is_none(), "{}", fault.unwrap_or_default());
+    Ok(equal(rows))
 }
 
 /// The native driver has the screen, and its log has what ours had: as many rows as it keeps, round

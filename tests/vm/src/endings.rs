@@ -316,6 +316,16 @@ pub const ENDINGS: &[Case] = &[
     )
     .on(BOTH),
     case(
+        "panic-while-bars-move-pl011",
+        Dies(&["dying as told", TRACE]),
+        |bench| {
+            // It has the page of early consoles.
+            let early = "earlycon=pl011,0x9000000 keep_bootcon virtgpu_bridge.test=pci";
+            let machine = bench.vt().without("console=ttyAMA0").append(early);
+            machine.direct().device(GPU)
+        },
+    ),
+    case(
         "panic-while-bars-move-aavmf",
         Dies(&["dying as told", TRACE]),
         |bench| {
@@ -547,6 +557,17 @@ pub const VT_ENDINGS: &[Case] = &[
 /// The screen has the end of the log, with the words that say why.
 pub fn dies(bench: &Bench, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
+    has_died(bench, &mut vm, machine, words, out)
+}
+
+/// The same of a machine that was started.
+pub fn has_died(
+    bench: &Bench,
+    vm: &mut Vm,
+    machine: &Machine,
+    words: &[&str],
+    out: &Path,
+) -> Result<String> {
     vm.wait_for_end(END)?;
     // Nothing else has gone wrong on the way.
     let serial = vm.serial()?;
@@ -561,7 +582,7 @@ pub fn dies(bench: &Bench, machine: &Machine, words: &[&str], out: &Path) -> Res
         ensure!(oopses == wanted, "{oopses} exceptions");
     }
     let words: Vec<_> = words.iter().copied().chain([END]).collect();
-    has_ending(bench, &mut vm, &words, out)
+    has_ending(bench, vm, &words, out)
 }
 
 fn has_ending(bench: &Bench, vm: &mut Vm, words: &[&str], out: &Path) -> Result<String> {

@@ -5,11 +5,12 @@
 use crate::{
     bench::{driver_lines, Bench, GPU, READY, TIME_FOR_TEXT},
     cases::{case, equal, ours_again, Case, Expect},
+    endings::{self, SYSRQ, TRACE},
     log,
     qemu::{Machine, Vm},
 };
 use anyhow::{ensure, Result};
-use std::{path::Path, thread, time::Duration};
+use std::{fs, path::Path, thread, time::Duration};
 use Expect::{Own, Survives, Text};
 
 /// The cases.
@@ -53,9 +54,45 @@ pub const FAULTS: &[Case] = &[
     case("terminals-change-in-handover", Text, |bench| {
         let words = format!(
             "console=tty0 earlycon=virtgpu vm.lines=20 {CHANGES} vm.native vm.native=0 {NAP} vm.native \
-            vm.noise=0 vm.do=busybox,chvt,1 vm.lines=60"
+            {SETTLED} vm.lines=60"
         );
         bench.modular().append(&words).direct().device(GPU)
+    }),
+    case(
+        "driver-override",
+        Survives(&["0000:00:02.0: not a virtio-gpu"]),
+        |bench| {
+            let other = "/sys/bus/pci/devices/0000:00:02.0";
+            let words = format!(
+                "earlycon=virtgpu vm.lines=20 vm.do=echo,virtgpu_bridge,>{other}/driver_override \
+            vm.do=echo,0000:00:02.0,>{other}/driver/unbind \
+            vm.do=echo,0000:00:02.0,>/sys/bus/pci/drivers/virtgpu_bridge/bind vm.lines=20"
+            );
+            let machine = bench.vt().append(&words).direct().device(AT_1);
+            machine.device("virtio-rng-pci,addr=2")
+        },
+    ),
+    case(
+        "private-memory",
+        Survives(&["memory is hidden from devices"]),
+        |bench| {
+            let words = "virtgpu_bridge.test=private vm.lines=100";
+            bench.vt().append(words).direct().device(GPU)
+        },
+    ),
+    case("buses-renumbered", Text, |bench| {
+        let words = "earlycon=virtgpu pci=hpbussize=8 vm.lines=100";
+        let machine = bench.vt().append(words).direct();
+        let ports = (1..=3).fold(machine, |machine, at| {
+            machine.device(&format!("pcie-root-port,id=port{at},chassis={at}"))
+        });
+        ports.device("virtio-gpu-pci,bus=port3")
+    }),
+    case("terminals-change-in-suspend", Text, |bench| {
+        let sleep = "vm.sleep=freeze ".repeat(3);
+        let words =
+            format!("earlycon=virtgpu vm.lines=20 {CHANGES} {NAP} {sleep} {SETTLED} vm.lines=60");
+        bench.vt().append(&words).direct().device(GPU)
     }),
     case("cpu-off-and-on", Text, |bench| {
         let cpu = "/sys/devices/system/cpu/cpu1/online";
@@ -71,13 +108,39 @@ pub const FAULTS: &[Case] = &[
             .direct()
             .device(GPU)
     }),
+    case("migration", Own(migrates), |bench| {
+        let words = "earlycon=virtgpu vm.ticks vm.wait vm.noise=0 vm.lines=60";
+        bench.vt().append(words).direct().device(GPU)
+    }),
+    case("soak", Own(soaked), |bench| soak(bench.vt(), 10_000)),
+    case("soak-early", Own(soaked), |bench| {
+        soak(bench.early(), 10_000)
+    }),
 ];
 
 /// More, with `--long`.
-pub const LONG_FAULTS: &[Case] = &[case("system-reset-50", Own(fifty_resets), |bench| {
-    let machine = bench.vt().append("earlycon=virtgpu vm.lines=100");
-    machine.option("-action", "reboot=reset").device(GPU)
-})];
+pub const LONG_FAULTS: &[Case] = &[
+    case("soak-million", Own(soaked), |bench| {
+        soak(bench.vt(), 1_000_000)
+    }),
+    case("soak-early-million", Own(soaked), |bench| {
+        soak(bench.early(), 1_000_000)
+    }),
+    case("system-reset-50", Own(fifty_resets), |bench| {
+        let machine = bench.vt().append("earlycon=virtgpu vm.lines=100");
+        machine.option("-action", "reboot=reset").device(GPU)
+    }),
+];
+
+/// So many lines from four processes, and then a panic.
+fn soak(machine: Machine, lines: u32) -> Machine {
+    let words = format!(
+        "printk.devkmsg=on vm.soak={} vm.lines=120 {SYSRQ}",
+        lines / 4
+    );
+    let machine = machine.append(&words).direct().device(GPU);
+    machine.option("-smp", "4")
+}
 
 /// The GPU where the words below look for it.
 const AT_1: &str = "virtio-gpu-pci,addr=1";
@@ -87,8 +150,12 @@ const RESCAN: &str = "vm.do=echo,1,>/sys/bus/pci/rescan";
 const WARNINGS: &str = "vm.do=busybox,mount,-t,debugfs,none,/sys/kernel/debug \
     vm.do=(,i=0;,while,[,$i,-lt,30,];,do,i=$((i+1));,\
 echo,WARNING,>/sys/kernel/debug/provoke-crash/DIRECT;,done,),&";
-/// Another virtual terminal again and again, until `vm.noise=0`.
-const CHANGES: &str = "vm.do=(,while,:;,do,busybox,chvt,2;,busybox,chvt,1;,done,),&,noise=$!";
+/// Another virtual terminal, another size and another colour again and again, until [`SETTLED`].
+const CHANGES: &str = "vm.do=(,while,:;,do,busybox,chvt,2;\
+    ,busybox,stty,-F,/dev/tty1,rows,30,cols,90;,printf,'\\033]P7123456',>/dev/tty1;\
+    ,busybox,stty,-F,/dev/tty1,rows,50,cols,160;,busybox,chvt,1;,done,),&,noise=$!";
+const SETTLED: &str = "vm.noise=0 vm.do=busybox,sleep,1 vm.do=busybox,chvt,1 \
+    vm.do=busybox,stty,-F,/dev/tty1,rows,50,cols,160 vm.do=printf,'\\033]R',>/dev/tty1";
 const WAITING: &str = "vm: waiting";
 const NAP: &str = "vm.do=busybox,sleep,2";
 
@@ -134,6 +201,61 @@ fn killed(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let stalls = stalls.count();
     ensure!(stalls <= 1, "{stalls} lines say that it does not answer");
     Ok("the boot went on".into())
+}
+
+/// The machine goes on in another QEMU, in the middle of its log.
+fn migrates(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let state = format!("file:{}", out.join("state").display());
+    let mut here = machine.start(out)?;
+    here.wait_for("vm: tick 20")?;
+    let said = here.human(&format!("migrate {state}"))?;
+    let info = here.human("info migrate")?;
+    ensure!(info.contains("completed"), "{said}{info}");
+    let before = here.serial()?;
+    drop(here);
+
+    let there = out.join("there");
+    fs::create_dir_all(&there)?;
+    let mut vm = machine.clone().option("-incoming", &state).start(&there)?;
+    vm.wait("more lines", TIME_FOR_TEXT, |vm| {
+        Ok((vm.serial()?.len() > 1000).then_some(()))
+    })?;
+    vm.tell("\n")?;
+    vm.wait_for(READY)?;
+    let rows = bench.look(&mut vm, None, out, |screen, vm| {
+        let serial = [&before[..], &vm.serial()?].concat();
+        log::compare_tail(screen, log::kernel_part(&serial))
+    })?;
+    vm.check_faults()?;
+    vm.check_guest_errors()?;
+    Ok(equal(rows))
+}
+
+/// All the lines are written in time, memory stays as it is, and the panic at the end is on the
+/// screen.
+fn soaked(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    const LIMIT: Duration = Duration::from_secs(3600);
+    /// What the guest does besides may take so many kB.
+    const NOISE: i64 = 2048;
+    let mut vm = machine.start(out)?;
+    let free = vm.wait("the end of all lines", LIMIT, |vm| {
+        Ok(free_memory(&String::from_utf8_lossy(&vm.serial()?)))
+    })?;
+    let (before, after) = free;
+    ensure!(
+        before - after < NOISE,
+        "{before} kB were free, and {after} kB are"
+    );
+    let words = ["sysrq triggered crash", TRACE];
+    endings::has_died(bench, &mut vm, machine, &words, out)
+}
+
+/// The memory that was free before most of the lines, and after them, in kB.
+fn free_memory(serial: &str) -> Option<(i64, i64)> {
+    let (_, said) = serial.split_once("vm: soaked, ")?;
+    let (line, _) = said.split_once('\n')?;
+    let mut numbers = line.split(' ').filter_map(|word| word.parse().ok());
+    Some((numbers.next()?, numbers.next()?))
 }
 
 fn five_resets(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
