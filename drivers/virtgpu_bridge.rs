@@ -58,6 +58,8 @@
 
 // Only the VT needs all of `text`, and there is none in a module.
 #![cfg_attr(any(MODULE, not(CONFIG_VT)), allow(dead_code, unused_imports))]
+// What a device, a table, a command line or a user can reach must not panic.
+#![warn(clippy::indexing_slicing)]
 
 use kernel::prelude::*;
 
@@ -71,9 +73,11 @@ mod virtio;
 
 #[cfg(all(CONFIG_VIRTGPU_BRIDGE_DYING, not(MODULE)))]
 #[path = "../tests/dying/mod.rs"]
+#[allow(clippy::indexing_slicing)]
 mod dying;
 #[cfg(all(CONFIG_VIRTGPU_BRIDGE_KUNIT_TEST, not(MODULE)))]
 #[path = "../tests/kunit/mod.rs"]
+#[allow(clippy::indexing_slicing)]
 mod kunit;
 
 module! {

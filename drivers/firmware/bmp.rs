@@ -262,11 +262,15 @@ impl Bmp {
         let mut at = self.pixels + u64::from(row) * self.pitch + u64::from(x) * self.depth as u64;
         let length = into.len().min((self.width - x) as usize);
         let mut piece = [0; PIECE];
-        for pixels in into[..length].chunks_mut(PIECE / self.depth) {
-            let piece = &mut piece[..pixels.len() * self.depth];
+        let into = into.get_mut(..length).unwrap_or_default();
+        for pixels in into.chunks_mut(PIECE / self.depth) {
+            let length = pixels.len() * self.depth;
+            let piece = piece.get_mut(..length).unwrap_or_default();
             memory.read(at, piece)?;
             for (pixel, bytes) in pixels.iter_mut().zip(piece.chunks_exact(self.depth)) {
-                *pixel = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], 0]);
+                if let [blue, green, red, ..] = *bytes {
+                    *pixel = u32::from_ne_bytes([blue, green, red, 0]);
+                }
             }
             at += piece.len() as u64;
         }

@@ -380,7 +380,8 @@ impl Handoff {
         let mut piece = [0; PIECE];
         for y in 0..self.height {
             for x in (0..self.width).step_by(PIECE) {
-                let pixels = &mut piece[..PIECE.min((self.width - x) as usize)];
+                let count = PIECE.min((self.width - x) as usize);
+                let pixels = piece.get_mut(..count).unwrap_or_default();
                 if self.paint(memory, x, y, pixels).is_err() {
                     return false;
                 }
@@ -412,7 +413,8 @@ impl Handoff {
         }
         // Cannot overflow: the whole picture was found to be in memory.
         let at = picture.at + u64::from(picture.pitch) * u64::from(y) + u64::from(PIXEL * x);
-        memory.read(at, pixels[..count].as_mut_bytes())
+        let pixels = pixels.get_mut(..count).unwrap_or_default();
+        memory.read(at, pixels.as_mut_bytes())
     }
 
     /// Pixels from the top of the screen to where text goes on below the cursor.

@@ -151,7 +151,7 @@ impl Picture {
             return Ok(());
         };
         let place = (part.screen.start - x) as usize..(part.screen.end - x) as usize;
-        self.bmp
-            .row(memory, part.image.start, part.y, &mut pixels[place])
+        let pixels = pixels.get_mut(place).unwrap_or_default();
+        self.bmp.row(memory, part.image.start, part.y, pixels)
     }
 }

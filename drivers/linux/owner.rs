@@ -16,14 +16,14 @@ use kernel::time::{
     Delta, //
 };
 
-use crate::linux::{
-    bindings,
-    shared::begin_use, //
-};
 #[cfg(not(MODULE))]
 use crate::linux::shared::{
     microseconds_since,
     ticks, //
+};
+use crate::linux::{
+    bindings,
+    shared::begin_use, //
 };
 
 /// How long a panic waits for another CPU that has the value, in microseconds.

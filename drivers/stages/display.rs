@@ -516,7 +516,9 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             pixels.fill(0);
         }
         self.blank = [(0, 0); HALVES];
-        self.blank[..2 * slots].fill((0, u32::MAX));
+        for blank in self.blank.iter_mut().take(2 * slots) {
+            *blank = (0, u32::MAX);
+        }
         // There may be fewer slots than before.
         self.next = 0;
     }
@@ -630,7 +632,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
                 self.attempt(|display| {
                     display.paint(text_row, places, tile, |x, row, to| {
                         let count = to.len().min(right.saturating_sub(x) as usize);
-                        paint(x, y + row, &mut to[..count]);
+                        paint(x, y + row, to.get_mut(..count).unwrap_or_default());
                     })
                 });
             }
@@ -705,12 +707,14 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             None => self.next..self.next + 1,
         };
         self.next = piece.end % self.halves();
-        let bits = self.busy[piece.clone()]
-            .iter()
-            .fold(0, |all, bits| all | bits);
+        let busy = self.busy.get(piece.clone()).unwrap_or_default();
+        let bits = busy.iter().fold(0, |all, bits| all | bits);
         self.control.wait(bits)?;
-        self.busy[piece.clone()].fill(0);
-        self.blank[piece.clone()].fill((0, 0));
+        for half in piece.clone() {
+            if let (Some(busy), Some(blank)) = (self.busy.get_mut(half), self.blank.get_mut(half)) {
+                (*busy, *blank) = (0, (0, 0));
+            }
+        }
         Ok(piece)
     }
 
@@ -818,8 +822,10 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// already, be it with the device or not.
     fn blank_piece(&mut self, colour: u32, cols: usize, slot: Option<usize>) -> Option<Piece> {
         let (half, halves) = (self.half(), 0..self.halves());
-        let fits =
-            |at: usize, cols| self.blank[at].0 == colour && self.blank[at].1 as usize >= cols;
+        let fits = |at: usize, cols: usize| {
+            let blank = self.blank.get(at);
+            blank.is_some_and(|&(is, count)| is == colour && count as usize >= cols)
+        };
         if let Some(slot) = slot {
             let rest = cols.saturating_sub(half);
             let is_blank = fits(2 * slot, cols.min(half)) && fits(2 * slot + 1, rest);
@@ -860,7 +866,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         if let Some(colour) = colour {
             let cols = first..first + cells.len();
             Painter::fill(font, band, colour, cols, pixels);
-            match &mut self.blank[piece.clone()] {
+            match self.blank.get_mut(piece.clone()).unwrap_or_default() {
                 [left, right] => {
                     *left = (colour, cells.len().min(half) as u32);
                     *right = (colour, cells.len().saturating_sub(half) as u32);
@@ -889,7 +895,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         for busy in &mut self.busy {
             *busy &= !bit;
         }
-        for busy in &mut self.busy[piece] {
+        for busy in self.busy.get_mut(piece).unwrap_or_default() {
             *busy |= bit;
         }
     }

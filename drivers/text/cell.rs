@@ -55,6 +55,7 @@ impl Palette {
     ]);
 
     /// The foreground and the background of an attribute.
+    #[expect(clippy::indexing_slicing, reason = "four bits are below 16")]
     pub(crate) fn colours(&self, attribute: u8) -> (u32, u32) {
         (
             self.0[usize::from(attribute & 0xf)],

@@ -67,10 +67,11 @@ impl Painter {
     ) {
         let Corner { mut col, line } = first;
         let room = band.tile_cols().saturating_sub(col);
-        let cells = &cells[..cells.len().min(room)];
+        let cells = cells.get(..room).unwrap_or(cells);
         let bits = font.glyph_bits();
         for run in cells.chunk_by(|a, b| a.attribute(bits) == b.attribute(bits)) {
-            self.choose(palette.colours(run[0].attribute(bits)));
+            let attribute = run.first().map_or(0, |cell| cell.attribute(bits));
+            self.choose(palette.colours(attribute));
             match <[Octet]>::mut_from_bytes(slot.as_mut_bytes()) {
                 Ok(octets) if font.size().width % 8 == 0 => {
                     let corner = Corner { col, line };
@@ -210,6 +211,7 @@ impl Painter {
             for n in (0..16).step_by(4) {
                 // Unit k n modulo 16 has scanline n, so unit n has scanline n / k, and 1 / k is
                 // k^3: for an odd k, k^4 is 1 modulo 16.
+                #[expect(clippy::indexing_slicing, reason = "what is left of 16 is below it")]
                 let bytes = [n, n + 1, n + 2, n + 3].map(|n| glyph[n * TILES.pow(3) % 16]);
                 let Some((units, rest)) = octets.split_at_mut_checked(four) else {
                     return;
@@ -219,13 +221,16 @@ impl Painter {
                     if byte != above {
                         (above, octet) = (byte, self.octet(byte));
                     }
-                    units[place] = octet;
+                    if let Some(unit) = units.get_mut(place) {
+                        *unit = octet;
+                    }
                 }
             }
         }
     }
 
     /// Eight pixels of a byte.
+    #[expect(clippy::indexing_slicing, reason = "four bits are below 16")]
     fn octet(&self, byte: u8) -> Octet {
         let [a, b] = self.nibbles[usize::from(byte >> 4)];
         let [c, d] = self.nibbles[usize::from(byte & 0xf)];
@@ -239,12 +244,13 @@ impl Painter {
         for (pixels, cell) in pixels.chunks_exact_mut(width).zip(run) {
             let mut line = font.row(cell.glyph(bits), y);
             let mut fours = pixels.chunks_exact_mut(4);
+            let nibble = |line: u32| nibbles.get((line >> 28) as usize).unwrap_or(&[0; 4]);
             for four in fours.by_ref() {
-                four.copy_from_slice(&nibbles[(line >> 28) as usize]);
+                four.copy_from_slice(nibble(line));
                 line <<= 4;
             }
             let rest = fours.into_remainder().iter_mut();
-            for (to, from) in rest.zip(&nibbles[(line >> 28) as usize]) {
+            for (to, from) in rest.zip(nibble(line)) {
                 *to = *from;
             }
         }
@@ -256,10 +262,10 @@ impl Painter {
             return;
         }
         self.colours = colours;
-        let pixels = [colours.1.to_le(), colours.0.to_le()];
+        let (ink, ground) = (colours.0.to_le(), colours.1.to_le());
         let nibbles: &mut [[u32; 4]; 16] = transmute_mut!(&mut self.nibbles);
         for (bits, nibble) in nibbles.iter_mut().enumerate() {
-            *nibble = [3, 2, 1, 0].map(|bit| pixels[(bits >> bit) & 1]);
+            *nibble = [8, 4, 2, 1].map(|bit| if bits & bit != 0 { ink } else { ground });
         }
     }
 }

@@ -327,7 +327,31 @@ impl<'a> Screen<'a> {
         if row >= self.grid.rows() {
             return &[];
         }
-        &self.cells[self.index(row) * self.grid.cols()..][..self.grid.cols()]
+        self.cells(self.index(row))
+    }
+
+    /// The cells of the row that has this index; none if there is no such row.
+    fn cells(&self, index: usize) -> &[Cell] {
+        let cols = self.grid.cols();
+        let from = self.cells.get(index * cols..).unwrap_or_default();
+        from.get(..cols).unwrap_or_default()
+    }
+
+    /// The same, to be changed.
+    fn cells_mut(&mut self, index: usize) -> &mut [Cell] {
+        let cols = self.grid.cols();
+        let from = self.cells.get_mut(index * cols..).unwrap_or_default();
+        from.get_mut(..cols).unwrap_or_default()
+    }
+
+    /// What is kept of the row that has this index.
+    fn state(&self, index: usize) -> Row {
+        self.rows.state.get(index).copied().unwrap_or(Row::BLANK)
+    }
+
+    /// The ink that is on a slot of the resource.
+    fn shown(&self, slot: usize) -> u16 {
+        self.rows.shown.get(slot).copied().unwrap_or(0)
     }
 
     /// Puts cells into a row from a column on; what is not on the screen is left out.
@@ -336,7 +360,7 @@ impl<'a> Screen<'a> {
             return;
         }
         let (index, cols, blank) = (self.index(row), self.grid.cols(), self.nothing());
-        let old = self.cells[index * cols..][..cols].iter_mut().enumerate();
+        let old = self.cells_mut(index).iter_mut().enumerate();
         let (mut from, mut to, mut ink) = (cols, 0, 0);
         for ((col, at), cell) in old.skip(col).zip(cells) {
             if *at != cell {
@@ -349,8 +373,9 @@ impl<'a> Screen<'a> {
             }
         }
         if from < to {
-            let state = &mut self.rows.state[index];
-            state.ink = state.ink.max(ink as u16);
+            if let Some(state) = self.rows.state.get_mut(index) {
+                state.ink = state.ink.max(ink as u16);
+            }
             self.touch(row, from..to);
         }
     }
@@ -383,9 +408,10 @@ impl<'a> Screen<'a> {
                     Way::Up => (at, at + lines),
                     Way::Down => (end - 1 - (at - start), end - 1 - (at - start) - lines),
                 };
-                let from = self.index(from) * self.grid.cols();
+                let from = self.index(from);
                 for col in 0..cols {
-                    self.put(to, col, [self.cells[from + col]]);
+                    let cell = self.cells(from).get(col).copied();
+                    self.put(to, col, cell);
                 }
             }
         }
@@ -418,7 +444,7 @@ impl<'a> Screen<'a> {
     /// Has every cell drawn again, for other colours.
     pub(crate) fn redraw(&mut self) {
         let (rows, cols) = (self.grid.rows(), self.grid.cols() as u16);
-        for state in &mut self.rows.state[..rows] {
+        for state in self.rows.state.iter_mut().take(rows) {
             *state = Row {
                 ink: cols,
                 from: 0,
@@ -454,9 +480,11 @@ impl<'a> Screen<'a> {
 
     /// Has columns of a row drawn again.
     fn touch(&mut self, row: usize, cols: Range<usize>) {
-        let state = &mut self.rows.state[self.index(row)];
-        state.from = state.from.min(cols.start as u16);
-        state.to = state.to.max(cols.end as u16);
+        let index = self.index(row);
+        if let Some(state) = self.rows.state.get_mut(index) {
+            state.from = state.from.min(cols.start as u16);
+            state.to = state.to.max(cols.end as u16);
+        }
         self.changed = self.changed.start.min(row)..self.changed.end.max(row + 1);
     }
 
@@ -529,10 +557,13 @@ impl<'a> Screen<'a> {
 
     /// Lets the uppermost row go and blanks the last one.
     fn advance(&mut self) {
-        let (leaves, cols) = (self.first, self.grid.cols());
-        let ink = usize::from(self.rows.state[leaves].ink);
-        self.cells[leaves * cols..][..ink].fill(Cell::blank(self.bits));
-        self.rows.state[leaves] = Row::BLANK;
+        let (leaves, blank) = (self.first, self.nothing());
+        let ink = usize::from(self.state(leaves).ink);
+        let cells = self.cells_mut(leaves).iter_mut().take(ink);
+        cells.for_each(|cell| *cell = blank);
+        if let Some(state) = self.rows.state.get_mut(leaves) {
+            *state = Row::BLANK;
+        }
         self.first = self.index(1);
         self.scrolled = self.scrolled.saturating_add(1);
         if !self.changed.is_empty() {
@@ -632,13 +663,13 @@ impl<'a> Screen<'a> {
             return What::Fresh;
         };
         let (index, before) = (self.index(row), self.index(before));
-        let (now, had) = (self.rows.state[index], self.rows.state[before]);
+        let (now, had) = (self.state(index), self.state(before));
         // It may have changed since, or there was more than its text.
-        if had.from < had.to || self.rows.shown[row] > had.ink {
+        if had.from < had.to || self.shown(row) > had.ink {
             return What::Fresh;
         }
         let cols = usize::from(now.ink.max(now.to).max(had.ink));
-        let cells = |index: usize| self.cells[index * self.grid.cols()..][..cols].iter();
+        let cells = |index: usize| self.cells(index).get(..cols).unwrap_or_default().iter();
         let differ = |(now, had): (&Cell, &Cell)| now != had;
         let mut pairs = cells(index).zip(cells(before));
         match pairs.clone().position(differ) {
@@ -654,7 +685,11 @@ impl<'a> Screen<'a> {
     fn draw(&mut self, row: usize, what: What, on: &mut impl Surface) -> bool {
         let slot = (self.origin + row) % self.grid.window();
         let index = self.index(row);
-        let (state, shown) = (&mut self.rows.state[index], &mut self.rows.shown[slot]);
+        let rows = &mut *self.rows;
+        let (Some(state), Some(shown)) = (rows.state.get_mut(index), rows.shown.get_mut(slot))
+        else {
+            return false;
+        };
         // A cursor may be where there is no ink.
         let cursor = self.cursor.as_ref().filter(|at| at.row == row);
         let (from, to) = match what {
@@ -680,7 +715,7 @@ impl<'a> Screen<'a> {
         if from >= to {
             return false;
         }
-        let cells = &self.cells[index * self.grid.cols()..][..to.into()];
+        let cells = self.cells(index).get(..to.into()).unwrap_or_default();
         let cursor = cursor.filter(|at| at.col < cells.len());
         on.draw(self.grid.places(slot), cells, from.into(), cursor);
         true
@@ -690,15 +725,18 @@ impl<'a> Screen<'a> {
     /// below the last row shows in the window.
     fn blank_slot(&mut self, slot: usize, on: &mut impl Surface) {
         let window = self.grid.window();
-        let ink = usize::from(self.rows.shown[slot]);
-        if ink != 0 && (slot + window - self.origin) % window >= self.grid.rows() {
-            self.rows.shown[slot] = 0;
-            on.draw(
-                self.grid.places(slot),
-                &BLANKS[usize::from(self.bits == 9)][..ink],
-                0,
-                None,
-            );
+        let Some(shown) = self.rows.shown.get_mut(slot) else {
+            return;
+        };
+        if *shown != 0 && (slot + window - self.origin) % window >= self.grid.rows() {
+            let ink = usize::from(core::mem::take(shown));
+            let [of_8_bits, of_9_bits] = &BLANKS;
+            let blanks = match self.bits {
+                9 => of_9_bits,
+                _ => of_8_bits,
+            };
+            let blanks = blanks.get(..ink).unwrap_or_default();
+            on.draw(self.grid.places(slot), blanks, 0, None);
         }
     }
 
