@@ -599,7 +599,8 @@ fn host_bridge(nodes: &[Node<'_>]) -> Result<HostBridge, Error> {
 
 /// Reads the memory windows in a host bridge's `ranges` (IEEE 1275 PCI binding, 2.2.1.1).
 ///
-/// Those that the CPU cannot reach are left out, and those beyond [`Windows::MAX`].
+/// Those that the CPU cannot reach are left out. Of those beyond [`Windows::MAX`] only that they
+/// exist is kept.
 fn windows(nodes: &[Node<'_>]) -> Result<Windows, Error> {
     const BAD: Error = Error::Property("ranges");
     let mut windows = Windows::default();

@@ -604,12 +604,12 @@ mod firmware {
             self.words(&[2])
         }
 
-        fn head(&mut self, name: &str, size: u32) {
+        fn head(&mut self, name: &str, size: u32) -> &mut Self {
             let mut at = 0;
             while !STRINGS[at..].starts_with(name.as_bytes()) {
                 at += 1;
             }
-            self.words(&[3, size, at as u32]);
+            self.words(&[3, size, at as u32])
         }
 
         fn text(&mut self, name: &str, value: &[u8]) -> &mut Self {
@@ -1523,6 +1523,55 @@ mod firmware {
         assert_eq!(machine.register(0, 8), 0x1_000c);
         assert_eq!(machine.register(0, 5), 0x1_4000);
         assert_eq!(windows.cpu(0x1_4000, 0x1000), Some(0x8001_4000));
+    }
+
+    /// The host bridge of a devicetree that has `count` windows of 1 MiB, 256 MiB from each other.
+    fn with_windows(count: u32) -> Windows {
+        let mut tree = Tree::new();
+        tree.begin(b"")
+            .cells("#address-cells", &[1])
+            .begin(b"pcie")
+            .text("compatible", b"pci-host-ecam-generic\0")
+            .cells("#address-cells", &[3])
+            .cells("#size-cells", &[2])
+            .cells("reg", &[0, 0x100_0000])
+            .head("ranges", 24 * count);
+        for number in 0..count {
+            let at = 0x1000_0000 * (number + 1);
+            tree.words(&[0x0200_0000, 0, at, at + 0x100_0000, 0, 0x10_0000]);
+        }
+        tree.end().end();
+        match bridges(tree.seal()).0 {
+            Some(Ok(bridge)) => bridge.windows,
+            _ => Windows::default(),
+        }
+    }
+
+    #[test]
+    fn a_bar_in_the_last_of_many_windows_stays() {
+        for count in [1, 4, 5, 8, 9, 11] {
+            let windows = with_windows(count);
+            let last = 0x1000_0000 * count;
+            let mut machine = Machine::empty();
+            machine.add_gpu(Err(0), 8);
+            machine.functions[0].registers[5] = last;
+            machine.functions[0].registers[8] = last + 0x1_0000 | 0xc;
+            let before = machine.functions[0].registers;
+            let mut allocator = Allocator::new(&windows);
+            let result = allocator.assign(&mut machine, at(0, 1, 0), &Path::new());
+            assert_eq!(result, Ok(0));
+            assert!(machine.functions[0].registers == before);
+            // Where a window is not kept, nobody knows what the CPU calls the address.
+            let cpu = u64::from(last) + 0x100_0000;
+            let expected = (count <= 8).then_some(cpu);
+            assert_eq!(windows.cpu(last.into(), 0x1000), expected);
+            // What has no address gets one all the same, and only that.
+            machine.functions[0].registers[5] = 0;
+            let result = allocator.assign(&mut machine, at(0, 1, 0), &Path::new());
+            assert_eq!(result, Ok(1));
+            assert_eq!(machine.register(0, 5), 0x100f_f000);
+            assert_eq!(machine.register(0, 8), before[8]);
+        }
     }
 
     #[test]

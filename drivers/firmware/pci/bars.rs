@@ -57,16 +57,18 @@ impl Window {
     }
 }
 
-/// The memory windows of one host bridge, up to four.
+/// The memory windows of one host bridge.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Windows {
     windows: [Window; Self::MAX],
     count: usize,
+    /// The host bridge has more windows than are kept.
+    has_more: bool,
 }
 
 impl Windows {
-    /// So many windows are kept.
-    pub(crate) const MAX: usize = 4;
+    /// So many windows are kept. QEMU's `virt` has two.
+    pub(crate) const MAX: usize = 8;
 
     /// Adds a window; `false` if there is no place left, or if it is empty or wraps around.
     pub(crate) fn push(&mut self, window: Window) -> bool {
@@ -80,7 +82,10 @@ impl Windows {
                 self.count += 1;
                 true
             }
-            None => false,
+            None => {
+                self.has_more = true;
+                false
+            }
         }
     }
 
@@ -272,6 +277,8 @@ impl<'w> Allocator<'w> {
     /// Assigns those memory BARs of the function `gpu` that are in none of the windows, and lets
     /// the bridges of `path` forward them. Gives the number of BARs assigned.
     ///
+    /// A BAR that may be in a window which is not kept is left where it is.
+    ///
     /// Decoding stays as it was: [`Function::enable`] the bridges and the function.
     ///
     /// # Errors
@@ -294,7 +301,8 @@ impl<'w> Allocator<'w> {
             let Some(bar) = function.bar(index) else {
                 continue;
             };
-            if bar.space == Space::Io || self.holds(bar.address) {
+            let may_be_elsewhere = self.windows.has_more && bar.address != 0;
+            if bar.space == Space::Io || self.holds(bar.address) || may_be_elsewhere {
                 continue;
             }
             let size = function.bar_size(index);

@@ -311,7 +311,7 @@ proptest! {
         damage in prop::collection::vec((0..6usize, 0..16usize, any::<u32>(), any::<u32>()), 0..24),
         numbers in prop::sample::select(vec![Numbers::Keep, Numbers::Assign]),
         buses in any::<(u8, u8)>(),
-        windows in prop::collection::vec(window(), 0..5),
+        windows in prop::collection::vec(window(), 0..=Windows::MAX + 1),
     ) {
         let mut space = Space::new();
         let mut functions: Vec<_> = space.0.keys().copied().collect();
