@@ -1575,6 +1575,64 @@ mod firmware {
     }
 
     #[test]
+    fn a_bridge_that_leads_to_the_last_of_many_windows_stays() {
+        for count in [8, 9, 11] {
+            let windows = with_windows(count);
+            let mut machine = Machine::empty();
+            let bridge = machine.add_bridge(Err(0), 8, [1, 1]);
+            machine.functions[bridge].registers[8] = 0x1000 * count * 0x1_0001;
+            machine.add_gpu(Ok(bridge), 0);
+            let (_, path, _) = gpus(&mut machine, Numbers::Keep);
+            let result = Allocator::new(&windows).assign(&mut machine, at(1, 0, 0), &path);
+            assert_eq!(result, Err(NoRoom::Bridge(at(0, 1, 0))));
+        }
+    }
+
+    #[test]
+    fn a_window_that_begins_at_zero() {
+        let window = |size| {
+            let mut windows = Windows::default();
+            assert!(windows.push(Window {
+                pci: 0,
+                cpu: 0x8000_0000,
+                size,
+                ..Window::default()
+            }));
+            windows
+        };
+        // On the host bridge's bus, and behind a bridge that is as after a reset.
+        let mut machine = Machine::empty();
+        machine.add_gpu(Err(0), 8);
+        let bridge = machine.add_bridge(Err(0), 0x10, [1, 1]);
+        machine.functions[bridge].registers[8] = 0;
+        machine.functions[bridge].registers[9] = 0x1_0001;
+        let behind = machine.add_gpu(Ok(bridge), 0);
+        let (_, path, _) = gpus(&mut machine, Numbers::Keep);
+        let windows = window(0x100_0000);
+        let mut allocator = Allocator::new(&windows);
+        let result = allocator.assign(&mut machine, at(0, 1, 0), &Path::new());
+        assert_eq!(result, Ok(2));
+        assert_eq!(machine.register(0, 8), 0xff_800c);
+        assert_eq!(machine.register(0, 5), 0xff_c000);
+        let result = allocator.assign(&mut machine, at(1, 0, 0), &path);
+        assert_eq!(result, Ok(2));
+        assert_eq!(machine.register(behind, 8), 0xe0_000c);
+        assert_eq!(machine.register(bridge, 8), 0x00e0_00e0);
+        // A BAR at zero would count as one without an address.
+        machine.functions[0].registers[8] = 0xc;
+        machine.functions[0].registers[5] = 0;
+        for (size, expected) in [
+            (0x7fff, Err(NoRoom::Window(0x5000))),
+            (0x9000, Ok((0x400c, 0x8000))),
+        ] {
+            let windows = window(size);
+            let result = Allocator::new(&windows).assign(&mut machine, at(0, 1, 0), &Path::new());
+            let bars = result.map(|_| (machine.register(0, 8), machine.register(0, 5)));
+            assert_eq!(bars, expected);
+        }
+    }
+
+    #[test]
     fn windows_that_are_none() {
         let mut windows = Windows::default();
         assert_eq!(windows.cpu(0x1234_5000, 0x1000), Some(0x1234_5000));

@@ -301,8 +301,7 @@ impl<'w> Allocator<'w> {
             let Some(bar) = function.bar(index) else {
                 continue;
             };
-            let may_be_elsewhere = self.windows.has_more && bar.address != 0;
-            if bar.space == Space::Io || self.holds(bar.address) || may_be_elsewhere {
+            if bar.space == Space::Io || self.is_assigned(bar.address) {
                 continue;
             }
             let size = function.bar_size(index);
@@ -352,17 +351,21 @@ impl<'w> Allocator<'w> {
         Ok(count)
     }
 
-    /// Whether a PCI address is in one of the windows.
-    fn holds(&self, pci: u64) -> bool {
-        self.windows
-            .as_slice()
-            .iter()
-            .any(|window| window.offset(pci, 1).is_some())
+    /// Whether a BAR's address is one that somebody gave it. Zero is none, wherever windows begin.
+    fn is_assigned(&self, pci: u64) -> bool {
+        pci != 0 && self.may_hold(pci)
     }
 
-    /// Whether a bridge forwards anything of the windows.
+    /// Whether a PCI address is in one of the windows, or may be in one that is not kept.
+    fn may_hold(&self, pci: u64) -> bool {
+        let mut windows = self.windows.as_slice().iter();
+        self.windows.has_more || windows.any(|window| window.offset(pci, 1).is_some())
+    }
+
+    /// Whether a bridge forwards anything of the windows, or may do so.
     ///
-    /// After a reset both registers are zero, which forwards the first MiB: outside of them.
+    /// After a reset both registers are zero, which forwards the first MiB. Nobody chose that, even
+    /// where a window begins at zero.
     fn forwards(&self, config: &mut impl Config, bridge: Address) -> bool {
         [MEMORY, PREFETCHABLE].into_iter().any(|register| {
             let pair = config.read32(bridge, register);
@@ -374,7 +377,7 @@ impl<'w> Allocator<'w> {
                 base |= u64::from(config.read32(bridge, PREFETCHABLE_BASE_UPPER)) << 32;
                 limit |= u64::from(config.read32(bridge, PREFETCHABLE_LIMIT_UPPER)) << 32;
             }
-            base <= limit && self.holds(base)
+            (base, limit) != (0, 0) && base <= limit && self.may_hold(base)
         })
     }
 
@@ -404,7 +407,8 @@ impl<'w> Allocator<'w> {
                 .checked_sub(*taken)
                 .and_then(|left| left.checked_sub(size))
                 .map(|offset| (window.pci + offset) & !(align - 1))
-                .filter(|first| *first >= window.pci);
+                // A BAR at zero counts as one without an address.
+                .filter(|first| *first >= window.pci && *first != 0);
             if let Some(first) = first {
                 *taken = window.size - (first - window.pci);
                 return Ok(Some(Range { first, size }));
