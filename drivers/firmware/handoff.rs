@@ -141,8 +141,8 @@ pub(crate) fn mark(sum: u32) -> u64 {
 /// What was handed over.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Handoff {
-    /// The PCI segment of the device, and where it is in there; `None` if it is not on PCI, and
-    /// then it does not run.
+    /// The PCI segment of the device, and where it is in there; `None` if it is no virtio-gpu on
+    /// PCI, and then it does not run.
     pub(crate) device: Option<(u16, Address)>,
     /// The scanout that firmware drew on.
     pub(crate) scanout: u32,
@@ -364,11 +364,16 @@ impl Handoff {
         })
     }
 
+    /// Whether the device at a place on PCI is the one whose screen it was. Where none is named, no
+    /// device is: the screen may be that of any other.
+    pub(crate) fn is_of(&self, device: Address) -> bool {
+        self.device.is_some_and(|(_, at)| at == device)
+    }
+
     /// Whether the device at a place on PCI is the one and runs, as firmware left it: `queue` is
     /// what it has as the address of the descriptors of queue 0.
     pub(crate) fn is_live(&self, device: Address, queue: Option<u64>) -> bool {
-        let is_it = self.device.is_some_and(|(_, at)| at == device);
-        is_it && self.live.is_some() && queue == Some(self.mark)
+        self.is_of(device) && self.live.is_some() && queue == Some(self.mark)
     }
 
     /// Whether the picture is there, as it was: memory of boot services is used again.

@@ -427,11 +427,11 @@ impl Search {
     #[inline(never)]
     fn mode_of_picture(&self, place: &Place) -> Option<Mode> {
         let handoff = self.handoff.as_ref()?;
-        let function = match place {
-            Place::Pci { function, .. } => Some(*function),
-            Place::Mmio { .. } => None,
+        let is_its = match place {
+            Place::Pci { function, .. } => handoff.is_of(*function),
+            // What is handed over names no device but one on PCI.
+            Place::Mmio { .. } => false,
         };
-        let is_its = handoff.device.map(|(_, function)| function) == function;
         let is_there = is_its
             && self.when == When::Early
             && handoff.has_picture(&mut early::PhysicalMemory::new());

@@ -271,6 +271,25 @@ pub(crate) mod handoff {
     }
 
     #[test]
+    fn a_screen_is_of_the_device_that_is_named() {
+        let there = Address::new(3, 31, 7).unwrap();
+        let first = Address::new(0, 0, 0).unwrap();
+        for handoff in [whole(), bare()] {
+            assert!(handoff.is_of(there));
+            assert!(!handoff.is_of(first));
+        }
+        // It is no virtio-gpu, or one that is not on PCI: nobody knows which one.
+        let nowhere = Handoff {
+            device: None,
+            ..whole()
+        };
+        for device in [there, first] {
+            assert!(!nowhere.is_of(device));
+            assert!(!nowhere.is_live(device, Some(MARK)));
+        }
+    }
+
+    #[test]
     fn the_device_says_that_it_is_live() {
         let handoff = whole();
         let there = Address::new(3, 31, 7).unwrap();
