@@ -4,7 +4,10 @@
 //! bridges (PCI Firmware 3.3, section 4.1.2).
 
 use super::{
-    pci::Ecam,
+    pci::{
+        Ecam,
+        Segment, //
+    },
     read,
     Memory,
     Unreadable, //
@@ -299,9 +302,10 @@ impl Mcfg {
         (0..count).map(move |index| {
             let entry: Allocation = read(memory, first + index * size)?;
             let (base, first, last) = (entry.base_address.get(), entry.start_bus, entry.end_bus);
+            let segment = Segment::Mcfg(entry.segment_group.get());
             // The base is that of bus 0, whatever the first bus is.
             base.checked_add(Ecam::OF_ONE_BUS * u64::from(first))
-                .and_then(|base| Ecam::new(base, entry.segment_group.get(), first, last))
+                .and_then(|base| Ecam::new(base, segment, first, last))
                 .ok_or(Error::Allocation { base, first, last })
         })
     }

@@ -10,6 +10,7 @@ use super::{
     efi::MemoryMap,
     pci::{
         Ecam,
+        Segment,
         Window,
         Windows, //
     }, //
@@ -588,8 +589,12 @@ fn host_bridge(nodes: &[Node<'_>]) -> Result<HostBridge, Error> {
     let room = (size / Ecam::OF_ONE_BUS).checked_sub(1).ok_or(ecam)?;
     let room = u8::try_from(room).unwrap_or(u8::MAX);
     let last = last.min(first.saturating_add(room));
-    let segment = node.u32(DOMAIN)?.unwrap_or(0);
-    let segment = u16::try_from(segment).map_err(|_| Error::Property(DOMAIN))?;
+    let segment = match node.u32(DOMAIN)? {
+        Some(domain) => {
+            Segment::Devicetree(u16::try_from(domain).map_err(|_| Error::Property(DOMAIN))?)
+        }
+        None => Segment::Unknown,
+    };
     Ok(HostBridge {
         ecam: Ecam::new(base, segment, first, last).ok_or(ecam)?,
         windows: windows(nodes)?,

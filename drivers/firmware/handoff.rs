@@ -14,7 +14,10 @@ use super::{
         self,
         MemoryMap, //
     },
-    pci::Address,
+    pci::{
+        Address,
+        Segment, //
+    },
     read,
     Memory,
     Unreadable, //
@@ -366,14 +369,15 @@ impl Handoff {
 
     /// Whether the device at a place on PCI is the one whose screen it was. Where none is named, no
     /// device is: the screen may be that of any other.
-    pub(crate) fn is_of(&self, device: Address) -> bool {
-        self.device.is_some_and(|(_, at)| at == device)
+    pub(crate) fn is_of(&self, segment: Segment, device: Address) -> bool {
+        self.device
+            .is_some_and(|(number, at)| at == device && segment.agrees_with_firmware(number))
     }
 
     /// Whether the device at a place on PCI is the one and runs, as firmware left it: `queue` is
     /// what it has as the address of the descriptors of queue 0.
-    pub(crate) fn is_live(&self, device: Address, queue: Option<u64>) -> bool {
-        self.is_of(device) && self.live.is_some() && queue == Some(self.mark)
+    pub(crate) fn is_live(&self, segment: Segment, device: Address, queue: Option<u64>) -> bool {
+        self.is_of(segment, device) && self.live.is_some() && queue == Some(self.mark)
     }
 
     /// Whether the picture is there, as it was: memory of boot services is used again.

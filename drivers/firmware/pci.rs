@@ -4,7 +4,8 @@
 //! Express 5.0, chapter 7).
 //!
 //! [`find`] walks from a host bridge to the GPU; [`Allocator`] gives addresses to BARs that
-//! nobody assigned.
+//! nobody assigned. The
+//! GPU's place is its [`Location`].
 
 use core::{
     fmt,
@@ -12,6 +13,7 @@ use core::{
 };
 
 pub(crate) mod bars;
+pub(crate) mod location;
 pub(crate) mod walk;
 
 pub(crate) use bars::{
@@ -19,12 +21,17 @@ pub(crate) use bars::{
     Window,
     Windows, //
 };
+pub(crate) use location::Location;
 pub(crate) use walk::{
     find,
     path_to,
     Numbers,
     Path, //
 };
+
+/// Virtio's vendor id with the device id of a GPU (virtio 1.3, 4.1.2: 0x1040 + 16). The ids from
+/// 0x1000 to 0x103f are those of transitional devices; there never was such a GPU.
+pub(crate) const VIRTIO_GPU: u32 = 0x1050_1af4;
 
 /// Vendor and device id, one register.
 const ID: u16 = 0x00;
@@ -120,6 +127,28 @@ impl FromStr for Address {
     }
 }
 
+/// The number of a segment group, and who says it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Segment {
+    /// Nobody.
+    Unknown,
+    /// ACPI's MCFG: firmware numbers its segments so, and Linux its domains.
+    Mcfg(u16),
+    /// The devicetree, by `linux,pci-domain`: Linux numbers its domains so. Where that is not said,
+    /// Linux takes any number that is free. Firmware has numbers of its own.
+    Devicetree(u16),
+}
+
+impl Segment {
+    /// Whether it may be the one that firmware calls `number`.
+    pub(crate) fn agrees_with_firmware(self, number: u16) -> bool {
+        match self {
+            Self::Mcfg(own) => own == number,
+            Self::Devicetree(_) | Self::Unknown => true,
+        }
+    }
+}
+
 /// A host bridge's window into configuration space (PCI Express 5.0, 7.2.2): 4 KiB for each
 /// function.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -127,7 +156,7 @@ pub(crate) struct Ecam {
     /// Physical address of the configuration space of `first_bus`.
     pub(crate) base: u64,
     /// The segment group.
-    pub(crate) segment: u16,
+    pub(crate) segment: Segment,
     /// The host bridge's own bus.
     pub(crate) first_bus: u8,
     /// The last bus that can be behind it.
@@ -140,7 +169,7 @@ impl Ecam {
 
     /// Makes one; [`None`] if `base` is not aligned, `last_bus` is before `first_bus` or the
     /// addresses wrap around.
-    pub(crate) fn new(base: u64, segment: u16, first_bus: u8, last_bus: u8) -> Option<Self> {
+    pub(crate) fn new(base: u64, segment: Segment, first_bus: u8, last_bus: u8) -> Option<Self> {
         let buses = u64::from(last_bus.checked_sub(first_bus)?) + 1;
         if base % Self::OF_ONE_BUS != 0 {
             return None;

@@ -422,8 +422,7 @@ pub(crate) fn pci_found(at: Address, gpu: Option<usize>, bar: impl Fn(u8) -> u64
             return;
         };
         let Place::Pci {
-            function,
-            path,
+            at: found,
             bar: number,
             address,
             ..
@@ -435,11 +434,11 @@ pub(crate) fn pci_found(at: Address, gpu: Option<usize>, bar: impl Fn(u8) -> u64
         if PCI_DEVICE.load(Ordering::Relaxed) != 0 {
             return;
         }
-        let device = gpu.filter(|_| *function == at && bar(*number) == *address);
+        let device = gpu.filter(|_| found.function == at && bar(*number) == *address);
         if let Some(device) = device {
             PCI_DEVICE.store(device, Ordering::Relaxed);
         }
-        if device.is_some() || path.as_slice().contains(&at) {
+        if device.is_some() || found.path.as_slice().contains(&at) {
             log.pause();
         }
     });

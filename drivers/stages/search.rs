@@ -27,12 +27,12 @@ use crate::{
         pci::{
             self,
             bars::Space,
-            Address,
             Allocator,
             Ecam,
             Function,
+            Location,
             Numbers,
-            Path,
+            Segment,
             Windows, //
         },
     },
@@ -92,8 +92,7 @@ use crate::{
 /// Where a device was found.
 pub(crate) enum Place {
     Pci {
-        function: Address,
-        path: Path,
+        at: Location,
         /// The doorbell's BAR, and its address on the bus when we found it.
         bar: u8,
         address: u64,
@@ -108,7 +107,7 @@ pub(crate) enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pci { function, .. } => write!(f, "PCI {function}"),
+            Self::Pci { at, .. } => write!(f, "PCI {at}"),
             Self::Mmio { base } => write!(f, "MMIO {base:#x}"),
         }
     }
@@ -132,9 +131,7 @@ struct Candidate<'a, 'c> {
     windows: &'a Windows,
     /// For BARs that nobody has given an address.
     allocator: Option<&'a mut Allocator<'c>>,
-    function: Address,
-    /// The bridges on the way.
-    path: &'a Path,
+    at: Location,
 }
 
 /// When the search is.
@@ -280,8 +277,11 @@ impl Search {
                 config,
                 windows,
                 allocator,
-                function,
-                path,
+                at: Location {
+                    segment: ecam.segment,
+                    function,
+                    path: *path,
+                },
             });
             if self.lit.is_some() {
                 ControlFlow::Break(())
@@ -301,17 +301,16 @@ impl Search {
     /// Looks at a PCI function.
     pub(crate) fn told(&mut self, place: &cmdline::Place) {
         let function = place.function;
-        // Nobody says how many buses the window has: the one that was named, and those before it.
-        let Some(ecam) = Ecam::new(place.ecam, 0, 0, function.bus()) else {
+        // Nobody says of which segment the window is, nor how many buses it has: the one that was
+        // named, and those before it.
+        let Some(ecam) = Ecam::new(place.ecam, Segment::Unknown, 0, function.bus()) else {
             return pr_err!("no configuration space can be at {:#x}\n", place.ecam);
         };
         let mut config = EarlyConfig::new(&ecam);
         // The bridges on the way, which the PCI core may close for a while.
         let path = pci::path_to(&mut config, function);
         let id = Function::new(&mut config, function).read32(0);
-        let gpu =
-            u32::from(crate::virtio::pci::DEVICE_GPU) << 16 | u32::from(crate::virtio::pci::VENDOR);
-        if id != gpu {
+        if id != pci::VIRTIO_GPU {
             return pr_err!(
                 "{}: no virtio-gpu there, but {id:#010x}\n",
                 format_args!("{function}")
@@ -321,17 +320,20 @@ impl Search {
             config: &mut config,
             windows: &Windows::default(),
             allocator: None,
-            function,
-            path: &path,
+            at: Location {
+                segment: ecam.segment,
+                function,
+                path,
+            },
         });
     }
 
     fn pci(&mut self, candidate: Candidate<'_, '_>) {
-        let function = candidate.function;
+        let at = candidate.at;
         self.seen += 1;
         match self.try_pci(candidate) {
             Ok(lit) => self.lit = Some(lit),
-            Err(error) => refuse(format_args!("PCI {function}"), &error),
+            Err(error) => refuse(format_args!("PCI {at}"), &error),
         }
     }
 
@@ -340,15 +342,14 @@ impl Search {
             config,
             windows,
             allocator,
-            function,
-            path,
+            at,
         } = candidate;
         if let Some(allocator) = allocator {
             allocator
-                .assign(config, function, path)
+                .assign(config, at.function, &at.path)
                 .map_err(Refusal::Room)?;
         }
-        let mut gpu = Function::new(config, function);
+        let mut gpu = Function::new(config, at.function);
         // Each memory BAR's bus address, its address as the CPU has it, and its size.
         let bars: [Option<(u64, u64, u64)>; BARS] = core::array::from_fn(|index| {
             let index = index as u8;
@@ -370,17 +371,16 @@ impl Search {
         let (address, notify_at) = place(&capabilities.notify)?;
 
         // Bridges stay open, whatever comes: others may be behind them.
-        for &bridge in path.as_slice() {
+        for &bridge in at.path.as_slice() {
             Function::new(config, bridge).enable();
         }
-        let mut gpu = Function::new(config, function);
+        let mut gpu = Function::new(config, at.function);
         // Whatever it runs for, it stops.
         gpu.end_mastering();
         let command = gpu.enable_memory();
         gpu.disable_interrupts();
         let place = Place::Pci {
-            function,
-            path: *path,
+            at,
             bar: capabilities.notify.bar,
             address,
             notify: capabilities.notify.offset,
@@ -428,7 +428,7 @@ impl Search {
     fn mode_of_picture(&self, place: &Place) -> Option<Mode> {
         let handoff = self.handoff.as_ref()?;
         let is_its = match place {
-            Place::Pci { function, .. } => handoff.is_of(*function),
+            Place::Pci { at, .. } => handoff.is_of(at.segment, at.function),
             // What is handed over names no device but one on PCI.
             Place::Mmio { .. } => false,
         };
@@ -485,7 +485,9 @@ impl Search {
             Ok(())
         };
         let live = handoff.as_ref().filter(|handoff| match place {
-            Place::Pci { function, .. } => handoff.is_live(function, transport.descriptors(0)),
+            Place::Pci { at, .. } => {
+                handoff.is_live(at.segment, at.function, transport.descriptors(0))
+            }
             Place::Mmio { .. } => false,
         });
         let wish = Wish {

@@ -47,6 +47,7 @@ mod firmware {
             Function,
             Numbers,
             Path,
+            Segment,
             Window,
             Windows, //
         },
@@ -80,7 +81,7 @@ mod firmware {
     /// The host bridge of QEMU's `virt`.
     const ECAM: Ecam = Ecam {
         base: 0x40_1000_0000,
-        segment: 0,
+        segment: Segment::Mcfg(0),
         first_bus: 0,
         last_bus: 255,
     };
@@ -439,7 +440,7 @@ mod firmware {
             ecam,
             Ok(Ecam {
                 base: ECAM.base + 0x400_0000,
-                segment: 0,
+                segment: Segment::Mcfg(0),
                 first_bus: 0x40,
                 last_bus: 0x7f
             })
@@ -467,9 +468,13 @@ mod firmware {
         let Ok(tree) = tree else { return };
         assert_eq!(tree.chosen(), Ok(fdt::Chosen::default()));
         let bridge = tree.host_bridges().next().and_then(Result::ok);
+        let ecam = Ecam {
+            segment: Segment::Devicetree(0),
+            ..ECAM
+        };
         assert_eq!(
             bridge.map(|bridge| (bridge.ecam, bridge.coherent)),
-            Some((ECAM, true))
+            Some((ecam, true))
         );
         assert_eq!(tree.host_bridges().count(), 1);
         assert!(
@@ -710,7 +715,7 @@ mod firmware {
             bridge.ecam,
             Ecam {
                 base: 0x2_0010_0000,
-                segment: 3,
+                segment: Segment::Devicetree(3),
                 first_bus: 0x10,
                 last_bus: 0x1f
             }
@@ -1125,7 +1130,7 @@ mod firmware {
         for numbers in [Numbers::Keep, Numbers::Assign] {
             for last in [0, 1, 0x20, 0x21, 0x2f] {
                 let mut window = Window0To::new(two_ports(), last);
-                let ecam = Ecam::new(ECAM.base, 0, 0, last).unwrap();
+                let ecam = Ecam::new(ECAM.base, ECAM.segment, 0, last).unwrap();
                 let walk = find(&mut window, &ecam, numbers, |_, _, _| {
                     ControlFlow::Continue(())
                 });
@@ -1135,7 +1140,7 @@ mod firmware {
         }
         // Nobody has given numbers, and there are none to give.
         let mut window = Window0To::new(Machine::new(BARE), 0);
-        let ecam = Ecam::new(ECAM.base, 0, 0, 0).unwrap();
+        let ecam = Ecam::new(ECAM.base, ECAM.segment, 0, 0).unwrap();
         let walk = find(&mut window, &ecam, Numbers::Assign, |_, _, _| {
             ControlFlow::Continue(())
         });

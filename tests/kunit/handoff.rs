@@ -15,7 +15,10 @@ pub(crate) mod handoff {
             Pixels,
             Table, //
         },
-        pci::Address,
+        pci::{
+            Address,
+            Segment, //
+        },
         Memory,
         Unreadable, //
     };
@@ -274,9 +277,20 @@ pub(crate) mod handoff {
     fn a_screen_is_of_the_device_that_is_named() {
         let there = Address::new(3, 31, 7).unwrap();
         let first = Address::new(0, 0, 0).unwrap();
-        for handoff in [whole(), bare()] {
-            assert!(handoff.is_of(there));
-            assert!(!handoff.is_of(first));
+        for (segment, is_its) in [
+            (Segment::Unknown, true),
+            (Segment::Mcfg(2), true),
+            (Segment::Mcfg(0), false),
+            (Segment::Mcfg(3), false),
+            // Firmware did not read that.
+            (Segment::Devicetree(2), true),
+            (Segment::Devicetree(3), true),
+        ] {
+            for handoff in [whole(), bare()] {
+                assert_eq!(handoff.is_of(segment, there), is_its);
+                assert!(!handoff.is_of(segment, first));
+            }
+            assert_eq!(whole().is_live(segment, there, Some(MARK)), is_its);
         }
         // It is no virtio-gpu, or one that is not on PCI: nobody knows which one.
         let nowhere = Handoff {
@@ -284,8 +298,8 @@ pub(crate) mod handoff {
             ..whole()
         };
         for device in [there, first] {
-            assert!(!nowhere.is_of(device));
-            assert!(!nowhere.is_live(device, Some(MARK)));
+            assert!(!nowhere.is_of(Segment::Unknown, device));
+            assert!(!nowhere.is_live(Segment::Unknown, device, Some(MARK)));
         }
     }
 
@@ -293,12 +307,13 @@ pub(crate) mod handoff {
     fn the_device_says_that_it_is_live() {
         let handoff = whole();
         let there = Address::new(3, 31, 7).unwrap();
+        let segment = Segment::Mcfg(2);
         for (at, is_live) in [(MARK, true), (MARK - 1, false), (TABLE, false), (0, false)] {
-            assert_eq!(handoff.is_live(there, Some(at)), is_live);
+            assert_eq!(handoff.is_live(segment, there, Some(at)), is_live);
         }
-        assert!(!handoff.is_live(there, None));
-        assert!(!handoff.is_live(Address::new(3, 31, 6).unwrap(), Some(MARK)));
-        assert!(!bare().is_live(there, Some(0)));
+        assert!(!handoff.is_live(segment, there, None));
+        assert!(!handoff.is_live(segment, Address::new(3, 31, 6).unwrap(), Some(MARK)));
+        assert!(!bare().is_live(segment, there, Some(0)));
         // No picture's mark is the address of a queue, and no other picture's.
         assert_ne!(mark(1), mark(2));
         for sum in [0, 1, u32::MAX] {

@@ -8,16 +8,14 @@ use super::{
     Ecam,
     Function,
     HEADER_TYPE,
-    ID, //
+    ID,
+    VIRTIO_GPU, //
 };
 use core::{
     fmt,
     ops::ControlFlow, //
 };
 
-/// Virtio's vendor id with the device id of a GPU (virtio 1.3, 4.1.2: 0x1040 + 16). The ids from
-/// 0x1000 to 0x103f are those of transitional devices; there never was such a GPU.
-const VIRTIO_GPU: u32 = 0x1050_1af4;
 /// A bridge's latency timer, subordinate, secondary and primary bus, from the top byte down.
 const BUS_NUMBERS: u16 = 0x18;
 

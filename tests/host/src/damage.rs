@@ -27,6 +27,7 @@ use crate::{
             Ecam,
             Function,
             Numbers,
+            Segment,
             Window,
             Windows, //
         },
@@ -321,7 +322,7 @@ proptest! {
             registers[register] = registers[register] & !mask | bits & mask;
         }
         let (first, last) = (buses.0.min(buses.1) % 8, buses.0.max(buses.1));
-        let Some(ecam) = Ecam::new(0x40_1000_0000, 0, first, last) else {
+        let Some(ecam) = Ecam::new(0x40_1000_0000, Segment::Unknown, first, last) else {
             return Ok(());
         };
         let mut all = Windows::default();
