@@ -4,8 +4,8 @@
 //! Express 5.0, chapter 7).
 //!
 //! [`find`] walks from a host bridge to the GPU; [`Allocator`] gives addresses to BARs that
-//! nobody assigned. The
-//! GPU's place is its [`Location`].
+//! nobody assigned. By its
+//! [`Location`] the GPU is known again when the PCI core finds it.
 
 use core::{
     fmt,
@@ -21,7 +21,10 @@ pub(crate) use bars::{
     Window,
     Windows, //
 };
-pub(crate) use location::Location;
+pub(crate) use location::{
+    Enumerated,
+    Location, //
+};
 pub(crate) use walk::{
     find,
     path_to,
@@ -145,6 +148,14 @@ impl Segment {
         match self {
             Self::Mcfg(own) => own == number,
             Self::Devicetree(_) | Self::Unknown => true,
+        }
+    }
+
+    /// Whether it may be Linux' domain `number`.
+    pub(crate) fn agrees_with_linux(self, number: i32) -> bool {
+        match self {
+            Self::Mcfg(own) | Self::Devicetree(own) => i32::from(own) == number,
+            Self::Unknown => true,
         }
     }
 }

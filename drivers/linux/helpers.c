@@ -146,6 +146,11 @@ bool virtgpu_memory_is_private(void)
 	return cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);
 }
 
+int virtgpu_pci_domain(struct pci_dev *dev)
+{
+	return pci_domain_nr(dev->bus);
+}
+
 /* Whether no other CPU runs: a panic stops them, and takes them offline, as this one may be. */
 bool virtgpu_alone(void)
 {

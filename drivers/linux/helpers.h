@@ -49,6 +49,7 @@ bool virtgpu_kexec_in_progress(void);
 void virtgpu_lock(enum virtgpu_mutex which);
 void virtgpu_unlock(enum virtgpu_mutex which);
 void virtgpu_set_master(struct pci_dev *dev);
+int virtgpu_pci_domain(struct pci_dev *dev);
 void virtgpu_remove_framebuffers(struct pci_dev *dev);
 bool virtgpu_alone(void);
 bool virtgpu_memory_is_private(void);

@@ -12,8 +12,12 @@ use kernel::{
 };
 
 use crate::{
-    firmware::pci::Address,
+    firmware::pci::{
+        Address,
+        Enumerated, //
+    },
     linux::{
+        bindings,
         console,
         holder,
         pci_driver,
@@ -23,10 +27,6 @@ use crate::{
     stages::{
         consoles,
         device as stage, //
-    },
-    virtio::pci::{
-        DEVICE_GPU,
-        VENDOR, //
     },
 };
 
@@ -74,22 +74,37 @@ unsafe extern "C" fn virtgpu_bridge_pci_early(device: *mut kernel_bindings::pci_
     if !stage::is_up() {
         return;
     }
-    // SAFETY: By the safety requirement; a device has a bus.
-    let (bus, devfn, id) = unsafe {
+    // SAFETY: By the safety requirement; a device has a bus, and above that are others, up to the
+    // host bridge's own.
+    let (bus, devfn, id, first, last) = unsafe {
         let device = &*device;
+        let mut root = device.bus;
+        while !(*root).parent.is_null() {
+            root = (*root).parent;
+        }
         (
             (*device.bus).number,
             device.devfn,
-            (device.vendor, device.device),
+            u32::from(device.device) << 16 | u32::from(device.vendor),
+            (*root).busn_res.start,
+            (*root).busn_res.end,
         )
     };
-    let Some(address) = u8::try_from(devfn)
-        .ok()
-        .and_then(|devfn| Address::new(bus, devfn >> 3, devfn & 7))
+    let (Ok(devfn), Ok(first), Ok(last)) =
+        (u8::try_from(devfn), u8::try_from(first), u8::try_from(last))
     else {
         return;
     };
-    let gpu = (id == (VENDOR, DEVICE_GPU)).then_some(device.addr());
+    let Some(function) = Address::new(bus, devfn >> 3, devfn & 7) else {
+        return;
+    };
+    let found = Enumerated {
+        // SAFETY: A valid device.
+        domain: unsafe { bindings::virtgpu_pci_domain(device.cast()) },
+        buses: first..=last,
+        function,
+        id,
+    };
     let dword = |offset: u8| {
         let mut value = 0;
         // SAFETY: A valid device. If it cannot be read, the value is all ones.
@@ -106,5 +121,5 @@ unsafe extern "C" fn virtgpu_bridge_pci_early(device: *mut kernel_bindings::pci_
         };
         high << 32 | low & !0xf
     };
-    console::locked(|| stage::pci_found(address, gpu, bar));
+    console::locked(|| stage::pci_found(&found, device.addr(), bar));
 }

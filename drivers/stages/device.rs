@@ -37,7 +37,7 @@ use kernel::{
 #[cfg(CONFIG_VT)]
 use crate::stages::vt;
 use crate::{
-    firmware::pci::Address,
+    firmware::pci::Enumerated,
     gpu::GpuError,
     linux::{
         atomic_option::AtomicOption,
@@ -402,12 +402,13 @@ fn change_stage<R>(f: impl FnOnce(&mut AtomicOption<Stage>) -> R) -> R {
     })
 }
 
-/// The PCI core has found the function at `at`, and will now size and move its BARs. `gpu` is the
-/// address of its `pci_dev` if it is a virtio-gpu, and `bar` gives the bus address in one of its
-/// BARs. Our device, and the bridges before it, cannot be reached for a while.
+/// The PCI core has found a function, and will now size and move its BARs. `device` is the address
+/// of its `pci_dev`, and `bar` gives the bus address in one of its BARs.
 ///
-/// The same place behind another host bridge has another address in that BAR.
-pub(crate) fn pci_found(at: Address, gpu: Option<usize>, bar: impl Fn(u8) -> u64) {
+/// From the first bridge on that leads to our device, the device may not be reached, and the log is
+/// paused. It stays so until the device is bound, so that nobody has to know the other bridges,
+/// whose buses may have other numbers by now.
+pub(crate) fn pci_found(found: &Enumerated, device: usize, bar: impl FnOnce(u8) -> u64) {
     change_stage(|stage| {
         let Some(Stage {
             log,
@@ -422,7 +423,7 @@ pub(crate) fn pci_found(at: Address, gpu: Option<usize>, bar: impl Fn(u8) -> u64
             return;
         };
         let Place::Pci {
-            at: found,
+            at,
             bar: number,
             address,
             ..
@@ -434,11 +435,11 @@ pub(crate) fn pci_found(at: Address, gpu: Option<usize>, bar: impl Fn(u8) -> u64
         if PCI_DEVICE.load(Ordering::Relaxed) != 0 {
             return;
         }
-        let device = gpu.filter(|_| found.function == at && bar(*number) == *address);
-        if let Some(device) = device {
+        let is_it = at.is(found, || bar(*number) == *address);
+        if is_it {
             PCI_DEVICE.store(device, Ordering::Relaxed);
         }
-        if device.is_some() || found.path.as_slice().contains(&at) {
+        if is_it || at.is_behind(found) {
             log.pause();
         }
     });

@@ -44,18 +44,24 @@ mod firmware {
             BadAddress,
             Config,
             Ecam,
+            Enumerated,
             Function,
+            Location,
             Numbers,
             Path,
             Segment,
             Window,
-            Windows, //
+            Windows,
+            VIRTIO_GPU, //
         },
         Memory,
         Unreadable,
         Within, //
     };
-    use core::ops::ControlFlow;
+    use core::{
+        cell::Cell,
+        ops::ControlFlow, //
+    };
 
     static AAVMF: &[u8] = include_bytes!("../data/aavmf.mem");
     static STUB: &[u8; 472] = include_bytes!("../data/stub.dtb");
@@ -1344,6 +1350,196 @@ mod firmware {
         let walk = gpus(&mut Maze { step: 1 }, Numbers::Keep).2;
         assert_eq!(walk.buses, 256);
         assert_eq!(walk.functions, u16::MAX);
+    }
+
+    /// The GPU behind a port and a switch of the host bridge whose own bus is 0x40, in segment 1.
+    fn location() -> Location {
+        let mut machine = Machine::empty();
+        let upper = machine.add_bridge(Err(0x40), 8, [0x41, 0x42]);
+        let lower = machine.add_bridge(Ok(upper), 0x10, [0x42, 0x42]);
+        machine.add_gpu(Ok(lower), 0x18);
+        let (_, path, walk) = gpus(&mut machine, Numbers::Keep);
+        assert_eq!((walk.gpus, path.as_slice().len()), (1, 2));
+        Location {
+            segment: Segment::Mcfg(1),
+            function: at(0x42, 3, 0),
+            path,
+        }
+    }
+
+    /// The same, as the PCI core finds it.
+    fn enumerated() -> Enumerated {
+        Enumerated {
+            domain: 1,
+            buses: 0x40..=0x7f,
+            function: at(0x42, 3, 0),
+            id: VIRTIO_GPU,
+        }
+    }
+
+    #[test]
+    fn a_function_is_known_again() {
+        let found = location();
+        let is = |other: &Enumerated| found.is(other, || true);
+        assert!(is(&enumerated()));
+        assert!(!found.is(&enumerated(), || false));
+        // Its bus and the last one have other numbers by now.
+        for (bus, last) in [(0x41, 0x41), (0x45, 0x7f), (0x7f, 0xff)] {
+            let function = at(bus, 3, 0);
+            assert!(is(&Enumerated {
+                function,
+                buses: 0x40..=last,
+                ..enumerated()
+            }));
+        }
+        for function in [at(0x42, 2, 0), at(0x42, 3, 1), at(0x42, 0, 3)] {
+            assert!(!is(&Enumerated {
+                function,
+                ..enumerated()
+            }));
+        }
+        // Another host bridge, in this segment and in others.
+        for buses in [0..=0x3f, 0x41..=0x7f, 0x80..=0xff] {
+            assert!(!is(&Enumerated {
+                buses,
+                ..enumerated()
+            }));
+        }
+        for domain in [0, 2, -1, 0x1_0001] {
+            assert!(!is(&Enumerated {
+                domain,
+                ..enumerated()
+            }));
+        }
+        // No virtio-gpu; nobody looks into its BARs.
+        for id in [0x1050_1af5, 0x1051_1af4, 0x000c_1b36, u32::MAX] {
+            let other = Enumerated { id, ..enumerated() };
+            let looked = Cell::new(false);
+            assert!(!found.is(&other, || !looked.replace(true)));
+            assert!(!looked.get());
+        }
+    }
+
+    #[test]
+    fn a_function_of_a_segment_that_has_no_number() {
+        for (segment, expected) in [
+            (Segment::Unknown, [true, true, true]),
+            (Segment::Devicetree(1), [false, true, false]),
+            (Segment::Devicetree(0xffff), [false, false, true]),
+        ] {
+            let found = Location {
+                segment,
+                ..location()
+            };
+            let is = [0, 1, 0xffff].map(|domain| {
+                let other = Enumerated {
+                    domain,
+                    ..enumerated()
+                };
+                let bridge = Enumerated {
+                    function: at(0x40, 1, 0),
+                    ..other.clone()
+                };
+                assert_eq!(found.is(&other, || true), found.is_behind(&bridge));
+                found.is(&other, || true)
+            });
+            assert_eq!(is, expected);
+        }
+        let segment = |tree: &mut Tree| match bridges(tree.end().end().seal()).0 {
+            Some(Ok(bridge)) => Some(bridge.ecam.segment),
+            _ => None,
+        };
+        let mut tree = Tree::new();
+        tree.begin(b"").cells("#address-cells", &[1]).bridge(0);
+        assert_eq!(segment(&mut tree), Some(Segment::Unknown));
+        let mut tree = Tree::new();
+        tree.begin(b"").cells("#address-cells", &[1]).bridge(0);
+        tree.cells("linux,pci-domain", &[0]);
+        assert_eq!(segment(&mut tree), Some(Segment::Devicetree(0)));
+    }
+
+    #[test]
+    fn the_first_bridge_before_a_function() {
+        let found = location();
+        let bridge = |function| Enumerated {
+            function,
+            id: 0x000c_1b36,
+            ..enumerated()
+        };
+        assert!(found.is_behind(&bridge(at(0x40, 1, 0))));
+        // The one below it may have any number.
+        for other in [
+            at(0x41, 2, 0),
+            at(0x40, 2, 0),
+            at(0x40, 1, 1),
+            at(0x42, 3, 0),
+        ] {
+            assert!(!found.is_behind(&bridge(other)));
+        }
+        let first = bridge(at(0x40, 1, 0));
+        assert!(!found.is_behind(&Enumerated {
+            domain: 0,
+            ..first.clone()
+        }));
+        assert!(!found.is_behind(&Enumerated {
+            buses: 0..=0x3f,
+            ..first.clone()
+        }));
+        // On the host bridge's own bus there is none before it, and it is known all the same.
+        let direct = Location {
+            function: at(0x40, 1, 0),
+            path: Path::new(),
+            ..found
+        };
+        assert!(!direct.is_behind(&first));
+        let other = Enumerated {
+            id: VIRTIO_GPU,
+            ..first
+        };
+        assert!(direct.is(&other, || true));
+    }
+
+    #[test]
+    fn a_function_is_known_by_other_numbers_of_buses() {
+        // Two ports with a GPU each, whose numbers and addresses are ours.
+        let mut machine = Machine::empty();
+        let ports = [8, 0x10].map(|devfn| machine.add_bridge(Err(0), devfn, [0, 0]));
+        let windows = windows();
+        let mut allocator = Allocator::new(&windows);
+        let cards = ports.map(|port| machine.add_gpu(Ok(port), 0));
+        let mut found = [None; 2];
+        find(
+            &mut machine,
+            &ECAM,
+            Numbers::Assign,
+            |config, function, path| {
+                assert_eq!(allocator.assign(config, function, path), Ok(2));
+                let location = Location {
+                    segment: Segment::Devicetree(0),
+                    function,
+                    path: *path,
+                };
+                found[usize::from(function.bus()) - 1] = Some(location);
+                ControlFlow::Continue(())
+            },
+        );
+        let address = cards.map(|card| machine.register(card, 5) & !0xf);
+        assert_ne!(address[0], address[1]);
+        // As by pci=hpbussize=4: the second GPU has the number that nobody had, the first keeps it.
+        for (which, location) in found.into_iter().enumerate() {
+            for (card, bus) in [1, 5].into_iter().enumerate() {
+                let other = Enumerated {
+                    domain: 0,
+                    buses: 0..=0xff,
+                    function: at(bus, 0, 0),
+                    id: VIRTIO_GPU,
+                };
+                let is_it = location
+                    .unwrap()
+                    .is(&other, || address[card] == address[which]);
+                assert_eq!(is_it, card == which);
+            }
+        }
     }
 
     #[test]
