@@ -74,6 +74,8 @@ const ACPI_20: [u8; 16] = [
 const ACPI_10: [u8; 16] = [
     0x30, 0x2d, 0x9d, 0xeb, 0x88, 0x2d, 0xd3, 0x11, 0x9a, 0x16, 0x00, 0x90, 0x27, 0x3f, 0xc1, 0x4d,
 ];
+/// `EFI_MEMORY_WB`: it can be cached, as RAM can.
+const WRITE_BACK: u64 = 1 << 3;
 /// `EFI_MEMORY_RUNTIME`.
 const RUNTIME: u64 = 1 << 63;
 /// `EfiBootServicesData` (7.2.1): nobody uses it from firmware's end until Linux has an allocator.
@@ -245,6 +247,32 @@ pub(crate) fn area(
     }
     // It is one of them.
     (overlaps == 1).then_some(found)
+}
+
+/// Hands each range of RAM in firmware's memory map to `found`: memory that is Linux' by now, and
+/// what firmware keeps of it. What is reserved may be anything.
+///
+/// # Errors
+///
+/// [`Error::MemoryMap`] if it is none, [`Error::Unreadable`] where it cannot be read.
+pub(crate) fn ram(
+    memory: &mut impl Memory,
+    map: MemoryMap,
+    mut found: impl FnMut(Range<u64>),
+) -> Result<(), Error> {
+    for place in descriptors(map)? {
+        let entry: MemoryDescriptor = read(memory, place)?;
+        // From EfiLoaderCode to EfiConventionalMemory, EfiACPIReclaimMemory and EfiACPIMemoryNVS,
+        // EfiPersistentMemory (7.2.1).
+        let is_ram = matches!(entry.kind.get(), 1..=7 | ACPI_RECLAIM | 10 | 14)
+            && entry.attribute.get() & WRITE_BACK != 0;
+        if is_ram {
+            let start = entry.physical_start.get();
+            let bytes = entry.number_of_pages.get().saturating_mul(PAGE);
+            found(start..start.saturating_add(bytes));
+        }
+    }
+    Ok(())
 }
 
 /// The addresses of the descriptors in a memory map.

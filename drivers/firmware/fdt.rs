@@ -17,7 +17,8 @@ use super::{
 };
 use core::{
     fmt,
-    iter, //
+    iter,
+    ops::Range, //
 };
 use zerocopy::{
     big_endian::U32,
@@ -231,6 +232,34 @@ impl<'a> Tree<'a> {
                 coherent: is_coherent(nodes),
             })
         })
+    }
+
+    /// Hands each range of RAM to `found`: what the enabled nodes for memory below the root say
+    /// (3.4).
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the tree is damaged, or such a node; nothing is known behind that.
+    pub(crate) fn ram(&self, mut found: impl FnMut(Range<u64>)) -> Result<(), Error> {
+        const BAD: Error = Error::Property("reg");
+        let mut walk = Walk::new(self);
+        while let Some(nodes) = walk.next()? {
+            let [root, node] = nodes else { continue };
+            if node.property("device_type") != Some(b"memory\0") || !node.is_enabled() {
+                continue;
+            }
+            let (address, size) = (4 * root.address_cells()?, 4 * root.size_cells()?);
+            let ranges = node.property("reg").unwrap_or_default();
+            if address + size == 0 || ranges.len() % (address + size) != 0 {
+                return Err(BAD);
+            }
+            for range in ranges.chunks_exact(address + size) {
+                let (start, size) = range.split_at_checked(address).ok_or(BAD)?;
+                let (start, size) = cells(start).zip(cells(size)).ok_or(BAD)?;
+                found(start..start.saturating_add(size));
+            }
+        }
+        Ok(())
     }
 
     /// What `read` makes of every enabled node that is compatible with `wanted`.

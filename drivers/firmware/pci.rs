@@ -194,6 +194,12 @@ impl Ecam {
         })
     }
 
+    /// Bytes of the window. Cannot overflow: it has 256 buses at most.
+    pub(crate) fn size(&self) -> u64 {
+        let above_first = self.last_bus.saturating_sub(self.first_bus);
+        (u64::from(above_first) + 1) * Self::OF_ONE_BUS
+    }
+
     /// Physical address of the 4 KiB of a function; [`None`] for a bus that is not in the window.
     pub(crate) fn place(&self, function: Address) -> Option<u64> {
         if function.bus > self.last_bus {

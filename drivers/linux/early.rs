@@ -22,6 +22,7 @@ use crate::{
             Config,
             Ecam, //
         },
+        ram::ADDRESS_BITS,
         Memory,
         Unreadable, //
     },
@@ -35,8 +36,6 @@ use crate::{
 
 /// What one early mapping may hold: less than NR_FIX_BTMAPS pages, whatever their size is.
 const MAP_BYTES: usize = 0x10000;
-/// No arm64 machine has physical addresses of more bits.
-const ADDRESS_BITS: u32 = 52;
 /// Bytes of one function's configuration space.
 const FUNCTION_BYTES: usize = 4096;
 

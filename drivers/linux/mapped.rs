@@ -5,6 +5,8 @@
 use core::ptr::NonNull;
 
 use kernel::bindings;
+#[cfg(not(MODULE))]
+use kernel::page::PAGE_SHIFT;
 
 use crate::{
     linux::{
@@ -54,10 +56,14 @@ impl Mapped {
     }
 
     /// Maps `length` bytes at a physical address where a device has registers; `None` if that
-    /// cannot be.
+    /// cannot be, as where RAM is. (The PCI core gives no BAR an address there.)
     #[cfg(not(MODULE))]
     pub(crate) fn memory(address: u64, length: usize) -> Option<Self> {
         if address == 0 || address % 2 != 0 {
+            return None;
+        }
+        let last = address.checked_add(length as u64)?.checked_sub(1)?;
+        if is_ram(address) || is_ram(last) {
             return None;
         }
         // SAFETY: What is not memory can be mapped as a device.
@@ -79,6 +85,14 @@ impl Mapped {
         // SAFETY: By the invariants, and the safety requirement.
         unsafe { Window::new(self.base.as_ptr(), self.length) }
     }
+}
+
+/// Whether Linux uses the page at a physical address as memory. `ioremap()` refuses that as well,
+/// but with a warning.
+#[cfg(not(MODULE))]
+fn is_ram(address: u64) -> bool {
+    // SAFETY: Any number will do.
+    unsafe { bindings::pfn_is_map_memory((address >> PAGE_SHIFT) as usize) != 0 }
 }
 
 impl Drop for Mapped {

@@ -35,6 +35,7 @@ use crate::{
             Segment,
             Windows, //
         },
+        ram::Ram,
     },
     gpu::protocol::Mode,
     linux::{
@@ -180,6 +181,7 @@ pub(crate) struct Search {
     pub(crate) log: AtomicOption<Log<'static, Shared>>,
     /// GPUs met.
     pub(crate) seen: u32,
+    ram: Ram<'static>,
 }
 
 impl Search {
@@ -195,7 +197,15 @@ impl Search {
             lit: None,
             log: AtomicOption::none(),
             seen: 0,
+            ram: Ram::new(Tree::new(early::devicetree()).ok()),
         }
+    }
+
+    /// Checks that there can be `size` bytes of registers at the physical address `at`. Called
+    /// before anything there is mapped: whatever a table or a BAR names, RAM is not written to.
+    fn check(&mut self, at: u64, size: u64) -> Result<(), Refusal> {
+        let memory = &mut PhysicalMemory::new();
+        self.ram.check(memory, at, size).map_err(Refusal::Misplaced)
     }
 
     /// Says what shows the log, if there is such a GPU, as of `begun` ticks.
@@ -268,6 +278,9 @@ impl Search {
     }
 
     fn host_bridge(&mut self, ecam: &Ecam, windows: &Windows, numbers: Numbers) {
+        if let Err(error) = self.check(ecam.base, ecam.size()) {
+            return refuse("PCI host bridge", &error);
+        }
         let mut config = EarlyConfig::new(ecam);
         let mut allocator = Allocator::new(windows);
         let walk = pci::find(&mut config, ecam, numbers, |config, function, path| {
@@ -306,6 +319,9 @@ impl Search {
         let Some(ecam) = Ecam::new(place.ecam, Segment::Unknown, 0, function.bus()) else {
             return pr_err!("no configuration space can be at {:#x}\n", place.ecam);
         };
+        if let Err(error) = self.check(ecam.base, ecam.size()) {
+            return refuse("PCI host bridge", &error);
+        }
         let mut config = EarlyConfig::new(&ecam);
         // The bridges on the way, which the PCI core may close for a while.
         let path = pci::path_to(&mut config, function);
@@ -369,6 +385,8 @@ impl Search {
         };
         let (_, common_at) = place(&capabilities.common)?;
         let (address, notify_at) = place(&capabilities.notify)?;
+        self.check(notify_at, capabilities.notify.length.into())?;
+        self.check(common_at, capabilities.window().length.into())?;
 
         // Bridges stay open, whatever comes: others may be behind them.
         for &bridge in at.path.as_slice() {
@@ -408,13 +426,15 @@ impl Search {
             }
             Err(Refusal::Mmio(MmioError::Empty | MmioError::NotGpu(_))) if !told => {}
             Err(error) => {
-                self.seen += 1;
+                // A slot where none can be is no GPU that was met.
+                self.seen += u32::from(!matches!(error, Refusal::Misplaced(_)));
                 refuse(format_args!("MMIO {base:#x}"), &error);
             }
         }
     }
 
     fn try_mmio(&mut self, base: u64) -> Result<Lit, Refusal> {
+        self.check(base, mmio::WINDOW as u64)?;
         let slot = Some(base)
             .filter(|base| base % 4 == 0)
             .and_then(|base| Registered::map(base, mmio::WINDOW))

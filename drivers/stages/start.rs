@@ -54,7 +54,10 @@ use crate::{
 
 #[cfg(not(MODULE))]
 use crate::{
-    firmware::pci::bars::NoRoom,
+    firmware::{
+        pci::bars::NoRoom,
+        ram::Misplaced, //
+    },
     stages::display::DisplayError,
     virtio::{
         mmio::MmioError,
@@ -78,6 +81,9 @@ pub(crate) enum Refusal {
     /// There is no address for a BAR.
     #[cfg(not(MODULE))]
     Room(NoRoom),
+    /// There can be no registers where they should be.
+    #[cfg(not(MODULE))]
+    Misplaced(Misplaced),
     /// No virtio-mmio device that could be used.
     #[cfg(not(MODULE))]
     Mmio(MmioError),
@@ -124,6 +130,8 @@ impl fmt::Display for Refusal {
             Self::Bar(bar) => write!(f, "its BAR {bar} has no usable address"),
             #[cfg(not(MODULE))]
             Self::Room(error) => error.fmt(f),
+            #[cfg(not(MODULE))]
+            Self::Misplaced(error) => error.fmt(f),
             #[cfg(not(MODULE))]
             Self::Mmio(error) => error.fmt(f),
             Self::Map(at) => write!(f, "its registers at {at:#x} cannot be mapped"),

@@ -54,6 +54,10 @@ mod firmware {
             Windows,
             VIRTIO_GPU, //
         },
+        ram::{
+            Misplaced,
+            Ram, //
+        },
         Memory,
         Unreadable,
         Within, //
@@ -572,6 +576,210 @@ mod firmware {
         assert_eq!(fdt::Tree::size(&STUB[..39]), Err(fdt::Error::Bounds));
     }
 
+    /// Memory that counts how often it is read.
+    struct Counted {
+        memory: Captured,
+        reads: usize,
+    }
+
+    impl Memory for Counted {
+        fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable> {
+            self.reads += 1;
+            self.memory.read(at, into)
+        }
+    }
+
+    #[test]
+    fn registers_and_ram_in_firmwares_map() {
+        const MIB: u64 = 1 << 20;
+        let tree = fdt::Tree::new(STUB).ok();
+        let ram = |at| Err(Misplaced::Ram { at });
+        let places = [
+            // The flash, a slot of virtio-mmio, BARs, what is right before RAM.
+            (0, MIB, Ok(())),
+            (0x400_0000, 64 * MIB, Ok(())),
+            (0x0a00_0000, 0x200, Ok(())),
+            (0x1000_0000, 0x1000, Ok(())),
+            (0x3fff_f000, 0x1000, Ok(())),
+            // RAM that Linux has, and firmware; its first byte and its last one.
+            (0x3fff_f000, 0x1001, ram(0x3fff_f000)),
+            (0x4000_0000, 1, ram(0x4000_0000)),
+            (0x4e89_d000, 0x1000, ram(0x4e89_d000)),
+            (SYSTEM_TABLE, 4, ram(SYSTEM_TABLE)),
+            (0x4fff_ffff, 1, ram(0x4fff_ffff)),
+            (0, 1 << 52, ram(0)),
+            // What is right behind it, configuration space, the other BARs.
+            (0x5000_0000, 0x1000, Ok(())),
+            (ECAM.base, ECAM.size(), Ok(())),
+            (0x80_0000_0000, 0x4000, Ok(())),
+            ((1 << 52) - 4, 4, Ok(())),
+        ];
+        let mut one = Ram::new(tree);
+        let mut memory = Captured::new();
+        for (at, size, expected) in places.into_iter().chain(places.into_iter().rev()) {
+            assert_eq!(one.check(&mut memory, at, size), expected);
+            // Whatever was asked before, the answer is the same.
+            assert_eq!(Ram::new(tree).check(&mut memory, at, size), expected);
+        }
+        // The map is not read again for what is beside what was asked last.
+        let mut ram = Ram::new(tree);
+        let mut counted = Counted { memory, reads: 0 };
+        assert_eq!(ram.check(&mut counted, ECAM.base, ECAM.size()), Ok(()));
+        let reads = counted.reads;
+        assert!(reads > 90);
+        assert_eq!(ram.check(&mut counted, 0x80_0000_0000, 0x4000), Ok(()));
+        assert_eq!(ram.check(&mut counted, 0x5000_0000, 1), Ok(()));
+        assert_eq!(counted.reads, reads);
+        assert_eq!(ram.check(&mut counted, 0x1000_0000, 1), Ok(()));
+        assert_eq!(counted.reads, 2 * reads);
+    }
+
+    #[test]
+    fn registers_where_no_addresses_are() {
+        for tree in [fdt::Tree::new(STUB).ok(), None] {
+            let mut ram = Ram::new(tree);
+            for (at, size) in [
+                ((1 << 52) - 4, 5),
+                (1 << 52, 1),
+                (u64::MAX - 3, 4),
+                (u64::MAX, 1),
+                (0x40_1000_0000, u64::MAX),
+            ] {
+                let result = ram.check(&mut Captured::new(), at, size);
+                assert_eq!(result, Err(Misplaced::Beyond { at }));
+            }
+        }
+        // Where nobody says where RAM is, there may be none.
+        assert_eq!(
+            Ram::new(None).check(&mut Captured::new(), 0x4000_0000, 4),
+            Ok(())
+        );
+        // As it is with a map that cannot be read.
+        struct Nothing;
+        impl Memory for Nothing {
+            fn read(&mut self, at: u64, _: &mut [u8]) -> Result<(), Unreadable> {
+                Err(Unreadable { at })
+            }
+        }
+        let mut ram = Ram::new(fdt::Tree::new(STUB).ok());
+        assert_eq!(ram.check(&mut Nothing, 0x4000_0000, 4), Ok(()));
+    }
+
+    #[test]
+    fn memory_of_every_kind() {
+        // The map's first descriptor, which may be cached or may not.
+        let check = |kind: u32, attribute: u64| {
+            let mut memory = Captured::new()
+                .with(MAP.start, &kind.to_le_bytes())
+                .with(MAP.start + 8, &0x9000_0000u64.to_le_bytes())
+                .with(MAP.start + 24, &2u64.to_le_bytes())
+                .with(MAP.start + 32, &attribute.to_le_bytes());
+            let mut ram = Ram::new(fdt::Tree::new(STUB).ok());
+            assert_eq!(ram.check(&mut memory, 0x8fff_fffc, 4), Ok(()));
+            assert_eq!(ram.check(&mut memory, 0x9000_2000, 4), Ok(()));
+            let first = ram.check(&mut memory, 0x9000_0000, 4).is_err();
+            assert_eq!(ram.check(&mut memory, 0x9000_1ffc, 4).is_err(), first);
+            first
+        };
+        for kind in 0..20 {
+            // Not what is reserved or unusable, I/O, and what no kind is yet.
+            let is_ram = !matches!(kind, 0 | 8 | 11..=13 | 15..);
+            for attribute in [8, 0xf, 0x8000_0000_0000_0008] {
+                assert_eq!(check(kind, attribute), is_ram);
+            }
+            assert!(!check(kind, 0x8000_0000_0000_0007));
+        }
+        assert!(!check(u32::MAX, 8));
+        // One that has no end takes all that follows.
+        let mut memory = Captured::new()
+            .with(MAP.start + 8, &0x9000_0000u64.to_le_bytes())
+            .with(MAP.start + 24, &u64::MAX.to_le_bytes());
+        let mut ram = Ram::new(fdt::Tree::new(STUB).ok());
+        let at = (1 << 52) - 4;
+        assert_eq!(ram.check(&mut memory, at, 4), Err(Misplaced::Ram { at }));
+    }
+
+    #[test]
+    fn registers_and_ram_in_a_devicetree() {
+        let check = |blob: &[u8], at: u64, size| {
+            let tree = fdt::Tree::new(blob).ok();
+            Ram::new(tree).check(&mut Captured::new(), at, size).is_ok()
+        };
+        // QEMU's, with 256 MiB.
+        for (at, size, expected) in [
+            (0x3fff_fffc, 4, true),
+            (0x3fff_fffc, 5, false),
+            (0x4000_0000, 4, false),
+            (0x4fff_ffff, 1, false),
+            (0x5000_0000, 4, true),
+            (ECAM.base, ECAM.size(), true),
+            (0x0a00_0000, 0x4000, true),
+        ] {
+            assert_eq!(check(VIRT, at, size), expected);
+        }
+
+        let mut tree = Tree::new();
+        tree.begin(b"")
+            .cells("#address-cells", &[2])
+            .cells("#size-cells", &[1]);
+        // Two ranges, and one that is empty; a node whose name is another one.
+        tree.begin(b"memory@0")
+            .text("device_type", b"memory\0")
+            .cells("reg", &[0, 0x1000, 0x1000, 1, 0x2000, 0x1000, 0, 0x8000, 0])
+            .end();
+        tree.begin(b"dram")
+            .text("device_type", b"memory\0")
+            .cells("reg", &[0, 0x9000, 0x1000])
+            .end();
+        // What is off, something else, or inside another node.
+        tree.begin(b"memory@a000")
+            .text("device_type", b"memory\0")
+            .text("status", b"disabled\0")
+            .cells("reg", &[0, 0xa000, 0x1000])
+            .end();
+        tree.begin(b"memory@b000")
+            .text("device_type", b"cpu\0")
+            .cells("reg", &[0, 0xb000, 0x1000])
+            .end();
+        tree.begin(b"soc")
+            .cells("#address-cells", &[2])
+            .cells("#size-cells", &[1])
+            .begin(b"memory")
+            .text("device_type", b"memory\0")
+            .cells("reg", &[0, 0xc000, 0x1000])
+            .end()
+            .end();
+        tree.end();
+        let blob = tree.seal();
+        for at in [0x1000, 0x1_0000_2000, 0x9000] {
+            assert!(!check(blob, at, 4));
+            assert!(!check(blob, at + 0xffc, 4));
+            assert!(check(blob, at - 4, 4));
+            assert!(check(blob, at + 0x1000, 4));
+        }
+        for at in [0x2000, 0x8000, 0xa000, 0xb000, 0xc000] {
+            assert!(check(blob, at, 0x1000));
+        }
+        // Around the empty one.
+        assert!(check(blob, 0x7000, 0x2000));
+
+        // Cells that are left over say nothing.
+        let mut tree = Tree::new();
+        tree.begin(b"")
+            .cells("#address-cells", &[1])
+            .cells("#size-cells", &[1]);
+        tree.begin(b"memory")
+            .text("device_type", b"memory\0")
+            .cells("reg", &[0x1000, 0x1000, 0x2000])
+            .end();
+        let blob = tree.end().seal();
+        assert_eq!(
+            fdt::Tree::new(blob).and_then(|tree| tree.ram(|_| ())),
+            Err(fdt::Error::Property("reg"))
+        );
+        assert!(check(blob, 0x1000, 4));
+    }
+
     /// Writes small trees.
     struct Tree {
         blob: [u8; 1024],
@@ -580,7 +788,7 @@ mod firmware {
 
     /// The strings of those trees.
     const STRINGS: &[u8] = b"compatible\0reg\0ranges\0status\0dma-coherent\0bus-range\0\
-        linux,pci-domain\0#address-cells\0#size-cells\0";
+        linux,pci-domain\0#address-cells\0#size-cells\0device_type\0";
 
     impl Tree {
         fn new() -> Self {

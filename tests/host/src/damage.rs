@@ -35,6 +35,10 @@ use crate::{
             self,
             Picture, //
         },
+        ram::{
+            Misplaced,
+            Ram, //
+        },
         Memory,
         Unreadable, //
     },
@@ -66,6 +70,7 @@ fn read_tree(blob: &[u8]) -> usize {
         return 0;
     };
     let _ = tree.chosen();
+    let _ = tree.ram(|_| ());
     // A node takes 8 bytes at least; an error may come once more.
     let most = blob.len() / 8 + 1;
     let (bridges, slots) = (
@@ -255,6 +260,7 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), damage()), 1..4),
         sealed in any::<bool>(),
         map in prop::option::of((edge(), any::<u32>(), 0..200u32)),
+        registers in prop::collection::vec((edge(), edge()), 1..8),
     ) {
         let mut memory = Captured::new();
         let mut starts: Vec<u64> = memory.0.keys().copied().collect();
@@ -268,6 +274,23 @@ proptest! {
         }
         if sealed {
             memory.seal();
+        }
+        // What one answer leaves for the next one is as true as a whole walk through the map.
+        let tree = Tree::new(STUB).unwrap();
+        let mut ranges = Vec::new();
+        let named = tree.chosen().unwrap().memory_map.unwrap();
+        let _ = efi::ram(&mut memory, named, |range| ranges.push(range));
+        let mut ram = Ram::new(Some(tree));
+        for (at, size) in registers {
+            let end = at.checked_add(size).filter(|&end| end <= 1 << 52);
+            let expected = match end {
+                None => Err(Misplaced::Beyond { at }),
+                Some(end) if ranges.iter().any(|ram| ram.start < end && at < ram.end) => {
+                    Err(Misplaced::Ram { at })
+                }
+                Some(_) => Ok(()),
+            };
+            prop_assert_eq!(ram.check(&mut memory, at, size), expected);
         }
         let map = map.map(|(start, size, descriptor_size)| efi::MemoryMap {
             start,

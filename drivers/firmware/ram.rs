@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where RAM is, so that nobody takes it for the registers of a device.
+//!
+//! Registers are where a BAR or a table says. What is wrong there would be written into memory that
+//! is somebody's. Firmware's memory map says where RAM is, or the devicetree, as it does to Linux;
+//! where neither does, only what no address can be is refused.
+
+use super::{
+    efi,
+    fdt::Tree,
+    Memory, //
+};
+use core::{
+    fmt,
+    ops::Range, //
+};
+
+/// No arm64 machine has physical addresses of more bits.
+pub(crate) const ADDRESS_BITS: u32 = 52;
+
+/// Why there can be no registers at an address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Misplaced {
+    /// There is RAM.
+    Ram {
+        /// Where the registers begin.
+        at: u64,
+    },
+    /// They do not end where addresses do.
+    Beyond {
+        /// Where the registers begin.
+        at: u64,
+    },
+}
+
+impl fmt::Display for Misplaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ram { at } => write!(f, "its registers cannot be at {at:#x}, where RAM is"),
+            Self::Beyond { at } => write!(
+                f,
+                "its registers cannot be at {at:#x}, beyond {ADDRESS_BITS} bits of address"
+            ),
+        }
+    }
+}
+
+/// What is known of RAM.
+pub(crate) struct Ram<'a> {
+    tree: Option<Tree<'a>>,
+    /// Addresses that were found to be free of RAM when there was asked last. Registers of one kind
+    /// are near each other, and the answer takes a walk through a map.
+    free: Range<u64>,
+}
+
+impl<'a> Ram<'a> {
+    /// As the devicetree says, or the memory map that it names. Nothing is read yet.
+    pub(crate) fn new(tree: Option<Tree<'a>>) -> Self {
+        Self { tree, free: 0..0 }
+    }
+
+    /// Checks that `size` bytes of registers can be at the physical address `at`.
+    ///
+    /// # Errors
+    ///
+    /// [`Misplaced`] if there is RAM at any of them, or if they end where there are no addresses.
+    pub(crate) fn check(
+        &mut self,
+        memory: &mut impl Memory,
+        at: u64,
+        size: u64,
+    ) -> Result<(), Misplaced> {
+        let end = at
+            .checked_add(size)
+            .filter(|end| *end <= 1 << ADDRESS_BITS)
+            .ok_or(Misplaced::Beyond { at })?;
+        if self.free.start <= at && end <= self.free.end {
+            return Ok(());
+        }
+        let mut gap = Gap::around(at..end);
+        if let Some(tree) = self.tree {
+            // Where firmware has a map, Linux does not ask the devicetree either. What cannot be
+            // read says nothing, and somebody else complains about it.
+            let _ = match tree.chosen().map(|chosen| chosen.memory_map) {
+                Ok(Some(map)) => efi::ram(memory, map, |ram| gap.exclude(ram)).is_ok(),
+                Ok(None) => tree.ram(|ram| gap.exclude(ram)).is_ok(),
+                Err(_) => false,
+            };
+        }
+        self.free = gap.free.ok_or(Misplaced::Ram { at })?;
+        Ok(())
+    }
+}
+
+/// Addresses without RAM around some that matter.
+struct Gap {
+    wanted: Range<u64>,
+    /// [`None`] if there is RAM at any of those.
+    free: Option<Range<u64>>,
+}
+
+impl Gap {
+    /// All addresses.
+    fn around(wanted: Range<u64>) -> Self {
+        Self {
+            wanted,
+            free: Some(0..1 << ADDRESS_BITS),
+        }
+    }
+
+    /// Takes away those up to, or from, a range of RAM, or all of them.
+    fn exclude(&mut self, ram: Range<u64>) {
+        let wanted = &self.wanted;
+        self.free = self.free.take().and_then(|free| {
+            if ram.is_empty() {
+                Some(free)
+            } else if ram.end <= wanted.start {
+                Some(free.start.max(ram.end)..free.end)
+            } else if wanted.end <= ram.start {
+                Some(free.start..free.end.min(ram.start))
+            } else {
+                None
+            }
+        });
+    }
+}
