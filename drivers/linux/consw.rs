@@ -69,7 +69,8 @@ static OPERATIONS: Table<bindings::consw> = Table::new(bindings::consw {
     con_resize: Some(resize),
     con_set_palette: Some(set_palette),
     con_save_screen: Some(save_screen),
-    // SAFETY: A null pointer, and `None`.
+    // SAFETY: What is not set above is a pointer and optional functions, for which zeroes are null
+    // and `None`.
     ..unsafe { core::mem::zeroed() }
 });
 
@@ -83,7 +84,10 @@ static UPDATES: Notifier = Notifier::new(updated);
 /// Where there is a screen, we are the VT's first driver; before `con_init()`.
 pub(crate) fn begin() {
     if vt::begin() {
-        // SAFETY: Before `con_init()` nobody else uses it.
+        // SAFETY: The caller is a `console_initcall`, which `console_init()` (kernel/printk/printk.c)
+        // runs before other CPUs are up. `con_init()` (drivers/tty/vt/vt.c), linked behind this
+        // driver, is the first to look at the pointer; on arm64 nobody has set it. The operations
+        // are static, and sound as a console driver.
         unsafe {
             if bindings::conswitchp.is_null() {
                 bindings::conswitchp = operations();
@@ -97,12 +101,15 @@ pub(crate) fn begin() {
 pub(crate) fn take_over() {
     let last = bindings::MAX_NR_CONSOLES as c_int - 1;
     console::locked(|| {
-        // SAFETY: A pointer, which is only compared, and which changes with the console lock held:
-        // fbcon may be about to take the consoles for another card.
+        // SAFETY: The pointer is only compared. `do_bind_con_driver()` (drivers/tty/vt/vt.c) changes
+        // it with the console lock held, as it is here: fbcon may be about to take the consoles for
+        // another card.
         let driver = unsafe { (&raw const bindings::conswitchp).read() };
         if driver == &raw const bindings::dummy_con {
             watch();
-            // SAFETY: The console lock is held, as the VT core wants it; the driver is static.
+            // SAFETY: `console::locked()` holds the console lock, which `do_take_over_console()`
+            // (drivers/tty/vt/vt.c) asks for. The operations are static, and sound as a console
+            // driver.
             unsafe { bindings::do_take_over_console(operations(), 0, last, 1) };
         }
     });
@@ -111,14 +118,16 @@ pub(crate) fn take_over() {
 fn watch() {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     if !WATCHED.swap(true, Ordering::Relaxed) {
-        // SAFETY: The notifier is static, and registered once.
+        // SAFETY: The notifier is static, and by the flag it is registered once.
+        // `register_vt_notifier()` (drivers/tty/vt/vt.c) takes the lock of its list.
         unsafe { bindings::register_vt_notifier(UPDATES.as_ptr().cast()) };
     }
 }
 
 /// # Safety
 ///
-/// Called by the VT core.
+/// Called by the VT core, with the console lock held as for [`Vc::new`]: only `notify_update()`
+/// (drivers/tty/vt/vt.c) says VT_UPDATE.
 unsafe extern "C" fn updated(
     _: *mut kernel::bindings::notifier_block,
     event: c_ulong,
@@ -141,10 +150,12 @@ macro_rules! callbacks {
         ///
         /// # Safety
         ///
-        /// Called by the VT core for a console of ours, with the console lock held, or by a CPU
-        /// that panics.
+        /// Called by the VT core (drivers/tty/vt/vt.c) for a console of ours, as `struct consw`
+        /// says, with the console lock held; or without it by a kernel that panics or is in a
+        /// debugger, when `vt_console_print()` is what runs: see [`Vc::new`].
         unsafe extern "C" fn $name(vc: *mut bindings::vc_data $(, $arg: $type)*) $(-> $return)? {
-            // SAFETY: By the safety requirement.
+            // SAFETY: By the safety requirement. The VT core frees no console while it calls a
+            // driver for it.
             let vc = unsafe { Vc::new(vc) };
             #[allow(unused_mut)]
             let Some(mut $vc) = vc else {
@@ -186,7 +197,9 @@ callbacks! {
     /// Cells of a row change.
     fn putcs(vc, cells: *const u16, count: c_uint, y: c_uint, x: c_uint) {
         if !cells.is_null() {
-            // SAFETY: The VT core passes `count` cells of its screen buffer.
+            // SAFETY: All who call this (`con_putc()`, `do_update_region()`, `con_flush()` and
+            // `vt_console_print()` in drivers/tty/vt/vt.c) pass `count` initialised cells, which
+            // nobody writes before this returns: `vt::put()` does not call into the VT core.
             let cells = unsafe { core::slice::from_raw_parts(cells, count as usize) };
             vt::put(&vc, y as usize, x as usize, cells.iter().map(|&cell| Cell(cell)));
         }
@@ -218,25 +231,32 @@ callbacks! {
 
     /// The user loads a font.
     fn font_set(vc, font: *const bindings::console_font, pitch: c_uint, _flags: c_uint) -> c_int, INVALID {
-        // SAFETY: The VT core's, with data for as many glyphs as it says, each of `pitch` rows.
+        // SAFETY: `con_font_set()` (drivers/tty/vt/vt.c), the only caller, has filled all fields in,
+        // and has read as much data from the user as `charcount` glyphs of `pitch` scanlines take.
         let font = unsafe { font::UserFont::new(&*font, pitch) };
         to_errno(font.and_then(|font| vt::set_font(&vc, font)))
     }
 
     /// The user wants to know the font.
     fn font_get(_vc, to: *mut bindings::console_font, pitch: c_uint) -> c_int, INVALID {
-        // SAFETY: The VT core's; its data is null, or has room for the largest font.
-        let to = unsafe { &mut *to };
         let result = vt::with_font(|font| {
             let size = font.size();
-            (to.width, to.height) = (size.width, size.height);
-            to.charcount = 1 << font.glyph_bits();
+            // SAFETY: `con_font_get()` (drivers/tty/vt/vt.c), the only caller, passes a variable of
+            // its own. Only `data` is initialised; the other fields are written and not read, and
+            // no reference to it is made.
+            let data = unsafe {
+                ((*to).width, (*to).height) = (size.width, size.height);
+                (*to).charcount = 1 << font.glyph_bits();
+                (*to).data
+            };
             if size.height > pitch {
                 return Err(ENOSPC);
             }
-            if !to.data.is_null() {
-                // SAFETY: As above.
-                unsafe { font::export(font, to.data, pitch) };
+            if !data.is_null() {
+                // SAFETY: `con_font_get()` has allocated, and zeroed, `max_font_size` bytes: room
+                // for 512 glyphs of 64 by 128 pixels, and refuses a `pitch` of more than 128. No
+                // font of ours is larger: see `Font::new()`. `pitch` is checked above.
+                unsafe { font::export(font, data, pitch) };
             }
             Ok(())
         });
@@ -245,14 +265,16 @@ callbacks! {
 
     /// The user wants a font of the kernel's, by its name, or the default one.
     fn font_default(vc, font: *mut bindings::console_font, name: *const c_char) -> c_int, INVALID {
-        // SAFETY: Null, or a terminated string.
+        // SAFETY: `con_font_default()` (drivers/tty/vt/vt.c), the only caller, passes null, or a
+        // string that it has terminated.
         let Some(found) = (unsafe { font::named(name, vt::pixels()) }) else {
             return ENOENT.to_errno();
         };
         let result = vt::set_font(&vc, found);
         if result.is_ok() {
             vt::with_font(|now| {
-                // SAFETY: The VT core's, for the size.
+                // SAFETY: `con_font_default()` passes a variable of its own, all of whose fields are
+                // initialised.
                 unsafe { ((*font).width, (*font).height) = (now.size().width, now.size().height) }
             });
         }
@@ -283,14 +305,14 @@ callbacks! {
 #[no_mangle]
 extern "C" fn virtgpu_bridge_blink() {
     // Whoever has the console lock moves the cursor sooner or later.
-    // SAFETY: Asking has no requirements.
+    // SAFETY: This runs in a work item, where the console lock may be tried for.
     if unsafe { bindings::console_trylock() } == 0 {
         return blink_later(200);
     }
-    // SAFETY: The console lock is held.
+    // SAFETY: The console lock is held until it is given up below, after the last use of `vc`.
     let vc = unsafe { Vc::foreground() };
     let again = vc.as_ref().and_then(vt::blink);
-    // SAFETY: Taken above.
+    // SAFETY: `console_trylock()` has taken the lock above.
     unsafe { bindings::console_unlock() };
     if let Some(milliseconds) = again {
         blink_later(milliseconds);
@@ -305,10 +327,13 @@ extern "C" fn virtgpu_bridge_look() {
 
 /// Has [`vt::blink`] called once in so many milliseconds.
 pub(crate) fn blink_later(milliseconds: u32) {
-    // SAFETY: A word. Nobody waits for a cursor while the kernel dies.
+    // Nobody waits for a cursor while the kernel dies.
+    // SAFETY: A static of kernel/panic.c: an aligned word, which is read at once. Others may change
+    // it meanwhile, and either value will do.
     let dying = unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0;
     if !dying {
-        // SAFETY: Any context will do.
+        // SAFETY: `virtgpu_blink_later()` looks at a bit, writes a word, and calls
+        // `irq_work_queue()`, all of which is allowed in any context, NMI included.
         unsafe { bindings::virtgpu_blink_later(milliseconds) };
     }
 }

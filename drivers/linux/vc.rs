@@ -23,17 +23,45 @@ const CONSOLES: usize = bindings::MAX_NR_CONSOLES as usize;
 
 /// A virtual console.
 ///
+/// Only single fields are read and written, and no reference to the whole structure is made: the
+/// TTY core changes other fields, such as `port`, without the console lock.
+///
 /// # Invariants
 ///
-/// It is allocated, and the console lock is held, or this CPU panics.
+/// It is allocated, and nobody else accesses the fields and the cells that are used here, as
+/// [`Vc::new`] says.
 pub(crate) struct Vc(NonNull<bindings::vc_data>);
+
+/// Reads a field.
+macro_rules! get {
+    ($vc:ident.$($field:ident).+) => {
+        // SAFETY: By the invariants of `Vc` it is allocated, and nobody writes the field meanwhile.
+        unsafe { (*$vc.0.as_ptr()).$($field).+ }
+    };
+}
+
+/// Writes a field.
+macro_rules! set {
+    ($vc:ident.$($field:ident).+ = $value:expr) => {{
+        let value = $value;
+        // SAFETY: By the invariants of `Vc` it is allocated, and nobody else accesses the field.
+        unsafe { (*$vc.0.as_ptr()).$($field).+ = value }
+    }};
+}
 
 impl Vc {
     /// What a callback of `struct consw` was called with; `None` if it is null.
     ///
     /// # Safety
     ///
-    /// It is null, or allocated as long as the new value is used, with the console lock held.
+    /// It is null, or allocated as long as the new value is used. In that time one of these holds:
+    ///
+    /// * The console lock is held. The VT core (`vt.c`, `vt_ioctl.c`), the selection
+    ///   (`selection.c`) and `/dev/vcs` (`vc_screen.c`, all in drivers/tty/vt) write cells and the
+    ///   fields used here with that lock alone.
+    /// * The kernel prints without it, in a panic (`console_flush_on_panic()`) or a debugger
+    ///   (`kdb_msg_write()`): the other CPUs are stopped, and what this CPU has interrupted does
+    ///   not go on before the callback returns.
     pub(crate) unsafe fn new(vc: *mut bindings::vc_data) -> Option<Self> {
         // INVARIANT: By the safety requirement.
         NonNull::new(vc).map(Self)
@@ -46,8 +74,9 @@ impl Vc {
     /// The console lock is held.
     pub(crate) unsafe fn ours(mut f: impl FnMut(&mut Self)) {
         for number in 0..CONSOLES {
-            // SAFETY: A console is allocated and freed with the console lock held, which makes it
-            // the one to look with.
+            // SAFETY: The caller holds the console lock. `vc_allocate()` and `vc_deallocate()`
+            // (drivers/tty/vt/vt.c) change the pointer under it, and a console is freed after it
+            // has left the table: one that is found there is allocated until the lock is given up.
             let vc = unsafe { Self::new((&raw const bindings::vc_cons[number].d).read()) };
             if let Some(mut vc) = vc.filter(Self::is_ours) {
                 f(&mut vc);
@@ -59,9 +88,11 @@ impl Vc {
     ///
     /// # Safety
     ///
-    /// The console lock is held.
+    /// As of [`Vc::new`], for the time in which the result is used.
     pub(crate) unsafe fn foreground() -> Option<Self> {
-        // SAFETY: As in `ours()`; a number below the number of consoles.
+        // SAFETY: By the safety requirement nobody changes the number or the table of consoles
+        // meanwhile, and a console in the table is allocated; see `ours()`. The index is below the
+        // length of the table.
         let vc = unsafe {
             let number = (&raw const bindings::fg_console).read() as usize;
             Self::new((&raw const bindings::vc_cons[number % CONSOLES].d).read())
@@ -74,92 +105,97 @@ impl Vc {
     /// fbcon with CONFIG_FRAMEBUFFER_CONSOLE_DEFERRED_TAKEOVER waits for the first text that the
     /// dummy gets. Once the consoles are ours the dummy gets none, and so fbcon would never begin.
     pub(crate) fn tell_dummy(&mut self) {
-        // SAFETY: A constant table of the kernel's.
+        // SAFETY: `dummy_con` is a constant of drivers/video/console/dummycon.c.
         let putc = unsafe { bindings::dummy_con.con_putc };
         if let Some(putc) = putc {
-            // SAFETY: A valid console, with the console lock held by the invariants. The dummy
-            // draws nothing.
+            // SAFETY: By the invariants the console is allocated, and the console lock is held:
+            // `vt::let_go()`, the only caller, takes it. `dummycon_putc()` draws nothing, and looks
+            // at no field. It calls fbcon's notifier, which prints a line and queues work
+            // (`fbcon_output_notifier()` in drivers/video/fbdev/core/fbcon.c).
             unsafe { putc(self.0.as_ptr(), b' '.into(), 0, 0) };
         }
     }
 
     fn is_ours(&self) -> bool {
-        core::ptr::eq(self.get().vc_sw, super::consw::operations())
-    }
-
-    fn get(&self) -> &bindings::vc_data {
-        // SAFETY: By the invariants nobody writes.
-        unsafe { self.0.as_ref() }
-    }
-
-    fn get_mut(&mut self) -> &mut bindings::vc_data {
-        // SAFETY: By the invariants nobody else has it.
-        unsafe { self.0.as_mut() }
+        core::ptr::eq(get!(self.vc_sw), super::consw::operations())
     }
 
     /// Whether it is on the screen.
     pub(crate) fn is_visible(&self) -> bool {
-        // SAFETY: The VT core's pointer to the console that is, set before anything is drawn.
-        self.0.as_ptr() == unsafe { *self.get().vc_display_fg }
+        let foreground = get!(self.vc_display_fg);
+        // SAFETY: `visual_init()` (drivers/tty/vt/vt.c) has set the pointer to the address of a
+        // static before it called the console driver for the first time. What is there changes
+        // with the console lock, as the fields of a console do.
+        self.0.as_ptr() == unsafe { *foreground }
     }
 
     /// Whether it shows text, and not the graphics of a display server.
     pub(crate) fn is_text(&self) -> bool {
-        u32::from(self.get().vc_mode) == bindings::KD_TEXT
+        u32::from(get!(self.vc_mode)) == bindings::KD_TEXT
     }
 
     /// Columns.
     pub(crate) fn cols(&self) -> usize {
-        self.get().vc_cols as usize
+        get!(self.vc_cols) as usize
     }
 
     /// Rows.
     pub(crate) fn rows(&self) -> usize {
-        self.get().vc_rows as usize
+        get!(self.vc_rows) as usize
     }
 
     /// Row and column of the cursor; the column is the one after the last if the next character
     /// wraps.
     pub(crate) fn position(&self) -> (usize, usize) {
-        let vc = self.get();
-        let wraps = usize::from(vc.vc_need_wrap() != 0);
-        (vc.state.y as usize, vc.state.x as usize + wraps)
+        // SAFETY: By the invariants it is allocated, and nobody writes the field meanwhile.
+        let wraps = unsafe { bindings::vc_data::vc_need_wrap_raw(self.0.as_ptr()) } != 0;
+        let (row, col) = (get!(self.state.y), get!(self.state.x));
+        (row as usize, col as usize + usize::from(wraps))
     }
 
     /// Moves the cursor.
     pub(crate) fn set_position(&mut self, row: usize, col: usize) {
         let (rows, cols) = (self.rows(), self.cols());
-        let vc = self.get_mut();
-        vc.state.y = row.min(rows.saturating_sub(1)) as c_uint;
-        vc.state.x = col.min(cols.saturating_sub(1)) as c_uint;
-        vc.set_vc_need_wrap((col >= cols).into());
-        let offset = u64::from(vc.state.y) * u64::from(vc.vc_size_row) + 2 * u64::from(vc.state.x);
-        vc.vc_pos = vc.vc_origin + offset as usize;
+        let wraps = col >= cols;
+        let y = row.min(rows.saturating_sub(1)) as c_uint;
+        let x = col.min(cols.saturating_sub(1)) as c_uint;
+        set!(self.state.y = y);
+        set!(self.state.x = x);
+        // SAFETY: By the invariants it is allocated, and nobody else accesses the field.
+        unsafe { bindings::vc_data::set_vc_need_wrap_raw(self.0.as_ptr(), wraps.into()) };
+        let offset = u64::from(y) * u64::from(get!(self.vc_size_row)) + 2 * u64::from(x);
+        set!(self.vc_pos = get!(self.vc_origin) + offset as usize);
     }
 
     /// The cells of a row, to be written; none of a row that is not there.
     pub(crate) fn row_mut(&mut self, row: usize) -> &mut [u16] {
         let cols = self.cols();
-        if row >= self.rows() || self.get().vc_screenbuf.is_null() {
+        let cells = get!(self.vc_screenbuf);
+        if row >= self.rows() || cells.is_null() {
             return &mut [];
         }
-        let row = self.get().vc_screenbuf.wrapping_add(row * cols);
-        // SAFETY: The VT core allocates `vc_rows` times `vc_cols` cells; see also the invariants.
-        unsafe { core::slice::from_raw_parts_mut(row, cols) }
+        // SAFETY: The buffer has `vc_rows` times `vc_cols` cells, all initialised: `con_init()`,
+        // `vc_allocate()` and `vc_do_resize()` (drivers/tty/vt/vt.c) allocate it with `kzalloc()`.
+        // `vc_do_resize()` changes the size first and the buffer later, but calls no driver in
+        // between. A panic may stop another CPU there; then nobody calls this, since `vt::save()`
+        // and `vt::return_to()` do nothing from `panic::has_screen()` on. By the invariants nobody
+        // else accesses the cells.
+        unsafe { core::slice::from_raw_parts_mut(cells.add(row * cols), cols) }
     }
 
     /// What stands where there is nothing.
     pub(crate) fn erased(&self) -> Cell {
-        Cell(self.get().vc_video_erase_char)
+        Cell(get!(self.vc_video_erase_char))
     }
 
     /// The scanlines of a cell of `height` that its cursor takes, as fbcon has them.
     pub(crate) fn cursor_lines(&self, height: usize) -> Range<usize> {
         // A cursor of the VT core's own making is in the text.
-        if self.get().vc_cursor_type & bindings::CUR_SW != 0 {
+        let cursor = get!(self.vc_cursor_type);
+        if cursor & bindings::CUR_SW != 0 {
             return 0..0;
         }
-        let lines = match self.get().vc_cursor_type & 0xf {
+        let lines = match cursor & 0xf {
             bindings::CUR_NONE => 0,
             bindings::CUR_UNDERLINE if height < 10 => 1,
             bindings::CUR_UNDERLINE => 2,
@@ -173,20 +209,22 @@ impl Vc {
 
     /// Whether its cursor is to be seen at all (DECTCEM).
     pub(crate) fn has_cursor(&self) -> bool {
-        self.get().vc_deccm() != 0
+        // SAFETY: By the invariants it is allocated, and nobody writes the field meanwhile.
+        unsafe { bindings::vc_data::vc_deccm_raw(self.0.as_ptr()) != 0 }
     }
 
     /// Milliseconds for which the cursor is seen, and then is not.
     pub(crate) fn blink(&self) -> u32 {
-        self.get().vc_cur_blink_ms.into()
+        get!(self.vc_cur_blink_ms).into()
     }
 
     /// Its colours, in the order of attributes.
     pub(crate) fn palette(&self) -> Palette {
         let mut palette = [0; 16];
-        // SAFETY: A table of 16 numbers below 16.
+        // SAFETY: `color_table` is a constant of drivers/tty/vt/vt.c, of 16 bytes.
         let table = unsafe { &*(&raw const bindings::color_table).cast::<[u8; 16]>() };
-        for (colour, &attribute) in self.get().vc_palette.chunks_exact(3).zip(table) {
+        let colours = get!(self.vc_palette);
+        for (colour, &attribute) in colours.chunks_exact(3).zip(table) {
             if let &[red, green, blue] = colour {
                 palette[usize::from(attribute % 16)] = u32::from_be_bytes([0, red, green, blue]);
             }
@@ -197,16 +235,17 @@ impl Vc {
     /// Tells the VT core what the console can do, and with which font: glyphs of this size, 256 or
     /// 512 of them. The cells keep their colours and, as far as they are there, glyphs.
     pub(crate) fn set_font(&mut self, glyph: Size, count: usize) {
-        let vc = self.get_mut();
-        vc.set_vc_can_do_color(1);
-        vc.vc_font.width = glyph.width;
-        vc.vc_font.height = glyph.height;
-        vc.vc_font.charcount = count as c_uint;
-        vc.vc_cell_height = glyph.height;
-        let (before, after) = (vc.vc_hi_font_mask != 0, count > 256);
-        vc.vc_hi_font_mask = if after { 0x100 } else { 0 };
-        vc.vc_complement_mask = if after { 0xee00 } else { 0x7700 };
-        vc.vc_s_complement_mask = vc.vc_complement_mask;
+        // SAFETY: By the invariants it is allocated, and nobody else accesses the field.
+        unsafe { bindings::vc_data::set_vc_can_do_color_raw(self.0.as_ptr(), 1) };
+        set!(self.vc_font.width = glyph.width);
+        set!(self.vc_font.height = glyph.height);
+        set!(self.vc_font.charcount = count as c_uint);
+        set!(self.vc_cell_height = glyph.height);
+        let (before, after) = (get!(self.vc_hi_font_mask) != 0, count > 256);
+        let complement = if after { 0xee00 } else { 0x7700 };
+        set!(self.vc_hi_font_mask = if after { 0x100 } else { 0 });
+        set!(self.vc_complement_mask = complement);
+        set!(self.vc_s_complement_mask = complement);
         if before == after {
             return;
         }
@@ -215,12 +254,15 @@ impl Vc {
             true => (cell & 0xff00) << 1 | cell & 0xff,
             false => (cell & 0xfe00) >> 1 | cell & 0xff,
         };
-        vc.vc_video_erase_char = change(vc.vc_video_erase_char);
-        vc.vc_attr = if after {
-            vc.vc_attr << 1
-        } else {
-            vc.vc_attr >> 1
-        };
+        let attribute = get!(self.vc_attr);
+        set!(self.vc_video_erase_char = change(get!(self.vc_video_erase_char)));
+        set!(
+            self.vc_attr = if after {
+                attribute << 1
+            } else {
+                attribute >> 1
+            }
+        );
         for row in 0..self.rows() {
             for cell in self.row_mut(row) {
                 *cell = change(*cell);
@@ -230,27 +272,35 @@ impl Vc {
 
     /// Tells the VT core the size of a console that it is just making.
     pub(crate) fn set_size(&mut self, cols: usize, rows: usize) {
-        let vc = self.get_mut();
-        vc.vc_cols = cols as c_uint;
-        vc.vc_rows = rows as c_uint;
+        set!(self.vc_cols = cols as c_uint);
+        set!(self.vc_rows = rows as c_uint);
     }
 
     /// Has the VT core resize the console; it stays as it is where there is no memory for it.
+    ///
+    /// Called with the console lock held, where sleeping is allowed.
     pub(crate) fn resize(&mut self, cols: usize, rows: usize) {
-        // SAFETY: An allocated console, and the console lock is held.
+        // SAFETY: By the invariants it is allocated. The caller holds the console lock, which
+        // `__vc_resize()` (drivers/tty/vt/vt.c) asks for. It calls our callbacks for this console;
+        // no reference into it is alive here.
         unsafe { bindings::__vc_resize(self.0.as_ptr(), cols as c_uint, rows as c_uint, false) };
     }
 
-    /// Has the VT core draw all of it.
+    /// Has the VT core draw all of it. Called with the console lock held.
     pub(crate) fn redraw(&mut self) {
-        // SAFETY: An allocated console, and the console lock is held.
+        // SAFETY: By the invariants it is allocated. The caller holds the console lock, which
+        // `redraw_screen()` (drivers/tty/vt/vt.c) asks for. It calls our callbacks for this
+        // console; no reference into it is alive here.
         unsafe { bindings::redraw_screen(self.0.as_ptr(), 0) };
     }
 
-    /// Gives it the map from Unicode to the glyphs of a built-in font, if it has none.
+    /// Gives it the map from Unicode to the glyphs of a built-in font, if it has none. Called with
+    /// the console lock held, where sleeping is allowed.
     pub(crate) fn map_unicode(&mut self) {
-        let map = self.get().uni_pagedict_loc;
-        // SAFETY: Null, or the place of a pointer. The console lock is held.
+        let map = get!(self.uni_pagedict_loc);
+        // SAFETY: The pointer is null before `visual_init()` (drivers/tty/vt/vt.c) sets it to the
+        // address of a field of this console. The caller holds the console lock, with which
+        // drivers/tty/vt/consolemap.c changes that field; `con_set_default_unimap()` wants it too.
         unsafe {
             if !map.is_null() && (*map).is_null() {
                 bindings::con_set_default_unimap(self.0.as_ptr());

@@ -130,9 +130,10 @@ fn adapt(vc: &mut Vc) {
 /// Makes all consoles what the screen is, and has the one in the foreground drawn. The console lock
 /// is held.
 fn adapt_all() {
-    // SAFETY: By the caller.
+    // SAFETY: The console lock is held: `lit()` calls this in `console::locked()`, and `set_font()`
+    // in the callbacks `con_font_set` and `con_font_default` of `struct consw`.
     unsafe { Vc::ours(adapt) };
-    // SAFETY: As above.
+    // SAFETY: As above; `vc` is not used any more when this returns.
     if let Some(mut vc) = unsafe { Vc::foreground() } {
         vc.redraw();
     }
@@ -230,7 +231,7 @@ pub(crate) fn update() {
 }
 
 /// Has the console in the foreground on the screen again, if that was taken for something urgent.
-/// The console lock is held.
+/// Called by the VT core, or with the console lock held.
 fn return_to() {
     if !panic::has_screen() {
         return;
@@ -241,7 +242,9 @@ fn return_to() {
         }
         log.clear();
         log.catch_up();
-        // SAFETY: By the caller.
+        // SAFETY: `cursor()` and `update()` call this: in callbacks of the VT core, for which
+        // `Vc::new()` says why that is enough, and `lit()` in `console::locked()`. `vc` is not used
+        // any more when this returns.
         if let Some(mut vc) = unsafe { Vc::foreground() } {
             for row in 0..vc.rows() {
                 let cells = vc.row_mut(row).iter().map(|&cell| Cell(cell));
@@ -273,7 +276,8 @@ pub(crate) fn save(vc: &mut Vc) {
 
 /// As [`save`], for the console in the foreground. The console lock is held.
 pub(crate) fn save_foreground() {
-    // SAFETY: By the caller.
+    // SAFETY: The console lock is held: `device::stop()` and `device::quietly()`, the callers, do
+    // this in `console::locked()`.
     if let Some(mut vc) = unsafe { Vc::foreground() } {
         save(&mut vc);
     }
@@ -282,7 +286,7 @@ pub(crate) fn save_foreground() {
 /// Our screen goes: a framebuffer console that waits for text may have the VT when it has a screen.
 pub(crate) fn let_go() {
     console::locked(|| {
-        // SAFETY: The console lock is held.
+        // SAFETY: `console::locked()` holds the console lock until this closure returns.
         if let Some(mut vc) = unsafe { Vc::foreground() } {
             vc.tell_dummy();
         }
