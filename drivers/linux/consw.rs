@@ -84,10 +84,10 @@ static UPDATES: Notifier = Notifier::new(updated);
 /// Where there is a screen, we are the VT's first driver; before `con_init()`.
 pub(crate) fn begin() {
     if vt::begin() {
-        // SAFETY: The caller is a `console_initcall`, which `console_init()` (kernel/printk/printk.c)
-        // runs before other CPUs are up. `con_init()` (drivers/tty/vt/vt.c), linked behind this
-        // driver, is the first to look at the pointer; on arm64 nobody has set it. The operations
-        // are static, and sound as a console driver.
+        // SAFETY: The caller is a `console_initcall`, which `console_init()`
+        // (kernel/printk/printk.c) runs before other CPUs are up. `con_init()`
+        // (drivers/tty/vt/vt.c), linked behind this driver, is the first to look at the pointer; on
+        // arm64 nobody has set it. The operations are static, and sound as a console driver.
         unsafe {
             if bindings::conswitchp.is_null() {
                 bindings::conswitchp = operations();
@@ -101,9 +101,9 @@ pub(crate) fn begin() {
 pub(crate) fn take_over() {
     let last = bindings::MAX_NR_CONSOLES as c_int - 1;
     console::locked(|| {
-        // SAFETY: The pointer is only compared. `do_bind_con_driver()` (drivers/tty/vt/vt.c) changes
-        // it with the console lock held, as it is here: fbcon may be about to take the consoles for
-        // another card.
+        // SAFETY: The pointer is only compared. `do_bind_con_driver()` (drivers/tty/vt/vt.c)
+        // changes it with the console lock held, as it is here: fbcon may be about to take the
+        // consoles for another card.
         let driver = unsafe { (&raw const bindings::conswitchp).read() };
         if driver == &raw const bindings::dummy_con {
             watch();
@@ -231,8 +231,9 @@ callbacks! {
 
     /// The user loads a font.
     fn font_set(vc, font: *const bindings::console_font, pitch: c_uint, _flags: c_uint) -> c_int, INVALID {
-        // SAFETY: `con_font_set()` (drivers/tty/vt/vt.c), the only caller, has filled all fields in,
-        // and has read as much data from the user as `charcount` glyphs of `pitch` scanlines take.
+        // SAFETY: `con_font_set()` (drivers/tty/vt/vt.c), the only caller, has filled all fields
+        // in, and has read as much data from the user as `charcount` glyphs of `pitch` scanlines
+        // take.
         let font = unsafe { font::UserFont::new(&*font, pitch) };
         to_errno(font.and_then(|font| vt::set_font(&vc, font)))
     }
@@ -273,8 +274,8 @@ callbacks! {
         let result = vt::set_font(&vc, found);
         if result.is_ok() {
             vt::with_font(|now| {
-                // SAFETY: `con_font_default()` passes a variable of its own, all of whose fields are
-                // initialised.
+                // SAFETY: `con_font_default()` passes a variable of its own, all of whose fields
+                // are initialised.
                 unsafe { ((*font).width, (*font).height) = (now.size().width, now.size().height) }
             });
         }

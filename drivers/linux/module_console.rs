@@ -25,10 +25,12 @@ static CONSOLE: Console = Console::new();
 ///
 /// # Safety
 ///
-/// It is not on the list, and nobody else adds it now.
+/// It is not on the list, and nobody else adds it now. Sleeping is allowed.
 pub(crate) unsafe fn register() {
-    // SAFETY: By the safety requirement; `write()` is sound. Beside what is set, these are numbers,
-    // null pointers, and `None`.
+    // SAFETY: By the safety requirement; the console is static, and the module goes after
+    // `unregister()` has taken it from the list. `write()` is called by the printk core alone.
+    // Beside what is set the fields are numbers, pointers and optional functions, for which zeroes
+    // are valid.
     unsafe {
         CONSOLE.register(bindings::console {
             write: Some(write),
@@ -45,8 +47,8 @@ pub(crate) fn unregister() {
 
 /// # Safety
 ///
-/// Called by the printk core as a console's `write()`.
+/// Called by the printk core as a console's `write()`, with the start of `count` bytes.
 unsafe extern "C" fn write(_: *mut bindings::console, text: *const c_char, count: c_uint) {
-    // SAFETY: As it is called.
+    // SAFETY: By the safety requirement; `module::write()` keeps nothing of the text.
     module::write(unsafe { console::text(text, count) });
 }

@@ -47,8 +47,11 @@ pub(crate) fn register(all: bool) {
         } else {
             0
         };
-        // SAFETY: It is not on the list, as the flag says, and the callbacks are sound. Beside what
-        // is set, these are numbers, null pointers, and `None`.
+        // SAFETY: The console is static. It is not on the list, as the flag says, which changes
+        // with the mutex held, as it is here; for the same reason nobody else adds it. By that
+        // mutex sleeping is allowed. The callbacks are called by the printk core alone. Beside what
+        // is set the fields are numbers, pointers and optional functions, for which zeroes are
+        // valid.
         unsafe {
             CONSOLE.register(bindings::console {
                 write_atomic: Some(write_atomic),
@@ -64,7 +67,8 @@ pub(crate) fn register(all: bool) {
     drop(change);
     static WATCHED: AtomicBool = AtomicBool::new(false);
     if !WATCHED.swap(true, Ordering::Relaxed) {
-        // SAFETY: The notifier is static, and registered once.
+        // SAFETY: The notifier is static, and by the flag it is registered once.
+        // `register_die_notifier()` (kernel/notifier.c) takes the lock of its list.
         unsafe { bindings::register_die_notifier(DEATHS.as_ptr().cast()) };
     }
 }
@@ -80,7 +84,8 @@ pub(crate) fn unregister() {
 
 /// # Safety
 ///
-/// Called by `die()`, in the context that has faulted.
+/// Called by `notify_die()`, for which arm64 has one caller: `die()` (arch/arm64/kernel/traps.c),
+/// in the context that has faulted. It looks at nothing that it is passed.
 unsafe extern "C" fn died(
     _: *mut kernel::bindings::notifier_block,
     _: c_ulong,
@@ -91,8 +96,13 @@ unsafe extern "C" fn died(
 }
 
 /// Whether the command line, or the lack of another console, makes it the log's.
+///
+/// While the console is being registered the answer may be either.
 pub(crate) fn is_wanted() -> bool {
-    // SAFETY: A number, which is set at registration.
+    // SAFETY: The console is static. `Console::register()` writes -1 here, and then
+    // `register_console()` (kernel/printk/printk.c) a number, if it is wanted, before the console
+    // is on the list. No lock is held that would keep them from doing so at this time: the read is
+    // volatile, of an aligned 16-bit word, so that it gives one of these values.
     unsafe { (&raw const (*CONSOLE.as_ptr()).index).read_volatile() >= 0 }
 }
 
@@ -103,20 +113,24 @@ pub(crate) fn is_wanted() -> bool {
 ///
 /// # Safety
 ///
-/// Called by the printk core with a context that owns the console.
+/// `context` is what the printk core passes to `write_atomic()` or `write_thread()`
+/// (`nbcon_emit_next_record()` and `nbcon_kdb_try_acquire()` in kernel/printk/nbcon.c): valid until
+/// that returns, used by nobody else, and acquired for our console.
 unsafe fn write(context: *mut bindings::nbcon_write_context) {
-    // SAFETY: By the safety requirement. If the console was lost, nothing may be done any more.
+    // SAFETY: By the safety requirement. It returns false if another CPU has taken the console
+    // over; then nothing may be done any more.
     if !unsafe { bindings::nbcon_enter_unsafe(context) } {
         return;
     }
-    // SAFETY: By the safety requirement.
+    // SAFETY: By the safety requirement the context is valid, and a variable of this CPU's: who
+    // takes the console over does not write to it.
     let (number, priority) = unsafe { ((*context).ctxt.seq, (*context).ctxt.prio) };
     let urgency = match priority {
         bindings::nbcon_prio_NBCON_PRIO_PANIC => Urgency::Panic,
         bindings::nbcon_prio_NBCON_PRIO_EMERGENCY => Urgency::Emergency,
         _ => Urgency::Normal,
     };
-    // SAFETY: As above.
+    // SAFETY: As above; `nbcon_enter_unsafe()` has returned true.
     if unsafe { bindings::nbcon_exit_unsafe(context) } {
         panic::write(urgency, number);
     }
@@ -124,23 +138,24 @@ unsafe fn write(context: *mut bindings::nbcon_write_context) {
 
 /// # Safety
 ///
-/// Called by the printk core with a context that owns the console.
+/// Called by the printk core, in any context, with a context as for [`write`].
 unsafe extern "C" fn write_atomic(
     _: *mut bindings::console,
     context: *mut bindings::nbcon_write_context,
 ) {
-    // SAFETY: As it is called.
+    // SAFETY: By the safety requirement.
     unsafe { write(context) };
 }
 
 /// # Safety
 ///
-/// Called by the console's thread with a context that owns the console.
+/// Called by the printk core between [`device_lock`] and [`device_unlock`], with a context as for
+/// [`write`].
 unsafe extern "C" fn write_thread(
     _: *mut bindings::console,
     context: *mut bindings::nbcon_write_context,
 ) {
-    // SAFETY: As it is called.
+    // SAFETY: By the safety requirement.
     unsafe { write(context) };
 }
 
@@ -151,8 +166,10 @@ extern "C" fn device_lock(_: *mut bindings::console, _: *mut c_ulong) {
 
 /// # Safety
 ///
-/// Called by the printk core after [`device_lock`].
+/// Called by the printk core after [`device_lock`], by the same task: it calls both in one function
+/// (`nbcon_emit_one()` in kernel/printk/nbcon.c, `register_console()` and
+/// `unregister_console_locked()` in kernel/printk/printk.c).
 unsafe extern "C" fn device_unlock(_: *mut bindings::console, _: c_ulong) {
-    // SAFETY: As it is called.
+    // SAFETY: By the safety requirement this task has the lock.
     unsafe { console::unlock_screen() };
 }

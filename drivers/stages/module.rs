@@ -105,7 +105,9 @@ pub(crate) fn probe(device: PciDevice) -> Result {
                 start::announce(device, log, begun);
             }
             console::locked(|| STAGE.with(|slot| *slot = Some(stage)));
-            // SAFETY: The claim is ours, and `remove()` has unregistered it before it gave it up.
+            // SAFETY: `CLAIMED` is set by this very call, so that nobody else comes here. Whoever
+            // had it set before has unregistered the console, in `remove()`, before clearing it, or
+            // did not register one. A probe may sleep.
             unsafe { module_console::register() };
             Ok(())
         }
