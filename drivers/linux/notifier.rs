@@ -21,7 +21,8 @@ type Callback = unsafe extern "C" fn(*mut bindings::notifier_block, c_ulong, *mu
 /// A notifier, for a static.
 pub(crate) struct Notifier(UnsafeCell<bindings::notifier_block>);
 
-// SAFETY: After registration only the kernel uses it, under its own lock.
+// SAFETY: We never access it after `new()`. Whoever gets it from `as_ptr()` registers it, once;
+// then the kernel alone reads and writes it, with the lock of the list that it is in.
 unsafe impl Sync for Notifier {}
 
 impl Notifier {

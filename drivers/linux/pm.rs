@@ -22,13 +22,13 @@ static OPERATIONS: Table<bindings::dev_pm_ops> = Table::new(bindings::dev_pm_ops
     thaw: Some(resume),
     poweroff: Some(suspend),
     restore: Some(resume),
-    // SAFETY: `None` everywhere.
+    // SAFETY: What is not set above is optional functions, for which zeroes are `None`.
     ..unsafe { core::mem::zeroed() }
 });
 
 /// Whether what comes next is another kernel.
 pub(crate) fn kexec_in_progress() -> bool {
-    // SAFETY: Asking has no requirements.
+    // SAFETY: It reads a `bool` of kernel/kexec_core.c, which is set before devices are shut down.
     unsafe { bridge_bindings::virtgpu_kexec_in_progress() }
 }
 
@@ -39,7 +39,8 @@ pub(crate) fn operations() -> *const bindings::dev_pm_ops {
 
 /// # Safety
 ///
-/// Called by the PM core for a device that is bound to us.
+/// Called by the PM core for a device that is bound to us, where sleeping is allowed. It looks at
+/// nothing that it is passed.
 unsafe extern "C" fn suspend(_: *mut bindings::device) -> c_int {
     device::suspend();
     0
@@ -47,7 +48,7 @@ unsafe extern "C" fn suspend(_: *mut bindings::device) -> c_int {
 
 /// # Safety
 ///
-/// Called by the PM core for a device that is bound to us.
+/// As [`suspend`].
 unsafe extern "C" fn resume(_: *mut bindings::device) -> c_int {
     device::resume();
     0

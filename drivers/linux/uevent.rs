@@ -37,30 +37,41 @@ const MODALIAS: &CStr = c"MODALIAS=virtio:d00000010v00001AF4";
 static CLASS: Table<bindings::class> = Table::new(bindings::class {
     name: NAME.to_bytes_with_nul().as_ptr(),
     dev_uevent: Some(tell),
-    // SAFETY: Null pointers, and `None`.
+    // SAFETY: What is not set above is pointers and optional functions, for which zeroes are null
+    // and `None`.
     ..unsafe { core::mem::zeroed() }
 });
 
+/// Whether the class is registered. It stays so.
+static REGISTERED: AtomicBool = AtomicBool::new(false);
 /// Whether there is a device of the class.
 static SHOWN: AtomicBool = AtomicBool::new(false);
 
-/// Registers the class.
+/// Registers the class. For one initcall, and where sleeping is allowed.
 ///
 /// # Errors
 ///
 /// As the driver core says.
 pub(crate) fn register() -> Result {
-    // SAFETY: The class is static, and registered once.
-    to_result(unsafe { bindings::class_register(CLASS.as_ptr()) })
+    // SAFETY: The class is static and is never written. It is registered once:
+    // `hooks::virtgpu_bridge_watch()`, an `arch_initcall`, is the only caller.
+    to_result(unsafe { bindings::class_register(CLASS.as_ptr()) })?;
+    REGISTERED.store(true, Ordering::Release);
+    Ok(())
 }
 
-/// Shows that a driver is wanted for `device`.
-pub(crate) fn show(device: *mut bindings::device) {
-    if SHOWN.swap(true, Ordering::AcqRel) {
+/// Shows that a driver is wanted for `device`. Called where sleeping is allowed.
+///
+/// # Safety
+///
+/// `device` is valid and registered with the driver core.
+pub(crate) unsafe fn show(device: *mut bindings::device) {
+    if !REGISTERED.load(Ordering::Acquire) || SHOWN.swap(true, Ordering::AcqRel) {
         return;
     }
-    // SAFETY: A registered class and a valid device; the name has nothing to be formatted. If there
-    // is no memory for it, nothing is shown, and taken away.
+    // SAFETY: The class is registered, as its flag says, and the parent valid by the safety
+    // requirement. The name is a format without conversions, so that no argument is read. If the
+    // device cannot be made, there is none, and `hide()` finds none.
     unsafe {
         bindings::device_create(
             CLASS.as_ptr(),
@@ -72,21 +83,25 @@ pub(crate) fn show(device: *mut bindings::device) {
     };
 }
 
-/// Shows nothing any more.
+/// Shows nothing any more. Called where sleeping is allowed.
 pub(crate) fn hide() {
     if SHOWN.swap(false, Ordering::AcqRel) {
-        // SAFETY: A registered class; of one device, or none, with that number.
+        // SAFETY: `show()` has set the flag, with the class registered. `device_destroy()`
+        // (drivers/base/core.c) looks for a device of the class with this number: there is the one
+        // that `show()` has made, or none.
         unsafe { bindings::device_destroy(CLASS.as_ptr(), 0) };
     }
 }
 
 /// # Safety
 ///
-/// Called by the driver core for a device of the class.
+/// Called by the driver core for a device of the class (`dev_uevent()` in drivers/base/core.c),
+/// with an environment that is valid until this returns and that nobody else changes.
 unsafe extern "C" fn tell(
     _: *const bindings::device,
     environment: *mut bindings::kobj_uevent_env,
 ) -> c_int {
-    // SAFETY: As it is called; the text has nothing to be formatted.
+    // SAFETY: By the safety requirement. The text is a format without conversions, so that no
+    // argument is read.
     unsafe { bindings::add_uevent_var(environment, MODALIAS.as_char_ptr()) }
 }

@@ -9,13 +9,14 @@ use crate::{
 
 /// Whether work that is left for later is done: the kernel schedules, and does not stop.
 pub(crate) fn is_possible() -> bool {
-    // SAFETY: Asking has no requirements.
+    // SAFETY: It compares `system_state`, a word that may be read in any context.
     unsafe { bindings::virtgpu_schedules() }
 }
 
 /// Has [`pace::wake_up`] called at the end of a frame, by a thread that may wait for anything.
 pub(crate) fn later() {
-    // SAFETY: An irq_work of the driver's own is queued, which any context may do, NMI as well.
+    // SAFETY: It queues an irq_work of the driver's own. `irq_work_queue()` (kernel/irq_work.c) may
+    // be called in any context, NMI included.
     unsafe { bindings::virtgpu_wake_later() };
 }
 

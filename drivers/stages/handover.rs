@@ -91,7 +91,7 @@ fn is_away() -> bool {
 /// The device is bound to us.
 pub(crate) fn held(device: Device) {
     AWAY.store(false, Ordering::Relaxed);
-    holder::keep(device.as_device());
+    holder::keep(device);
     if is_wanted() && !SETTLING.load(Ordering::Relaxed) {
         holder::settle_later();
     }
