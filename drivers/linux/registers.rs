@@ -13,7 +13,7 @@ use crate::virtio::Registers;
 /// # Invariants
 ///
 /// `base` is the start of a mapping of device memory of at least `length` bytes, which lasts as
-/// long as `'m`.
+/// long as `'m`. Its lower bits are those of the physical address.
 #[derive(Clone, Copy)]
 pub(crate) struct Window<'m> {
     base: *mut u8,
@@ -21,7 +21,8 @@ pub(crate) struct Window<'m> {
     mapping: PhantomData<&'m ()>,
 }
 
-// SAFETY: A mapping is the same on every CPU.
+// SAFETY: A mapping in the kernel's part of the address space is the same for every task and on
+// every CPU.
 unsafe impl Send for Window<'_> {}
 
 impl<'m> Window<'m> {
@@ -29,8 +30,9 @@ impl<'m> Window<'m> {
     ///
     /// # Safety
     ///
-    /// `base` is the start of a mapping of device memory (as by `ioremap()`) of at least `length`
-    /// bytes, which lasts as long as `'m`.
+    /// `base` is the start of a mapping of device memory of at least `length` bytes, which lasts as
+    /// long as `'m`, as `ioremap()` makes it: page by page, so that its lower bits are those of the
+    /// physical address.
     pub(crate) unsafe fn new(base: *mut u8, length: usize) -> Self {
         // INVARIANT: By the safety requirements.
         Self {
@@ -40,15 +42,15 @@ impl<'m> Window<'m> {
         }
     }
 
-    /// The address of `size` bytes at `offset`.
+    /// The address of `size` bytes at `offset`, if they are all within the window, and at a
+    /// multiple of `size`.
     ///
-    /// An offset outside of the window, which no caller has, gets the window's first bytes: there
-    /// is no sensible answer, and a console must not panic.
-    fn at(&self, offset: usize, size: usize) -> *mut u8 {
-        let fits = offset
-            .checked_add(size)
-            .is_some_and(|end| end <= self.length);
-        self.base.wrapping_add(if fits { offset } else { 0 })
+    /// No caller has another offset, and a console must not panic: others read ones, as of a device
+    /// that is gone.
+    fn at(&self, offset: usize, size: usize) -> Option<*mut u8> {
+        let end = offset.checked_add(size)?;
+        let at = self.base.wrapping_add(offset);
+        (end <= self.length && at as usize % size == 0).then_some(at)
     }
 }
 
@@ -56,16 +58,19 @@ macro_rules! accessors {
     ($($read:ident, $write:ident, $type:ty, $readx:ident, $writex:ident;)*) => {
         impl Registers for Window<'_> {$(
             fn $read(&self, offset: usize) -> $type {
-                let at = self.at(offset, size_of::<$type>()).cast();
-                // SAFETY: By the type's invariants and `at()`, this is within a mapping of
-                // registers.
-                unsafe { bindings::$readx(at) }
+                match self.at(offset, size_of::<$type>()) {
+                    // SAFETY: By the type's invariants and `at()` this is within a mapping of
+                    // device memory, and aligned, as arm64 wants it of such memory.
+                    Some(at) => unsafe { bindings::$readx(at.cast()) },
+                    None => <$type>::MAX,
+                }
             }
 
             fn $write(&self, offset: usize, value: $type) {
-                let at = self.at(offset, size_of::<$type>()).cast();
-                // SAFETY: As above.
-                unsafe { bindings::$writex(value, at) }
+                if let Some(at) = self.at(offset, size_of::<$type>()) {
+                    // SAFETY: As above. What the device does of it is its driver's business.
+                    unsafe { bindings::$writex(value, at.cast()) }
+                }
             }
         )*}
     };
