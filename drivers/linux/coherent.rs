@@ -27,14 +27,17 @@ use crate::linux::{
     shared::Block, //
 };
 
-/// Whether a device may work on such memory. There is one screen, and so one device that has some.
+/// Whether a device may work on the memory of the one [`Coherent`] that there is: of one screen.
+/// One that is dropped while this is set is never freed, and the flag is the next one's.
 static LENT: AtomicBool = AtomicBool::new(false);
 
 /// Memory that a device sees as we do, until this is dropped.
 ///
 /// # Invariants
 ///
-/// `base` is the start of `length` bytes that `dma_alloc_attrs()` gave for the device at `address`.
+/// `base` is the start of `length` bytes that `dma_alloc_attrs()` gave for the device at `address`,
+/// and which are not freed before this is dropped. There is no other `Coherent` whose memory is in
+/// use.
 pub(crate) struct Coherent {
     device: PciDevice,
     base: NonNull<u32>,
@@ -42,21 +45,26 @@ pub(crate) struct Coherent {
     address: u64,
 }
 
-// SAFETY: Memory is the same everywhere.
+// SAFETY: The memory is mapped in the kernel's part of the address space, for every task and CPU,
+// and any task may free it.
 unsafe impl Send for Coherent {}
 
 impl Coherent {
-    /// Allocates `length` bytes for a device that can address 64 bits.
+    /// Allocates `length` bytes for a device that can address 64 bits. Called where sleeping is
+    /// allowed, as is dropping it.
     ///
     /// # Errors
     ///
     /// The DMA API has no such memory.
     pub(crate) fn new(device: PciDevice, length: usize) -> Result<Self, PciError> {
-        // SAFETY: A valid device, bound to us: nobody else sets its mask.
+        // SAFETY: By the invariants of `PciDevice` the device is valid. It is bound to us, so that
+        // nobody else sets its mask, and nothing is allocated for it yet.
         to_result(unsafe { bindings::dma_set_mask_and_coherent(device.as_device(), u64::MAX) })
             .map_err(|error| PciError::new("there is no DMA for it", error))?;
         let mut address = 0;
-        // SAFETY: A valid device, and a place for the address.
+        // SAFETY: The device is valid, as above, has a mask now, and `address` is a place for the
+        // address. `dma_alloc_attrs()` (kernel/dma/mapping.c) may sleep with GFP_KERNEL, which the
+        // caller may. (`Held::has_dma()` asks for that; in the module it is a probe.)
         let base = unsafe {
             bindings::dma_alloc_attrs(
                 device.as_device(),
@@ -66,7 +74,7 @@ impl Coherent {
                 0,
             )
         };
-        // INVARIANT: As it was allocated.
+        // INVARIANT: As it was allocated. The caller has one screen, and drops what it had before.
         NonNull::new(base.cast())
             .map(|base| Self {
                 device,
@@ -79,7 +87,8 @@ impl Coherent {
 
     /// Whether the device has to go through an IOMMU to reach the memory.
     pub(crate) fn is_behind_iommu(&self) -> bool {
-        // SAFETY: A valid device.
+        // SAFETY: By the invariants of `PciDevice` the device is valid. `use_dma_iommu()`
+        // (include/linux/iommu-dma.h) reads a bit that is set before the device is probed.
         unsafe { bridge_bindings::virtgpu_behind_iommu(self.device.as_device().cast()) }
     }
 
@@ -89,16 +98,13 @@ impl Coherent {
             return None;
         }
         let words = self.length / size_of::<u32>();
-        // SAFETY: By the invariants; `dma_alloc_attrs()` aligns to a page, and it is not freed as
-        // long as the flag is set. That has fallen: what an earlier call returned is not used any
-        // more.
-        Some(unsafe {
-            Block::new(
-                core::slice::from_raw_parts_mut(self.base.as_ptr(), words),
-                self.address,
-                &LENT,
-            )
-        })
+        let words = NonNull::slice_from_raw_parts(self.base, words);
+        // SAFETY: By the invariants. `dma_alloc_attrs()` aligns to a page and fills with zeroes
+        // (`dma_direct_alloc()` in kernel/dma/direct.c, `iommu_dma_alloc()` in
+        // drivers/iommu/dma-iommu.c). While the flag is set, as it is from above on, `drop()` does
+        // not free it. The flag was clear: what an earlier call returned was given back, and is not
+        // used any more, by the safety requirement of `Shared::give_back()`.
+        Some(unsafe { Block::new(words, self.address, &LENT) })
     }
 }
 
@@ -108,7 +114,8 @@ impl Drop for Coherent {
         if LENT.swap(false, Ordering::Acquire) {
             return;
         }
-        // SAFETY: Allocated in `new()`. It was not lent, so nobody uses it.
+        // SAFETY: By the invariants `dma_alloc_attrs()` gave this for the device, which is valid by
+        // the invariants of `PciDevice`. It is not lent: no device and no log uses it.
         unsafe {
             bindings::dma_free_attrs(
                 self.device.as_device(),

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory and registers before the driver core gives any: `early_ioremap()` and its kin, which the
-//! kernel has until its own start is over, and `ioremap()` as soon as there is one. Only what runs
-//! from `earlycon=` or `console_init()` may come here.
+//! Memory and registers before the driver core gives any: `early_ioremap()` and its kin
+//! (mm/early_ioremap.c), and `ioremap()` for registers as soon as there is one.
+//!
+//! They are `__init`: their code goes with `free_initmem()`, and they have no lock. So only two may
+//! come here, both on the boot CPU, before there are others: the early console's `setup()`, while
+//! early parameters are read in `setup_arch()`, after `early_ioremap_init()`; and our
+//! `console_initcall` (`stages::device::begin()`), in `console_init()`. What they map here is
+//! unmapped before they return.
 
 use core::{
     cell::UnsafeCell,
@@ -52,28 +57,32 @@ fn mappable(at: u64, length: usize) -> bool {
 #[link_section = ".ref.text"]
 #[inline(never)]
 fn ioremap(at: u64, length: usize) -> *mut u8 {
-    // SAFETY: `early_ioremap()` takes any address; see the module's description for when.
+    // SAFETY: The code is there, and nobody else is in it: see the module's description. It takes
+    // any address, `mappable()` has checked the length, and it returns null where it cannot map.
     unsafe { bindings::early_ioremap(at, length).cast() }
 }
 
 #[link_section = ".ref.text"]
 #[inline(never)]
 fn iounmap(mapping: &Registered) {
-    // SAFETY: The mapping was made by `early_ioremap()` with this length.
+    // SAFETY: The code is there, and nobody else is in it: see the module's description. By the
+    // invariants `early_ioremap()` has made the mapping, with this length. Windows on it have ended
+    // with the borrow.
     unsafe { bindings::early_iounmap(mapping.base.as_ptr().cast(), mapping.length) }
 }
 
 #[link_section = ".ref.text"]
 #[inline(never)]
 fn memremap(at: u64, length: usize) -> *mut u8 {
-    // SAFETY: `early_memremap()` takes any address; see the module's description for when.
+    // SAFETY: As in `ioremap()`.
     unsafe { bindings::early_memremap(at, length).cast() }
 }
 
 #[link_section = ".ref.text"]
 #[inline(never)]
 fn memunmap(base: *mut u8, length: usize) {
-    // SAFETY: Only called with what `memremap()` gave, and its length.
+    // SAFETY: As in `iounmap()`: only `Piece::drop()` calls this, with what `memremap()` gave, and
+    // its length. Nothing borrows from a piece.
     unsafe { bindings::early_memunmap(base.cast(), length) }
 }
 
@@ -81,8 +90,8 @@ fn memunmap(base: *mut u8, length: usize) {
 ///
 /// # Invariants
 ///
-/// `base` is a mapping of `length` bytes, by `early_ioremap()` if `early` is set, else by
-/// `ioremap()`.
+/// `base` is a mapping of `length` bytes, which nobody else unmaps: by `early_ioremap()` if `early`
+/// is set, else by `ioremap()`.
 pub(crate) struct Registered {
     base: NonNull<u8>,
     length: usize,
@@ -95,16 +104,16 @@ impl Registered {
         if !mappable(at, length) {
             return None;
         }
-        // SAFETY: Asking has no requirements.
+        // SAFETY: It reads a variable (mm/slab_common.c).
         let early = !unsafe { kernel::bindings::slab_is_available() };
         let base = if early {
             ioremap(at, length)
         } else {
             // This one alone knows how a guest whose memory is private reaches a device.
-            // SAFETY: What is not memory can be mapped as a device.
+            // SAFETY: `ioremap()` (arch/arm64/mm/ioremap.c) takes any address, and refuses memory's.
             unsafe { kernel::bindings::ioremap(at, length) }.cast()
         };
-        // INVARIANT: A mapping of `length` bytes, if any.
+        // INVARIANT: Both map all of `length` bytes, or return null.
         NonNull::new(base).map(|base| Self {
             base,
             length,
@@ -114,7 +123,8 @@ impl Registered {
 
     /// The registers.
     pub(crate) fn window(&self) -> Window<'_> {
-        // SAFETY: By the invariants; the borrow keeps the mapping.
+        // SAFETY: By the invariants it is a mapping of device memory of `length` bytes, page by
+        // page. The window lives no longer than the borrow of `self`, which keeps the mapping.
         unsafe { Window::new(self.base.as_ptr(), self.length) }
     }
 }
@@ -134,7 +144,8 @@ impl Drop for Registered {
 ///
 /// # Invariants
 ///
-/// `base` is an early mapping of `length` bytes, those from the physical address `at` on.
+/// `base` is a mapping of `length` bytes by `early_memremap()`, those from the physical address
+/// `at` on, which nobody else unmaps.
 struct Piece {
     base: NonNull<u8>,
     at: u64,
@@ -143,7 +154,7 @@ struct Piece {
 
 impl Piece {
     fn map(at: u64, length: usize) -> Option<Self> {
-        // INVARIANT: A mapping of `length` bytes, if any.
+        // INVARIANT: `early_memremap()` maps all of `length` bytes, or returns null.
         NonNull::new(memremap(at, length)).map(|base| Self { base, at, length })
     }
 
@@ -157,7 +168,8 @@ impl Piece {
             return false;
         }
         // SAFETY: By the invariants and the check above the mapping holds as many bytes as `into`
-        // from `offset` on, and `into` is not part of it.
+        // from `offset` on. `into` is not part of it: the mapping has addresses of its own, in the
+        // fixmap. That there is memory is what firmware says; see `PhysicalMemory`.
         unsafe {
             let from = self.base.add(offset as usize);
             from.copy_to_nonoverlapping(NonNull::from(&mut *into).cast(), into.len());
@@ -258,21 +270,24 @@ pub(crate) fn memory_is_private() -> bool {
     if crate::dying::hides_memory() {
         return true;
     }
-    // SAFETY: Asking has no requirements.
+    // SAFETY: It reads what `setup_arch()` has found out, in any context.
     unsafe { bindings::virtgpu_memory_is_private() }
 }
 
 /// The flattened devicetree that the kernel was given; empty if there is none.
 pub(crate) fn devicetree() -> &'static [u8] {
-    // SAFETY: Set once, before any early parameter is looked at.
+    // SAFETY: `early_init_dt_verify()` (drivers/of/fdt.c) sets the pointer, which on arm64 is
+    // called once, by `setup_machine_fdt()`, before any early parameter is looked at.
     let tree = unsafe { bindings::initial_boot_params }.cast::<u8>();
     if tree.is_null() {
         return &[];
     }
-    // SAFETY: The kernel has mapped the tree and verified its header (`early_init_dt_verify()`).
+    // SAFETY: `fixmap_remap_fdt()` (arch/arm64/mm/fixmap.c) has mapped as many bytes as the header
+    // says, for good; read-only, once `setup_machine_fdt()` is done, so that nobody writes them any
+    // more. `early_init_dt_verify()` has checked the header.
     let header = unsafe { core::slice::from_raw_parts(tree, Tree::HEADER) };
     let size = Tree::size(header).unwrap_or(0);
-    // SAFETY: As above; the kernel has mapped the whole tree by the size in that header.
+    // SAFETY: As above.
     unsafe { core::slice::from_raw_parts(tree, size) }
 }
 
@@ -286,7 +301,8 @@ pub(crate) struct ImageMemory<const WORDS: usize> {
     lent: AtomicBool,
 }
 
-// SAFETY: `take()` is the only access, and hands it to one at a time.
+// SAFETY: `take()` is the only access to the words, and hands out one pointer to them at a time, by
+// the atomic flag.
 unsafe impl<const WORDS: usize> Sync for ImageMemory<WORDS> {}
 
 impl<const WORDS: usize> ImageMemory<WORDS> {
@@ -304,11 +320,17 @@ impl<const WORDS: usize> ImageMemory<WORDS> {
         if self.lent.swap(true, Ordering::Acquire) {
             return None;
         }
-        let words = self.words.get();
-        // SAFETY: A static of the kernel image has a physical address.
-        let address = unsafe { bindings::virtgpu_image_address(words.cast()) };
-        // SAFETY: It is aligned to a page, static, and for nobody but a device. The flag, which is
-        // this memory's, has fallen: what an earlier call returned is not used any more.
-        Some(unsafe { Block::new(&mut *words, address, &self.lent) })
+        let words = NonNull::from(&self.words).cast::<u32>();
+        // SAFETY: `virtgpu_image_address()` takes a symbol of the kernel image, which this is: the
+        // only value of this type is the static `stages::device::MEMORY`.
+        let address = unsafe { bindings::virtgpu_image_address(words.as_ptr().cast()) };
+        let words = NonNull::slice_from_raw_parts(words, WORDS);
+        // SAFETY: The words come first in a structure that is aligned to a page, initialised and
+        // static. The kernel image is mapped as normal memory, and a device without ACCESS_PLATFORM
+        // finds it at its physical address (virtio 1.3, section 6.1); `Addresses::Physical` refuses
+        // others. The flag is set from above on. It was clear: what an earlier call returned was
+        // given back, and is not used any more, by the safety requirement of
+        // `Shared::give_back()`.
+        Some(unsafe { Block::new(words, address, &self.lent) })
     }
 }

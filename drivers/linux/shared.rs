@@ -2,10 +2,14 @@
 
 //! Memory that the device sees as well, and the clock that ends all waiting.
 
-use core::sync::atomic::{
-    AtomicBool,
-    AtomicU64,
-    Ordering, //
+use core::{
+    ptr::NonNull,
+    slice,
+    sync::atomic::{
+        AtomicBool,
+        AtomicU64,
+        Ordering, //
+    },
 };
 
 use zerocopy::{
@@ -41,11 +45,12 @@ pub(crate) fn begin_use() {
 ///
 /// # Invariants
 ///
-/// `words` begins at a page and stays mapped as normal, coherent memory. A device finds it at
-/// `address`; nothing else accesses it. `lent` is set, and says of this memory alone that a device
-/// may work on it.
+/// `words` begins at a page, is initialised and stays mapped as normal, coherent memory. A device
+/// finds it at `address`; nobody else but the owner of this value accesses it. `lent` is set, and
+/// says of this memory alone that a device may work on it.
 pub(crate) struct Block {
-    words: &'static mut [u32],
+    /// By a pointer: a device that was not reset may still write there.
+    words: NonNull<[u32]>,
     address: u64,
     lent: &'static AtomicBool,
 }
@@ -56,11 +61,11 @@ impl Block {
     ///
     /// # Safety
     ///
-    /// `words` begins at a page and stays mapped as normal, coherent memory as long as `lent` is
-    /// set. A device finds it at `address`; nothing else accesses it. `lent` says this of no other
-    /// memory.
+    /// `words` begins at a page, is initialised and stays mapped as normal, coherent memory as long
+    /// as `lent` is set. A device finds it at `address`; nobody else accesses it. `lent` is set,
+    /// and says this of no other memory.
     pub(crate) unsafe fn new(
-        words: &'static mut [u32],
+        words: NonNull<[u32]>,
         address: u64,
         lent: &'static AtomicBool,
     ) -> Self {
@@ -77,8 +82,9 @@ impl Block {
 ///
 /// # Invariants
 ///
-/// `memory` is the start of `length` bytes, aligned to a page, which stay mapped and which nobody
-/// but the device and this type (through its copies) accesses. The device finds them at `address`.
+/// `memory` is the start of `length` bytes, aligned to a page, which are initialised, stay mapped,
+/// and which nobody but the device and this type (through its copies) accesses, until
+/// [`Shared::give_back`]. The device finds them at `address`.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared {
     memory: *mut u8,
@@ -88,7 +94,9 @@ pub(crate) struct Shared {
     bell: &'static Bell,
 }
 
-// SAFETY: The memory is reached through volatile accesses only, from whatever context.
+// SAFETY: The memory is mapped in the kernel's part of the address space, for every task and CPU.
+// It is reached by volatile accesses. The copies of one ring are used by its owner alone, who has
+// the log they are in (`linux::owner`); the bell is `Sync`.
 unsafe impl Send for Shared {}
 
 impl Shared {
@@ -99,12 +107,18 @@ impl Shared {
         length: usize,
         bell: &'static Bell,
     ) -> (Self, &'static mut [u32]) {
-        let (ring, rest) = block.words.split_at_mut(length / size_of::<u32>());
+        let (words, all) = (block.words.cast::<u32>().as_ptr(), block.words.len());
+        let ring = all.min(length / size_of::<u32>());
+        // SAFETY: By the invariants of a block these words are initialised, and stay as long as it
+        // is lent, after which by the safety requirement of `give_back()` nobody uses them. They
+        // are not the ring's, the only ones to which a device writes, and nobody else has a pointer
+        // to them, since the block is ours.
+        let rest = unsafe { slice::from_raw_parts_mut(words.wrapping_add(ring), all - ring) };
         rest.fill(0);
-        // INVARIANT: By the invariants of a block.
+        // INVARIANT: By the invariants of a block, the first words of which these are.
         let ring = Self {
-            memory: ring.as_mut_ptr().cast(),
-            length,
+            memory: words.cast(),
+            length: ring * size_of::<u32>(),
             address: block.address,
             lent: block.lent,
             bell,
@@ -117,8 +131,9 @@ impl Shared {
     ///
     /// # Safety
     ///
-    /// The device was reset, or has not been told of the memory; what was made of the block, other
-    /// copies of this too, is not used any more.
+    /// The device works on no queue in the memory any more: it was reset, or its queue was, or it
+    /// was never told of the memory. What was made of the block, other copies of this too, is not
+    /// used any more.
     pub(crate) unsafe fn give_back(self) {
         self.lent.store(false, Ordering::Release);
     }
@@ -137,8 +152,9 @@ impl Shared {
 
     fn load<T: FromBytes + Default>(&self, at: usize) -> T {
         match self.at::<T>(at) {
-            // SAFETY: By `at()` and the type's invariants the bytes are mapped and aligned. The
-            // device may write anything meanwhile, which is a `T` as well.
+            // SAFETY: By `at()` and the type's invariants the bytes are mapped, initialised and
+            // aligned. The device may write anything meanwhile, which is a `T` as well
+            // (`FromBytes`); the access is volatile for that reason.
             Some(from) => unsafe { from.read_volatile() },
             None => T::default(),
         }
@@ -146,7 +162,8 @@ impl Shared {
 
     fn store<T: IntoBytes>(&self, at: usize, value: T) {
         if let Some(to) = self.at::<T>(at) {
-            // SAFETY: As in `load()`.
+            // SAFETY: As in `load()`; the value has no padding (`IntoBytes`). Only the owner of the
+            // log comes here, so that no other CPU of ours does at the same time.
             unsafe { to.write_volatile(value) }
         }
     }
@@ -200,17 +217,17 @@ impl Hal for Shared {
     }
 
     fn write_barrier(&self) {
-        // SAFETY: A barrier has no requirements.
+        // SAFETY: It is a barrier instruction, which may be executed in any context.
         unsafe { bindings::virtgpu_dma_wmb() }
     }
 
     fn read_barrier(&self) {
-        // SAFETY: A barrier has no requirements.
+        // SAFETY: It is a barrier instruction, which may be executed in any context.
         unsafe { bindings::virtgpu_dma_rmb() }
     }
 
     fn full_barrier(&self) {
-        // SAFETY: A barrier has no requirements.
+        // SAFETY: It is a barrier instruction, which may be executed in any context.
         unsafe { bindings::virtgpu_dma_mb() }
     }
 
@@ -240,7 +257,7 @@ impl Hal for Shared {
 
 /// The system counter, which runs from reset on at a known frequency.
 pub(crate) fn ticks() -> u64 {
-    // SAFETY: Reading the counter has no requirements.
+    // SAFETY: It reads a system register (CNTVCT_EL0), in any context.
     unsafe { bindings::virtgpu_counter() }
 }
 
@@ -251,7 +268,7 @@ pub(crate) fn microseconds_since(start: u64) -> u64 {
 
 /// Ticks of the system counter in a second.
 fn counter_hz() -> u64 {
-    // SAFETY: Reading a register has no requirements.
+    // SAFETY: It reads a system register (CNTFRQ_EL0), in any context.
     hz_or_guess(unsafe { bindings::virtgpu_counter_hz() })
 }
 
