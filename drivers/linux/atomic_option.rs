@@ -15,7 +15,8 @@ use core::{
 ///
 /// # Invariants
 ///
-/// `value` is initialised if `full` is set.
+/// `value` is initialised if `full` is set. That holds at any instant, for whoever looks on this
+/// CPU after having interrupted a change, or when the CPU that was at it is stopped.
 pub(crate) struct AtomicOption<T> {
     full: AtomicBool,
     value: MaybeUninit<T>,
@@ -45,7 +46,7 @@ impl<T> AtomicOption<T> {
     pub(crate) fn put(&mut self, value: T) {
         self.clear();
         self.value.write(value);
-        // INVARIANT: Initialised above, for whoever sees the flag.
+        // INVARIANT: The value is written above; whoever sees the flag sees it, by the release.
         self.full.store(true, Ordering::Release);
     }
 
@@ -55,7 +56,8 @@ impl<T> AtomicOption<T> {
         self.clear();
         if other.full.swap(false, Ordering::AcqRel) {
             core::mem::swap(&mut self.value, &mut other.value);
-            // INVARIANT: The other value was initialised.
+            // INVARIANT: The other value was initialised, as its flag said, and is here now.
+            // Neither flag is set while they are swapped.
             self.full.store(true, Ordering::Release);
         }
     }
@@ -64,7 +66,8 @@ impl<T> AtomicOption<T> {
     pub(crate) fn take(&mut self) -> Option<T> {
         // The flag falls before the value moves.
         self.full.swap(false, Ordering::AcqRel).then(|| {
-            // SAFETY: By the invariants it was initialised, and by the flag nobody reads it again.
+            // SAFETY: The flag was set, so that by the invariants the value is initialised. It is
+            // clear now, so that nobody reads or drops it again.
             unsafe { self.value.assume_init_read() }
         })
     }
@@ -79,7 +82,8 @@ impl<T> AtomicOption<T> {
         if self.is_none() {
             return None;
         }
-        // SAFETY: By the invariants.
+        // SAFETY: The flag is set, so that by the invariants the value is initialised. It is
+        // borrowed as `self` is.
         Some(unsafe { self.value.assume_init_mut() })
     }
 }

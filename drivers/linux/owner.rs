@@ -48,9 +48,19 @@ pub(crate) struct Owned<T> {
 #[cfg(not(MODULE))]
 const DEAD: usize = 1;
 
-// SAFETY: `with()` and `wait()` hand the value to one context at a time. `seize()` takes it from
-// whom does not run again: what a panic interrupted, a CPU that is stopped by then, the dead. One
-// that could not be stopped, nor gave the value back in time, is what a panic has to live with.
+// SAFETY: `with()` and `wait()` hand the value to one context at a time, on any CPU: `taken` goes
+// from 0, or DEAD, to the context by one atomic operation, and back when the context is done, with
+// acquire and release ordering. Another task or another level of interruption has another number,
+// so that what interrupts the owner does not take it for its own.
+//
+// `seize()`, for a kernel that dies, takes the value at once from what this CPU has interrupted,
+// which does not go on before it returns, and from DEAD, who does not go on at all (`abandon()`).
+// Of anybody else it waits PATIENCE for the value, and then takes it. That is safe from CPUs that
+// are stopped. It is not from one that runs: a panic prints its first lines before it stops the
+// others (`vpanic()` in kernel/panic.c), and not every CPU can be stopped. If such a one has the
+// value for longer, because its device does not answer, two use it at the same time. That is
+// accepted to show why the kernel dies, as the printk core does with other consoles
+// (`nbcon_context_try_acquire_hostile()` in kernel/printk/nbcon.c).
 unsafe impl<T: Send> Sync for Owned<T> {}
 
 impl<T> Owned<T> {
@@ -67,7 +77,7 @@ impl<T> Owned<T> {
         if self.take() != 0 {
             return None;
         }
-        // SAFETY: `take()` has found the value free.
+        // SAFETY: `take()` has found the value free, and has written this context to `taken`.
         Some(unsafe { self.run(f) })
     }
 
@@ -85,7 +95,8 @@ impl<T> Owned<T> {
                 _ => fsleep(Delta::from_micros(NAP)),
             }
         };
-        // SAFETY: `take()` has found the value free, or `inherit()` has found its owner dead.
+        // SAFETY: `take()` has found the value free, or `inherit()` has found its owner dead;
+        // either has written this context to `taken`.
         unsafe { self.run(|value| f(value, torn)) }
     }
 
@@ -104,7 +115,8 @@ impl<T> Owned<T> {
             core::hint::spin_loop();
         };
         self.taken.store(context(), Ordering::Relaxed);
-        // SAFETY: The value is ours: it was free, or see `impl Sync`.
+        // SAFETY: `taken` says so since the line above. Before that the value was free, or was
+        // somebody else's: see `impl Sync`.
         unsafe { self.run(|value| f(value, torn)) }
     }
 
@@ -121,10 +133,11 @@ impl<T> Owned<T> {
     ///
     /// # Safety
     ///
-    /// `taken` says that this context has it.
+    /// `taken` says that this context has it, and whoever had it before does not use it any more.
     unsafe fn run<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         begin_use();
-        // SAFETY: By the safety requirement nobody else has a reference.
+        // SAFETY: By the safety requirement nobody else has a reference, or makes one before
+        // `taken` is 0 again.
         let result = f(unsafe { &mut *self.value.get() });
         self.taken.store(0, Ordering::Release);
         result
@@ -148,20 +161,28 @@ impl<T> Owned<T> {
 
 /// Whether this CPU panics.
 pub(crate) fn is_dying() -> bool {
-    // SAFETY: Asking has no requirements.
+    // SAFETY: `panic_on_this_cpu()` (kernel/panic.c) compares an atomic with this CPU's number, and
+    // may be called in any context.
     unsafe { bindings::panic_on_this_cpu() }
+}
+
+/// Whether what runs here must not sleep: a panic, or what has interrupted something.
+#[cfg(not(MODULE))]
+pub(crate) fn must_not_sleep() -> bool {
+    is_dying() || context() & LEVEL != 0
 }
 
 /// Whether no other CPU runs any more.
 #[cfg(not(MODULE))]
 pub(crate) fn is_alone() -> bool {
-    // SAFETY: Asking has no requirements.
+    // SAFETY: It looks at the bits of the CPUs that are online, and may be called in any context.
     unsafe { bindings::virtgpu_alone() }
 }
 
 /// Whether the kernel says something urgent: an oops, or a panic on this CPU.
 pub(crate) fn is_in_trouble() -> bool {
-    // SAFETY: A word, whenever it is read.
+    // SAFETY: A static of kernel/panic.c: an aligned word, which is read at once. Others may change
+    // it meanwhile, and either value will do.
     is_dying() || unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0
 }
 
@@ -172,6 +193,6 @@ const LEVEL: usize = 3;
 /// The current task, which stays the same on whatever CPU, and what interrupts it: nothing, a
 /// softirq, an interrupt or an NMI.
 fn context() -> usize {
-    // SAFETY: Asking has no requirements.
+    // SAFETY: It reads `current` and the preemption count of this CPU, in any context.
     unsafe { bindings::virtgpu_context() as usize }
 }

@@ -62,7 +62,7 @@ use crate::{
     gpu::config,
     linux::{
         early::memory_is_private,
-        owner::is_dying, //
+        owner::must_not_sleep, //
     },
     stages::device::MEMORY,
     virtio::{
@@ -79,6 +79,9 @@ use crate::{
 pub(crate) struct Held {
     transport: Bus,
     doorbells: Doorbells,
+    /// The doorbell's mapping. The bell may hang by it while there is a log: whatever ends that
+    /// takes the bell down ([`Held::stop`], [`Held::try_reset`], [`start::light`] where it fails),
+    /// and both the mapping goes, and another one takes its place, when there is no log.
     doorbell: Option<(Mapped, Doorbell)>,
     _registers: Mapped,
     _config: Option<Mapped>,
@@ -191,7 +194,8 @@ impl Held {
         let common = map(device, &capabilities.window())?;
         let config = capabilities.config();
         let config = config.and_then(|place| Mapped::bar(device, &place));
-        // SAFETY: The transport goes, with `Held`, before the mappings.
+        // SAFETY: The windows are in `transport` alone. `Held` drops that before the mappings, as
+        // it is declared before them, and nothing gives it away.
         let (window, own) = unsafe { (common.window(), config.as_ref().map(|it| it.window())) };
         Ok(Self {
             transport: Bus::Pci(Pci::new(window, &capabilities).with_config(own)),
@@ -212,8 +216,12 @@ impl Held {
     /// The reason why it cannot be used.
     #[cfg(not(MODULE))]
     pub(crate) fn mmio(base: u64) -> Result<Self, Refusal> {
-        let registers = Mapped::memory(base, mmio::WINDOW_WITH_CONFIG).ok_or(Refusal::Map(base))?;
-        // SAFETY: The transport goes, with `Held`, before the mapping.
+        // Registers are words of 32 bits.
+        let registers = Some(base)
+            .filter(|base| base % 4 == 0)
+            .and_then(|base| Mapped::memory(base, mmio::WINDOW_WITH_CONFIG))
+            .ok_or(Refusal::Map(base))?;
+        // SAFETY: As in `pci()`; should `Mmio::new()` fail, it has dropped the window.
         let window = unsafe { registers.window() };
         Ok(Self {
             transport: Bus::Mmio(Mmio::new(window).map_err(Refusal::Mmio)?),
@@ -237,7 +245,7 @@ impl Held {
     pub(crate) fn hang(&mut self, bell: &Bell, doorbell: Doorbell) -> Result<(), Refusal> {
         let mapped = self.doorbells.map(doorbell)?;
         bell.take_down();
-        // SAFETY: `reset()` takes the bell down before the mapping goes.
+        // SAFETY: The mapping is in `doorbell` from the next line on, and goes with it: see there.
         bell.hang(unsafe { mapped.window() }, doorbell);
         self.doorbell = Some((mapped, doorbell));
         self.doorbells.set_master();
@@ -288,10 +296,10 @@ impl Held {
         self.light_mapped(bell, to)
     }
 
-    /// Whether there is a DMA API for the device, and time for it.
+    /// Whether there is a DMA API for the device, and one may sleep to allocate.
     #[cfg(not(MODULE))]
     fn has_dma(&self) -> bool {
-        matches!(self.doorbells, Doorbells::Bar(..)) && !is_dying()
+        matches!(self.doorbells, Doorbells::Bar(..)) && !must_not_sleep()
     }
 
     /// Whether something has happened to the device's displays since this was asked last.
@@ -361,8 +369,11 @@ impl Held {
             false => Addresses::Platform,
         };
         text.fill(0);
-        // SAFETY: The memory stays as long as `Held`. `coherent` was lent once more, so that the
-        // log which had this is gone.
+        // SAFETY: The words are initialised, and stay where they are until `self.memory` is
+        // dropped: nobody resizes the vector, and whoever drops `Held` has ended the log that has
+        // them, as it has ended those before: `coherent` was lent once more, so that its memory was
+        // given back, which is done when the log is gone. The vector itself is not accessed before
+        // the next time.
         let text = unsafe { core::slice::from_raw_parts_mut(text.as_mut_ptr(), text.len()) };
         self.start(memory, text, bell, addresses, to)
     }
@@ -388,12 +399,18 @@ impl Held {
         }
         let transport = self.transport.transport();
         let hang = |agreement: &Agreement| {
-            // A mapping that is there is good, and a dying kernel can make no other.
             let mapped = match mapping.take() {
                 Some((mapped, doorbell)) if doorbell == agreement.doorbell => mapped,
+                // To map, and to unmap, is to sleep.
+                #[cfg(not(MODULE))]
+                other if must_not_sleep() => {
+                    *mapping = other;
+                    return Err(Refusal::Map(agreement.doorbell.offset as u64));
+                }
                 _ => doorbells.map(agreement.doorbell)?,
             };
-            // SAFETY: `reset()` takes the bell down before the mapping goes.
+            // SAFETY: The mapping is in `doorbell` from the next line on, and goes with it: see
+            // there.
             bell.hang(unsafe { mapped.window() }, agreement.doorbell);
             *mapping = Some((mapped, agreement.doorbell));
             Ok(())
@@ -430,7 +447,9 @@ impl Held {
         }
         log.clear();
         bell.take_down();
-        // SAFETY: The device was reset, and the log is gone.
+        // SAFETY: `setup::reset()` has seen the device at status 0 (virtio 1.3, section 2.1.2): it
+        // has no queue any more. `log.clear()` has dropped the log and all that was made of the
+        // block; `hal` is the last copy.
         unsafe { hal.give_back() };
         true
     }
@@ -479,7 +498,9 @@ impl Held {
     fn stop(&mut self, how: Way, bell: &'static Bell, hal: Shared) {
         bell.take_down();
         if how(self.transport.transport(), &hal).is_ok() {
-            // SAFETY: The device has no queue any more. All callers have ended the log.
+            // SAFETY: The device works on no queue any more: `setup::reset()` has seen it at status
+            // 0, or `setup::quiesce()` has seen all of its queues reset. The log is gone: `end()`
+            // and `abandon()`, the callers, have consumed it to get `hal`, which is the last copy.
             unsafe { hal.give_back() };
         }
     }
