@@ -21,8 +21,11 @@ pub(crate) struct Bell {
     early: Cell<bool>,
 }
 
-// SAFETY: A bell is changed and rung by the one who owns the screen (`linux::owner`), or while
-// nobody else can know of it.
+// SAFETY: There is one bell, in a static, and whoever changes it or rings it either owns the screen
+// (`linux::owner`: `Owned::with()`, `wait()` or `seize()`), or there is no screen yet, or not any
+// more, whose owner could. Then it is one thread at a time: the boot CPU before there are others, a
+// probe (`Mutex::Probe`; `module::CLAIMED` in the module), or `module::stop()`, after the console
+// is unregistered.
 unsafe impl Sync for Bell {}
 
 impl Bell {
@@ -46,7 +49,8 @@ impl Bell {
         self.hung.set(None);
         #[cfg(not(MODULE))]
         if self.early.take() {
-            // SAFETY: The mapping is ours, and the window on it is gone.
+            // SAFETY: `early` says that `hang_at()` has mapped the page, and the window on it is
+            // gone since the line above. `clear_fixmap()` may be called in any context.
             unsafe { crate::linux::bindings::virtgpu_unmap_page() };
         }
     }
@@ -75,11 +79,16 @@ impl Bell {
         if at == 0 || at % 4 != 0 && doorbell.width == Width::Bits32 || at % 2 != 0 {
             return false;
         }
-        // SAFETY: FIX_EARLYCON_MEM_BASE belongs to the early console, which we are, and no window
-        // on it is left. It can be set at any time from `early_ioremap_init()` on.
+        // SAFETY: FIX_EARLYCON_MEM_BASE is the page of the early console, of which
+        // drivers/tty/serial/earlycon.c registers one at a time. While early parameters are read
+        // that is ours, which is being set up. `device::reach()` comes here later, for a kernel
+        // that dies: another early console that is still in use then loses its registers.
+        // `take_down()` has left no window of ours. The page can be set from `early_fixmap_init()`
+        // on, in any context: `__set_fixmap()` (arch/arm64/mm/fixmap.c) writes one page table
+        // entry.
         let base = unsafe { crate::linux::bindings::virtgpu_map_page(at) }.cast();
-        // SAFETY: The mapping reaches to the end of the page, and 4 KiB is the smallest page there
-        // is. It lasts until `take_down()`, which takes the window first.
+        // SAFETY: It is a mapping of device memory, to the end of the page, and 4 KiB is the
+        // smallest page there is. It lasts until `take_down()`, which takes the window first.
         let window = unsafe { Window::new(base, 4096 - (at % 4096) as usize) };
         self.hung.set(Some((window, doorbell)));
         self.early.set(true);

@@ -289,7 +289,11 @@ impl Stage {
 /// was moved away from there.
 fn reach(bar: u8, notify: u32, doorbell: Doorbell, mapped: Option<u64>) -> Option<()> {
     let device = PCI_DEVICE.load(Ordering::Relaxed) as *mut bindings::pci_dev;
-    // SAFETY: Null, or the device that the PCI core is about to add. It does not go before that.
+    // SAFETY: It is null, or a device that `pci_setup_device()` (drivers/pci/probe.c) has shown to
+    // `pci_found()`. Only a log that is paused comes here: from there until the driver core offers
+    // the device, and `keep()` has the log resume or drops it. In that time the PCI core
+    // initialises and adds the device. It would free it only if its header type was not known, or
+    // if it was removed before any driver was asked; of these nobody tells us.
     let device = unsafe { PciDevice::new(device) };
     match device.and_then(|device| device.memory_bar(bar)) {
         Some((start, _)) => {

@@ -212,7 +212,8 @@ fn catch_up() {
 /// Has [`look`] called, where there is a terminal to look at.
 fn look_later() {
     #[cfg(CONFIG_VT)]
-    // SAFETY: Any context will do.
+    // SAFETY: `virtgpu_look_later()` queues an irq_work, here and on other CPUs, which may be done
+    // in any context; from NMI it leaves the other CPUs out.
     unsafe {
         bindings::virtgpu_look_later()
     };

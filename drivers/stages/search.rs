@@ -498,7 +498,11 @@ impl Search {
             };
             let bell = bell.ok_or(Refusal::Map(address))?;
             if let Some(bell) = &bell {
-                // SAFETY: The mapping goes after the bell was taken down, or another one hung up.
+                // SAFETY: The mapping goes when the bell is down, or hangs by another one. If the
+                // log cannot start, `start::light()` takes the bell down before this function
+                // returns. Otherwise it is in `Stage::_bell`, which `device::light()` and
+                // `device::keep()` drop: with no log, when the bell is down, or after they have
+                // hung it up anew.
                 BELL.hang(unsafe { bell.window() }, doorbell);
             }
             hung = Some((doorbell, bell, address));

@@ -204,7 +204,10 @@ pub(crate) fn light(
         Ring::place(&hal, size_max)
     });
     let agreement = agreement.inspect_err(|_| {
-        // SAFETY: The device was not told of it, and no log is made of it.
+        // SAFETY: `setup::initialise()` fails, if it does, before it tells the device of the
+        // memory; no log is made of it, and whoever called drops the rest. (A device that still
+        // works for an earlier kernel, and does not finish a reset, may write to the ring of that
+        // one, perhaps at the same place. The ring's memory alone has to bear that; see `Block`.)
         unsafe { hal.give_back() };
     })?;
     // Nobody before us on this device has begun at the same time.
@@ -216,7 +219,8 @@ pub(crate) fn light(
     if result.is_err() {
         hal.bell().take_down();
         if setup::reset(transport, &hal).is_ok() {
-            // SAFETY: The device was reset, and there is no log.
+            // SAFETY: `setup::reset()` has seen the device at status 0: it has no queue any more.
+            // `Log::start()` has dropped what it had, or was not called; `hal` is the last copy.
             unsafe { hal.give_back() };
         }
     }
