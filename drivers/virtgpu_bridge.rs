@@ -99,7 +99,10 @@ impl kernel::Module for Bridge {
         Ok(Self {
             #[cfg(MODULE)]
             _driver: {
-                // SAFETY: A module begins once, and `Driver` goes with it.
+                // SAFETY: `init()` is called once for each time that the module is loaded, with its
+                // statics as they were compiled, and may sleep. If this succeeds, there is a
+                // `Driver`, which the module drops, and which unregisters the driver, before it
+                // goes: nothing below can fail.
                 unsafe { linux::pci_driver::register(_module.as_ptr())? };
                 stages::module::registered();
                 Driver
@@ -115,7 +118,8 @@ struct Driver;
 #[cfg(MODULE)]
 impl Drop for Driver {
     fn drop(&mut self) {
-        // SAFETY: It was registered.
+        // SAFETY: `init()` makes the one `Driver` that there is after `register()` has succeeded.
+        // It is dropped once, when the module goes, where sleeping is allowed.
         unsafe { linux::pci_driver::unregister() };
     }
 }

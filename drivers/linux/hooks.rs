@@ -38,9 +38,10 @@ const BARS: u8 = 0x10;
 #[no_mangle]
 extern "C" fn virtgpu_bridge_watch() -> c_int {
     let class = uevent::register();
-    // SAFETY: Called once; there is no module that could go.
+    // SAFETY: An initcall is called once, and may sleep. There is no module that could go: the
+    // owner is null.
     let pci = unsafe { pci_driver::register(ptr::null_mut()) };
-    // SAFETY: Called once.
+    // SAFETY: An initcall is called once, and may sleep.
     let platform = unsafe { platform_driver::register() };
     for error in [class.err(), pci.err(), platform.err()]
         .into_iter()
@@ -68,14 +69,15 @@ extern "C" fn virtgpu_bridge_console() -> c_int {
 ///
 /// # Safety
 ///
-/// Called by the PCI core with a valid device.
+/// Called by `pci_setup_device()` (drivers/pci/probe.c), where sleeping is allowed, with a device
+/// that nobody else knows yet, which has a bus and a name.
 #[no_mangle]
 unsafe extern "C" fn virtgpu_bridge_pci_early(device: *mut kernel_bindings::pci_dev) {
     if !stage::is_up() {
         return;
     }
-    // SAFETY: By the safety requirement; a device has a bus, and above that are others, up to the
-    // host bridge's own.
+    // SAFETY: By the safety requirement nobody else accesses the device before this returns. Its bus
+    // is valid, and so are those above it, up to the host bridge's own; their numbers do not change.
     let (bus, devfn, id, first, last) = unsafe {
         let device = &*device;
         let mut root = device.bus;
@@ -99,7 +101,7 @@ unsafe extern "C" fn virtgpu_bridge_pci_early(device: *mut kernel_bindings::pci_
         return;
     };
     let found = Enumerated {
-        // SAFETY: A valid device.
+        // SAFETY: By the safety requirement; it reads a number of the device's bus.
         domain: unsafe { bindings::virtgpu_pci_domain(device.cast()) },
         buses: first..=last,
         function,
@@ -107,7 +109,8 @@ unsafe extern "C" fn virtgpu_bridge_pci_early(device: *mut kernel_bindings::pci_
     };
     let dword = |offset: u8| {
         let mut value = 0;
-        // SAFETY: A valid device. If it cannot be read, the value is all ones.
+        // SAFETY: By the safety requirement the device can be asked, and there is a place for the
+        // value. If it cannot be read, that is all ones.
         unsafe { kernel_bindings::pci_read_config_dword(device, offset.into(), &mut value) };
         u64::from(value)
     };

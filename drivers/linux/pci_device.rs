@@ -56,11 +56,14 @@ impl fmt::Display for PciError {
 ///
 /// # Invariants
 ///
-/// A valid `pci_dev`, which stays so as long as the value is used.
+/// A `pci_dev` that is initialised, and is not freed as long as the value is used: the driver core
+/// has a reference from `probe()` to the end of `remove()`, and [`holder`](crate::linux::holder)
+/// one of its own for longer.
 #[derive(Clone, Copy)]
 pub(crate) struct PciDevice(NonNull<bindings::pci_dev>);
 
-// SAFETY: The PCI core's functions take a device in any context that may sleep.
+// SAFETY: A `pci_dev` is bound to no task and no CPU: the PCI core's functions may be called for it
+// by any. Each method says in which context it may be called.
 unsafe impl Send for PciDevice {}
 
 impl PciDevice {
@@ -68,7 +71,8 @@ impl PciDevice {
     ///
     /// # Safety
     ///
-    /// It is null or valid as long as the new value is used.
+    /// It is null, or `pci_setup_device()` (drivers/pci/probe.c) has come as far as the early
+    /// fixups, and it is not freed as long as the new value is used.
     pub(crate) unsafe fn new(device: *mut bindings::pci_dev) -> Option<Self> {
         // INVARIANT: By the safety requirement.
         NonNull::new(device).map(Self)
@@ -81,7 +85,8 @@ impl PciDevice {
 
     /// What the driver core and the DMA API call it by.
     pub(crate) fn as_device(self) -> *mut bindings::device {
-        // SAFETY: A valid device, of which this is a part.
+        // SAFETY: By the invariants it is allocated; this is a part of it, and no reference is
+        // made.
         unsafe { &raw mut (*self.as_ptr()).dev }
     }
 
@@ -89,7 +94,9 @@ impl PciDevice {
     /// allowed.
     #[cfg(MODULE)]
     pub(crate) fn driver(self, name: &mut [u8; 64]) -> Option<&str> {
-        // SAFETY: A valid device, whose lock is not held, and room for as many bytes as said.
+        // SAFETY: By the invariants the device is valid, and there is room for as many bytes as
+        // said. `virtgpu_driver_name()` takes the device's lock, which is not held: the caller,
+        // `module::registered()`, runs in the module's `init()`.
         let bound = unsafe {
             bridge_bindings::virtgpu_driver_name(
                 self.as_device().cast(),
@@ -112,39 +119,52 @@ impl PciDevice {
     /// gives to the kernel.
     #[cfg(not(MODULE))]
     pub(crate) fn is_vga(self) -> bool {
-        // SAFETY: A valid device, whose class does not change.
+        // SAFETY: By the invariants the device is valid. Its class does not change after the
+        // fixups, when it is offered to drivers.
         unsafe { (*self.as_ptr()).class >> 8 == bindings::PCI_CLASS_DISPLAY_VGA }
     }
 
-    /// Takes firmware's framebuffer from efifb or simpledrm, as the native driver does.
+    /// Takes firmware's framebuffer from efifb or simpledrm, as the native driver does. Called
+    /// while it is probed.
     #[cfg(not(MODULE))]
     pub(crate) fn remove_framebuffers(self) {
-        // SAFETY: A valid device, which is being probed.
+        // SAFETY: By the invariants the device is valid. It is being probed, where
+        // `aperture_remove_conflicting_pci_devices()` (drivers/video/aperture.c) may be called,
+        // which sleeps.
         unsafe { bridge_bindings::virtgpu_remove_framebuffers(self.as_ptr().cast()) };
     }
 
     /// Keeps it from memory.
     pub(crate) fn clear_master(self) {
-        // SAFETY: A valid device.
+        // SAFETY: By the invariants the device is valid. It is being probed, so that nobody else
+        // changes the register.
         unsafe { bindings::pci_clear_master(self.as_ptr()) };
     }
 
-    /// Lets it reach memory. In a kernel that dies this is not done if somebody has the lock of
-    /// configuration space, who may be stopped.
+    /// Lets it reach memory. In any context: in a kernel that dies this is not done if somebody has
+    /// the lock of configuration space, who may be stopped.
     pub(crate) fn set_master(self) {
         #[cfg(not(MODULE))]
         if is_dying() {
-            // SAFETY: A valid device. Any context will do.
+            // SAFETY: By the invariants the device is valid. `pci_set_master()` (drivers/pci/pci.c)
+            // does not sleep. It takes `pci_lock` (drivers/pci/access.c), with interrupts off,
+            // which `virtgpu_set_master()` has seen free: not taken by what this CPU has
+            // interrupted, even by an NMI, nor by a CPU that is stopped. One that runs gives it
+            // back.
             return unsafe { bridge_bindings::virtgpu_set_master(self.as_ptr().cast()) };
         }
-        // SAFETY: A valid device.
+        // SAFETY: By the invariants the device is valid. `pci_set_master()` (drivers/pci/pci.c)
+        // takes a spinlock with interrupts off, and does not sleep. Nobody else changes the
+        // register meanwhile: the device is ours, and the caller owns the screen or probes.
         unsafe { bindings::pci_set_master(self.as_ptr()) };
     }
 
     /// The 32 bits of its configuration space at `offset`; all ones if they cannot be read.
     pub(crate) fn read32(self, offset: u16) -> u32 {
         let mut value = u32::MAX;
-        // SAFETY: A valid device, and a place for the value.
+        // SAFETY: By the invariants the device is valid, and there is a place for the value.
+        // `pci_read_config_dword()` (drivers/pci/access.c) refuses an offset that is not aligned,
+        // and then writes nothing, or ones.
         unsafe { bindings::pci_read_config_dword(self.as_ptr(), offset.into(), &mut value) };
         value
     }
@@ -152,13 +172,15 @@ impl PciDevice {
     /// The physical address and the size of a BAR of memory. `None` if nobody has given it an
     /// address, or if it is something else.
     pub(crate) fn memory_bar(self, bar: u8) -> Option<(u64, u64)> {
-        // SAFETY: A valid device.
+        // SAFETY: By the invariants the device is valid. `pci_select_bars()` (drivers/pci/pci.c)
+        // reads the flags of its resources, without a lock. They do not change while a driver has
+        // the device; before that the answer may be old or new, and the device may move again.
         let memory =
             unsafe { bindings::pci_select_bars(self.as_ptr(), bindings::IORESOURCE_MEM as usize) };
         if bar > 5 || memory & 1 << bar == 0 {
             return None;
         }
-        // SAFETY: A valid device, and a number below 6.
+        // SAFETY: As above. The number is below 6, so that there is such a resource.
         let (start, size) = unsafe {
             (
                 bindings::pci_resource_start(self.as_ptr(), bar.into()),
@@ -171,14 +193,16 @@ impl PciDevice {
 
 impl fmt::Display for PciDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SAFETY: A valid device has a name.
+        // SAFETY: By the invariants the device is valid. `pci_setup_device()` has given it a name
+        // before the early fixups, a terminated string, which stays as long as it does.
         let name = unsafe { CStr::from_char_ptr(bindings::dev_name(self.as_device())) };
         write!(f, "PCI {}", name.to_str().unwrap_or("?"))
     }
 }
 
 /// A device that answers at its BARs and does not interrupt, until this is dropped. Then it does
-/// not reach memory either.
+/// not reach memory either. It is made and dropped in probes, in `remove()` and in work items,
+/// where sleeping is allowed.
 pub(crate) struct Enabled {
     device: PciDevice,
     /// BARs that are ours, a bit for each.
@@ -195,19 +219,21 @@ impl Enabled {
     /// The PCI core does not, or somebody else has a BAR.
     pub(crate) fn new(device: PciDevice, bars: c_int) -> Result<Self, PciError> {
         let pdev = device.as_ptr();
-        // SAFETY: A valid device, here and below.
+        // SAFETY: By the invariants of `PciDevice` the device is valid, here and below. It is being
+        // probed, where it may be enabled, and where one may sleep.
         to_result(unsafe { bindings::pci_enable_device_mem(pdev) })
             .map_err(|error| PciError::new("it cannot be enabled", error))?;
         let name = NAME.as_char_ptr();
-        // SAFETY: As above; the name is static.
+        // SAFETY: As above. The name, to which the resources point until they are released, is
+        // static.
         let taken = to_result(unsafe { bindings::pci_request_selected_regions(pdev, bars, name) });
         if let Err(error) = taken {
-            // SAFETY: Enabled above.
+            // SAFETY: As above. `pci_enable_device_mem()` has succeeded, which this undoes.
             unsafe { bindings::pci_disable_device(pdev) };
             return Err(PciError::new("somebody has its BARs", error));
         }
         let mut command = 0;
-        // SAFETY: As above.
+        // SAFETY: As above; `command` is a place for the value.
         unsafe {
             bindings::pci_read_config_word(pdev, bindings::PCI_COMMAND as c_int, &mut command);
             bindings::pci_intx(pdev, 0);
@@ -223,7 +249,8 @@ impl Enabled {
 impl Drop for Enabled {
     fn drop(&mut self) {
         let pdev = self.device.as_ptr();
-        // SAFETY: A valid device, all of which was done in `new()`.
+        // SAFETY: By the invariants of `PciDevice` the device is valid. Each undoes once what
+        // `new()` has done, or `set_master()`, which need not have been called.
         unsafe {
             bindings::pci_clear_master(pdev);
             bindings::pci_intx(pdev, self.intx.into());

@@ -63,17 +63,19 @@ static IDS: [bindings::pci_device_id; 2] = [
 
 /// The end of a table.
 const NO_ID: bindings::pci_device_id = {
-    // SAFETY: Numbers only.
+    // SAFETY: The fields are numbers, for which zeroes are valid.
     unsafe { core::mem::zeroed() }
 };
 
 struct Driver(UnsafeCell<bindings::pci_driver>);
 
-// SAFETY: Only the PCI core uses it, under its own locks.
+// SAFETY: `register()` writes it before the PCI core knows it. After that only the driver core and
+// the PCI core use it, with locks of their own; we only compare its address.
 unsafe impl Sync for Driver {}
 
 static DRIVER: Driver = Driver(UnsafeCell::new({
-    // SAFETY: Numbers, null pointers, and `None`.
+    // SAFETY: The fields are numbers, lists, pointers and optional functions, for which zeroes are
+    // valid.
     unsafe { core::mem::zeroed() }
 }));
 
@@ -82,7 +84,7 @@ static DRIVER: Driver = Driver(UnsafeCell::new({
 static RESETS: Table<bindings::pci_error_handlers> = Table::new(bindings::pci_error_handlers {
     reset_prepare: Some(reset_prepare),
     reset_done: Some(reset_done),
-    // SAFETY: `None` everywhere.
+    // SAFETY: What is not set above is optional functions, for which zeroes are `None`.
     ..unsafe { core::mem::zeroed() }
 });
 
@@ -95,11 +97,12 @@ static RESETS: Table<bindings::pci_error_handlers> = Table::new(bindings::pci_er
 ///
 /// # Safety
 ///
-/// Called once, and the owner calls [`unregister`] before it goes.
+/// Called once, where sleeping is allowed, and the owner calls [`unregister`] before it goes.
 pub(crate) unsafe fn register(owner: *mut bindings::module) -> Result {
     let name = NAME.as_char_ptr();
-    // SAFETY: A static driver, registered once, by the safety requirement. Nobody else uses it
-    // before.
+    // SAFETY: The driver is static, and by the safety requirement registered once: before that
+    // nobody else accesses it. So are its name and tables. The callbacks are called by the PCI core
+    // alone, as `struct pci_driver` says.
     to_result(unsafe {
         let driver = DRIVER.0.get();
         (*driver).name = name;
@@ -123,17 +126,17 @@ pub(crate) unsafe fn register(owner: *mut bindings::module) -> Result {
 ///
 /// # Safety
 ///
-/// [`register`] returned well before.
+/// [`register`] has returned success, and this was not called since. Sleeping is allowed.
 #[cfg(MODULE)]
 pub(crate) unsafe fn unregister() {
-    // SAFETY: By the safety requirement.
+    // SAFETY: By the safety requirement the PCI core knows the driver.
     unsafe { bindings::pci_unregister_driver(DRIVER.0.get()) };
 }
 
 /// Whether this is our driver.
 #[cfg(not(MODULE))]
 pub(crate) fn is(driver: *const bindings::device_driver) -> bool {
-    // SAFETY: A place in a static; the pointer is only compared.
+    // SAFETY: It is the address of a part of a static, which is not read.
     driver == unsafe { &raw const (*DRIVER.0.get()).driver }
 }
 
@@ -142,9 +145,11 @@ pub(crate) fn is(driver: *const bindings::device_driver) -> bool {
 pub(crate) fn gpus(mut f: impl FnMut(PciDevice)) {
     let mut at = ptr::null_mut();
     loop {
-        // SAFETY: Null, or a device from the last call, whose reference is given up here.
+        // SAFETY: `at` is null, or what this returned before, whose reference `pci_get_device()`
+        // (drivers/pci/search.c) gives up. The module's `init()` may sleep.
         at = unsafe { bindings::pci_get_device(VENDOR.into(), DEVICE_GPU.into(), at) };
-        // SAFETY: Null, or a device that we have a reference of until the next call.
+        // SAFETY: It is null, or a device that is initialised, and of which we have a reference
+        // until the next call; `f` keeps nothing of it.
         let Some(device) = (unsafe { PciDevice::new(at) }) else {
             return;
         };
@@ -154,13 +159,15 @@ pub(crate) fn gpus(mut f: impl FnMut(PciDevice)) {
 
 /// # Safety
 ///
-/// Called by the PCI core for a device of `IDS`, or one that the user has named, as
-/// `pci_driver.probe`.
+/// Called by the PCI core (`local_pci_probe()` in drivers/pci/pci-driver.c) for a device of `IDS`,
+/// or one that the user has named, with the device's lock held.
 unsafe extern "C" fn probe(
     device: *mut bindings::pci_dev,
     _: *const bindings::pci_device_id,
 ) -> c_int {
-    // SAFETY: A valid device, which `remove()` is called for before it goes.
+    // SAFETY: The PCI core passes a device that is initialised, and has a reference of it as long
+    // as it is bound. If this succeeds it calls `remove()` before it gives that up; if not, nothing
+    // of the device is kept.
     let Some(device) = (unsafe { PciDevice::new(device) }) else {
         return kernel::error::code::ENODEV.to_errno();
     };
@@ -176,9 +183,10 @@ unsafe extern "C" fn probe(
 
 /// # Safety
 ///
-/// Called by the PCI core for a device whose `probe()` succeeded.
+/// Called by the PCI core for a device whose `probe()` succeeded, with the device's lock held.
 unsafe extern "C" fn remove(device: *mut bindings::pci_dev) {
-    // SAFETY: A valid device.
+    // SAFETY: The device is bound, so that the PCI core has a reference of it until this has
+    // returned.
     if let Some(device) = unsafe { PciDevice::new(device) } {
         #[cfg(not(MODULE))]
         let device = stage::Device::Pci(device);
@@ -188,9 +196,10 @@ unsafe extern "C" fn remove(device: *mut bindings::pci_dev) {
 
 /// # Safety
 ///
-/// Called by the PCI core for a device whose `probe()` succeeded.
+/// Called by the PCI core for a device whose `probe()` succeeded, with the device's lock held.
 unsafe extern "C" fn shutdown(device: *mut bindings::pci_dev) {
-    // SAFETY: A valid device.
+    // SAFETY: The device is bound, so that the PCI core has a reference of it until this has
+    // returned.
     if let Some(device) = unsafe { PciDevice::new(device) } {
         #[cfg(not(MODULE))]
         let device = stage::Device::Pci(device);

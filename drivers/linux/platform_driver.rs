@@ -40,14 +40,17 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// A valid `platform_device`, which stays so as long as the value is used.
+/// A `platform_device` that is registered, and is not freed as long as the value is used: the
+/// driver core has a reference from `probe()` to the end of `remove()`, and
+/// [`holder`](crate::linux::holder) one of its own for longer.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
     device: NonNull<bindings::platform_device>,
     base: u64,
 }
 
-// SAFETY: The driver core's functions take a device in any context that may sleep.
+// SAFETY: A `platform_device` is bound to no task and no CPU: the driver core's functions may be
+// called for it by any.
 unsafe impl Send for Slot {}
 
 impl Slot {
@@ -55,10 +58,12 @@ impl Slot {
     ///
     /// # Safety
     ///
-    /// It is null or valid as long as the new value is used.
+    /// It is null, or registered, and is not freed as long as the new value is used.
     unsafe fn new(device: *mut bindings::platform_device) -> Option<Self> {
         let device = NonNull::new(device)?;
-        // SAFETY: A valid device; the resource is null or valid.
+        // SAFETY: By the safety requirement the device is valid. `platform_get_resource()`
+        // (drivers/base/platform.c) returns null, or one of its resources, which do not change
+        // while a driver has it, or is asked.
         let resource = unsafe {
             bindings::platform_get_resource(device.as_ptr(), bindings::IORESOURCE_MEM, 0).as_ref()
         }?;
@@ -76,7 +81,8 @@ impl Slot {
 
     /// What the driver core calls it by.
     pub(crate) fn as_device(self) -> *mut bindings::device {
-        // SAFETY: A valid device, of which this is a part.
+        // SAFETY: By the invariants it is allocated; this is a part of it, and no reference is
+        // made.
         unsafe { &raw mut (*self.device.as_ptr()).dev }
     }
 }
@@ -89,13 +95,13 @@ impl fmt::Display for Slot {
 
 /// The names of a slot: in a devicetree, and in ACPI.
 static COMPATIBLE: Table<[bindings::of_device_id; 2]> = Table::new({
-    // SAFETY: Bytes and null pointers.
+    // SAFETY: The fields are bytes and pointers, for which zeroes are valid.
     let mut ids: [bindings::of_device_id; 2] = unsafe { core::mem::zeroed() };
     ids[0].compatible = chars(b"virtio,mmio");
     ids
 });
 static HARDWARE_ID: Table<[bindings::acpi_device_id; 2]> = Table::new({
-    // SAFETY: Bytes and numbers.
+    // SAFETY: The fields are bytes and numbers, for which zeroes are valid.
     let mut ids: [bindings::acpi_device_id; 2] = unsafe { core::mem::zeroed() };
     ids[0].id = chars(b"LNRO0005");
     ids
@@ -114,11 +120,13 @@ const fn chars<const LENGTH: usize>(text: &[u8]) -> [c_char; LENGTH] {
 
 struct Driver(UnsafeCell<bindings::platform_driver>);
 
-// SAFETY: Only the driver core uses it, under its own locks.
+// SAFETY: `register()` writes it before the driver core knows it. After that only the driver core
+// uses it, with locks of its own; we only compare its address.
 unsafe impl Sync for Driver {}
 
 static DRIVER: Driver = Driver(UnsafeCell::new({
-    // SAFETY: Numbers, null pointers, and `None`.
+    // SAFETY: The fields are numbers, lists, pointers and optional functions, for which zeroes are
+    // valid.
     unsafe { core::mem::zeroed() }
 }));
 
@@ -130,10 +138,11 @@ static DRIVER: Driver = Driver(UnsafeCell::new({
 ///
 /// # Safety
 ///
-/// Called once.
+/// Called once, where sleeping is allowed.
 pub(crate) unsafe fn register() -> Result {
-    // SAFETY: A static driver, registered once, by the safety requirement. Nobody else uses it
-    // before.
+    // SAFETY: The driver is static, and by the safety requirement registered once: before that
+    // nobody else accesses it. So are its name and tables, which end with an empty entry. The
+    // callbacks are called by the driver core alone, as `struct platform_driver` says.
     to_result(unsafe {
         let driver = DRIVER.0.get();
         (*driver).driver.name = NAME.as_char_ptr();
@@ -151,15 +160,18 @@ pub(crate) unsafe fn register() -> Result {
 
 /// Whether this is our driver.
 pub(crate) fn is(driver: *const bindings::device_driver) -> bool {
-    // SAFETY: A place in a static; the pointer is only compared.
+    // SAFETY: It is the address of a part of a static, which is not read.
     driver == unsafe { &raw const (*DRIVER.0.get()).driver }
 }
 
 /// # Safety
 ///
-/// Called by the driver core for a device of `COMPATIBLE` or `HARDWARE_ID`.
+/// Called by the driver core (`platform_probe()` in drivers/base/platform.c) for a device of
+/// `COMPATIBLE` or `HARDWARE_ID`, with the device's lock held.
 unsafe extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
-    // SAFETY: A valid device, which `remove()` is called for before it goes.
+    // SAFETY: The driver core passes a device that is registered, and has a reference of it as long
+    // as it is bound. If this succeeds it calls `remove()` before it gives that up; if not, nothing
+    // of the device is kept.
     let Some(slot) = (unsafe { Slot::new(device) }) else {
         return ENODEV.to_errno();
     };
@@ -168,9 +180,10 @@ unsafe extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
 
 /// # Safety
 ///
-/// Called by the driver core for a device whose `probe()` succeeded.
+/// Called by the driver core for a device whose `probe()` succeeded, with the device's lock held.
 unsafe extern "C" fn remove(slot: *mut bindings::platform_device) {
-    // SAFETY: A valid device, until this returns.
+    // SAFETY: The device is bound, so that the driver core has a reference of it until this has
+    // returned.
     if let Some(slot) = unsafe { Slot::new(slot) } {
         device::remove(Device::Mmio(slot));
     }
@@ -178,9 +191,10 @@ unsafe extern "C" fn remove(slot: *mut bindings::platform_device) {
 
 /// # Safety
 ///
-/// Called by the driver core for a device whose `probe()` succeeded.
+/// Called by the driver core for a device whose `probe()` succeeded, with the device's lock held.
 unsafe extern "C" fn shutdown(slot: *mut bindings::platform_device) {
-    // SAFETY: A valid device, until this returns.
+    // SAFETY: The device is bound, so that the driver core has a reference of it until this has
+    // returned.
     if let Some(slot) = unsafe { Slot::new(slot) } {
         device::shutdown(Device::Mmio(slot));
     }
