@@ -42,19 +42,22 @@ static CONSOLE: AtomicPtr<bindings::console> = AtomicPtr::new(ptr::null_mut());
 ///
 /// # Safety
 ///
-/// Called by the kernel with its `earlycon_device` and a string or null.
+/// Called by drivers/tty/serial/earlycon.c, while early parameters are read, with its
+/// `earlycon_device`, which has a console, and a terminated string or null.
 #[no_mangle]
 unsafe extern "C" fn virtgpu_bridge_earlycon_setup(
     early: *mut bindings::earlycon_device,
     options: *const c_char,
 ) -> c_int {
     const ENOENT: c_int = -(kernel::bindings::ENOENT as c_int);
-    // SAFETY: The caller's only device, which no one else uses before it is registered.
+    // SAFETY: It is `early_console_dev` of drivers/tty/serial/earlycon.c, a static, which nobody
+    // else uses before its console is registered, after this returns: there is one CPU.
     let early = unsafe { &mut *early };
     let options = if options.is_null() {
         None
     } else {
-        // SAFETY: A terminated string, by the safety requirement.
+        // SAFETY: By the safety requirement it is a terminated string. It is part of the command
+        // line, which nobody changes before this returns.
         Some(unsafe { CStr::from_char_ptr(options) }.to_bytes())
     };
     // An address on the command line is parsed by the caller.
@@ -80,7 +83,8 @@ unsafe extern "C" fn virtgpu_bridge_earlycon_setup(
     // For the line that the caller prints.
     early.port.mapbase = address;
     early.port.iotype = bindings::uart_iotype_UPIO_MEM32;
-    // SAFETY: A valid console, not registered yet.
+    // SAFETY: It is `early_con` of the same file, a static, which the caller registers after this
+    // returns. Where it is registered already, `setup_earlycon()` does not call this.
     unsafe { (*early.con).write = Some(write) };
     CONSOLE.store(early.con, Ordering::Relaxed);
     0
@@ -89,7 +93,8 @@ unsafe extern "C" fn virtgpu_bridge_earlycon_setup(
 /// Whether the early console prints.
 pub(crate) fn is_enabled() -> bool {
     let console = CONSOLE.load(Ordering::Relaxed);
-    // SAFETY: The kernel's only one, which is static, if it is not null.
+    // SAFETY: If it is not null, it is `early_con` of drivers/tty/serial/earlycon.c, which is
+    // static and not in `__init` memory.
     !console.is_null() && unsafe { console::is_enabled(console) }
 }
 
@@ -101,8 +106,8 @@ pub(crate) fn is(console: *const bindings::console) -> bool {
 /// Takes the early console from the printk core's list, where somebody else prints on its screen.
 pub(crate) fn unregister() {
     let console = CONSOLE.load(Ordering::Relaxed);
-    // SAFETY: The kernel's only one, which is static, if it is not null; called where sleeping is
-    // allowed. One that is not on the list is left alone.
+    // SAFETY: As in `is_enabled()`. `unregister_console()` (kernel/printk/printk.c) may sleep,
+    // which an initcall may, the caller; a console that is not on the list it leaves alone.
     unsafe {
         if !console.is_null() && console::is_enabled(console) {
             bindings::unregister_console(console);
@@ -112,8 +117,8 @@ pub(crate) fn unregister() {
 
 /// # Safety
 ///
-/// Called by the printk core as a console's `write()`.
+/// Called by the printk core as a console's `write()`, with the start of `count` bytes.
 unsafe extern "C" fn write(_: *mut bindings::console, text: *const c_char, count: c_uint) {
-    // SAFETY: As it is called.
+    // SAFETY: By the safety requirement; `device::write()` keeps nothing of the text.
     device::write(unsafe { console::text(text, count) });
 }

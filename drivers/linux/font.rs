@@ -27,10 +27,11 @@ use kernel::{
 /// `None` if the kernel has none that can be used.
 pub(crate) fn default_font(width: u32, height: u32) -> Option<Font<'static>> {
     let (width, height) = (i32::try_from(width).ok()?, i32::try_from(height).ok()?);
-    // SAFETY: Null pointers stand for "every size is fine".
+    // SAFETY: `get_default_font()` (lib/fonts/fonts.c) takes null pointers for "every size is
+    // fine", and reads constants.
     let desc =
         unsafe { bindings::get_default_font(width, height, ptr::null_mut(), ptr::null_mut()) };
-    // SAFETY: It is null, or one of the static descriptions in `lib/fonts/`.
+    // SAFETY: `get_default_font()` returns null, or one of the static descriptions in lib/fonts/.
     unsafe { described(desc) }
 }
 
@@ -38,7 +39,7 @@ pub(crate) fn default_font(width: u32, height: u32) -> Option<Font<'static>> {
 ///
 /// `desc` is null, or one of the static descriptions in `lib/fonts/`.
 unsafe fn described(desc: *const bindings::font_desc) -> Option<Font<'static>> {
-    // SAFETY: By the safety requirement.
+    // SAFETY: By the safety requirement it is null, or a constant.
     let desc = unsafe { desc.as_ref() }?;
     let pitch = desc.width.div_ceil(8);
     let length = pitch
@@ -47,7 +48,8 @@ unsafe fn described(desc: *const bindings::font_desc) -> Option<Font<'static>> {
     if desc.data.is_null() {
         return None;
     }
-    // SAFETY: A font's data is static, and as long as its description says.
+    // SAFETY: The data of the fonts in lib/fonts/ is constant, and has `charcount` glyphs, each of
+    // `height` scanlines of whole bytes.
     let data = unsafe { core::slice::from_raw_parts(desc.data.cast::<u8>(), length as usize) };
     Font::new(desc.width, desc.height, desc.charcount as usize, data).ok()
 }
@@ -56,7 +58,7 @@ unsafe fn described(desc: *const bindings::font_desc) -> Option<Font<'static>> {
 ///
 /// # Invariants
 ///
-/// `font` is in `data`, which is never changed, or static.
+/// `font` is in `_data`, whose memory neither moves nor changes before this is dropped, or static.
 #[cfg(all(CONFIG_VT, not(MODULE)))]
 pub(crate) struct UserFont {
     font: Font<'static>,
@@ -73,7 +75,8 @@ impl UserFont {
     ///
     /// # Safety
     ///
-    /// It has as many glyphs as it says.
+    /// `data` is null, or has as many glyphs as `charcount` says, `pitch` scanlines of whole bytes
+    /// for each, all of them initialised.
     pub(crate) unsafe fn new(from: &bindings::console_font, pitch: c_uint) -> Result<Self> {
         let (row, height) = (from.width.div_ceil(8) as usize, from.height as usize);
         let stride = row * pitch as usize;
@@ -81,22 +84,26 @@ impl UserFont {
             return Err(EINVAL);
         }
         let length = stride.checked_mul(from.charcount as usize).ok_or(EINVAL)?;
-        // SAFETY: By the safety requirement.
+        // SAFETY: By the safety requirement, and the check above; the data does not change before
+        // this returns, since the caller lends it with `from`.
         let glyphs = unsafe { core::slice::from_raw_parts(from.data, length) };
         let mut data = KVVec::new();
         for glyph in glyphs.chunks_exact(stride) {
             data.extend_from_slice(&glyph[..row * height], GFP_KERNEL)?;
         }
-        // SAFETY: The memory stays where it is until the vector goes, and is not changed. The font
-        // is given out for as long as this lives; see `font()`.
+        // SAFETY: The vector's memory is initialised, and stays where it is until the vector goes,
+        // also when that is moved; nobody changes it, or the vector, once it is in `_data`. `font`
+        // goes with it. Whoever gets a copy from `font()` gives up on it before that.
         let kept = unsafe { core::slice::from_raw_parts(data.as_ptr(), data.len()) };
         let font = Font::new(from.width, from.height, from.charcount as usize, kept);
-        // INVARIANT: It is in `data`.
+        // INVARIANT: It is in the memory of `_data`, which nobody has a way to change.
         font.map(|font| Self { font, _data: data })
             .map_err(|_| EINVAL)
     }
 
-    /// The font, for a screen that has another one before this is dropped.
+    /// The font, for a screen that has another one before this is dropped: `stages::vt::set_font()`
+    /// has it set another one first, and keeps that. Nobody else drops a font that a screen has,
+    /// and the console lock, held there and in `stages::vt::lit()`, keeps the place for it free.
     pub(crate) fn font(&self) -> Font<'static> {
         self.font
     }
@@ -112,11 +119,11 @@ pub(crate) unsafe fn named(name: *const c_char, pixels: (u32, u32)) -> Option<Us
     let font = if name.is_null() {
         default_font(pixels.0, pixels.1)?
     } else {
-        // SAFETY: By the safety requirement, for the name; what is found is null, or one of the
-        // static descriptions.
+        // SAFETY: By the safety requirement the name is a terminated string. `find_font()`
+        // (lib/fonts/fonts.c) returns null, or one of the static descriptions in lib/fonts/.
         unsafe { described(bindings::find_font(name.cast())) }?
     };
-    // INVARIANT: It is static.
+    // INVARIANT: `described()` gives a font whose data is constant.
     Some(UserFont {
         font,
         _data: KVVec::new(),
@@ -127,13 +134,15 @@ pub(crate) unsafe fn named(name: *const c_char, pixels: (u32, u32)) -> Option<Us
 ///
 /// # Safety
 ///
-/// There is room for them all, and `pitch` is at least the font's height.
+/// From `to` on there are so many bytes, initialised, that nobody else accesses: for each glyph of
+/// the font, `pitch` scanlines of whole bytes. `pitch` is at least the font's height.
 #[cfg(all(CONFIG_VT, not(MODULE)))]
 pub(crate) unsafe fn export(font: &Font<'_>, to: *mut u8, pitch: c_uint) {
     let (size, bytes) = (font.size(), font.glyph_bytes());
     let stride = size.width.div_ceil(8) as usize * pitch as usize;
     for (at, glyph) in font.data().chunks_exact(bytes).enumerate() {
-        // SAFETY: By the safety requirement.
+        // SAFETY: By the safety requirement: there is room for `pitch` scanlines for each glyph, of
+        // which this is number `at`.
         let to = unsafe { core::slice::from_raw_parts_mut(to.wrapping_add(at * stride), stride) };
         let (glyph_to, rest) = to.split_at_mut(bytes.min(stride));
         glyph_to.copy_from_slice(&glyph[..bytes.min(stride)]);

@@ -25,7 +25,9 @@ impl<'b> Record<'b> {
             next_seq: 0,
         };
         let mut length = 0;
-        // SAFETY: The buffer is as long as said. Any context will do.
+        // SAFETY: The buffer is as long as said, and `length` a place for what is in it.
+        // `kmsg_dump_get_line()` (kernel/printk/printk.c) takes no lock: it reads the ring of
+        // records by atomic operations, in any context, NMI included.
         let found = unsafe {
             bindings::kmsg_dump_get_line(
                 &mut iter,
@@ -81,14 +83,15 @@ pub(crate) fn newest() -> u64 {
         cur_seq: 0,
         next_seq: 0,
     };
-    // SAFETY: Any context will do.
+    // SAFETY: As in `Record::read()`; it writes to `iter` alone.
     unsafe { bindings::kmsg_dump_rewind(&mut iter) };
     iter.next_seq.saturating_sub(1)
 }
 
 /// The level from which on records are not for consoles.
 pub(crate) fn console_level() -> u8 {
-    // SAFETY: A word, whenever it is read.
+    // SAFETY: `console_printk` is an array of words in kernel/printk/printk.c, whose first one is
+    // the level. It is read at once; others may change it meanwhile, and either value will do.
     let level = unsafe {
         (&raw const bindings::console_printk)
             .cast::<i32>()
@@ -99,8 +102,9 @@ pub(crate) fn console_level() -> u8 {
 
 /// Sets that level, as parameters of the command line do.
 pub(crate) fn set_console_level(level: i32) {
-    // SAFETY: A word, which whoever looks at a parameter writes as well: before there are other
-    // CPUs.
+    // SAFETY: As in `console_level()`. The early console's `setup()`, the only caller, runs while
+    // early parameters are read, some of which write the level as well: on one CPU, one after the
+    // other.
     unsafe {
         (&raw mut bindings::console_printk)
             .cast::<i32>()

@@ -23,7 +23,9 @@ impl Mutex {
     /// Waits for the mutex, which is given back when the result is dropped. Called where sleeping
     /// is allowed.
     pub(crate) fn lock(self) -> Guard {
-        // SAFETY: A number of the C side's; by the caller it may sleep.
+        // SAFETY: The number is an index of the C side's array of mutexes, which the compiler has
+        // initialised. `mutex_lock()` may sleep, which the caller may, who does not have this mutex
+        // already.
         unsafe { bindings::virtgpu_lock(self as bindings::virtgpu_mutex) };
         Guard {
             mutex: self,
@@ -41,7 +43,8 @@ pub(crate) struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // SAFETY: Taken in `lock()`, by this very task: a guard is not `Send`.
+        // SAFETY: `lock()` has taken the mutex for this very task: a guard is not `Send`, and is
+        // dropped once.
         unsafe { bindings::virtgpu_unlock(self.mutex as bindings::virtgpu_mutex) };
     }
 }

@@ -20,7 +20,10 @@ use crate::{
 ///
 /// Another word than these, for the caller to complain about.
 pub(crate) fn scroll() -> Result<Option<Scroll>, &'static str> {
-    // SAFETY: The parameter is a string that lives as long as the driver; it cannot be written.
+    // SAFETY: The parameter points to a terminated string: the one that it is initialised with, or
+    // one of the command line's or the module loader's (`param_set_charp()` in kernel/params.c).
+    // That is set before `console_init()`, and before a module's `init()`; later nobody can change
+    // it, since its mode in sysfs is 0444, and it stays as long as the driver.
     let word = unsafe { CStr::from_char_ptr(bindings::virtgpu_scroll()) };
     parse(word.to_str().unwrap_or("?"))
 }
@@ -63,9 +66,10 @@ fn parse(word: &'static str) -> Result<Option<Scroll>, &'static str> {
 /// `virtgpu_bridge.handover=auto|never`, and not with `nomodeset`, with which it would refuse.
 #[cfg(not(MODULE))]
 pub(crate) fn hands_over() -> bool {
-    // SAFETY: A string that lives as long as the driver; it cannot be written.
+    // SAFETY: As in `scroll()`.
     let word = unsafe { CStr::from_char_ptr(bindings::virtgpu_handover()) };
-    // SAFETY: Asking has no requirements.
+    // SAFETY: `video_firmware_drivers_only()` (drivers/video/nomodeset.c) reads a flag that is set
+    // while the command line is parsed.
     let nomodeset = unsafe { bindings::video_firmware_drivers_only() };
     match word.to_bytes() {
         b"never" => return false,
@@ -119,7 +123,9 @@ pub(crate) fn words() -> impl Iterator<Item = &'static str> + Clone {
 fn line() -> &'static [u8] {
     // Callers in other sections may not have the address.
     let line = core::hint::black_box(&raw const bindings::boot_command_line);
-    // SAFETY: The command line is a terminated string, complete before any early parameter is
-    // looked at, and not written after that.
+    // SAFETY: `boot_command_line` (init/main.c) is a terminated string, which
+    // `early_init_dt_scan_chosen()` (drivers/of/fdt.c) fills in before any early parameter is
+    // looked at, and nobody writes after that. Only code that runs before `free_initmem()` comes
+    // here: the early console's `setup()`, and initcalls.
     unsafe { CStr::from_char_ptr(line.cast()) }.to_bytes()
 }

@@ -24,26 +24,30 @@ pub(crate) fn console() -> Option<Console<'static>> {
 
     const AE_OK: u32 = 0;
 
-    // SAFETY: A word, which is set before initcalls.
+    // SAFETY: A static of arch/arm64/kernel/acpi.c, a word, which is not written any more when
+    // `setup_arch()` is over.
     let is_disabled = unsafe { (&raw const bindings::acpi_disabled).read() } != 0;
     if is_disabled || parameters::words().any(|word| word == "acpi=nospcr") {
         return None;
     }
     let mut table = ptr::null_mut();
     let signature = c"SPCR".as_char_ptr().cast_mut();
-    // SAFETY: The signature is a string of four characters, which is not written to, and `table` is
-    // a place for a pointer.
+    // SAFETY: The signature has four characters, which `acpi_get_table()`
+    // (drivers/acpi/acpica/tbxface.c) compares and does not write, and `table` is a place for a
+    // pointer. It may sleep, which initcalls may; the list of tables is there since `setup_arch()`.
     if unsafe { bindings::acpi_get_table(signature.cast(), 0, &mut table) } != AE_OK {
         return None;
     }
-    // SAFETY: Where that succeeds, `table` is mapped, and as long as its header says, until it is
-    // put; it is not written to.
+    // SAFETY: Where that succeeds, as many bytes are mapped as the table's header says
+    // (`acpi_tb_acquire_table()` in drivers/acpi/acpica/tbdata.c), until it is put below; nobody
+    // writes them.
     let bytes = unsafe {
         let length = (*table).length as usize;
         slice::from_raw_parts(table.cast::<u8>(), length)
     };
     let found = of_spcr(bytes);
-    // SAFETY: It was got above, and is not used any more.
+    // SAFETY: `acpi_get_table()` above has given it, once. What was found borrows nothing of it:
+    // its names are static.
     unsafe { bindings::acpi_put_table(table) };
     found
 }
