@@ -71,7 +71,10 @@ use uefi::{
     proto::device_path::DevicePath,
     Handle, //
 };
-use zerocopy::IntoBytes;
+use zerocopy::{
+    FromBytes,
+    IntoBytes, //
+};
 
 /// The scanout that EDK2 draws on.
 pub(crate) const SCANOUT: u32 = 0;
@@ -160,14 +163,19 @@ impl Function {
     ///
     /// What it is else.
     pub(crate) fn behind(screen: &Screen) -> Result<Self, Why> {
-        // SAFETY: It is installed beside the GOP, and not used later.
+        // SAFETY: It is used in this function alone. The caller has just found the GOP, whose
+        // handle this is: nobody uninstalls it meanwhile, since firmware waits for us.
         let path = unsafe { look::<DevicePath>(screen.handle()) }.ok_or(Why::NotPci)?;
-        // SAFETY: As above.
+        // SAFETY: As above; nobody writes to a path.
         let mut path = unsafe { path.as_ref() };
         let handle = boot::locate_device_path::<PciIo>(&mut path).map_err(|_| Why::NotPci)?;
-        // SAFETY: Not used later without asking whether it is installed.
+        // SAFETY: It is used below and in `Device::new()`, right after it was found, and later once
+        // `Device::is_reset()` has found one installed on the handle. Should firmware have taken
+        // this one away and installed another, there was a new GOP as well, and `State::prepare()`
+        // has looked anew.
         let io = unsafe { look::<PciIo>(handle) }.ok_or(Why::NotPci)?;
-        // SAFETY: It is installed.
+        // SAFETY: It was found installed above. Firmware waits for us, and does not change it
+        // meanwhile.
         let pci = unsafe { io.as_ref() };
         let [vendor, device] = [VENDOR_ID, VENDOR_ID + 2].map(|at| pci.configuration::<u16>(at));
         if (vendor, device) != (VENDOR, DEVICE_GPU) {
@@ -201,7 +209,7 @@ impl Device {
             io,
             address,
         } = function;
-        // SAFETY: It was just found to be installed.
+        // SAFETY: `Function::behind()` has just found it installed; firmware waits for us since.
         let pci = unsafe { io.as_ref() };
         let sizes = core::array::from_fn(|bar| {
             bus_address(pci, bar as u8)
@@ -258,7 +266,7 @@ impl Device {
         if !self.is_reset() {
             return false;
         }
-        // SAFETY: It is installed.
+        // SAFETY: `is_reset()` above has found it installed; firmware waits for us.
         let pci = unsafe { self.io.as_ref() };
         let command = pci.configuration::<u16>(COMMAND);
         pci.set_configuration(COMMAND, command | MEMORY_AND_MASTER | NO_INTX);
@@ -350,7 +358,7 @@ struct Window {
 impl Window {
     /// The piece that a capability names.
     fn new(io: NonNull<PciIo>, place: Place) -> Result<Self, Why> {
-        // SAFETY: Who makes a window has found it installed.
+        // SAFETY: `Device::new()`, the only caller, has found it installed.
         let pci = unsafe { io.as_ref() };
         let bar = bus_address(pci, place.bar).and_then(|address| pci.bar_at(address));
         match bar.filter(|bar| place.fits(bar.bytes)) {
@@ -364,7 +372,8 @@ impl Window {
     }
 
     fn read<T: Value>(&self, at: usize) -> T {
-        // SAFETY: A device is not used without asking whether this is installed.
+        // SAFETY: A window is used by its `Device` alone, in `new()`, `is_reset()` and `show()`,
+        // which find it installed before.
         unsafe { self.io.as_ref() }.register(self.bar, self.offset + at as u64)
     }
 
@@ -431,23 +440,26 @@ impl Shared<'_> {
         if end > self.bytes || at % align_of::<T>() != 0 {
             return None;
         }
-        // SAFETY: `at` is within the pages, which are one allocation.
+        // SAFETY: `at` is at most `bytes`, the size of the pages from `memory` on, which are one
+        // allocation.
         Some(unsafe { self.memory.add(at) }.cast())
     }
 
-    fn load<T: Default>(&self, at: usize) -> T {
+    fn load<T: FromBytes + Default>(&self, at: usize) -> T {
         match self.place(at, 1) {
-            // SAFETY: The place is in the pages, and aligned; every pattern of bits is one of the
-            // integers that this is called for. The device may write there meanwhile: the access is
-            // volatile.
+            // SAFETY: `place()` has found it within the pages, and aligned: they begin at a page.
+            // They are initialised, by the invariants of `Pages`, and every pattern of bytes is a
+            // `T` (`FromBytes`). The device may write there meanwhile: the access is volatile.
             Some(place) => unsafe { place.read_volatile() },
             None => T::default(),
         }
     }
 
-    fn store<T>(&self, at: usize, value: T) {
+    fn store<T: IntoBytes>(&self, at: usize, value: T) {
         if let Some(place) = self.place(at, 1) {
-            // SAFETY: As in `load`; the pages are written by the device and through here alone.
+            // SAFETY: As in `load()`. `show()` has borrowed the pages mutably as long as there is a
+            // `Shared`: they are written by the device and through here alone. The value has no
+            // padding (`IntoBytes`).
             unsafe { place.write_volatile(value) };
         }
     }

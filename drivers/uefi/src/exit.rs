@@ -14,8 +14,9 @@
 //! 4. [`light`] has the device show the copy, and takes the queue from it: whatever system comes
 //!    next, the device knows no address of memory.
 //!
-//! A boot loader whose map was out of date calls ExitBootServices() again, and all of this can
-//! happen twice.
+//! EDK2 calls them once, when it has found the map up to date. But the specification lets firmware
+//! begin to shut down in a call that then fails (UEFI 2.10, section 7.4.6), after which the boot
+//! loader calls ExitBootServices() again: so all of this may happen twice.
 
 use crate::{
     device::{
@@ -93,8 +94,10 @@ pub(crate) fn start() -> core::result::Result<Prepared, Refusal> {
     // At once, and not when there is a screen: another copy may be loaded before that.
     STATE.with(|state| state.table = Table::install().ok());
     listen().map_err(|error| Refusal::Events(error.status()))?;
-    // SAFETY: This is called at TPL_APPLICATION. Functions that prepare as well do not interrupt
-    // it.
+    // SAFETY: The level is not lowered by this: firmware starts an image at TPL_APPLICATION (UEFI
+    // 2.10, section 7.1, has StartImage() below TPL_CALLBACK). It is raised so that the functions
+    // which prepare as well, at TPL_CALLBACK, do not interrupt this. Nothing below waits for
+    // anything.
     let _guard = unsafe { boot::raise_tpl(Tpl::CALLBACK) };
     let prepared = STATE.with(State::prepare);
     Ok(prepared.unwrap_or(Prepared::Nothing("it is being found")))
@@ -104,9 +107,11 @@ pub(crate) fn start() -> core::result::Result<Prepared, Refusal> {
 fn listen() -> Result {
     const SIGNAL: EventType = EventType::NOTIFY_SIGNAL;
     const EXIT: EventType = EventType::SIGNAL_EXIT_BOOT_SERVICES;
-    // SAFETY: The functions stay as long as boot services, since this image is not unloaded: that
-    // is done on behalf of its entry point's status alone. So do the GUID, and the event that is
-    // the context of one. What they call may be called at their level, and in ExitBootServices().
+    // SAFETY: The functions stay as long as boot services do: this image is unloaded only if its
+    // entry point returns an error, which `main()` does not do once there is an event, since it has
+    // no function for UnloadImage() (UEFI 2.10, section 7.4.3). So do the GUID, and the event that
+    // is the context of one, which nobody closes. What they call may be called at their level, and
+    // in ExitBootServices(): at the end, no memory is allocated or freed.
     unsafe {
         let last = boot::create_event(SIGNAL, Tpl::CALLBACK, Some(light), None)?;
         let last = NonNull::new(last.as_ptr());
@@ -131,7 +136,8 @@ unsafe extern "efiapi" fn keep(_: Event, _: Option<NonNull<c_void>>) {
 
 unsafe extern "efiapi" fn defer(_: Event, last: Option<NonNull<c_void>>) {
     let Some(last) = last else { return };
-    // SAFETY: It is the event that `listen` made.
+    // SAFETY: It is the event that `listen()` has made, and passed as the context of this function
+    // alone. Nobody closes it.
     if let Some(last) = unsafe { Event::from_ptr(last.as_ptr()) } {
         // Without it, the picture alone is handed over.
         let _ = boot::signal_event(&last);

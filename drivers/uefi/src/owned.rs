@@ -16,8 +16,10 @@ pub(crate) struct Owned<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: Boot services, and all that they call, run on one CPU (UEFI 2.10, section 2.3), and
-// `is_taken` keeps functions that interrupt each other apart.
+// SAFETY: Boot services, and all that they call, run on one CPU (UEFI 2.10, sections 2.3.4 and
+// 2.3.6): nothing has to be `Send`. Functions can interrupt each other there, at a higher task
+// priority level. `is_taken` keeps them apart, by one atomic operation: the one that comes later
+// gets nothing.
 unsafe impl<T> Sync for Owned<T> {}
 
 impl<T> Owned<T> {
@@ -34,7 +36,8 @@ impl<T> Owned<T> {
         if self.is_taken.swap(true, Ordering::Acquire) {
             return None;
         }
-        // SAFETY: Who sets `is_taken` is the only one with a reference, until it is cleared below.
+        // SAFETY: `is_taken` was clear, and has been set here: nobody has a reference, or makes
+        // one, until it is cleared below, when this one is gone.
         let result = with(unsafe { &mut *self.value.get() });
         self.is_taken.store(false, Ordering::Release);
         Some(result)

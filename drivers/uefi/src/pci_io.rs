@@ -120,7 +120,9 @@ impl PciIo {
     pub(crate) fn location(&self) -> Option<Location> {
         let mut location = [0; 4];
         let [segment, bus, device, function] = &mut location;
-        // SAFETY: The protocol is as firmware made it, and writes one number each.
+        // SAFETY: `self` is in firmware's memory, which `boot::open_protocol()` has given for this
+        // protocol's GUID: its functions are there, and of these types (UEFI 2.10, section 14.4).
+        // This one writes one number each.
         let status = unsafe { (self.get_location)(self, segment, bus, device, function) };
         status.is_success().then_some(location)
     }
@@ -129,8 +131,8 @@ impl PciIo {
     pub(crate) fn configuration<T: Value>(&self, offset: u16) -> T {
         let mut value = T::NOTHING;
         let into = (&raw mut value).cast();
-        // SAFETY: The protocol is as firmware made it, and writes one value of the size of a `T`.
-        // If there is nothing, `value` stays.
+        // SAFETY: As in `location()`. With this width and count the function writes one value of
+        // the size of a `T`, or nothing, and `value` stays.
         let _ = unsafe { (self.configuration_read)(self, T::WIDTH, offset.into(), 1, into) };
         value
     }
@@ -138,8 +140,10 @@ impl PciIo {
     /// Writes such a register.
     pub(crate) fn set_configuration<T: Value>(&self, offset: u16, mut value: T) {
         let from = (&raw mut value).cast();
-        // SAFETY: The protocol is as firmware made it, and reads one value of the size of a `T`.
-        // What the function does with it is what the caller, who drives it, wants.
+        // SAFETY: As in `location()`. With this width and count the function reads one value of the
+        // size of a `T`. The caller sets bits of the command register alone: decoding, interrupts,
+        // bus mastering. With that the device reaches memory that its queue names, see
+        // `set_register()`.
         let _ = unsafe { (self.configuration_write)(self, T::WIDTH, offset.into(), 1, from) };
     }
 
@@ -147,7 +151,7 @@ impl PciIo {
     pub(crate) fn register<T: Value>(&self, bar: u8, offset: u64) -> T {
         let mut value = T::NOTHING;
         let into = (&raw mut value).cast();
-        // SAFETY: As in `configuration`; firmware keeps within the BAR.
+        // SAFETY: As in `configuration()`. Firmware refuses what is not within the BAR.
         let _ = unsafe { (self.memory_read)(self, T::WIDTH, bar, offset, 1, into) };
         value
     }
@@ -155,8 +159,9 @@ impl PciIo {
     /// Writes such a register.
     pub(crate) fn set_register<T: Value>(&self, bar: u8, offset: u64, mut value: T) {
         let from = (&raw mut value).cast();
-        // SAFETY: As in `set_configuration`; firmware keeps within the BAR. Memory is reached by
-        // the device only as the queue says that it is told of, which is ours.
+        // SAFETY: As in `set_configuration()`. Firmware refuses what is not within the BAR. A
+        // device may write to the memory that its queue names, which is ours: `Device::show()`
+        // gives it the ring in `State::shared`, whose pages stay until it has no queue any more.
         let _ = unsafe { (self.memory_write)(self, T::WIDTH, bar, offset, 1, from) };
     }
 
@@ -169,22 +174,22 @@ impl PciIo {
 
     fn bar(&self, index: u8) -> Option<Bar> {
         let mut resources = core::ptr::null_mut();
-        // SAFETY: The protocol is as firmware made it. It writes a pointer; the other one may be
-        // null.
+        // SAFETY: As in `location()`. This function writes a pointer; the other place may be null.
         let status = unsafe {
             (self.get_bar_attributes)(self, index, core::ptr::null_mut(), &mut resources)
         };
         let resources = NonNull::new(resources.cast::<u8>()).filter(|_| status.is_success())?;
-        // SAFETY: Firmware has allocated a list of resource descriptors, which is at least an end
-        // tag of two bytes, or one of these and that. No byte is read before those that say how
-        // many there are.
+        // SAFETY: With success, firmware has allocated a list of resource descriptors (UEFI 2.10,
+        // section 14.4), initialised. It is at least an end tag, of two bytes; where it begins with
+        // another descriptor, that has its three bytes of tag and length, and as many as they say.
+        // No byte is read before those that tell that it is there; bytes need no alignment.
         let descriptor = unsafe {
             let at = resources.cast::<[u8; 3]>();
             (resources.read() == QWORD && at.read() == [QWORD, QWORD_BYTES, 0])
                 .then(|| resources.cast::<[u8; 3 + QWORD_BYTES as usize]>().read())
         };
-        // SAFETY: The list is the caller's to free, and was copied. If it cannot be freed it is
-        // lost.
+        // SAFETY: The list is from the pool and the caller's to free (section 14.4). What is needed
+        // was copied, and nobody has a reference to it. If it cannot be freed it is lost.
         let _ = unsafe { boot::free_pool(resources) };
         let descriptor = descriptor?;
         let number = |at: usize| {

@@ -51,16 +51,20 @@ const HANDLES: usize = 1024;
 ///
 /// # Safety
 ///
-/// The result may be used as long as the protocol is installed on `handle`.
+/// The result may be used as long as the protocol is installed on `handle`; through one reference
+/// at a time, if that is one which may write.
 pub(crate) unsafe fn look<P: ProtocolPointer + ?Sized>(handle: Handle) -> Option<NonNull<P>> {
     let params = OpenProtocolParams {
         handle,
         agent: boot::image_handle(),
         controller: None,
     };
-    // SAFETY: It is closed again at once, and the rest is up to the caller.
+    // SAFETY: The handle and the protocol have to stay until the result of this is dropped, which
+    // is before this function returns. In between nothing of firmware's runs but what interrupts us
+    // at a higher task priority level, where drivers are not stopped. What GET_PROTOCOL opens stays
+    // valid when it is closed (UEFI 2.10, section 7.3.9).
     let protocol = unsafe { boot::open_protocol::<P>(params, OpenProtocolAttributes::GetProtocol) };
-    protocol.ok()?.get().map(NonNull::from)
+    protocol.ok()?.get_mut().map(NonNull::from)
 }
 
 /// Whether a protocol of this kind is installed on `handle`. Takes no memory.
@@ -82,13 +86,14 @@ impl Screen {
     pub(crate) fn find() -> Option<Self> {
         let handles = boot::locate_handle_buffer(SearchType::ByProtocol(&GraphicsOutput::GUID));
         handles.ok()?.iter().find_map(|&handle| {
-            // SAFETY: Not used without asking whether it is installed, but right after it was found
-            // so.
+            // SAFETY: It is used below, right after it was found, and in the other methods after
+            // `is_there()` has found it installed. Each makes one reference, and drops it.
             let gop = unsafe { look::<GraphicsOutput>(handle) }?;
-            // SAFETY: It is installed.
+            // SAFETY: It was found installed above. Nobody else uses it: boot services run on one
+            // CPU, and firmware waits for us.
             let mode = unsafe { gop.as_ref() }.current_mode_info();
             let screen = Self { handle, gop };
-            // SAFETY: It is not used.
+            // SAFETY: The result is only compared with none.
             let path = unsafe { look::<DevicePath>(handle) };
             // The console that joins several screens is no device.
             (mode.pixel_format() == PixelFormat::BltOnly && path.is_some()).then_some(screen)
@@ -110,7 +115,7 @@ impl Screen {
         if !self.is_there() {
             return 0;
         }
-        // SAFETY: It is installed.
+        // SAFETY: `is_there()` has found it installed, and firmware waits for us.
         let modes = unsafe { self.gop.as_ref() }.modes();
         let sizes = modes.map(|mode| {
             let (width, height) = mode.info().resolution();
@@ -124,7 +129,7 @@ impl Screen {
         if !self.is_there() {
             return 0;
         }
-        // SAFETY: It is installed.
+        // SAFETY: As in `largest()`.
         let (width, height) = unsafe { self.gop.as_ref() }
             .current_mode_info()
             .resolution();
@@ -136,12 +141,15 @@ impl Screen {
         if !self.is_there() {
             return None;
         }
-        // SAFETY: It is installed, and nobody else draws: firmware waits for us.
+        // SAFETY: `is_there()` has found it installed. `look()` has made the pointer from a
+        // reference that may write. No other reference to it is alive, and nobody else draws: boot
+        // services run on one CPU, and firmware waits for us.
         let gop = unsafe { self.gop.as_mut() };
         let (width, height) = gop.current_mode_info().resolution();
         let count = width.checked_mul(height)?;
         let pixels: &mut [u32] = picture.items(count)?;
-        // SAFETY: A pixel is four bytes of any value, and `pixels` is borrowed through this alone.
+        // SAFETY: A `BltPixel` is four bytes of any value, `repr(C)`, as many as a `u32` has, and
+        // less aligned. `pixels` is initialised, and not used before `buffer` is done with.
         let buffer =
             unsafe { slice::from_raw_parts_mut(pixels.as_mut_ptr().cast::<BltPixel>(), count) };
         gop.blt(BltOp::VideoToBltBuffer {
@@ -159,7 +167,8 @@ impl Screen {
 /// Where firmware's text goes on, if it has some.
 pub(crate) fn cursor() -> Option<Cursor> {
     let system = uefi::table::system_table_raw()?;
-    // SAFETY: Firmware's table, which stays.
+    // SAFETY: It is the system table that the entry point was given, which stays (UEFI 2.10,
+    // section 4.3). Firmware waits for us, and does not change it meanwhile.
     if unsafe { system.as_ref() }.stdout.is_null() {
         return None;
     }

@@ -38,8 +38,13 @@ impl Table {
     /// Firmware has no memory.
     pub(crate) fn install() -> Result<Self> {
         let pages = Pages::new(MemoryType::ACPI_RECLAIM, size_of::<handoff::Table>())?;
-        // SAFETY: The pages stay as long as the table, which is forever: in memory that neither
-        // firmware nor the kernel takes for something else before the kernel has read it.
+        // SAFETY: Firmware keeps the pointer, and reads nothing there (UEFI 2.10, section 7.5.6).
+        // The pages stay: nobody frees them once this has succeeded, since `Table` does not. After
+        // ExitBootServices() the kernel keeps memory of this kind until it has enabled ACPI
+        // (section 7.2); Linux reserves it (`reserve_regions()` in
+        // drivers/firmware/efi/efi-init.c). The crate asks for runtime memory that does not change
+        // any more, which would matter to who reads a table while boot services run: of this one
+        // nobody does.
         match unsafe { boot::install_configuration_table(&GUID, pages.start().as_ptr().cast()) } {
             Ok(()) => Ok(Self(pages)),
             Err(error) => {
