@@ -329,8 +329,8 @@ extern "C" fn virtgpu_bridge_look() {
 /// Has [`vt::blink`] called once in so many milliseconds.
 pub(crate) fn blink_later(milliseconds: u32) {
     // Nobody waits for a cursor while the kernel dies.
-    // SAFETY: A static of kernel/panic.c: an aligned word, which is read at once. Others may change
-    // it meanwhile, and either value will do.
+    // SAFETY: A static of kernel/printk/printk.c: an aligned word, which is read at once. Others
+    // may change it meanwhile, and either value will do.
     let dying = unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0;
     if !dying {
         // SAFETY: `virtgpu_blink_later()` looks at a bit, writes a word, and calls

@@ -181,8 +181,8 @@ pub(crate) fn is_alone() -> bool {
 
 /// Whether the kernel says something urgent: an oops, or a panic on this CPU.
 pub(crate) fn is_in_trouble() -> bool {
-    // SAFETY: A static of kernel/panic.c: an aligned word, which is read at once. Others may change
-    // it meanwhile, and either value will do.
+    // SAFETY: A static of kernel/printk/printk.c: an aligned word, which is read at once. Others
+    // may change it meanwhile, and either value will do.
     is_dying() || unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0
 }
 
