@@ -30,12 +30,12 @@ use crate::{
         log::{
             self,
             Log,
-            Memory, //
+            Memory,
+            Wish, //
         },
         start::{
             self,
             Refusal,
-            Wish,
             MEMORY_BYTES, //
         },
     },

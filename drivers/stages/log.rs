@@ -24,14 +24,11 @@ use crate::{
         GpuError,
         Origin, //
     },
-    stages::{
-        display::{
-            self,
-            Display,
-            DisplayError,
-            Left, //
-        },
-        start::Wish, //
+    stages::display::{
+        self,
+        Display,
+        DisplayError,
+        Left, //
     },
     text::{
         Cell,
@@ -46,7 +43,10 @@ use crate::{
     },
     virtio::{
         adoption::Found,
-        setup::Agreement,
+        setup::{
+            Addresses,
+            Agreement, //
+        },
         Hal,
         Ring, //
     },
@@ -89,6 +89,19 @@ impl fmt::Display for LogError {
             Self::Display(error) => error.fmt(f),
         }
     }
+}
+
+/// How the screen is to be.
+#[derive(Clone, Copy)]
+pub(crate) struct Wish {
+    /// How it scrolls; none says that the device decides, see [`crate::gpu::origin`].
+    pub(crate) scroll: Option<Scroll>,
+    /// The mode of one of its scanouts, whatever the host would rather have.
+    pub(crate) mode: Option<Mode>,
+    /// The addresses that the memory has, which is shared with the device.
+    pub(crate) addresses: Addresses,
+    /// The device was somebody else's, whose picture stays until there is text.
+    pub(crate) adopts: bool,
 }
 
 /// A screen that shows the log, or a virtual terminal.

@@ -59,12 +59,12 @@ use crate::{
         display::Left,
         log::{
             Log,
-            Memory, //
+            Memory,
+            Wish, //
         },
         start::{
             self,
-            Refusal,
-            Wish, //
+            Refusal, //
         },
     },
     text::Scroll,

@@ -34,14 +34,14 @@ use crate::{
     stages::log::{
         Log,
         LogError,
-        Memory, //
+        Memory,
+        Wish, //
     },
     text::Scroll,
     virtio::{
         pci::CapabilityError,
         setup::{
             self,
-            Addresses,
             Agreement,
             SetupError,
             Wishes, //
@@ -161,19 +161,6 @@ pub(crate) fn scroll(said: Result<Option<Scroll>, &'static str>) -> Option<Scrol
         }
         None
     })
-}
-
-/// How the screen is to be.
-#[derive(Clone, Copy)]
-pub(crate) struct Wish {
-    /// How it scrolls; none says that the device decides, see [`crate::gpu::origin`].
-    pub(crate) scroll: Option<Scroll>,
-    /// The mode of one of its scanouts, whatever the host would rather have.
-    pub(crate) mode: Option<Mode>,
-    /// The addresses that the memory has, which is shared with the device.
-    pub(crate) addresses: Addresses,
-    /// The device was somebody else's, whose picture stays until there is text.
-    pub(crate) adopts: bool,
 }
 
 /// Sets a device up and starts the log on it, which is put into `to`: it is too large to be

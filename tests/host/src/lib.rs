@@ -27,6 +27,7 @@ pub(crate) mod virtio;
 #[path = "../../../drivers/stages"]
 pub(crate) mod stages {
     pub(crate) mod display;
+    pub(crate) mod log;
 }
 
 #[cfg(test)]
