@@ -70,14 +70,14 @@ use crate::{
 const COLOURS: (u32, u32) = (0xaa_aaaa, 0);
 
 /// A font of noise: no two glyphs, and no two rows of one, look alike. The blank is blank.
-struct Noise {
+pub(crate) struct Noise {
     width: u32,
     height: u32,
     data: Vec<u8>,
 }
 
 impl Noise {
-    fn new(width: u32, height: u32) -> Self {
+    pub(crate) fn new(width: u32, height: u32) -> Self {
         let pitch = width.div_ceil(8);
         let glyph_bytes = (pitch * height) as usize;
         let mut seed = 1u32;
@@ -102,8 +102,13 @@ impl Noise {
         self.data[at as usize] & (0x80 >> (x % 8)) != 0
     }
 
+    /// The same as the driver has it.
+    pub(crate) fn font(&self) -> Option<Font<'_>> {
+        Font::new(self.width, self.height, 256, &self.data).ok()
+    }
+
     /// The picture of a text, as wide and high as `mode`.
-    fn picture(&self, mode: (u32, u32), text: &[Vec<u8>]) -> Vec<u32> {
+    pub(crate) fn picture(&self, mode: (u32, u32), text: &[Vec<u8>]) -> Vec<u32> {
         let pixel = |x: u32, y: u32| {
             let row = text.get((y / self.height) as usize);
             let glyph = row.and_then(|row| row.get((x / self.width) as usize));

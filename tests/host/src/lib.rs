@@ -8,8 +8,8 @@
 //! * [`device`]: a device's end of the ring, on rust-vmm's `virtio-queue`;
 //! * [`wire`]: commands decoded by their offsets in the specification;
 //! * [`host`]: a 2D device that executes them, on [`qemu`]'s pixels or [`rutabaga`]'s;
-//! * [`queue`], [`liar`], [`damage`], [`picture`], [`display`]: the tests, from the ring to the
-//!   screen.
+//! * [`queue`], [`liar`], [`damage`], [`picture`], [`display`], [`log`]: the tests, from the ring to
+//!   the screen.
 
 // The driver uses what the rooms offer; here only tests do.
 #![allow(dead_code, unused_imports)]
@@ -45,6 +45,8 @@ mod host;
 mod kunit;
 #[cfg(test)]
 mod liar;
+#[cfg(test)]
+mod log;
 #[cfg(test)]
 mod picture;
 #[cfg(test)]
