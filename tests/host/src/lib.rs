@@ -8,6 +8,7 @@
 //! * [`device`]: a device's end of the ring, on rust-vmm's `virtio-queue`;
 //! * [`wire`]: commands decoded by their offsets in the specification;
 //! * [`host`]: a 2D device that executes them, on [`qemu`]'s pixels or [`rutabaga`]'s;
+//! * [`order`]: a machine that reorders what driver and device do, and what the ring does there;
 //! * [`queue`], [`liar`], [`damage`], [`picture`], [`display`], [`log`]: the tests, from the ring to
 //!   the screen.
 
@@ -47,6 +48,8 @@ mod kunit;
 mod liar;
 #[cfg(test)]
 mod log;
+#[cfg(test)]
+mod order;
 #[cfg(test)]
 mod picture;
 #[cfg(test)]
