@@ -16,8 +16,8 @@ VARIANT ?=
 TOOLROOT ?= auto
 DISPLAY_WINDOW ?=
 
-TARGETS := run check check-all image plain-image modules handoff graft ungraft kunit host-test vm-test \
-	   survey bench bench-check style fmt clippy
+TARGETS := run check check-all image plain-image modules handoff graft ungraft kunit host-test mutants \
+	   vm-test survey bench bench-check style fmt clippy
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(TARGETS)
@@ -34,6 +34,7 @@ help:
 	@echo '  handoff         build/handoff/, the UEFI driver that keeps the screen lit until the kernel has it'
 	@echo '  graft ungraft   put the driver into the kernel tree KDIR=, or take it out again'
 	@echo '  kunit host-test vm-test bench-check style    parts of check (ONLY= picks VM cases by name)'
+	@echo '  mutants         plant faults in the pure modules, and count those that the host tests notice (SEED=)'
 	@echo '  survey          what other displays show of a kernel that dies'
 	@echo '  fmt clippy      format the sources; lint them as the kernel does'
 	@echo '  clean           remove build/'
@@ -240,6 +241,14 @@ host-test: $(bitflags)/src/lib.rs
 	@$(cargo-results)
 cargo-results = grep -h '^test result' $(log)/host-test.log
 
+# One fault at a time, of those that SEED names, in a copy of the sources below build/.
+mutants:
+	@mkdir -p $(log)
+	@tests/progress $(log)/mutants-build.log 'building what plants faults' 40 \
+		cargo build $(cargo-flags) -p mutants
+	@$(build)/target/debug/mutants $(addprefix --seed ,$(SEED)) $(if $(ONLY),--only '$(ONLY)') \
+		| tee $(log)/mutants.log
+
 kunit: image $(vm)
 	@$(vm) kunit --image $(build)/Image-$(name) --out build/kunit-$(name) \
 		--kunit-py $(source)/tools/testing/kunit/kunit.py | tee $(log)/kunit-$(name).log
@@ -329,11 +338,12 @@ check: $(vm)
 
 # The same on the other kernel, on one with all that complains, and on some that are built
 # otherwise. First check itself.
-more := kunit-7.2 vm-test-7.2 style-7.2 kunit-7.3-debug vm-test-7.3-debug \
+more := mutants kunit-7.2 vm-test-7.2 style-7.2 kunit-7.3-debug vm-test-7.3-debug \
 	$(foreach variant,kcsan novt rt cfi 16k 64k,kunit-7.3-$(variant) vm-test-7.3-$(variant))
 check-all: $(source)/Makefile
 	@rm -f $(patsubst %,$(log)/%.log,$(more))
 	@$(MAKE) --no-print-directory check KVERSION=7.3 LONG=1 || :
+	@$(MAKE) --no-print-directory mutants || :
 	@for part in kunit style vm-test; do \
 		$(MAKE) --no-print-directory $$part KVERSION=7.2 || :; done
 	@for variant in debug kcsan novt rt cfi 16k 64k; do for part in kunit vm-test; do \
