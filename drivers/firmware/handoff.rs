@@ -102,7 +102,7 @@ pub(crate) struct Table {
 const SIGNATURE: [u8; 8] = *b"virtgpu\0";
 
 /// A text cursor, and the size of the text that it is in. Firmware's text fills the screen, about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Cursor {
     /// The column, from 0.
     pub(crate) column: u16,
@@ -115,7 +115,7 @@ pub(crate) struct Cursor {
 }
 
 /// A picture in memory for boot services: `B8G8R8X8` pixels, row by row.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Pixels {
     /// Physical address of the upper left one.
     pub(crate) at: u64,
@@ -230,17 +230,8 @@ impl Table {
     #[allow(dead_code)]
     pub(crate) fn new(handoff: &Handoff) -> Self {
         let flag = |is_set: bool, flag| if is_set { flag } else { 0 };
-        let picture = handoff.picture.unwrap_or(Pixels {
-            at: 0,
-            pitch: 0,
-            sum: 0,
-        });
-        let cursor = handoff.cursor.unwrap_or(Cursor {
-            column: 0,
-            row: 0,
-            columns: 0,
-            rows: 0,
-        });
+        let picture = handoff.picture.unwrap_or_default();
+        let cursor = handoff.cursor.unwrap_or_default();
         let mut table = Self {
             signature: SIGNATURE,
             version: U16::new(VERSION),
