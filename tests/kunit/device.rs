@@ -262,6 +262,8 @@ pub(crate) struct Model {
     pub(crate) resetting: Cell<u32>,
     /// How often the status was read.
     pub(crate) status_reads: Cell<u32>,
+    /// FEATURES_OK was set, and the status not read since.
+    pub(crate) unconfirmed: Cell<bool>,
     /// Which half of the device's features is read.
     pub(crate) device_half: Cell<u32>,
     /// Which half of the driver's features is written.
@@ -284,6 +286,7 @@ impl Model {
 
     fn status(&self) -> u8 {
         self.status_reads.set(self.status_reads.get() + 1);
+        self.unconfirmed.set(false);
         match self.resetting.get() {
             0 => self.status.get(),
             left => {
@@ -304,6 +307,7 @@ impl Model {
             self.others.set(0);
             self.accepted.set(0);
             self.resets.set(self.resets.get() + 1);
+            self.forget_selections();
             return;
         }
         let old = self.status.get();
@@ -316,8 +320,17 @@ impl Model {
         self.expect(again || new == FAILED || [0, ACKNOWLEDGE, 3, 0xb].contains(&old));
         self.expect(again || [ACKNOWLEDGE, DRIVER, FEATURES_OK, DRIVER_OK, FAILED].contains(&new));
         self.expect(new != DRIVER_OK || self.enabled.get());
+        self.unconfirmed.set(new == FEATURES_OK);
         let refused = if self.refuses { FEATURES_OK } else { 0 };
         self.status.set(status & !refused);
+    }
+
+    /// A driver has to select a queue, and a half of the features, before it uses them: nothing says
+    /// which one is selected after a reset, or when an earlier driver is done.
+    pub(crate) fn forget_selections(&self) {
+        self.selected.set(u16::MAX.into());
+        self.device_half.set(u32::MAX);
+        self.driver_half.set(u32::MAX);
     }
 
     fn feature_bits(&self) -> u32 {
@@ -334,7 +347,7 @@ impl Model {
         self.expect(self.status.get() == ACKNOWLEDGE | DRIVER);
         let half = self.driver_half.get();
         self.expect(half < 2);
-        let accepted = u64::from(bits) << (32 * half);
+        let accepted = u64::from(bits) << (32 * (half & 1));
         self.expect(accepted & !self.offered == 0);
         self.accepted.set(self.accepted.get() | accepted);
     }
@@ -342,7 +355,14 @@ impl Model {
     fn queue_size(&self) -> u32 {
         match self.selected.get() {
             0 => self.queue_size.into(),
-            _ => 0,
+            _ => self.fault(),
+        }
+    }
+
+    fn notify_off(&self) -> u16 {
+        match self.selected.get() {
+            0 => self.notify_off,
+            _ => self.fault() as u16,
         }
     }
 
@@ -350,6 +370,8 @@ impl Model {
     fn expect_features_ok(&self) {
         let status = self.status.get();
         self.expect(status & FEATURES_OK != 0);
+        // Section 3.1.1, step 6: the device may have taken it back.
+        self.expect(!self.unconfirmed.get());
         self.expect(status & DRIVER_OK == 0 || self.accepted.get() & 1 << 40 != 0);
     }
 
@@ -368,13 +390,15 @@ impl Model {
     }
 
     fn driver_feature_bits(&self) -> u32 {
+        self.expect(self.driver_half.get() < 2);
         (self.accepted.get() >> (32 * (self.driver_half.get() & 1))) as u32
     }
 
     fn is_enabled(&self) -> u16 {
         match self.selected.get() {
             0 => self.enabled.get().into(),
-            queue => (self.others.get() >> queue & 1) as u16,
+            queue if queue < self.queues.into() => (self.others.get() >> queue & 1) as u16,
+            _ => self.fault() as u16,
         }
     }
 
@@ -384,7 +408,7 @@ impl Model {
         self.queue_resetting.set(self.queue_reset_takes);
         match self.selected.get() {
             0 => self.enabled.set(false),
-            queue => self.others.set(self.others.get() & !(1 << queue)),
+            queue => self.others.set(self.others.get() & !(1 << (queue & 63))),
         }
     }
 
@@ -422,7 +446,7 @@ impl Registers for PciRegisters<'_> {
             0x12 => self.0.queues,
             0x18 => self.0.queue_size() as u16,
             0x1c => self.0.is_enabled(),
-            0x1e => self.0.notify_off,
+            0x1e => self.0.notify_off(),
             0x3a => self.0.is_resetting(),
             _ => self.0.fault() as u16,
         }

@@ -186,6 +186,29 @@ mod firmware {
     }
 
     #[test]
+    fn efi_has_as_many_tables_as_it_says() {
+        let mut memory = Captured::new();
+        let count = memory.byte(SYSTEM_TABLE + 104);
+        assert!(count > 1);
+        let last = CONFIGURATION_TABLE + 24 * u64::from(count - 1);
+        let guid = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15].map(|i| last + i);
+        let guid = guid.map(|at| memory.byte(at));
+        let address = [16, 17, 18, 19, 20, 21, 22, 23].map(|i| memory.byte(last + i));
+        // Nothing behind the last one is read.
+        let find = |count: u8, guid| {
+            let mut memory = Within {
+                memory: Captured::new().with(SYSTEM_TABLE + 104, &[count]),
+                range: SYSTEM_TABLE..last + 24,
+            };
+            efi::configuration_table(&mut memory, SYSTEM_TABLE, None, guid)
+        };
+        let found = Some(u64::from_le_bytes(address));
+        assert_eq!(find(count, guid), Ok(found));
+        assert_eq!(find(count - 1, guid), Ok(None));
+        assert_eq!(find(count, [0xff; 16]), Ok(None));
+    }
+
+    #[test]
     fn efi_at_virtual_addresses() {
         // The map's descriptor of the runtime data that holds the tables, the 9th with a mapping.
         let mut memory = Captured::new();

@@ -645,6 +645,8 @@ mod text {
 
     /// A device and its screen, a byte a cell.
     struct Model {
+        /// The bits of a cell that are the glyph's.
+        bits: u32,
         window: usize,
         resource: [[u8; COLS]; 1 + 2 * WINDOW],
         /// Text rows before this one are not drawn.
@@ -663,6 +665,7 @@ mod text {
     impl Model {
         fn new(grid: &Grid) -> Self {
             Self {
+                bits: 8,
                 window: grid.window(),
                 resource: [[b' '; COLS]; 1 + 2 * WINDOW],
                 unused: grid.top(0),
@@ -686,9 +689,9 @@ mod text {
                 self.proper &= place >= self.unused && self.drawn[place as usize] == 1;
                 let text = &mut self.resource[place as usize];
                 for (i, (byte, cell)) in text.iter_mut().zip(cells).enumerate() {
-                    self.proper &= cell.attribute(8) == 0x07;
+                    self.proper &= cell.attribute(self.bits) == 0x07;
                     let under = cursor.is_some_and(|at| at.col == i);
-                    let new = cell.glyph(8) as u8 ^ if under { CURSOR } else { 0 };
+                    let new = cell.glyph(self.bits) as u8 ^ if under { CURSOR } else { 0 };
                     self.proper &= i >= from || *byte == new;
                     *byte = new;
                 }
@@ -905,6 +908,230 @@ mod text {
         ));
     }
 
+    /// Whether a screen of so many rows keeps the first one.
+    fn keeps_the_first_of(rows: usize) -> bool {
+        let Some(grid) = small(rows, 0, Scroll::Pan) else {
+            return false;
+        };
+        let mut cells = [Cell(0); COLS * ROWS];
+        let mut state = Rows::new_zeroed();
+        let Some(mut screen) = Screen::new(&mut cells, &mut state, grid, 8) else {
+            return false;
+        };
+        screen.keep();
+        screen.remember(b"first", ATTRIBUTE);
+        screen.remember(&[b'\n'; 40], ATTRIBUTE);
+        screen.row(0).first() == Some(&Cell::new(b'f', 0x07, 8))
+    }
+
+    #[test]
+    fn screens_of_less_than_16_rows_keep_nothing() {
+        assert!(!keeps_the_first_of(5));
+        assert!(!keeps_the_first_of(15));
+        assert!(keeps_the_first_of(16));
+        assert!(keeps_the_first_of(25));
+    }
+
+    #[test]
+    fn what_is_kept_is_the_row_that_is_written_next() -> Result<(), ()> {
+        // What is written before, and whether its own row is kept then, or the next one.
+        let before: [(&[u8], bool); 4] = [
+            (b"1", true),
+            (b"12345678", true),
+            (b"1\n", false),
+            (b"123456789", false),
+        ];
+        for (before, itself) in before {
+            let grid = small(ROWS, 0, Scroll::Pan).ok_or(())?;
+            let mut cells = [Cell(0); COLS * ROWS];
+            let mut rows = Rows::new_zeroed();
+            let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
+            screen.remember(before, ATTRIBUTE);
+            screen.keep();
+            screen.remember(b"x", ATTRIBUTE);
+            screen.remember(&[b'\n'; 60], ATTRIBUTE);
+            let first = if itself { b'1' } else { b'x' };
+            assert_eq!(screen.row(0).first(), Some(&Cell::new(first, 0x07, 8)));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_third_row_is_not_kept() {
+        let gone = |count: usize| 1000 + count..1001 + count;
+        let two: &[Range<usize>] = &[3..16, gone(34), 50..60];
+        assert!(keeps(&[3, 10], 60, two));
+        assert!(keeps(&[3, 10, 20], 60, two));
+    }
+
+    #[test]
+    fn what_is_outside_of_the_screen_is_left_out() -> Result<(), ()> {
+        let grid = small(5, 0, Scroll::Pan).ok_or(())?;
+        let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+        let mut rows = Rows::new_zeroed();
+        let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
+        let x = Cell::new(b'x', 0x07, 8);
+        // Rows, columns, and cells that reach over the end of a row.
+        for row in [5, 6, usize::MAX] {
+            screen.put(row, 0, [x]);
+            assert_eq!(screen.row(row), &[]);
+        }
+        for col in [COLS, COLS + 1, usize::MAX] {
+            screen.put(4, col, [x]);
+        }
+        assert!(!screen.show(&mut model));
+        screen.put(4, COLS - 1, [x; 3]);
+        assert!(screen.show(&mut model));
+        assert_eq!(model.seen[4], *b"        x");
+        assert_eq!(model.seen[..4], [[b' '; COLS]; 4]);
+        // A cursor.
+        let cursor = |row, col| Cursor {
+            row,
+            col,
+            lines: 0..1,
+        };
+        for (row, col) in [(5, 0), (0, COLS), (usize::MAX, 0), (0, usize::MAX)] {
+            screen.set_cursor(Some(cursor(row, col)));
+            assert_eq!(screen.cursor(), None);
+        }
+        screen.set_cursor(Some(cursor(4, COLS - 1)));
+        assert_eq!(screen.cursor(), Some(&cursor(4, COLS - 1)));
+        screen.set_cursor(None);
+        // The position: the last row, and the column that wraps.
+        for (given, taken) in [
+            ((4, COLS), (4, COLS)),
+            ((5, COLS + 1), (4, COLS)),
+            ((usize::MAX, usize::MAX), (4, COLS)),
+            ((3, COLS - 1), (3, COLS - 1)),
+        ] {
+            screen.set_position(given.0, given.1);
+            assert_eq!(screen.position(), taken);
+        }
+        assert!(model.proper);
+        Ok(())
+    }
+
+    #[test]
+    fn a_position_that_is_set_is_where_text_goes() -> Result<(), ()> {
+        let grid = small(5, 0, Scroll::Pan).ok_or(())?;
+        let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+        let mut rows = Rows::new_zeroed();
+        let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
+        // The newline that waits is for the position of before.
+        write(&mut screen, b"one\n", &mut model);
+        screen.set_position(3, 2);
+        write(&mut screen, b"two", &mut model);
+        assert_eq!(model.seen[0], *b"one      ");
+        assert_eq!(model.seen[3], *b"  two    ");
+        Ok(())
+    }
+
+    #[test]
+    fn rows_that_are_free_are_filled_with_what_is_said() -> Result<(), ()> {
+        let x = Cell::new(b'x', 0x07, 8);
+        let text = b"1\n2\n3\n4\n5";
+        let cases: [(Range<usize>, usize, Way, usize, [&[u8; 2]; 5]); 8] = [
+            (0..5, COLS, Way::Up, 1, [b"2 ", b"3 ", b"4 ", b"5 ", b"xx"]),
+            (0..5, 1, Way::Up, 2, [b"3 ", b"4 ", b"5 ", b"x ", b"x "]),
+            (1..4, COLS, Way::Up, 1, [b"1 ", b"3 ", b"4 ", b"xx", b"5 "]),
+            (
+                1..4,
+                COLS,
+                Way::Down,
+                1,
+                [b"1 ", b"xx", b"2 ", b"3 ", b"5 "],
+            ),
+            (
+                1..4,
+                COLS,
+                Way::Down,
+                9,
+                [b"1 ", b"xx", b"xx", b"xx", b"5 "],
+            ),
+            // Rows and columns that are not there.
+            (3..9, 99, Way::Up, 1, [b"1 ", b"2 ", b"3 ", b"5 ", b"xx"]),
+            (0..9, 99, Way::Up, 9, [b"xx"; 5]),
+            (2..2, COLS, Way::Up, 1, [b"1 ", b"2 ", b"3 ", b"4 ", b"5 "]),
+        ];
+        for scroll in [Scroll::Pan, Scroll::Repaint] {
+            for (rows, cols, way, lines, expected) in cases.clone() {
+                let grid = small(5, 0, scroll).ok_or(())?;
+                let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+                let mut state = Rows::new_zeroed();
+                let mut screen = Screen::new(&mut cells, &mut state, grid, 8).ok_or(())?;
+                write(&mut screen, text, &mut model);
+                screen.scroll(rows, cols, way, lines, x);
+                screen.show(&mut model);
+                for (seen, expected) in model.seen.iter().zip(expected) {
+                    assert_eq!(seen[..2], expected[..]);
+                }
+                assert!(model.proper);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_black_screen_stays_black_until_it_is_not_blanked_any_more() -> Result<(), ()> {
+        for scroll in [Scroll::Pan, Scroll::Repaint] {
+            let grid = small(5, 0, scroll).ok_or(())?;
+            let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+            let mut rows = Rows::new_zeroed();
+            let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
+            write(&mut screen, b"1\n2\n3\n4\n5", &mut model);
+            screen.blank(&mut model);
+            screen.remember(b"\n6", ATTRIBUTE);
+            assert!(!screen.is_to_be_repainted());
+            assert!(!screen.show(&mut model));
+            // Also on a surface that has lost what was drawn.
+            screen.restore(&mut model);
+            assert!(!screen.show(&mut model));
+            assert_eq!(model.seen[..5], [[b' '; COLS]; 5]);
+            screen.unblank();
+            assert!(screen.show(&mut model));
+            assert_eq!(model.seen[0], *b"2        ");
+            assert_eq!(model.seen[4], *b"6        ");
+            // Once is enough.
+            screen.unblank();
+            assert!(!screen.show(&mut model));
+            // And the text comes again by itself if the screen was not black.
+            screen.restore(&mut model);
+            assert!(screen.show(&mut model));
+            assert_eq!(model.seen[4], *b"6        ");
+            assert!(model.proper);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_screen_that_is_cleared_is_blank_and_begins_at_its_top() -> Result<(), ()> {
+        for scroll in [Scroll::Pan, Scroll::Repaint] {
+            let grid = small(ROWS, 0, scroll).ok_or(())?;
+            let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+            let mut rows = Rows::new_zeroed();
+            let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
+            screen.keep();
+            write(&mut screen, b"kept\n", &mut model);
+            screen.set_cursor(Some(Cursor {
+                row: 3,
+                col: 3,
+                lines: 0..1,
+            }));
+            screen.blank(&mut model);
+            screen.clear();
+            assert_eq!(screen.position(), (0, 0));
+            assert_eq!(screen.cursor(), None);
+            assert!(screen.show(&mut model));
+            assert_eq!(model.seen[..ROWS], [[b' '; COLS]; ROWS]);
+            // What was kept is not any more.
+            write(&mut screen, b"new\n", &mut model);
+            write(&mut screen, &[b'\n'; 40], &mut model);
+            assert_eq!(model.seen[..ROWS], [[b' '; COLS]; ROWS]);
+            assert!(model.proper);
+        }
+        Ok(())
+    }
+
     #[test]
     fn a_screen_needs_its_cells() -> Result<(), ()> {
         let grid = small(ROWS, 0, Scroll::Pan).ok_or(())?;
@@ -916,11 +1143,12 @@ mod text {
 
     /// Writes at random; whether each write leaves on the screen what it should, and all that is
     /// below the last row blank.
-    fn survives(grid: Grid, writes: usize, mut dice: Dice) -> bool {
+    fn survives(grid: Grid, bits: u32, writes: usize, mut dice: Dice) -> bool {
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+        model.bits = bits;
         let mut rows = Rows::new_zeroed();
         let mut plain = Plain::new(&grid);
-        let Some(mut screen) = Screen::new(&mut cells, &mut rows, grid, 8) else {
+        let Some(mut screen) = Screen::new(&mut cells, &mut rows, grid, bits) else {
             return false;
         };
         for _ in 0..writes {
@@ -1117,7 +1345,10 @@ mod text {
                 (25, 24),
             ] {
                 let grid = small(rows, below, scroll).ok_or(())?;
-                assert!(survives(grid, 200, Dice(below)));
+                // With glyphs of 8 bits, and of 9.
+                for bits in [8, 9] {
+                    assert!(survives(grid, bits, 200, Dice(below)));
+                }
             }
         }
         Ok(())

@@ -181,6 +181,7 @@ mod virtio {
         running.status.set(0x0b);
         running.enabled.set(true);
         running.others.set(1 << 1);
+        running.forget_selections();
         running
     }
 
@@ -725,6 +726,28 @@ mod virtio {
             features,
         );
         assert_eq!(WITH_EVENT_IDX.interrupts(), (0, u16::MAX));
+    }
+
+    #[test]
+    fn no_interrupt_is_asked_for_when_answers_come() {
+        static MEMORY: Memory = Memory::new();
+        static WITH_EVENT_IDX: Memory = Memory::new();
+        let answers = |memory: &'static Memory, features| {
+            let hal = (memory, nothing as fn(&Memory));
+            let mut ring = Ring::new(hal, QUEUE_SIZE, features);
+            for _ in 0..3 {
+                assert!(ring.post(b"command", 24, &mut |_, _| ()).is_ok());
+                ring.publish();
+                memory.answer(0x1100);
+                assert_eq!(ring.collect(&mut |_, _| ()), Ok(()));
+            }
+            memory.interrupts()
+        };
+        // Section 2.7.7.1: nothing but the flags counts, or nothing but the index, which is as far
+        // away as can be: 65535 answers more.
+        assert_eq!(answers(&MEMORY, Features::VERSION_1), (1, 0));
+        let features = Features::VERSION_1 | Features::EVENT_IDX;
+        assert_eq!(answers(&WITH_EVENT_IDX, features), (0, 2));
     }
 
     #[test]

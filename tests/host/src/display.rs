@@ -912,8 +912,13 @@ fn the_device_decides_how_the_screen_scrolls() {
         let origin = Origin::of(offered).ask(&mut control, 0, 77).unwrap();
         control.wait(u32::MAX).unwrap();
         assert_eq!(control.refusals(), (0, None));
-        // Nothing stays behind but what some cannot be rid of.
         let host = host.borrow();
+        // What is refused is the smallest scanout there can be.
+        if let (Origin::Honoured, [refused]) = (origin, &host.complaints[..]) {
+            assert!(refused.contains("SetScanout"), "{refused}");
+            assert!(refused.contains("width: 1, height: 1"), "{refused}");
+        }
+        // Nothing stays behind but what some cannot be rid of.
         assert_eq!(
             host.resources(),
             if ways.keeps_shown { vec![77] } else { vec![] }

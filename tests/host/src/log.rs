@@ -605,6 +605,19 @@ fn records_that_were_dropped_are_told_in_the_usual_words() {
 }
 
 #[test]
+fn any_number_of_dropped_records_is_written_out() {
+    let mut rig = Rig::new(SETTING);
+    let numbers = [0, 9, 10, 1_000_000, u64::MAX];
+    numbers
+        .iter()
+        .for_each(|&number| rig.log.remember_dropped(number));
+    let text = rows(&mut rig);
+    for (row, number) in text.iter().zip(numbers) {
+        assert_eq!(*row, format!("** {number} printk messages dropped **"));
+    }
+}
+
+#[test]
 fn text_begins_below_a_picture() {
     // 33 pixels are two rows and a bit; the screen has thirty rows, of which the last may scroll.
     for (pixels, row) in [(0, 0), (1, 1), (32, 2), (33, 3), (464, 29)] {
