@@ -325,8 +325,8 @@ impl Model {
         self.status.set(status & !refused);
     }
 
-    /// A driver has to select a queue, and a half of the features, before it uses them: nothing says
-    /// which one is selected after a reset, or when an earlier driver is done.
+    /// A driver has to select a queue, and a half of the features, before it uses them: nothing
+    /// says which one is selected after a reset, or when an earlier driver is done.
     pub(crate) fn forget_selections(&self) {
         self.selected.set(u16::MAX.into());
         self.device_half.set(u32::MAX);

@@ -9,8 +9,8 @@
 //! * [`wire`]: commands decoded by their offsets in the specification;
 //! * [`host`]: a 2D device that executes them, on [`qemu`]'s pixels or [`rutabaga`]'s;
 //! * [`order`]: a machine that reorders what driver and device do, and what the ring does there;
-//! * [`queue`], [`liar`], [`damage`], [`picture`], [`display`], [`log`]: the tests, from the ring to
-//!   the screen.
+//! * [`queue`], [`liar`], [`damage`], [`picture`], [`display`], [`log`]: the tests, from the ring
+//!   to the screen.
 
 // The driver uses what the rooms offer; here only tests do.
 #![allow(dead_code, unused_imports)]
