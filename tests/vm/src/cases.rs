@@ -411,9 +411,11 @@ pub const CASES: &[Case] = &[
         let machine = bench.vt().append("vm.lines=100").direct();
         machine.device("virtio-iommu-pci").device(ON_PLATFORM)
     }),
-    case("smmu-platform-handover", Own(handed_over), |bench| {
-        smmu(bench.image().append("console=tty0")).device(ON_PLATFORM)
-    }),
+    case(
+        "smmu-platform-handover",
+        Own(handed_over_behind_iommu),
+        |bench| smmu(bench.image().append("console=tty0")).device(ON_PLATFORM),
+    ),
     case("module", Text, |bench| {
         bench.plain().append(ALONE).append(INSMOD).device(GPU)
     }),
@@ -822,6 +824,18 @@ fn behind_iommu(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> 
     });
     ensure!(fault.is_none(), "{}", fault.unwrap_or_default());
     Ok(equal(rows))
+}
+
+/// The same when the native driver has the device.
+fn handed_over_behind_iommu(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let seen = behind_iommu(bench, machine, out)?;
+    let serial = fs::read(out.join("serial.log"))?;
+    let said = String::from_utf8_lossy(&serial);
+    ensure!(
+        said.contains("handed over to the native driver"),
+        "the device was not handed over"
+    );
+    Ok(seen)
 }
 
 /// The native driver has the screen, and its log has what ours had: as many rows as it keeps, round

@@ -208,9 +208,12 @@ fn migrates(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let state = format!("file:{}", out.join("state").display());
     let mut here = machine.start(out)?;
     here.wait_for("vm: tick 20")?;
-    let said = here.human(&format!("migrate {state}"))?;
-    let info = here.human("info migrate")?;
-    ensure!(info.contains("completed"), "{said}{info}");
+    here.human(&format!("migrate -d {state}"))?;
+    here.wait("the end of the migration", TIME_FOR_TEXT, |vm| {
+        let info = vm.human("info migrate")?;
+        ensure!(!info.contains("failed"), "{info}");
+        Ok(info.contains("completed").then_some(()))
+    })?;
     let before = here.serial()?;
     drop(here);
 
