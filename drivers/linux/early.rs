@@ -110,7 +110,8 @@ impl Registered {
             ioremap(at, length)
         } else {
             // This one alone knows how a guest whose memory is private reaches a device.
-            // SAFETY: `ioremap()` (arch/arm64/mm/ioremap.c) takes any address, and refuses memory's.
+            // SAFETY: `ioremap()` (arch/arm64/mm/ioremap.c) takes any address, and refuses
+            // memory's.
             unsafe { kernel::bindings::ioremap(at, length) }.cast()
         };
         // INVARIANT: Both map all of `length` bytes, or return null.

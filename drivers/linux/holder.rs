@@ -307,7 +307,12 @@ unsafe extern "C" fn device_event(
     let parent = unsafe { (*device).parent };
     match event {
         UNBOUND if is(device) || is(parent) => settle_later(),
-        GOES if is(device) => handover::gone(),
+        GOES => {
+            device::gone(device);
+            if is(device) {
+                handover::gone();
+            }
+        }
         _ => {}
     }
     0

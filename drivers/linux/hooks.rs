@@ -76,8 +76,9 @@ unsafe extern "C" fn virtgpu_bridge_pci_early(device: *mut kernel_bindings::pci_
     if !stage::is_up() {
         return;
     }
-    // SAFETY: By the safety requirement nobody else accesses the device before this returns. Its bus
-    // is valid, and so are those above it, up to the host bridge's own; their numbers do not change.
+    // SAFETY: By the safety requirement nobody else accesses the device before this returns. Its
+    // bus is valid, and so are those above it, up to the host bridge's own; their numbers do not
+    // change.
     let (bus, devfn, id, first, last) = unsafe {
         let device = &*device;
         let mut root = device.bus;

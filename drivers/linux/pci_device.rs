@@ -110,8 +110,8 @@ impl PciDevice {
 
     /// Whether it is a virtio-gpu (VIRTIO 1.3, section 4.1.2).
     pub(crate) fn is_gpu(self) -> bool {
-        // SAFETY: By the invariants it is valid. `pci_setup_device()` (drivers/pci/probe.c) sets both
-        // before anybody else knows of it.
+        // SAFETY: By the invariants it is valid. `pci_setup_device()` (drivers/pci/probe.c) sets
+        // both before anybody else knows of it.
         let id = unsafe { ((*self.as_ptr()).vendor, (*self.as_ptr()).device) };
         id == (VENDOR, DEVICE_GPU)
     }

@@ -292,8 +292,8 @@ fn reach(bar: u8, notify: u32, doorbell: Doorbell, mapped: Option<u64>) -> Optio
     // SAFETY: It is null, or a device that `pci_setup_device()` (drivers/pci/probe.c) has shown to
     // `pci_found()`. Only a log that is paused comes here: from there until the driver core offers
     // the device, and `keep()` has the log resume or drops it. In that time the PCI core
-    // initialises and adds the device. It would free it only if its header type was not known, or
-    // if it was removed before any driver was asked; of these nobody tells us.
+    // initialises and adds the device. It would free it only if it was removed before any driver
+    // was asked, of which `gone()` is told, or if its header type was not known: a virtio-gpu's is.
     let device = unsafe { PciDevice::new(device) };
     match device.and_then(|device| device.memory_bar(bar)) {
         Some((start, _)) => {
@@ -445,6 +445,28 @@ pub(crate) fn pci_found(found: &Enumerated, device: usize, bar: impl FnOnce(u8) 
         }
         if is_it || at.is_behind(found) {
             log.pause();
+        }
+    });
+}
+
+/// The driver core forgets a device. If it is the one that was found, and nobody was asked to take
+/// it, there is no screen any more.
+pub(crate) fn gone(device: *mut bindings::device) {
+    let found = PCI_DEVICE.load(Ordering::Relaxed) as *mut bindings::pci_dev;
+    // SAFETY: It is null, or what `pci_found()` was shown, which this function is called for before
+    // it is freed.
+    let found = unsafe { PciDevice::new(found) };
+    if found.is_none_or(|found| found.as_device() != device) {
+        return;
+    }
+    locked(|slot| {
+        PCI_DEVICE.store(0, Ordering::Relaxed);
+        if slot
+            .as_mut()
+            .is_some_and(|stage| stage.held.is_none() && stage.place.is_some())
+        {
+            BELL.take_down();
+            slot.clear();
         }
     });
 }

@@ -260,14 +260,15 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         };
         let heads = <[Mode]>::mut_from_bytes(heads.as_mut_bytes()).unwrap_or_default();
         let (count, instead) = scanouts(&mut control, heads, mode)?;
-        let heads = &heads[..count];
+        let heads = heads.get(..count).unwrap_or_default();
         let origin = match scroll {
             Some(Scroll::Pan) => Origin::Honoured,
             Some(Scroll::Repaint) => Origin::Ignored,
             None => Origin::of(agreement.offered),
         };
         let unused = resource.wrapping_add(display::IDS);
-        let scroll = match origin.ask(&mut control, heads[0].scanout, unused)? {
+        let first = heads.first().map_or(0, |head| head.scanout);
+        let scroll = match origin.ask(&mut control, first, unused)? {
             Origin::Honoured => Scroll::Pan,
             Origin::Ignored | Origin::Unknown => Scroll::Repaint,
         };

@@ -364,6 +364,7 @@ fn show(log: &mut Log<'static, Shared>, reader: &mut Reader, last: u64, again: b
             continue;
         }
         for (level, line) in record.lines() {
+            #[expect(clippy::indexing_slicing, reason = "three bits are below 8")]
             let attribute = ATTRIBUTES[usize::from(level & 7)];
             log.remember(line, attribute, is_urgent);
             log.remember(b"\n", attribute, is_urgent);

@@ -190,12 +190,14 @@ pub(crate) fn light(
         master();
         Ring::place(&hal, size_max)
     });
-    let agreement = agreement.inspect_err(|_| {
-        // SAFETY: `setup::initialise()` fails, if it does, before it tells the device of the
-        // memory; no log is made of it, and whoever called drops the rest. (A device that still
-        // works for an earlier kernel, and does not finish a reset, may write to the ring of that
-        // one, perhaps at the same place. The ring's memory alone has to bear that; see `Block`.)
-        unsafe { hal.give_back() };
+    let agreement = agreement.inspect_err(|error| {
+        // A device that still works for an earlier kernel, and does not finish a reset, may write
+        // to the ring of that one, perhaps at the same place.
+        if *error != SetupError::Reset {
+            // SAFETY: `setup::initialise()` fails, if it does, before it tells the device of the
+            // memory; no log is made of it, and whoever called drops the rest.
+            unsafe { hal.give_back() };
+        }
     })?;
     // Nobody before us on this device has begun at the same time.
     let resource = (ticks() as u32 | 1 << 31) & !1;
