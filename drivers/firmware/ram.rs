@@ -49,15 +49,18 @@ impl fmt::Display for Misplaced {
 /// What is known of RAM.
 pub(crate) struct Ram<'a> {
     tree: Option<Tree<'a>>,
-    /// Addresses that were found to be free of RAM when there was asked last. Registers of one kind
-    /// are near each other, and the answer takes a walk through a map.
-    free: Range<u64>,
+    /// Addresses without RAM: below all of it, above it, and around what was asked last. The answer
+    /// takes a walk through a map, and most registers are in the first two.
+    free: [Range<u64>; 3],
 }
 
 impl<'a> Ram<'a> {
     /// As the devicetree says, or the memory map that it names. Nothing is read yet.
     pub(crate) fn new(tree: Option<Tree<'a>>) -> Self {
-        Self { tree, free: 0..0 }
+        Self {
+            tree,
+            free: [const { 0..0 }; 3],
+        }
     }
 
     /// Checks that `size` bytes of registers can be at the physical address `at`.
@@ -75,7 +78,8 @@ impl<'a> Ram<'a> {
             .checked_add(size)
             .filter(|end| *end <= 1 << ADDRESS_BITS)
             .ok_or(Misplaced::Beyond { at })?;
-        if self.free.start <= at && end <= self.free.end {
+        let mut free = self.free.iter();
+        if free.any(|free| free.start <= at && end <= free.end) {
             return Ok(());
         }
         let mut gap = Gap::around(at..end);
@@ -88,16 +92,25 @@ impl<'a> Ram<'a> {
                 Err(_) => false,
             };
         }
-        self.free = gap.free.ok_or(Misplaced::Ram { at })?;
-        Ok(())
+        let around = gap.around.ok_or(Misplaced::Ram { at });
+        self.free = [
+            0..gap.lowest,
+            gap.highest..1 << ADDRESS_BITS,
+            around.clone().unwrap_or_default(),
+        ];
+        around.map(|_| ())
     }
 }
 
-/// Addresses without RAM around some that matter.
+/// Addresses without RAM.
 struct Gap {
     wanted: Range<u64>,
-    /// [`None`] if there is RAM at any of those.
-    free: Option<Range<u64>>,
+    /// Those around the wanted ones; [`None`] if there is RAM at any of these.
+    around: Option<Range<u64>>,
+    /// Where the first RAM begins.
+    lowest: u64,
+    /// Where the last RAM ends.
+    highest: u64,
 }
 
 impl Gap {
@@ -105,17 +118,22 @@ impl Gap {
     fn around(wanted: Range<u64>) -> Self {
         Self {
             wanted,
-            free: Some(0..1 << ADDRESS_BITS),
+            around: Some(0..1 << ADDRESS_BITS),
+            lowest: 1 << ADDRESS_BITS,
+            highest: 0,
         }
     }
 
     /// Takes away those up to, or from, a range of RAM, or all of them.
     fn exclude(&mut self, ram: Range<u64>) {
+        if ram.is_empty() {
+            return;
+        }
+        self.lowest = self.lowest.min(ram.start);
+        self.highest = self.highest.max(ram.end);
         let wanted = &self.wanted;
-        self.free = self.free.take().and_then(|free| {
-            if ram.is_empty() {
-                Some(free)
-            } else if ram.end <= wanted.start {
+        self.around = self.around.take().and_then(|free| {
+            if ram.end <= wanted.start {
                 Some(free.start.max(ram.end)..free.end)
             } else if wanted.end <= ram.start {
                 Some(free.start..free.end.min(ram.start))
