@@ -26,7 +26,9 @@ use crate::{
             Config,
             Ecam,
             Function,
+            Location,
             Numbers,
+            Path,
             Segment,
             Window,
             Windows, //
@@ -172,6 +174,32 @@ fn the_logo_behind_real_tables() {
     picture.paint(&mut memory, 99, 52, &mut pixels).unwrap();
     let it = 0x12_3456;
     assert_eq!(pixels, [0, it, it, it, it, it, 0]);
+}
+
+#[test]
+fn lines_of_the_log_say_where() {
+    for (segment, line) in [
+        (Segment::Unknown, "03:1f.7"),
+        (Segment::Mcfg(0), "03:1f.7"),
+        (Segment::Devicetree(0), "03:1f.7"),
+        (Segment::Mcfg(1), "0001:03:1f.7"),
+        (Segment::Devicetree(0xfffe), "fffe:03:1f.7"),
+    ] {
+        let location = Location {
+            segment,
+            function: Address::new(3, 31, 7).unwrap(),
+            path: Path::new(),
+        };
+        assert_eq!(location.to_string(), line);
+    }
+    assert_eq!(
+        Misplaced::Ram { at: 0x4000_0000 }.to_string(),
+        "its registers cannot be at 0x40000000, where RAM is"
+    );
+    assert_eq!(
+        Misplaced::Beyond { at: 1 << 52 }.to_string(),
+        "its registers cannot be at 0x10000000000000, beyond 52 bits of address"
+    );
 }
 
 /// Configuration space of some functions; all that is written stays.
