@@ -89,7 +89,8 @@ impl UserFont {
         let glyphs = unsafe { core::slice::from_raw_parts(from.data, length) };
         let mut data = KVVec::new();
         for glyph in glyphs.chunks_exact(stride) {
-            data.extend_from_slice(&glyph[..row * height], GFP_KERNEL)?;
+            let rows = glyph.get(..row * height).ok_or(EINVAL)?;
+            data.extend_from_slice(rows, GFP_KERNEL)?;
         }
         // SAFETY: The vector's memory is initialised, and stays where it is until the vector goes,
         // also when that is moved; nobody changes it, or the vector, once it is in `_data`. `font`
@@ -145,7 +146,9 @@ pub(crate) unsafe fn export(font: &Font<'_>, to: *mut u8, pitch: c_uint) {
         // which this is number `at`.
         let to = unsafe { core::slice::from_raw_parts_mut(to.wrapping_add(at * stride), stride) };
         let (glyph_to, rest) = to.split_at_mut(bytes.min(stride));
-        glyph_to.copy_from_slice(&glyph[..bytes.min(stride)]);
+        for (to, from) in glyph_to.iter_mut().zip(glyph) {
+            *to = *from;
+        }
         rest.fill(0);
     }
 }

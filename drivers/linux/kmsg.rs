@@ -64,14 +64,14 @@ impl<'b> Record<'b> {
 
 /// Divides `<N>text`, where the lower three bits of N are the level.
 fn parse(line: &[u8]) -> (u8, &[u8]) {
-    let inner = line.strip_prefix(b"<");
-    let end = inner.and_then(|inner| inner.iter().position(|&byte| byte == b'>'));
-    match (inner, end) {
-        (Some(inner), Some(end)) => {
-            let number = inner[..end].iter().fold(0u32, |number, byte| {
+    let mut parts = line.splitn(2, |&byte| byte == b'>');
+    let number = parts.next().and_then(|number| number.strip_prefix(b"<"));
+    match (number, parts.next()) {
+        (Some(number), Some(text)) => {
+            let number = number.iter().fold(0u32, |number, byte| {
                 number.wrapping_mul(10).wrapping_add(u32::from(byte & 0xf))
             });
-            ((number & 7) as u8, &inner[end + 1..])
+            ((number & 7) as u8, text)
         }
         _ => (u8::MAX, line),
     }

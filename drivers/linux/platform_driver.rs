@@ -107,7 +107,9 @@ static HARDWARE_ID: Table<[bindings::acpi_device_id; 2]> = Table::new({
     ids
 });
 
-/// Characters, and zeroes behind them.
+/// Characters, and zeroes behind them. Evaluated by the compiler: text that is too long is an
+/// error.
+#[expect(clippy::indexing_slicing, reason = "it is done at compile time")]
 const fn chars<const LENGTH: usize>(text: &[u8]) -> [c_char; LENGTH] {
     let mut chars = [0; LENGTH];
     let mut at = 0;

@@ -77,6 +77,7 @@ impl Vc {
             // SAFETY: The caller holds the console lock. `vc_allocate()` and `vc_deallocate()`
             // (drivers/tty/vt/vt.c) change the pointer under it, and a console is freed after it
             // has left the table: one that is found there is allocated until the lock is given up.
+            #[expect(clippy::indexing_slicing, reason = "the table has CONSOLES entries")]
             let vc = unsafe { Self::new((&raw const bindings::vc_cons[number].d).read()) };
             if let Some(mut vc) = vc.filter(Self::is_ours) {
                 f(&mut vc);
@@ -93,6 +94,7 @@ impl Vc {
         // SAFETY: By the safety requirement nobody changes the number or the table of consoles
         // meanwhile, and a console in the table is allocated; see `ours()`. The index is below the
         // length of the table.
+        #[expect(clippy::indexing_slicing, reason = "the table has CONSOLES entries")]
         let vc = unsafe {
             let number = (&raw const bindings::fg_console).read() as usize;
             Self::new((&raw const bindings::vc_cons[number % CONSOLES].d).read())
@@ -225,8 +227,9 @@ impl Vc {
         let table = unsafe { &*(&raw const bindings::color_table).cast::<[u8; 16]>() };
         let colours = get!(self.vc_palette);
         for (colour, &attribute) in colours.chunks_exact(3).zip(table) {
-            if let &[red, green, blue] = colour {
-                palette[usize::from(attribute % 16)] = u32::from_be_bytes([0, red, green, blue]);
+            let to = palette.get_mut(usize::from(attribute));
+            if let (&[red, green, blue], Some(to)) = (colour, to) {
+                *to = u32::from_be_bytes([0, red, green, blue]);
             }
         }
         Palette(palette)

@@ -161,6 +161,14 @@ pub const CASES: &[Case] = &[
             told.device("virtio-gpu-pci,addr=1")
         },
     ),
+    case("told-ram", Refused("where RAM is"), |bench| {
+        let told = bench.told("earlycon=virtgpu,mmio32,0x40100000").direct();
+        told.device(GPU)
+    }),
+    case("told-ram-pci", Refused("where RAM is"), |bench| {
+        let told = bench.told("earlycon=virtgpu,pci,0x50000000,00:01.0");
+        told.device(GPU)
+    }),
     case("no-gpu", Unharmed, Bench::early),
     case("no-gpu-direct", Unharmed, |bench| bench.early().direct()),
     case("ramfb-only", Unharmed, |bench| {
