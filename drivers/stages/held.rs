@@ -312,7 +312,7 @@ impl Held {
     #[cfg(not(MODULE))]
     pub(crate) fn state(&mut self) -> State {
         let status = self.transport.transport().status();
-        if status.bits() == u8::MAX {
+        if status.is_gone() {
             State::Gone
         } else if status.contains(Status::DRIVER_OK) && !status.contains(Status::DEVICE_NEEDS_RESET)
         {

@@ -36,6 +36,8 @@ pub(crate) enum SetupError {
     QueueSize(u16),
     /// The control queue's doorbell lies outside of the notification registers.
     Doorbell,
+    /// The device went on the way: its registers read as ones.
+    Gone,
 }
 
 impl fmt::Display for SetupError {
@@ -56,6 +58,7 @@ impl fmt::Display for SetupError {
                 write!(f, "the control queue takes {size} descriptors, too few")
             }
             Self::Doorbell => f.write_str("the doorbell lies outside of the notification registers"),
+            Self::Gone => f.write_str("the device is gone"),
         }
     }
 }
@@ -244,9 +247,12 @@ fn start(
     let queue = place(size).ok_or(SetupError::QueueSize(size))?;
     // Nothing that can fail comes after the device knows our memory.
     let doorbell = transport.doorbell(0).ok_or(SetupError::Doorbell)?;
+    let status = transport.status();
+    if status.is_gone() {
+        return Err(SetupError::Gone);
+    }
     ring::clear(hal);
     transport.enable_queue(0, &queue);
-    let status = transport.status();
     transport.set_status(status | Status::DRIVER_OK);
     Ok(Agreement {
         offered,

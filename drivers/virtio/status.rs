@@ -20,3 +20,11 @@ bitflags::bitflags! {
         const FAILED = 128;
     }
 }
+
+impl Status {
+    /// Whether it is that of a device which is not there any more: its registers read as ones, two
+    /// of which are reserved.
+    pub(crate) fn is_gone(self) -> bool {
+        self.bits() == u8::MAX
+    }
+}

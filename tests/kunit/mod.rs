@@ -8,6 +8,7 @@
 mod consoles;
 mod device;
 mod firmware;
+mod gone;
 mod gpu;
 pub(crate) mod handoff;
 // What it tests is Linux' side.

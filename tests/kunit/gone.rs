@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of a device that is gone from one register access on: each read is all ones, and no write
+//! arrives (PCI Express 5.0, section 2.3.2).
+
+#[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_gone))]
+mod gone {
+    use core::cell::Cell;
+
+    use super::super::device::{
+        Act,
+        Memory,
+        MmioRegisters,
+        Model,
+        PciRegisters,
+        QUEUE_SIZE, //
+    };
+    use crate::virtio::{
+        mmio::Mmio,
+        pci::{
+            Capabilities,
+            Pci,
+            Place, //
+        },
+        setup::{
+            initialise,
+            quiesce,
+            reset,
+            Addresses,
+            SetupError,
+            Wishes, //
+        },
+        Features,
+        Registers,
+        Ring,
+        Transport, //
+    };
+
+    const VERSION_1: u64 = 1 << 32;
+    const RING_RESET: u64 = 1 << 40;
+    const CAPABILITIES: Capabilities = Capabilities {
+        common: Place {
+            bar: 4,
+            offset: 0,
+            length: 0x1000,
+        },
+        notify: Place {
+            bar: 4,
+            offset: 0x3000,
+            length: 0x1000,
+        },
+        notify_multiplier: 4,
+        device: None,
+    };
+    const IDENTITY: [u32; 3] = [0x7472_6976, 2, 16];
+    /// More accesses than any of the tests takes, with ten looks for each thing that is waited for.
+    const MANY: u32 = 1000;
+
+    /// How a device goes, and what the driver has done since.
+    struct Fate {
+        /// Accesses until it goes.
+        left: Cell<u32>,
+        /// All accesses.
+        accesses: Cell<u32>,
+        /// Whether the driver has read ones.
+        seen: Cell<bool>,
+    }
+
+    impl Fate {
+        fn after(accesses: u32) -> Self {
+            Self {
+                left: Cell::new(accesses),
+                accesses: Cell::new(0),
+                seen: Cell::new(false),
+            }
+        }
+
+        /// Whether one more access arrives.
+        fn arrives(&self) -> bool {
+            self.accesses.set(self.accesses.get() + 1);
+            let left = self.left.get();
+            self.left.set(left.saturating_sub(1));
+            left != 0
+        }
+    }
+
+    /// Registers of a device that goes.
+    struct Going<'f, R>(R, &'f Fate);
+
+    macro_rules! accessors {
+        ($($read:ident, $write:ident, $type:ty;)*) => {
+            impl<R: Registers> Registers for Going<'_, R> {$(
+                fn $read(&self, offset: usize) -> $type {
+                    if self.1.arrives() {
+                        return self.0.$read(offset);
+                    }
+                    self.1.seen.set(true);
+                    <$type>::MAX
+                }
+
+                fn $write(&self, offset: usize, value: $type) {
+                    if self.1.arrives() {
+                        self.0.$write(offset, value);
+                    }
+                }
+            )*}
+        };
+    }
+
+    accessors! {
+        read8, write8, u8;
+        read16, write16, u16;
+        read32, write32, u32;
+    }
+
+    fn model() -> Model {
+        Model {
+            offered: VERSION_1 | RING_RESET | 0x13,
+            queue_size: QUEUE_SIZE,
+            queues: 2,
+            reset_takes: 2,
+            queue_reset_takes: 2,
+            ..Model::default()
+        }
+    }
+
+    /// One that an earlier driver has set up.
+    fn running() -> Model {
+        let running = model();
+        running.accepted.set(VERSION_1 | RING_RESET);
+        running.status.set(0x0f);
+        running.enabled.set(true);
+        running.forget_selections();
+        running
+    }
+
+    fn nothing(_: &Memory) {}
+
+    static MEMORY: Memory = Memory::new();
+
+    fn set_up(transport: &mut dyn Transport) -> Result<(), SetupError> {
+        let hal = (&MEMORY, nothing as Act);
+        let wishes = Wishes {
+            features: Features::RING_RESET,
+            addresses: Addresses::Physical,
+            adopts: true,
+        };
+        let place = |size_max| Ring::place(&hal, size_max);
+        initialise(transport, &hal, wishes, place).map(|_| ())
+    }
+
+    /// Has a device go at each access of what is done to it. It ends every time, and says that it
+    /// came to nothing if it has looked.
+    fn goes_anywhere(done: impl Fn(&Fate) -> Result<(), SetupError>) {
+        let whole = Fate::after(u32::MAX);
+        assert_eq!(done(&whole), Ok(()));
+        let accesses = whole.accesses.get();
+        assert!((5..MANY).contains(&accesses));
+        for after in 0..accesses {
+            let fate = Fate::after(after);
+            let result = done(&fate);
+            assert!(result.is_err() || !fate.seen.get());
+            assert!(fate.accesses.get() < MANY);
+        }
+    }
+
+    #[test]
+    fn a_device_that_goes_while_it_is_set_up() {
+        goes_anywhere(|fate| {
+            let model = model();
+            set_up(&mut Pci::new(
+                Going(PciRegisters(&model), fate),
+                &CAPABILITIES,
+            ))
+        });
+        goes_anywhere(|fate| {
+            let (model, identity) = (model(), IDENTITY);
+            let model = &model;
+            match Mmio::new(Going(MmioRegisters { model, identity }, fate)) {
+                Ok(mut mmio) => set_up(&mut mmio),
+                // Nothing is there.
+                Err(_) => Err(SetupError::Reset),
+            }
+        });
+    }
+
+    #[test]
+    fn a_device_that_goes_while_it_is_adopted() {
+        goes_anywhere(|fate| {
+            let model = running();
+            set_up(&mut Pci::new(
+                Going(PciRegisters(&model), fate),
+                &CAPABILITIES,
+            ))
+        });
+    }
+
+    #[test]
+    fn a_device_that_goes_while_it_is_stopped() {
+        goes_anywhere(|fate| {
+            let model = running();
+            let mut pci = Pci::new(Going(PciRegisters(&model), fate), &CAPABILITIES);
+            reset(&mut pci, &(&MEMORY, nothing as Act))
+        });
+        goes_anywhere(|fate| {
+            let model = running();
+            let mut pci = Pci::new(Going(PciRegisters(&model), fate), &CAPABILITIES);
+            quiesce(&mut pci, &(&MEMORY, nothing as Act))
+        });
+    }
+}
