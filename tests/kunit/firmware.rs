@@ -1211,14 +1211,14 @@ mod firmware {
 
     impl Config for Machine {
         fn read32(&mut self, function: Address, offset: u16) -> u32 {
-            match self.route(function) {
+            match self.route(function).filter(|_| offset % 4 == 0) {
                 Some(index) => self.register(index, usize::from(offset / 4)),
                 None => u32::MAX,
             }
         }
 
         fn write32(&mut self, function: Address, offset: u16, value: u32) {
-            let Some(index) = self.route(function) else {
+            let Some(index) = self.route(function).filter(|_| offset % 4 == 0) else {
                 return;
             };
             let register = usize::from(offset / 4);

@@ -341,6 +341,70 @@ mod virtio {
         assert!(model.resets.get() == 0 && is_up(&model));
     }
 
+    /// As [`set_up`], on PCI, of a device that may be adopted or may not.
+    fn set_up_as(
+        model: &Model,
+        addresses: Addresses,
+        adopts: bool,
+    ) -> Result<Agreement, SetupError> {
+        static MEMORY: Memory = Memory::new();
+        let hal = (&MEMORY, nothing as Act);
+        let wishes = Wishes {
+            features: Features::EVENT_IDX,
+            addresses,
+            adopts,
+        };
+        let mut pci = Pci::new(PciRegisters(model), &CAPABILITIES);
+        initialise(&mut pci, &hal, wishes, queue_place)
+    }
+
+    #[test]
+    fn a_device_that_runs_is_reset_if_nobody_wants_to_adopt_it() {
+        let found = |model: &Model, adopts| {
+            let agreement = set_up_as(model, Addresses::Physical, adopts);
+            agreement.map(|it| it.found)
+        };
+        let runs = running();
+        assert_eq!(found(&runs, false), Ok(Found::Reset(Why::Unwanted)));
+        assert!(runs.resets.get() == 1 && is_up(&runs));
+        // One that nobody drove is idle either way.
+        for adopts in [false, true] {
+            let idle = model(VERSION_1);
+            assert_eq!(found(&idle, adopts), Ok(Found::Idle));
+            assert!(is_up(&idle));
+        }
+    }
+
+    #[test]
+    fn a_device_that_goes_round_an_iommu_is_refused() {
+        let platform = VERSION_1 | ACCESS_PLATFORM;
+        let with = |offered| {
+            let model = model(offered);
+            let agreement = set_up_as(&model, Addresses::Iommu, true);
+            assert!(!model.fault.get());
+            (agreement.map(|it| it.found), model.status.get())
+        };
+        assert_eq!(with(platform), (Ok(Found::Idle), 0xf));
+        assert_eq!(with(VERSION_1), (Err(SetupError::RoundIommu), 0x83));
+        // A device that runs so is told of it before it may begin: it is reset.
+        let offered = platform | RING_RESET;
+        let runs = |accepted| {
+            let model = Model {
+                offered,
+                ..running()
+            };
+            model.accepted.set(accepted);
+            let agreement = set_up_as(&model, Addresses::Iommu, true);
+            assert!(is_up(&model));
+            assert_eq!(model.accepted.get() & ACCESS_PLATFORM, ACCESS_PLATFORM);
+            agreement.map(|it| it.found)
+        };
+        assert_eq!(runs(offered), Ok(Found::Adopted));
+        let without = VERSION_1 | RING_RESET;
+        let why = Why::Features(Features::from_bits_retain(without));
+        assert_eq!(runs(without), Ok(Found::Reset(why)));
+    }
+
     #[test]
     fn a_slot_without_a_modern_gpu_is_refused() {
         let model = model(VERSION_1);
@@ -622,6 +686,48 @@ mod virtio {
         // Who cannot look sees nothing.
         config.events.set(1);
         assert!(!displays_changed(&mut Pci::new(&config, &CAPABILITIES)));
+    }
+
+    /// The same at its place on virtio-mmio, where all registers have 32 bits.
+    struct Slot<'a>(&'a Config);
+
+    impl Registers for Slot<'_> {
+        fn read8(&self, offset: usize) -> u8 {
+            self.0.read8(offset)
+        }
+        fn read16(&self, offset: usize) -> u16 {
+            self.0.read16(offset)
+        }
+        fn read32(&self, offset: usize) -> u32 {
+            match offset {
+                0 => IDENTITY[0],
+                4 => IDENTITY[1],
+                8 => IDENTITY[2],
+                _ => self.0.read32(offset.wrapping_sub(0x100)),
+            }
+        }
+        fn write8(&self, offset: usize, value: u8) {
+            self.0.write8(offset, value);
+        }
+        fn write16(&self, offset: usize, value: u16) {
+            self.0.write16(offset, value);
+        }
+        fn write32(&self, offset: usize, value: u32) {
+            self.0.write32(offset.wrapping_sub(0x100), value);
+        }
+    }
+
+    #[test]
+    fn a_change_of_displays_is_seen_on_mmio_as_well() {
+        // Section 4.2.2: the device's own configuration begins at 0x100.
+        let config = Config::default();
+        let changes = [0, 1, 0, 1, 1].map(|event| {
+            config.events.set(config.events.get() | event);
+            let slot = Mmio::new(Slot(&config)).ok();
+            slot.is_some_and(|mut mmio| displays_changed(&mut mmio))
+        });
+        assert_eq!(changes, [false, true, false, true, true]);
+        assert!(config.events.get() == 0 && !config.strange.get());
     }
 
     #[test]

@@ -45,6 +45,7 @@ use crate::{
         usable,
         Display,
         DisplayError,
+        Left,
         IDS, //
     },
     text::{
@@ -1050,6 +1051,31 @@ fn displays_come_and_go_without_losing_text() {
     for scroll in [Scroll::Pan, Scroll::Repaint] {
         on(scroll, Qemu::default());
         on(scroll, Crosvm::new());
+    }
+}
+
+#[test]
+fn what_somebody_else_has_left_on_a_scanout_is_taken_away() {
+    // On a scanout that is ours, and on one that is not any more.
+    for (scanout, mode) in [(1, Some((120, 150))), (1, None), (2, None)] {
+        let setting = Setting {
+            others: [(120, 150), (120, 150), (0, 0)],
+            ..SETTING
+        };
+        let rig = Rig::new(setting, Qemu::default()).unwrap();
+        let host = rig.host.clone();
+        let other = host.borrow().resources()[0];
+        host.borrow_mut().set_mode(scanout, mode);
+        let mut rig = Rig::on(setting, host, true).unwrap();
+        rig.display.inherit(Left::on(scanout as u32, other));
+        rig.display.drain().unwrap();
+        // It stays where there will be text.
+        let stays = mode.is_some();
+        assert_eq!(rig.host.borrow().scanout(scanout).is_some(), stays);
+        assert!(rig.host.borrow().resources().contains(&other));
+        rig.write(b"text");
+        rig.check();
+        assert!(!rig.host.borrow().resources().contains(&other));
     }
 }
 

@@ -72,8 +72,8 @@ struct Setting {
     found: Found,
     /// Bytes of memory that the device sees, behind the ring's.
     shared: usize,
-    /// Whether the text has memory of its own.
-    is_apart: bool,
+    /// Words of memory that the text has for itself; if none, it lives in the other.
+    text: usize,
     glyph: (u32, u32),
 }
 
@@ -90,7 +90,7 @@ const SETTING: Setting = Setting {
     },
     found: Found::Idle,
     shared: (240 << 10) - RING_BYTES,
-    is_apart: false,
+    text: 0,
     glyph: (8, 16),
 };
 
@@ -150,10 +150,9 @@ impl Rig {
             addresses: Addresses::Physical,
             adopts: false,
         };
-        let text = if setting.is_apart { TEXT } else { 0 };
         let memory = Memory {
             shared: guest.words(RING_BYTES, setting.shared / 4),
-            text: vec![0; text].leak(),
+            text: vec![0; setting.text].leak(),
         };
         let (width, height) = setting.glyph;
         let noise: &Noise = Box::leak(Box::new(Noise::new(width, height)));
@@ -230,11 +229,8 @@ fn scrolls() -> [Setting; 2] {
 #[test]
 fn a_log_is_on_the_screen_wherever_its_text_lives() {
     for setting in scrolls() {
-        for is_apart in [false, true] {
-            let mut rig = Rig::new(Setting {
-                is_apart,
-                ..setting
-            });
+        for text in [0, TEXT] {
+            let mut rig = Rig::new(Setting { text, ..setting });
             assert_eq!(rig.log.size(), (640, 480));
             assert_eq!((rig.log.grid().cols(), rig.log.grid().rows()), (80, 30));
             rig.write_lines(0..100);
@@ -247,16 +243,13 @@ fn a_log_is_on_the_screen_wherever_its_text_lives() {
 fn the_largest_screen_of_text_fits_the_memory_for_it() {
     let setting = Setting {
         modes: &[(3840, 2160)],
-        is_apart: true,
+        text: TEXT,
         ..SETTING
     };
     let rig = Rig::new(setting);
     assert_eq!((rig.log.grid().cols(), rig.log.grid().rows()), (480, 135));
     // In what the driver brings for all, the text has its full size as well.
-    let mut rig = Rig::new(Setting {
-        is_apart: false,
-        ..setting
-    });
+    let mut rig = Rig::new(Setting { text: 0, ..setting });
     assert_eq!((rig.log.grid().cols(), rig.log.grid().rows()), (480, 135));
     rig.write_lines(0..150);
     rig.check();
@@ -264,10 +257,10 @@ fn the_largest_screen_of_text_fits_the_memory_for_it() {
 
 #[test]
 fn a_larger_font_leaves_cells_for_the_usual_one() {
-    for is_apart in [false, true] {
+    for text in [0, TEXT] {
         let mut rig = Rig::new(Setting {
             glyph: (16, 32),
-            is_apart,
+            text,
             ..SETTING
         });
         assert_eq!((rig.log.grid().cols(), rig.log.grid().rows()), (40, 15));
@@ -336,6 +329,36 @@ fn a_device_without_a_scanout_or_a_font_shows_no_log() {
         ..SETTING
     };
     assert!(matches!(error(small), Some(LogError::Display(_))));
+}
+
+#[test]
+fn memory_that_is_too_small_is_an_error() {
+    // For the scanouts; and for the text, which has memory of its own or not.
+    for (shared, text) in [(8, 0), (16, 0), (SETTING.shared, 1), (SETTING.shared, 5)] {
+        let error = Rig::start(Setting {
+            shared,
+            text,
+            ..SETTING
+        });
+        assert_eq!(error.err(), Some(LogError::NoScanout));
+    }
+    for text in [100, 500, 1000, 1700] {
+        let error = Rig::start(Setting { text, ..SETTING });
+        assert_eq!(error.err(), Some(LogError::NoFont));
+    }
+}
+
+#[test]
+fn another_font_needs_no_more_of_the_host_than_it_has() {
+    // Two such resources at a time are more.
+    let modes: &[(u32, u32)] = &[(4096, 4000)];
+    let mut rig = Rig::new(Setting { modes, ..SETTING });
+    assert!(!rig.log.repaints());
+    rig.log.set_font(rig.noise.font().unwrap()).unwrap();
+    rig.log.finish();
+    assert!(!rig.log.has_failed());
+    assert_eq!(rig.host.borrow().complaints, [""; 0]);
+    assert_eq!(rig.host.borrow().resources(), [RESOURCE ^ 1]);
 }
 
 #[test]
