@@ -8,7 +8,7 @@
 
 use anyhow::{Context, Result};
 use proc_macro2::Span;
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 use syn::{
     spanned::Spanned,
     visit::{self, Visit},
@@ -29,7 +29,7 @@ pub struct Fault {
     range: Range<usize>,
     /// What replaces them.
     to: String,
-    /// How the change is named: `from -> to`.
+    /// How the change is named: `from -> to`, with a number if the line has others of that name.
     pub change: String,
     /// What a switch goes around, if there may be one.
     pub switch: Option<Switch>,
@@ -152,6 +152,17 @@ pub fn all(file: &str, source: &str) -> Result<Vec<Fault>> {
     finder.visit_file(&tree);
     let mut found = finder.found;
     found.sort_by_key(|fault| (fault.range.start, fault.range.end));
+    // A line may have what is changed more than once.
+    let mut seen = HashMap::new();
+    for fault in &mut found {
+        let count = seen
+            .entry((fault.line, fault.change.clone()))
+            .and_modify(|count| *count += 1)
+            .or_insert(1);
+        if *count > 1 {
+            fault.change += &format!(" ({count})");
+        }
+    }
     Ok(found)
 }
 
@@ -190,7 +201,6 @@ const METHODS: &[(&str, &str)] = &[
     ("and", "or"),
     ("or", "and"),
     ("position", "rposition"),
-    ("contains", "intersects"),
     ("intersects", "contains"),
     ("leading_zeros", "trailing_zeros"),
     ("trailing_zeros", "leading_zeros"),

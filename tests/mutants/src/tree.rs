@@ -197,19 +197,29 @@ impl Tree {
     }
 }
 
-/// The faults that an error of the compiler's is about: the innermost around the place, or all that
-/// are in it.
+/// How far from an error, in bytes, a fault may be that causes it and is not where it is seen.
+const NEAR: usize = 2000;
+
+/// The faults that an error of the compiler's may be about: the innermost around the place, or else
+/// all that are near.
 fn culprits(error: &Value, parts: &BTreeMap<String, Vec<Part>>) -> Vec<usize> {
-    let of = |span: &Value| {
+    let places = |span: &Value| {
         let name = span["file_name"].as_str()?;
         let at = span["byte_start"].as_u64()? as usize..span["byte_end"].as_u64()? as usize;
         let (_, parts) = parts.iter().find(|(file, _)| name.ends_with(*file))?;
+        Some((at, parts))
+    };
+    let around = |span: &Value| {
+        let (at, parts) = places(span)?;
         let around = parts.iter().filter(|(_, part)| part.contains(&at.start));
-        let within = parts.iter().filter(|(_, part)| at.contains(&part.start));
-        let found: Vec<_> = match around.min_by_key(|(_, part)| part.len()) {
-            Some(innermost) => vec![innermost.0],
-            None => within.map(|part| part.0).collect(),
-        };
+        let innermost = around.min_by_key(|(_, part)| part.len())?;
+        Some(vec![innermost.0])
+    };
+    let near = |span: &Value| {
+        let (at, parts) = places(span)?;
+        let near = at.start.saturating_sub(NEAR)..at.end + NEAR;
+        let is_near = |part: &&Part| near.contains(&part.1.start);
+        let found: Vec<_> = parts.iter().filter(is_near).map(|part| part.0).collect();
         (!found.is_empty()).then_some(found)
     };
     let spans = error["message"]["spans"].as_array();
@@ -217,8 +227,11 @@ fn culprits(error: &Value, parts: &BTreeMap<String, Vec<Part>>) -> Vec<usize> {
         .into_iter()
         .flatten()
         .partition(|span| span["is_primary"] == true);
-    let mut spans = first.into_iter().chain(others);
-    spans.find_map(of).unwrap_or_default()
+    let spans = || first.iter().chain(&others);
+    spans()
+        .find_map(|span| around(span))
+        .or_else(|| spans().find_map(|span| near(span)))
+        .unwrap_or_default()
 }
 
 /// What the compiler says, as people read it.
