@@ -168,10 +168,6 @@ impl<'a> Screen<'a> {
         grid: Grid,
         bits: u32,
     ) -> Option<Self> {
-        let count = grid.cols() * grid.rows();
-        if cells.len() < count {
-            return None;
-        }
         let mut screen = Self {
             grid,
             bits,
@@ -188,8 +184,7 @@ impl<'a> Screen<'a> {
             scrolled: 0,
             black: false,
         };
-        screen.renew(grid, bits);
-        Some(screen)
+        screen.renew(grid, bits).then_some(screen)
     }
 
     /// Starts again, as [`Self::new`], on another resource, with the cells there are. Returns
