@@ -186,6 +186,37 @@ mod firmware {
     }
 
     #[test]
+    fn acpi_2_0_goes_before_acpi_1_0() {
+        // 8868e871-e4f1-11d3-bc22-0080c73c8881 and eb9d2d30-2d88-11d3-9a16-0090273fc14d.
+        let acpi_20 = [
+            0x71, 0xe8, 0x68, 0x88, 0xf1, 0xe4, 0xd3, 0x11, 0xbc, 0x22, 0, 0x80, 0xc7, 0x3c, 0x88,
+            0x81,
+        ];
+        let acpi_10 = [
+            0x30, 0x2d, 0x9d, 0xeb, 0x88, 0x2d, 0xd3, 0x11, 0x9a, 0x16, 0, 0x90, 0x27, 0x3f, 0xc1,
+            0x4d,
+        ];
+        let with = |first: [u8; 16], second: [u8; 16]| {
+            let memory = Captured::new()
+                .with(SYSTEM_TABLE + 104, &[2])
+                .with(CONFIGURATION_TABLE, &first)
+                .with(CONFIGURATION_TABLE + 24, &second);
+            acpi_root(memory)
+        };
+        let mut memory = Captured::new();
+        let [one, other] = [16, 40].map(|offset| {
+            let byte = |at| memory.byte(CONFIGURATION_TABLE + at);
+            u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| offset + i).map(byte))
+        });
+        assert_ne!(one, other);
+        assert_eq!(with(acpi_10, [0; 16]), Ok(one));
+        assert_eq!(with([0; 16], acpi_10), Ok(other));
+        assert_eq!(with(acpi_10, acpi_20), Ok(other));
+        assert_eq!(with(acpi_20, acpi_10), Ok(one));
+        assert_eq!(with([0; 16], [0; 16]), Err(efi::Error::NoAcpi));
+    }
+
+    #[test]
     fn efi_has_as_many_tables_as_it_says() {
         let mut memory = Captured::new();
         let count = memory.byte(SYSTEM_TABLE + 104);
@@ -1810,6 +1841,30 @@ mod firmware {
         assert_eq!(gpu.read8(3), 0x10);
         assert!(machine.functions[5].registers == before);
         assert!(!machine.careless);
+    }
+
+    #[test]
+    fn types_of_bars() {
+        // PCI 3.0, section 6.2.5.1: bit 0 is of I/O, bits 1 and 2 the type, bit 3 prefetchable.
+        let bar = |low: u32| {
+            let mut machine = Machine::new(PORT);
+            machine.functions[5].registers[8] = 0x8000_0000 | low;
+            machine.functions[5].registers[9] = 0x12;
+            let bar = Function::new(&mut machine, at(3, 0, 0)).bar(4);
+            bar.map(|bar| (bar.space, bar.prefetchable, bar.address))
+        };
+        let memory32 = |prefetchable| Some((Space::Memory32, prefetchable, 0x8000_0000));
+        assert_eq!(bar(0), memory32(false));
+        assert_eq!(bar(8), memory32(true));
+        // Below 1 MiB, as it was once called.
+        assert_eq!(bar(2), memory32(false));
+        let high = 0x12_8000_0000;
+        assert_eq!(bar(4), Some((Space::Memory64, false, high)));
+        assert_eq!(bar(0xc), Some((Space::Memory64, true, high)));
+        assert_eq!(bar(6), None);
+        // Bits 2 and 3 are part of the address there.
+        assert_eq!(bar(0x1), Some((Space::Io, false, 0x8000_0000)));
+        assert_eq!(bar(0xd), Some((Space::Io, false, 0x8000_000c)));
     }
 
     #[test]

@@ -13,7 +13,8 @@ pub(crate) mod handoff {
             Error,
             Handoff,
             Pixels,
-            Table, //
+            Table,
+            GUID, //
         },
         pci::{
             Address,
@@ -165,6 +166,22 @@ pub(crate) mod handoff {
             mark: 0,
             ..whole()
         }
+    }
+
+    #[test]
+    fn the_table_is_known_by_its_guid() {
+        // As text; of the first three parts the bytes are in memory from the last one on.
+        let text = b"585e675d-dee6-4f22-b455-ef3a668f5bd0";
+        let digits = text.iter().filter(|&&digit| digit != b'-');
+        let mut digits = digits.map(|&digit| match digit {
+            b'0'..=b'9' => digit - b'0',
+            _ => digit - b'a' + 10,
+        });
+        let mut bytes = [0; 16];
+        for at in [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15] {
+            bytes[at] = (digits.next().unwrap_or(0) << 4) | digits.next().unwrap_or(0);
+        }
+        assert_eq!(GUID, bytes);
     }
 
     #[test]

@@ -52,6 +52,7 @@ use crate::{
         Cell,
         Cursor,
         Font,
+        Palette,
         Rows,
         Screen,
         Scroll,
@@ -499,6 +500,70 @@ fn lines_wait_only_where_the_band_has_no_room() {
             assert_eq!(waited, usize::from(line > free), "{columns} columns");
         }
         rig.check();
+    }
+}
+
+/// Fills rows with text, and with blanks of several colours, in an order that `seed` says, and
+/// looks at every pixel after each.
+fn colours<P: Pictures + 'static>(setting: Setting, pictures: P, seed: u32) {
+    let mut rig = Rig::new(setting, pictures).unwrap();
+    let grid = *rig.display.grid();
+    let mut cells = vec![vec![Cell::blank(8); grid.cols()]; grid.rows()];
+    let mut seed = seed;
+    let mut below = |n: usize| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) as usize % n
+    };
+    for _ in 0..40 {
+        for _ in 0..=below(3) {
+            let row = below(grid.rows());
+            let count = [1, grid.cols() / 2, grid.cols() / 2 + 1, grid.cols()][below(4)];
+            let attribute = [0x17, 0x27, 0x07][below(3)];
+            let is_text = below(3) == 0;
+            for cell in &mut cells[row][..count] {
+                let glyph = if is_text { 1 + below(31) as u8 } else { b' ' };
+                *cell = Cell::new(glyph, attribute, 8);
+            }
+            rig.screen.put(row, 0, cells[row].iter().copied());
+        }
+        rig.screen.show(&mut rig.display);
+        rig.display.drain().unwrap();
+        let host = rig.host.borrow();
+        assert_eq!(host.complaints, [""; 0]);
+        let (width, glyph) = (setting.mode.0, setting.glyph);
+        for (at, &seen) in (0..).zip(host.shown(0)) {
+            let (x, y) = (at % width, at / width);
+            let row = cells.get((y / glyph.1) as usize);
+            let cell = row.and_then(|row| row.get((x / glyph.0) as usize));
+            let expected = cell.map_or(0, |cell| {
+                let (ink, paper) = Palette::DEFAULT.colours(cell.attribute(8));
+                let is_ink = rig.noise.ink(cell.glyph(8) as u8, x % glyph.0, y % glyph.1);
+                if is_ink {
+                    ink
+                } else {
+                    paper
+                }
+            });
+            assert_eq!(seen, expected, "({x}, {y})");
+        }
+    }
+}
+
+#[test]
+fn rows_of_one_colour_are_of_that_colour() {
+    for scroll in [Scroll::Pan, Scroll::Repaint] {
+        // In one tile, and in several; in one slot of the band, and in more.
+        for band in [96 << 10, 24 << 10, 12 << 10, 5 << 10] {
+            let setting = Setting {
+                scroll,
+                band,
+                ..SETTING
+            };
+            for seed in 0..3 {
+                colours(setting, Qemu::default(), seed);
+                colours(setting, Crosvm::new(), seed);
+            }
+        }
     }
 }
 
