@@ -19,8 +19,11 @@ use std::{
 /// Memory that a test run may take; a fault may ask for more and more.
 const MEMORY: &str = "--as=4294967296";
 
-/// How many times as long as without a fault a test run may take.
-const PATIENCE: u32 = 10;
+/// How many times as much CPU time as without a fault a test run may take.
+const PATIENCE: u32 = 5;
+
+/// How many times as long as that it may take on a busy machine.
+const BUSY: u32 = 50;
 
 /// The switch of a fault, for the copy's crate root; see [`fault::plant_all`].
 const SWITCH: &str = "
@@ -35,7 +38,7 @@ pub(crate) fn planted(number: u32) -> bool {
 pub struct Tree {
     root: PathBuf,
     seed: u64,
-    /// How long a test run may take.
+    /// How much CPU time a test run may take.
     limit: Duration,
     /// How many programs were built.
     built: usize,
@@ -116,9 +119,9 @@ impl Tree {
             write(&self.root.join(file), source)?;
         }
         fs::write(&lib, root)?;
-        let begin = Instant::now();
+        let begin = cpu_time()?;
         tests.check_clean()?;
-        self.limit = begin.elapsed() * PATIENCE + Duration::from_secs(10);
+        self.limit = (cpu_time()? - begin) * PATIENCE + Duration::from_secs(10);
         Ok(Tests {
             limit: self.limit,
             ..tests
@@ -294,8 +297,7 @@ impl Tests {
                 }
             }
         });
-        // The machine may be busy.
-        let end = Instant::now() + self.limit * 4;
+        let end = Instant::now() + self.limit * BUSY;
         let (mut failed, mut last) = (None, String::new());
         loop {
             match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -319,6 +321,21 @@ impl Tests {
         let _ = reader.join();
         Ok(failed.or_else(|| (!status.success()).then(|| name(&last))))
     }
+}
+
+/// The CPU time that ended children of this program took.
+fn cpu_time() -> Result<Duration> {
+    /// Clock ticks a second, in what Linux tells of a process.
+    const TICKS: u64 = 100;
+
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // Behind the name, which may hold anything: fields 3 and so on of proc_pid_stat(5).
+    let (_, fields) = stat.rsplit_once(')').context("no process is so")?;
+    let fields: Vec<_> = fields.split_whitespace().collect();
+    let ticks = |field: usize| fields[field - 3].parse::<u64>();
+    Ok(Duration::from_millis(
+        (ticks(16)? + ticks(17)?) * 1000 / TICKS,
+    ))
 }
 
 /// The name of the test that a line of the test program is about.
