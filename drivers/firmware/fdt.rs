@@ -372,10 +372,10 @@ impl<'a> Node<'a> {
         while let Ok(PROP) = tokens.token() {
             let (name, value) = tokens.property().ok()?;
             let name = self.strings.get(usize::try_from(name).ok()?..);
-            if name
-                .and_then(until_nul)
-                .is_some_and(|(name, _)| name == wanted.as_bytes())
-            {
+            // No more is read than the name that is wanted: the strings may be long, and their end
+            // far.
+            let rest = name.and_then(|name| name.strip_prefix(wanted.as_bytes()));
+            if rest.is_some_and(|rest| rest.starts_with(b"\0")) {
                 return Some(value);
             }
         }

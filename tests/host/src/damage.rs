@@ -4,7 +4,11 @@
 
 use std::{
     collections::HashMap,
-    ops::ControlFlow, //
+    ops::ControlFlow,
+    time::{
+        Duration,
+        Instant, //
+    }, //
 };
 
 use proptest::prelude::*;
@@ -109,6 +113,57 @@ fn trees_end_anywhere() {
             }
         }
     }
+}
+
+/// A large tree, of properties whose names never end, is read in little time: nothing else runs
+/// until then.
+#[test]
+fn names_without_end_take_no_time() {
+    const HALF: usize = 1 << 19;
+    const STRUCTURE: usize = 40;
+
+    let mut blob = vec![b'x'; 2 * HALF];
+    let strings = STRUCTURE + HALF;
+    for (at, word) in [
+        0xd00d_feed,
+        2 * HALF,
+        STRUCTURE,
+        strings,
+        STRUCTURE,
+        17,
+        16,
+        0,
+    ]
+    .into_iter()
+    .chain([HALF - STRUCTURE, HALF])
+    .enumerate()
+    {
+        put32(&mut blob, 4 * at, word);
+    }
+    // The root, which has no name, and properties of no bytes with the first name that there is.
+    let words = [1, 0].into_iter().chain([3, 0, 0].into_iter().cycle());
+    let places = (STRUCTURE..strings - 8).step_by(4);
+    let mut end = STRUCTURE;
+    for (at, word) in places.zip(words) {
+        put32(&mut blob, at, word);
+        end = at;
+    }
+    // Whole ones, the end of the root and of the tree.
+    end -= (end - STRUCTURE - 8) % 12;
+    put32(&mut blob, end, 2);
+    put32(&mut blob, end + 4, 9);
+    put32(&mut blob, 36, end + 8 - STRUCTURE);
+
+    let begin = Instant::now();
+    assert_eq!(read_tree(&blob), 0);
+    let tree = Tree::new(&blob).unwrap();
+    assert_eq!(
+        tree.slots().count(),
+        0,
+        "an error: the tree is not read to its end"
+    );
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 /// Captured memory by its addresses.
