@@ -37,6 +37,10 @@ mod damage;
 mod device;
 #[cfg(test)]
 mod display;
+/// What is fuzzed: see `tests/fuzz`.
+#[cfg(any(test, feature = "fuzz"))]
+#[path = "../../fuzz/targets/mod.rs"]
+pub mod fuzz;
 #[cfg(test)]
 mod guest;
 #[cfg(test)]
