@@ -16,7 +16,8 @@ VARIANT ?=
 TOOLROOT ?= auto
 DISPLAY_WINDOW ?=
 
-TARGETS := run check check-all image plain-image modules handoff graft ungraft kunit host-test mutants \
+TARGETS := run check check-all image plain-image modules handoff graft ungraft kunit host-test \
+	   fuzz mutants \
 	   vm-test survey bench bench-check style fmt clippy
 
 .DEFAULT_GOAL := help
@@ -35,6 +36,7 @@ help:
 	@echo '  graft ungraft   put the driver into the kernel tree KDIR=, or take it out again'
 	@echo '  kunit host-test vm-test bench-check style    parts of check (ONLY= picks VM cases by name)'
 	@echo '  mutants         plant faults in the pure modules, and count those that the host tests notice (SEED=)'
+	@echo '  fuzz            another part: fuzz what reads foreign bytes (SECONDS=60 for each target, FUZZ=name,..)'
 	@echo '  survey          what other displays show of a kernel that dies'
 	@echo '  fmt clippy      format the sources; lint them as the kernel does'
 	@echo '  clean           remove build/'
@@ -249,6 +251,25 @@ mutants:
 	@$(build)/target/debug/mutants $(addprefix --seed ,$(SEED)) $(if $(ONLY),--only '$(ONLY)') \
 		| tee $(log)/mutants.log
 
+# The fuzzer: libFuzzer, and the coverage that it wants of our own code. Not of what cargo runs to
+# build it, which is why the machine is named.
+fuzz-flags := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+# Seconds for each target, and which ones: all if none is named.
+SECONDS := 60
+FUZZ :=
+fuzz:
+	@machine=$$(rustc -vV | sed -n 's/^host: //p') && \
+	RUSTFLAGS='$(fuzz-flags)' tests/progress $(log)/fuzz-build.log 'building the fuzzer' 20 \
+		cargo build --locked --release --manifest-path tests/fuzz/Cargo.toml \
+		--target $$machine --target-dir $(build)/fuzz/target && { \
+	tests/progress $(log)/fuzz.log 'fuzzing, $(SECONDS) s for each target' \
+		$$(($(SECONDS) * 8 / 5 + 20)) tests/fuzz/run \
+		$(build)/fuzz/target/$$machine/release/fuzz $(build)/fuzz $(SECONDS) \
+		$(subst $(comma), ,$(FUZZ)); \
+	status=$$?; grep -E '^(ok  |FAIL) |passed,' $(log)/fuzz.log; exit $$status; }
+
 kunit: image $(vm)
 	@$(vm) kunit --image $(build)/Image-$(name) --out build/kunit-$(name) \
 		--kunit-py $(source)/tools/testing/kunit/kunit.py | tee $(log)/kunit-$(name).log
@@ -328,8 +349,9 @@ bench-check: image $(vm) $(writer) $(sample)
 	@$(bench) --short --out build/bench-check | tee $(log)/bench-check-$(name).log
 
 # Each part runs, whatever became of the others, and the sum decides.
-checks := host-test kunit style $(if $(filter 7.3,$(name)),bench-check) vm-test
-parts := host-test.log $(patsubst %,%-$(name).log,$(filter-out host-test,$(checks)))
+checks := host-test fuzz kunit style $(if $(filter 7.3,$(name)),bench-check) vm-test
+of-no-kernel := host-test fuzz
+parts := $(of-no-kernel:=.log) $(patsubst %,%-$(name).log,$(filter-out $(of-no-kernel),$(checks)))
 check: $(vm)
 	@rm -f $(addprefix $(log)/,$(parts))
 	@for part in $(checks); do \
@@ -348,7 +370,7 @@ check-all: $(source)/Makefile
 		$(MAKE) --no-print-directory $$part KVERSION=7.2 || :; done
 	@for variant in debug kcsan novt rt cfi 16k 64k; do for part in kunit vm-test; do \
 		$(MAKE) --no-print-directory $$part KVERSION=7.3 VARIANT=$$variant || :; done; done
-	@$(vm) tally $(addprefix $(log)/,host-test.log $(patsubst %,%-7.3.log,kunit vm-test bench-check style)) \
+	@$(vm) tally $(addprefix $(log)/,$(of-no-kernel:=.log) $(patsubst %,%-7.3.log,kunit vm-test bench-check style)) \
 		$(patsubst %,$(log)/%.log,$(more))
 
 clean:
