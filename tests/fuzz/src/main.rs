@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! One fuzzer for all targets: the environment variable `TARGET` names the one to be run. With
-//! `SEEDS`, a folder, it first writes the inputs there that the target begins with.
+//! `SEEDS`, a folder, it first writes the inputs there that the target begins with: its seeds, and
+//! what once failed.
 
 #![no_main]
 
@@ -13,6 +14,7 @@ use std::{
 };
 
 use host::fuzz::{
+    inputs,
     Target,
     TARGETS, //
 };
@@ -28,7 +30,13 @@ fn init() {
     };
     if let Some(folder) = env::var_os("SEEDS").map(PathBuf::from) {
         fs::create_dir_all(&folder).expect("the folder of the seeds can be made");
-        for (number, seed) in (target.seeds)().iter().enumerate() {
+        let kept = inputs()
+            .into_iter()
+            .filter(|(name, _)| *name == target.name);
+        let seeds = (target.seeds)()
+            .into_iter()
+            .chain(kept.map(|(_, input)| input));
+        for (number, seed) in seeds.enumerate() {
             fs::write(folder.join(format!("{name}-{number}")), seed)
                 .expect("a seed can be written");
         }

@@ -52,7 +52,7 @@ use std::collections::BTreeMap;
 use zerocopy::FromZeros;
 
 /// Cells of the screen.
-const CELLS: usize = 4096;
+const CELLS: usize = 1024;
 /// Words of the band.
 const BAND: usize = 24 << 10;
 /// The first of our resources.

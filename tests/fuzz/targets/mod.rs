@@ -18,6 +18,11 @@ mod text;
 mod virtio;
 mod words;
 
+use std::{
+    fs,
+    io, //
+};
+
 /// Something that is fuzzed.
 pub struct Target {
     /// Its name, that of its module.
@@ -47,12 +52,53 @@ macro_rules! targets {
 pub static TARGETS: [Target; 8] =
     targets![devicetree, display, pci, pictures, tables, text, virtio, words,];
 
+/// Where inputs are kept that once failed.
+const INPUTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/inputs");
+
+/// The inputs of all targets that once failed: the name of the target, and the bytes.
+///
+/// # Panics
+///
+/// If a file there is none of these.
+pub fn inputs() -> Vec<(&'static str, Vec<u8>)> {
+    let files = fs::read_dir(INPUTS).expect("the folder of the inputs");
+    let input = |file: io::Result<fs::DirEntry>| {
+        let path = file.expect("a file").path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.expect("a name of plain characters");
+        let target = TARGETS
+            .iter()
+            .find(|target| name.split('-').next() == Some(target.name));
+        let target = target.expect("a file's name begins with that of its target");
+        let text = fs::read_to_string(&path).expect("a readable file");
+        (target.name, bytes_of(&text))
+    };
+    files.map(input).collect()
+}
+
+/// The bytes of a file of hexadecimal digits; `#` begins a comment.
+///
+/// # Panics
+///
+/// If it is none.
+fn bytes_of(text: &str) -> Vec<u8> {
+    let digits: String = text
+        .lines()
+        .flat_map(|line| line.split('#').next())
+        .flat_map(str::split_whitespace)
+        .collect();
+    assert!(digits.len() % 2 == 0, "half a byte");
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits"))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::TARGETS;
-    use std::{
-        fs,
-        path::Path, //
+    use super::{
+        inputs,
+        TARGETS, //
     };
 
     #[test]
@@ -78,37 +124,14 @@ mod tests {
         }
     }
 
-    /// The bytes of a file of hexadecimal digits; `#` begins a comment.
-    fn input(text: &str) -> Vec<u8> {
-        let digits: String = text
-            .lines()
-            .flat_map(|line| line.split('#').next())
-            .flat_map(str::split_whitespace)
-            .collect();
-        assert!(digits.len() % 2 == 0, "half a byte");
-        (0..digits.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits"))
-            .collect()
-    }
-
     #[test]
     fn inputs_that_once_failed() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/inputs");
-        let mut count = 0;
-        for file in fs::read_dir(folder).expect("the folder of the inputs") {
-            let path = file.expect("a file").path();
-            let name = path.file_name().and_then(|name| name.to_str());
-            let name = name.expect("a name of plain characters");
-            let target = TARGETS
-                .iter()
-                .find(|target| name.split('-').next() == Some(target.name));
-            let target = target.expect("a file's name begins with that of its target");
-            println!("{name}");
-            let text = fs::read_to_string(&path).expect("a readable file");
-            (target.run)(&input(&text));
-            count += 1;
+        let inputs = inputs();
+        assert!(!inputs.is_empty(), "no inputs");
+        for (name, input) in inputs {
+            println!("{} bytes of {name}", input.len());
+            let target = TARGETS.iter().find(|target| target.name == name).unwrap();
+            (target.run)(&input);
         }
-        assert!(count > 0, "no inputs");
     }
 }

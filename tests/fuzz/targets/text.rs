@@ -26,7 +26,7 @@ use core::ops::Range;
 use zerocopy::FromZeros;
 
 /// Cells of the screen.
-const CELLS: usize = 2048;
+const CELLS: usize = 1024;
 
 /// The resource, as text rows of cells, and the window on it.
 struct Resource {
