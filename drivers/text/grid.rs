@@ -233,7 +233,9 @@ impl Grid {
         };
         let resource = grid.resource();
         let needed = u64::from(resource.width) * u64::from(resource.height) * 4;
-        let pans = grid.window <= MAX_SLOTS && resource.height <= MAX_SIDE;
+        // Whole tiles may be wider than the screen.
+        let pans =
+            grid.window <= MAX_SLOTS && resource.width <= MAX_SIDE && resource.height <= MAX_SIDE;
         if needed >= limits.resource_bytes || (scroll == Scroll::Pan && !pans) {
             return Err(GridError::Resource {
                 needed,

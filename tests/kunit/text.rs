@@ -216,6 +216,13 @@ mod text {
         let high = |height| grid(size(64, height), size(8, 64), Scroll::Pan).map(|g| g.scroll());
         assert_eq!(high(8128), Some(Scroll::Pan));
         assert_eq!(high(8129), Some(Scroll::Repaint));
+        // A resource that whole glyphs make wider than any may be.
+        let wide = |glyph| {
+            let grid = grid(size(16384, 200), size(glyph, 16), Scroll::Pan);
+            grid.map(|grid| (grid.scroll(), grid.resource().width))
+        };
+        assert_eq!(wide(8), Some((Scroll::Pan, 16384)));
+        assert_eq!(wide(6), Some((Scroll::Repaint, 16384)));
     }
 
     /// What becomes of a band that cannot be.
