@@ -17,8 +17,7 @@ TOOLROOT ?= auto
 DISPLAY_WINDOW ?=
 
 TARGETS := run check check-all image plain-image modules handoff graft ungraft kunit host-test \
-	   fuzz mutants \
-	   vm-test survey bench bench-check style fmt clippy
+	   fuzz mutants vm-test survey bench bench-check style fmt clippy
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(TARGETS)
