@@ -13,7 +13,13 @@ use crate::{
     qemu::{Machine, Vm, LIMIT},
 };
 use anyhow::{bail, ensure, Context, Result};
-use std::{path::Path, time::Duration};
+use std::{
+    hint,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 /// The last line of a kernel that died.
 pub const END: &str = "---[ end Kernel panic - not syncing: ";
@@ -41,6 +47,21 @@ pub fn provoke(machine: Machine, way: &str) -> Machine {
         .append(first)
         .append(&way)
         .append("vm.do=busybox,sleep,1")
+}
+
+/// What a kernel says that panics while we paint, and one that faults there.
+const IN_PAINT: &[&str] = &["dying as told", TRACE];
+const IN_PAINT_BY_OOPS: &[&str] = &["Unable to handle kernel", TRACE];
+
+fn in_paint(bench: &Bench) -> Machine {
+    let machine = dying(bench).append("vm.lines=20");
+    machine.append(&way("paint-panic")).append("vm.lines=1")
+}
+
+fn oops_in_paint(bench: &Bench) -> Machine {
+    let machine = dying(bench).append("vm.lines=20");
+    let armed = machine.append(&way("paint-oops"));
+    armed.append("oops=panic vm.lines=1")
 }
 
 /// A machine whose kernel is about to die.
@@ -257,26 +278,15 @@ pub const ENDINGS: &[Case] = &[
             .append(SYSRQ)
     })
     .on(FOUR),
-    case("panic-in-paint", Dies(&["dying as told", TRACE]), |bench| {
-        let machine = dying(bench)
-            .append("vm.lines=20")
-            .append(&way("paint-panic"));
-        machine.append("vm.lines=1")
-    })
-    .on(BOTH),
+    case("panic-in-paint", Dies(IN_PAINT), in_paint).on(BOTH),
     case("panic-in-early-paint", Own(dies_early), |bench| {
         let armed = "earlycon=virtgpu virtgpu_bridge.test=paint-panic";
         early(bench).append(armed).direct()
     }),
     case(
         "panic-exception-in-paint",
-        Dies(&["Unable to handle kernel", TRACE]),
-        |bench| {
-            let machine = dying(bench)
-                .append("vm.lines=20")
-                .append(&way("paint-oops"));
-            machine.append("oops=panic vm.lines=1")
-        },
+        Dies(IN_PAINT_BY_OOPS),
+        oops_in_paint,
     )
     .on(BOTH),
     // Nobody prints: the lock that a printing terminal has is free.
@@ -502,6 +512,17 @@ pub const ENDINGS: &[Case] = &[
     .on(FOUR),
 ];
 
+/// More, with `--long`: no device is left with half a command, however the CPUs interleave.
+pub const LONG_ENDINGS: &[Case] = &[
+    case("panic-in-paint-100-times", Own(dies_often), in_paint).on(FOUR),
+    case(
+        "panic-exception-in-paint-100-times",
+        Own(faults_often),
+        oops_in_paint,
+    )
+    .on(FOUR),
+];
+
 /// Those that need a virtual terminal, or in which tty0 is to print and our console to wait.
 pub const VT_ENDINGS: &[Case] = &[
     case(
@@ -558,6 +579,35 @@ pub const VT_ENDINGS: &[Case] = &[
 pub fn dies(bench: &Bench, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     has_died(bench, &mut vm, machine, words, out)
+}
+
+fn dies_often(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    a_hundred_times(bench, machine, IN_PAINT, out)
+}
+
+fn faults_often(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    a_hundred_times(bench, machine, IN_PAINT_BY_OOPS, out)
+}
+
+/// A hundred kernels die, one after the other, on a host that has more to do than it can.
+fn a_hundred_times(bench: &Bench, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    hint::spin_loop();
+                }
+            });
+        }
+        let all = (1..=100).try_for_each(|number| {
+            let died = dies(bench, machine, words, out);
+            died.map(drop).with_context(|| format!("kernel {number}"))
+        });
+        over.store(true, Ordering::Relaxed);
+        all
+    })?;
+    Ok("a hundred died, and QEMU had nothing to say".into())
 }
 
 /// The same of a machine that was started.
@@ -634,7 +684,7 @@ fn dies_loudly(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let words = ["sysrq triggered crash", TRACE, END];
     let mut vm = machine.start(out)?;
     bench.wait_for_words(&mut vm, &words, out)?;
-    std::thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(1));
     if vm.serial_has(END)? {
         return has_ending(bench, &mut vm, &words, out);
     }
@@ -696,7 +746,7 @@ fn silent(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let before = vm.events()?;
     vm.tell("\n")?;
     vm.wait_for_end(END)?;
-    std::thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(1));
     let after = vm.events()?;
     ensure!(before == after, "{before}, and after the panic {after}");
     vm.check_faults()?;

@@ -72,7 +72,7 @@ use cases::{Case, Run, CASES, CONSOLE_CASES, LONG_CASES};
 use clap::{Args, Parser};
 use compare::Bencher;
 use consoles::COMMAND_LINES;
-use endings::{ENDINGS, VT_ENDINGS};
+use endings::{ENDINGS, LONG_ENDINGS, VT_ENDINGS};
 use faults::{FAULTS, LONG_FAULTS};
 use handoff::HANDOFFS;
 use others::OTHERS;
@@ -264,7 +264,7 @@ fn dispatch(cli: Cli) -> Result<()> {
                 false => lists.push(CONSOLE_CASES),
             }
             if long {
-                lists.extend([LONG_CASES, LONG_FAULTS]);
+                lists.extend([LONG_CASES, LONG_FAULTS, LONG_ENDINGS]);
             }
             let named = |run: &Run, names: &[String]| {
                 let whole = run.name();
