@@ -208,7 +208,7 @@ mod firmware {
             let byte = |at| memory.byte(CONFIGURATION_TABLE + at);
             u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| offset + i).map(byte))
         });
-        assert_ne!(one, other);
+        assert!(one != other);
         assert_eq!(with(acpi_10, [0; 16]), Ok(one));
         assert_eq!(with([0; 16], acpi_10), Ok(other));
         assert_eq!(with(acpi_10, acpi_20), Ok(other));

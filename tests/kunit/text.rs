@@ -114,6 +114,21 @@ mod text {
     }
 
     #[test]
+    fn the_palette_is_vgas() {
+        // Bit 0 of a colour is blue, 1 green, 2 red; bit 3 makes all of them brighter.
+        for (number, &colour) in (0u32..).zip(&Palette::DEFAULT.0) {
+            let base = if number & 8 == 0 { 0 } else { 0x55 };
+            let part = |bit: u32| base + 0xaa * (number >> bit & 1);
+            let expected = match number {
+                // A dark yellow would be too light: it is brown.
+                6 => 0xaa5500,
+                _ => part(2) << 16 | part(1) << 8 | part(0),
+            };
+            assert_eq!(colour, expected);
+        }
+    }
+
+    #[test]
     fn grid_fits_the_mode() {
         let glyph = size(8, 16);
         let wide = |width, height| {
