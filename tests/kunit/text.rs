@@ -1052,8 +1052,7 @@ mod text {
     fn rows_that_are_free_are_filled_with_what_is_said() -> Result<(), ()> {
         let x = Cell::new(b'x', 0x07, 8);
         let text = b"1\n2\n3\n4\n5";
-        type Case = (Range<usize>, usize, Way, usize, [&'static [u8; 2]; 5]);
-        let cases: [Case; 8] = [
+        let cases = [
             (0..5, COLS, Way::Up, 1, [b"2 ", b"3 ", b"4 ", b"5 ", b"xx"]),
             (0..5, 1, Way::Up, 2, [b"3 ", b"4 ", b"5 ", b"x ", b"x "]),
             (1..4, COLS, Way::Up, 1, [b"1 ", b"3 ", b"4 ", b"xx", b"5 "]),
