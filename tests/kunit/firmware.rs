@@ -268,6 +268,11 @@ mod firmware {
             acpi_root(moved().with(descriptor + 16, &[0; 8])),
             Err(efi::Error::Unreadable(Unreadable { at: 0x2011_fb18 }))
         );
+        // Nor were any if one is at 0, however large it is: the address is physical.
+        let large = Captured::new()
+            .with(descriptor + 16, &[0; 8])
+            .with(descriptor + 24, &u64::to_le_bytes(1 << 40));
+        assert_eq!(acpi_root(large), Ok(RSDP));
     }
 
     #[test]

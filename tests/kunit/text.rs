@@ -568,6 +568,31 @@ mod text {
     }
 
     #[test]
+    fn the_first_colours_are_painted_as_all_others() -> Result<(), ()> {
+        let font = Font::new(8, 16, 256, &GLYPHS).map_err(drop)?;
+        let grid = Grid::new(size(8, 16), size(8, 16), Scroll::Pan, &PLENTY).map_err(drop)?;
+        for (ink, paper) in [(0, 0), (1, 0), (0, 1), (0xffffff, 0)] {
+            let mut palette = Palette([0x123456; 16]);
+            (palette.0[7], palette.0[0]) = (ink, paper);
+            let (mut painter, mut pixels) = (Painter::new(), [0x654321; 128]);
+            let first = Corner { col: 0, line: 0 };
+            painter.paint(
+                &font,
+                &palette,
+                grid.band(),
+                &[Cell(0x0741)],
+                &mut pixels,
+                first,
+            );
+            for (at, pixel) in (0..).zip(pixels) {
+                let is_ink = font.row(0x41, at / 8) << (at % 8) >> 31 != 0;
+                assert_eq!(u32::from_le(pixel), if is_ink { ink } else { paper });
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn strips_have_the_scanlines_of_a_whole_row() -> Result<(), ()> {
         let cells = [Cell(0x0741), Cell(0x1fff), Cell(0x9600)];
         let palette = Palette::DEFAULT;
