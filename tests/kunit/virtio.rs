@@ -406,6 +406,46 @@ mod virtio {
     }
 
     #[test]
+    fn a_queue_is_selected_before_each_use_of_it() {
+        // Sections 4.1.4.3 and 4.2.2: somebody may have selected another one since.
+        let nowhere = QueuePlace {
+            size: 0,
+            descriptors: 0,
+            available: 0,
+            used: 0,
+        };
+        let place = queue_place(64).unwrap_or(nowhere);
+        let model = running();
+        model.enabled.set(false);
+        let fresh = || {
+            model.forget_selections();
+            Pci::new(PciRegisters(&model), &CAPABILITIES)
+        };
+        assert_eq!(fresh().queue_size_max(0), 64);
+        assert!(!fresh().is_enabled(0));
+        fresh().enable_queue(0, &place);
+        assert!(fresh().is_enabled(0));
+        assert!(fresh().doorbell(0).is_some());
+        fresh().reset_queue(0);
+        for is_reset in [false, false, true] {
+            assert_eq!(fresh().is_queue_reset(0), is_reset);
+        }
+        let accepted = Features::from_bits_retain(VERSION_1 | EVENT_IDX | RING_RESET | 2);
+        assert_eq!(fresh().driver_features(), Some(accepted));
+        assert!(fresh().device_features().contains(accepted));
+        let fresh = || {
+            model.forget_selections();
+            slot(&model, IDENTITY).ok()
+        };
+        assert_eq!(fresh().map(|mut mmio| mmio.queue_size_max(0)), Some(64));
+        assert!(fresh().is_some_and(|mut mmio| mmio.device_features().contains(accepted)));
+        if let Some(mut mmio) = fresh() {
+            mmio.enable_queue(0, &place);
+        }
+        assert!(model.enabled.get() && !model.fault.get());
+    }
+
+    #[test]
     fn a_slot_without_a_modern_gpu_is_refused() {
         let model = model(VERSION_1);
         let error = |identity| slot(&model, identity).err();
