@@ -114,6 +114,17 @@ pub const CASES: &[Case] = &[
     case("early-panic", Own(early_panic), |bench| {
         bench.told("mem=1M nokaslr").device(GPU)
     }),
+    // Little memory, and memory of which the most is above 4 GiB.
+    case("memory-256m", Text, |bench| {
+        bench.early().option("-m", "256M").device(GPU)
+    }),
+    case("memory-8g", Text, |bench| {
+        bench.early().option("-m", "8G").device(GPU)
+    }),
+    case("direct-memory-8g", Text, |bench| {
+        let machine = bench.vt().append("earlycon=virtgpu vm.lines=60").direct();
+        machine.option("-m", "8G").device(GPU)
+    }),
     case("first-line", Own(first_line), |bench| {
         sized(bench, 640, 4080)
     }),
