@@ -44,7 +44,7 @@
 //! | all waits of one use of the screen | 6 s | a device that answers late does not keep the console lock from others |
 //! | a device that was waited for in vain | nothing more | what is written costs nothing; once a second a look whether it answers again |
 //! | recoveries of a device, in all | 8 | each may cost a wait again |
-//! | a panic's wait for a CPU that has the screen | 1 s | more than a line takes; who does not give it back then will not |
+//! | a panic's wait for a CPU that runs and has the screen | 1 s, once; 7 s at its last line | a line takes less, so that the others are stopped soon; a device may keep the CPU for 6 s |
 //! | times that a panic sets the device up | 2 | once for whoever was in the middle of it, once for a fault of ours |
 //! | commands on their way | 32 | what one line needs, and a power of two; who writes waits for a slot |
 //! | queues that are reset before ours begin | 64 | more than any virtio-gpu has; a device with more is reset |

@@ -11,6 +11,9 @@ use core::{
 };
 
 #[cfg(not(MODULE))]
+use core::sync::atomic::AtomicBool;
+
+#[cfg(not(MODULE))]
 use kernel::time::{
     delay::fsleep,
     Delta, //
@@ -26,9 +29,14 @@ use crate::linux::{
     shared::begin_use, //
 };
 
-/// How long a panic waits for another CPU that has the value, in microseconds.
+/// How long a panic waits for another CPU that has the value, in microseconds, before it leaves the
+/// value for later.
 #[cfg(not(MODULE))]
 const PATIENCE: u64 = 1_000_000;
+/// How long it waits at its end: for longer than a device is waited for in one use of the value
+/// (see [`Hal::wait`](crate::virtio::Hal::wait)).
+#[cfg(not(MODULE))]
+const LAST_PATIENCE: u64 = 7_000_000;
 /// How long somebody sleeps who waits for the value, in microseconds.
 #[cfg(not(MODULE))]
 const NAP: i64 = 500;
@@ -55,12 +63,10 @@ const DEAD: usize = 1;
 //
 // `seize()`, for a kernel that dies, takes the value at once from what this CPU has interrupted,
 // which does not go on before it returns, and from DEAD, who does not go on at all (`abandon()`).
-// Of anybody else it waits PATIENCE for the value, and then takes it. That is safe from CPUs that
-// are stopped. It is not from one that runs: a panic prints its first lines before it stops the
-// others (`vpanic()` in kernel/panic.c), and not every CPU can be stopped. If such a one has the
-// value for longer, because its device does not answer, two use it at the same time. That is
-// accepted to show why the kernel dies, as the printk core does with other consoles
-// (`nbcon_context_try_acquire_hostile()` in kernel/printk/nbcon.c).
+// In a panic it takes it from anybody as soon as no other CPU runs. A panic prints its first lines
+// before it stops the others (`vpanic()` in kernel/panic.c); then a CPU that has the value keeps
+// it. Not every CPU can be stopped. From one that runs the value is taken at the panic's last line,
+// after LAST_PATIENCE: it has not given the value back in the time in which it must, and so hangs.
 unsafe impl<T: Send> Sync for Owned<T> {}
 
 impl<T> Owned<T> {
@@ -100,24 +106,41 @@ impl<T> Owned<T> {
         unsafe { self.run(|value| f(value, torn)) }
     }
 
-    /// Runs `f` on the value, whoever has it, for a kernel that panics: others have a second to
-    /// give it back. `f` learns whether the value is left as it was in the middle of something.
+    /// Runs `f` on the value, for a kernel that panics. `f` learns whether the value is left as it
+    /// was in the middle of something.
+    ///
+    /// Returns `None` if another CPU has the value, which still runs. It has a second to give it
+    /// back, once; and more of them if this is the `last` time, when the value is taken in the end.
     #[cfg(not(MODULE))]
-    pub(crate) fn seize<R>(&self, f: impl FnOnce(&mut T, bool) -> R) -> R {
+    pub(crate) fn seize<R>(&self, last: bool, f: impl FnOnce(&mut T, bool) -> R) -> Option<R> {
+        static WAITED: AtomicBool = AtomicBool::new(false);
+
         let begun = ticks();
         let torn = loop {
             let owner = self.take();
             // What this task was doing, or what interrupted it, does not go on before we return.
             let is_below = owner & !LEVEL == context() & !LEVEL;
-            if owner == 0 || owner == DEAD || is_below || microseconds_since(begun) > PATIENCE {
-                break owner != 0;
+            if owner == 0 {
+                break false;
+            }
+            let is_over = is_below || is_dying() && is_alone();
+            if is_over || owner == DEAD && self.inherit() {
+                break true;
+            }
+            let waited = microseconds_since(begun);
+            if last && waited > LAST_PATIENCE {
+                break true;
+            }
+            if !last && (waited > PATIENCE || WAITED.load(Ordering::Relaxed)) {
+                WAITED.store(true, Ordering::Relaxed);
+                return None;
             }
             core::hint::spin_loop();
         };
         self.taken.store(context(), Ordering::Relaxed);
         // SAFETY: `taken` says so since the line above. Before that the value was free, or was
         // somebody else's: see `impl Sync`.
-        unsafe { self.run(|value| f(value, torn)) }
+        Some(unsafe { self.run(|value| f(value, torn)) })
     }
 
     /// This very context has faulted, and does not go on. If it has the value, others may take that

@@ -359,7 +359,7 @@ pub(crate) fn write(text: &[u8]) {
         pace::show(log);
     };
     if is_dying() {
-        seize(|log, _, _| write(log));
+        seize(false, |log, _, _| write(log));
     } else {
         with_log(write);
     }
@@ -375,15 +375,16 @@ pub(crate) fn with_reader<R>(
 
 /// As [`with_reader`], on the log of a kernel that dies, whoever has it, or when who has it is
 /// dead. `f` learns whether the log begins again, on a blank screen, since it was left in the
-/// middle of something.
+/// middle of something. Another CPU that still runs keeps the log, but for the `last` time.
 pub(crate) fn seize<R>(
+    last: bool,
     f: impl FnOnce(&mut Log<'static, Shared>, &mut Reader, bool) -> R,
 ) -> Option<R> {
-    SCREEN.seize(|(stage, reader), torn| {
+    SCREEN.seize(last, |(stage, reader), torn| {
         let stage = stage.as_mut()?;
         let begun = stage.revive(torn)?;
         Some(f(stage.log.as_mut()?, reader, begun))
-    })
+    })?
 }
 
 /// This very context has faulted. Returns whether it has the screen, which others may take now.

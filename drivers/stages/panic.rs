@@ -306,10 +306,11 @@ fn die(number: u64) {
             FIRST.store(first, Ordering::Relaxed);
         }
     }
-    if FAULTY.load(Ordering::Relaxed) && !says(number, b"---[ end Kernel panic") {
+    let last = says(number, b"---[ end Kernel panic");
+    if FAULTY.load(Ordering::Relaxed) && !last {
         return;
     }
-    device::seize(|log, reader, begun| {
+    device::seize(last, |log, reader, begun| {
         let again = !SHOWN.swap(true, Ordering::Relaxed) || begun;
         if again || reader.next <= newest {
             show(log, reader, newest, again);
@@ -422,7 +423,7 @@ pub(crate) fn look() {
         };
         let taken = if FAULTY.swap(false, Ordering::Relaxed) {
             // Who has the screen is dead.
-            device::seize(|log, reader, _| take(log, reader))
+            device::seize(false, |log, reader, _| take(log, reader))
         } else {
             device::with_reader(take)
         };

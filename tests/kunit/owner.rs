@@ -31,7 +31,9 @@ mod owner {
         // The second one has not given it back in the first one's place.
         assert_eq!(value.with(|it| *it), Some(2));
         assert_eq!(value.wait(|it, torn| (*it, torn)), (2, false));
-        assert_eq!(value.seize(|it, torn| (*it, torn)), (2, false));
+        for last in [false, true] {
+            assert_eq!(value.seize(last, |it, torn| (*it, torn)), Some((2, false)));
+        }
     }
 
     #[test]
