@@ -4,8 +4,7 @@
 //! Express 5.0, chapter 7).
 //!
 //! [`find`] walks from a host bridge to the GPU; [`Allocator`] gives addresses to BARs that
-//! nobody assigned. By its
-//! [`Location`] the GPU is known again when the PCI core finds it.
+//! nobody assigned. By its [`Location`] the GPU is known again when the PCI core finds it.
 
 use core::{
     fmt,

@@ -16,9 +16,6 @@ use core::{
     ops::Range, //
 };
 
-/// No arm64 machine has physical addresses of more bits.
-pub(crate) const ADDRESS_BITS: u32 = 52;
-
 /// Why there can be no registers at an address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Misplaced {
@@ -31,6 +28,8 @@ pub(crate) enum Misplaced {
     Beyond {
         /// Where the registers begin.
         at: u64,
+        /// The bits that addresses have.
+        bits: u32,
     },
 }
 
@@ -38,9 +37,9 @@ impl fmt::Display for Misplaced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ram { at } => write!(f, "its registers cannot be at {at:#x}, where RAM is"),
-            Self::Beyond { at } => write!(
+            Self::Beyond { at, bits } => write!(
                 f,
-                "its registers cannot be at {at:#x}, beyond {ADDRESS_BITS} bits of address"
+                "its registers cannot be at {at:#x}, beyond {bits} bits of address"
             ),
         }
     }
@@ -49,16 +48,20 @@ impl fmt::Display for Misplaced {
 /// What is known of RAM.
 pub(crate) struct Ram<'a> {
     tree: Option<Tree<'a>>,
+    /// The bits that physical addresses have.
+    bits: u32,
     /// Addresses without RAM: below all of it, above it, and around what was asked last. The answer
     /// takes a walk through a map, and most registers are in the first two.
     free: [Range<u64>; 3],
 }
 
 impl<'a> Ram<'a> {
-    /// As the devicetree says, or the memory map that it names. Nothing is read yet.
-    pub(crate) fn new(tree: Option<Tree<'a>>) -> Self {
+    /// As the devicetree says, or the memory map that it names. Nothing is read yet. `bits` are
+    /// those that a physical address has, 52 at most: page tables take others for something else.
+    pub(crate) fn new(tree: Option<Tree<'a>>, bits: u32) -> Self {
         Self {
             tree,
+            bits: bits.min(52),
             free: [const { 0..0 }; 3],
         }
     }
@@ -74,15 +77,16 @@ impl<'a> Ram<'a> {
         at: u64,
         size: u64,
     ) -> Result<(), Misplaced> {
+        let (bits, top) = (self.bits, 1 << self.bits);
         let end = at
             .checked_add(size)
-            .filter(|end| *end <= 1 << ADDRESS_BITS)
-            .ok_or(Misplaced::Beyond { at })?;
+            .filter(|end| *end <= top)
+            .ok_or(Misplaced::Beyond { at, bits })?;
         let mut free = self.free.iter();
         if free.any(|free| free.start <= at && end <= free.end) {
             return Ok(());
         }
-        let mut gap = Gap::around(at..end);
+        let mut gap = Gap::around(at..end, top);
         if let Some(tree) = self.tree {
             // Where firmware has a map, Linux does not ask the devicetree either. What cannot be
             // read says nothing, and somebody else complains about it.
@@ -95,7 +99,7 @@ impl<'a> Ram<'a> {
         let around = gap.around.ok_or(Misplaced::Ram { at });
         self.free = [
             0..gap.lowest,
-            gap.highest..1 << ADDRESS_BITS,
+            gap.highest..top,
             around.clone().unwrap_or_default(),
         ];
         around.map(|_| ())
@@ -114,12 +118,12 @@ struct Gap {
 }
 
 impl Gap {
-    /// All addresses.
-    fn around(wanted: Range<u64>) -> Self {
+    /// All addresses below `top`.
+    fn around(wanted: Range<u64>, top: u64) -> Self {
         Self {
             wanted,
-            around: Some(0..1 << ADDRESS_BITS),
-            lowest: 1 << ADDRESS_BITS,
+            around: Some(0..top),
+            lowest: top,
             highest: 0,
         }
     }

@@ -4,6 +4,8 @@
 
 use core::cell::Cell;
 
+#[cfg(not(MODULE))]
+use crate::linux::early::address_bits;
 use crate::{
     linux::registers::Window,
     virtio::{
@@ -76,13 +78,17 @@ impl Bell {
     #[must_use]
     pub(crate) fn hang_at(&self, at: u64, doorbell: Doorbell) -> bool {
         self.take_down();
-        if at == 0 || at % 4 != 0 && doorbell.width == Width::Bits32 || at % 2 != 0 {
+        if at >> address_bits() != 0
+            || at == 0
+            || at % 4 != 0 && doorbell.width == Width::Bits32
+            || at % 2 != 0
+        {
             return false;
         }
         // SAFETY: FIX_EARLYCON_MEM_BASE is the page of the early console, of which
         // drivers/tty/serial/earlycon.c registers one at a time. While early parameters are read
         // that is ours, which is being set up. `device::reach()` comes here later, for a kernel
-        // that dies: another early console that is still in use then loses its registers.
+        // that dies, if there is no other early console.
         // `take_down()` has left no window of ours. The page can be set from `early_fixmap_init()`
         // on, in any context: `__set_fixmap()` (arch/arm64/mm/fixmap.c) writes one page table
         // entry.

@@ -27,7 +27,6 @@ use crate::{
             Config,
             Ecam, //
         },
-        ram::ADDRESS_BITS,
         Memory,
         Unreadable, //
     },
@@ -49,7 +48,14 @@ fn mappable(at: u64, length: usize) -> bool {
         && length <= MAP_BYTES
         && at
             .checked_add(length as u64)
-            .is_some_and(|end| end >> ADDRESS_BITS == 0)
+            .is_some_and(|end| end >> address_bits() == 0)
+}
+
+/// The bits that a physical address has. More of them would get into the other fields of a page
+/// table's entry: `__early_ioremap()` (mm/early_ioremap.c) does not look.
+pub(crate) fn address_bits() -> u32 {
+    // SAFETY: It reads a constant, or TCR_EL1, in any context.
+    unsafe { bindings::virtgpu_address_bits() }
 }
 
 // The functions called here are `__init`: `.ref.text` says that we know.
@@ -188,8 +194,8 @@ impl Drop for Piece {
 /// Physical memory, to be read. The page that was read last stays mapped: tables are read by
 /// entries.
 ///
-/// An address that firmware made up would end in an abort, as it does for `efi_init()` a moment
-/// later: nothing knows this early where there is memory.
+/// An address that firmware made up ends in an abort, as it does for `efi_init()` a moment later:
+/// what says where there is memory is read this way, too.
 pub(crate) struct PhysicalMemory {
     piece: Option<Piece>,
 }

@@ -140,6 +140,11 @@ void virtgpu_set_master(struct pci_dev *dev)
 		pci_set_master(dev);
 }
 
+unsigned int virtgpu_address_bits(void)
+{
+	return PHYS_MASK_SHIFT;
+}
+
 /* Whether devices cannot reach the guest's memory, but for what the DMA API shares. */
 bool virtgpu_memory_is_private(void)
 {

@@ -53,6 +53,7 @@ int virtgpu_pci_domain(struct pci_dev *dev);
 void virtgpu_remove_framebuffers(struct pci_dev *dev);
 bool virtgpu_alone(void);
 bool virtgpu_memory_is_private(void);
+unsigned int virtgpu_address_bits(void);
 void virtgpu_lock_screen(void);
 void virtgpu_unlock_screen(void);
 void virtgpu_watch_modules(struct notifier_block *nb);

@@ -148,7 +148,8 @@ pub(crate) enum When {
 static STALLED: AtomicBool = AtomicBool::new(false);
 
 /// Whether a device that was found did not answer in time. Each try takes seconds, so nobody
-/// searches again: the driver core offers the device later, and then it has its second try.
+/// searches again: the driver core offers the device later. Then it has its second try, if there is
+/// memory that it cannot write to any more.
 pub(crate) fn has_stalled() -> bool {
     STALLED.load(Ordering::Relaxed)
 }
@@ -197,7 +198,7 @@ impl Search {
             lit: None,
             log: AtomicOption::none(),
             seen: 0,
-            ram: Ram::new(Tree::new(early::devicetree()).ok()),
+            ram: Ram::new(Tree::new(early::devicetree()).ok(), early::address_bits()),
         }
     }
 
@@ -500,9 +501,9 @@ impl Search {
             if let Some(bell) = &bell {
                 // SAFETY: The mapping goes when the bell is down, or hangs by another one. If the
                 // log cannot start, `start::light()` takes the bell down before this function
-                // returns. Otherwise it is in `Stage::_bell`, which `device::light()` and
-                // `device::keep()` drop: with no log, when the bell is down, or after they have
-                // hung it up anew.
+                // returns. Otherwise it is in `Stage::bell`, which `device::light()`,
+                // `device::keep()` and `device::gone()` drop: when the bell is down, or after they
+                // have hung it up anew.
                 BELL.hang(unsafe { bell.window() }, doorbell);
             }
             hung = Some((doorbell, bell, address));

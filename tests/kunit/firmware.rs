@@ -673,15 +673,15 @@ mod firmware {
             (0x80_0000_0000, 0x4000, Ok(())),
             ((1 << 52) - 4, 4, Ok(())),
         ];
-        let mut one = Ram::new(tree);
+        let mut one = Ram::new(tree, 52);
         let mut memory = Captured::new();
         for (at, size, expected) in places.into_iter().chain(places.into_iter().rev()) {
             assert_eq!(one.check(&mut memory, at, size), expected);
             // Whatever was asked before, the answer is the same.
-            assert_eq!(Ram::new(tree).check(&mut memory, at, size), expected);
+            assert_eq!(Ram::new(tree, 52).check(&mut memory, at, size), expected);
         }
         // The map is not read again for what is below all RAM, or above it.
-        let mut ram = Ram::new(tree);
+        let mut ram = Ram::new(tree, 52);
         let mut counted = Counted { memory, reads: 0 };
         assert_eq!(ram.check(&mut counted, ECAM.base, ECAM.size()), Ok(()));
         let reads = counted.reads;
@@ -700,7 +700,7 @@ mod firmware {
     #[test]
     fn registers_where_no_addresses_are() {
         for tree in [fdt::Tree::new(STUB).ok(), None] {
-            let mut ram = Ram::new(tree);
+            let mut ram = Ram::new(tree, 52);
             for (at, size) in [
                 ((1 << 52) - 4, 5),
                 (1 << 52, 1),
@@ -709,12 +709,18 @@ mod firmware {
                 (0x40_1000_0000, u64::MAX),
             ] {
                 let result = ram.check(&mut Captured::new(), at, size);
-                assert_eq!(result, Err(Misplaced::Beyond { at }));
+                assert_eq!(result, Err(Misplaced::Beyond { at, bits: 52 }));
             }
+            // Page tables take the other bits for something else: this would be in RAM.
+            let (mut ram, at) = (Ram::new(tree, 48), 0x1_0000_4000_0000);
+            let result = ram.check(&mut Captured::new(), at, 4);
+            assert_eq!(result, Err(Misplaced::Beyond { at, bits: 48 }));
+            let last = (1 << 48) - 4;
+            assert_eq!(ram.check(&mut Captured::new(), last, 4), Ok(()));
         }
         // Where nobody says where RAM is, there may be none.
         assert_eq!(
-            Ram::new(None).check(&mut Captured::new(), 0x4000_0000, 4),
+            Ram::new(None, 52).check(&mut Captured::new(), 0x4000_0000, 4),
             Ok(())
         );
         // As it is with a map that cannot be read.
@@ -724,7 +730,7 @@ mod firmware {
                 Err(Unreadable { at })
             }
         }
-        let mut ram = Ram::new(fdt::Tree::new(STUB).ok());
+        let mut ram = Ram::new(fdt::Tree::new(STUB).ok(), 52);
         assert_eq!(ram.check(&mut Nothing, 0x4000_0000, 4), Ok(()));
     }
 
@@ -737,7 +743,7 @@ mod firmware {
                 .with(MAP.start + 8, &0x9000_0000u64.to_le_bytes())
                 .with(MAP.start + 24, &2u64.to_le_bytes())
                 .with(MAP.start + 32, &attribute.to_le_bytes());
-            let mut ram = Ram::new(fdt::Tree::new(STUB).ok());
+            let mut ram = Ram::new(fdt::Tree::new(STUB).ok(), 52);
             assert_eq!(ram.check(&mut memory, 0x8fff_fffc, 4), Ok(()));
             assert_eq!(ram.check(&mut memory, 0x9000_2000, 4), Ok(()));
             assert_eq!(ram.check(&mut memory, 0x5000_0000, 0x4000_0000), Ok(()));
@@ -758,7 +764,7 @@ mod firmware {
         let mut memory = Captured::new()
             .with(MAP.start + 8, &0x9000_0000u64.to_le_bytes())
             .with(MAP.start + 24, &u64::MAX.to_le_bytes());
-        let mut ram = Ram::new(fdt::Tree::new(STUB).ok());
+        let mut ram = Ram::new(fdt::Tree::new(STUB).ok(), 52);
         let at = (1 << 52) - 4;
         assert_eq!(ram.check(&mut memory, at, 4), Err(Misplaced::Ram { at }));
     }
@@ -767,7 +773,9 @@ mod firmware {
     fn registers_and_ram_in_a_devicetree() {
         let check = |blob: &[u8], at: u64, size| {
             let tree = fdt::Tree::new(blob).ok();
-            Ram::new(tree).check(&mut Captured::new(), at, size).is_ok()
+            Ram::new(tree, 52)
+                .check(&mut Captured::new(), at, size)
+                .is_ok()
         };
         // QEMU's, with 256 MiB.
         for (at, size, expected) in [

@@ -252,7 +252,11 @@ fn lines_of_the_log_say_where() {
         "its registers cannot be at 0x40000000, where RAM is"
     );
     assert_eq!(
-        Misplaced::Beyond { at: 1 << 52 }.to_string(),
+        Misplaced::Beyond {
+            bits: 52,
+            at: 1 << 52
+        }
+        .to_string(),
         "its registers cannot be at 0x10000000000000, beyond 52 bits of address"
     );
 }
@@ -363,11 +367,11 @@ proptest! {
         let mut ranges = Vec::new();
         let named = tree.chosen().unwrap().memory_map.unwrap();
         let _ = efi::ram(&mut memory, named, |range| ranges.push(range));
-        let mut ram = Ram::new(Some(tree));
+        let mut ram = Ram::new(Some(tree), 52);
         for (at, size) in registers {
             let end = at.checked_add(size).filter(|&end| end <= 1 << 52);
             let expected = match end {
-                None => Err(Misplaced::Beyond { at }),
+                None => Err(Misplaced::Beyond { at, bits: 52 }),
                 Some(end) if ranges.iter().any(|ram| ram.start < end && at < ram.end) => {
                     Err(Misplaced::Ram { at })
                 }
