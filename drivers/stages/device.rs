@@ -274,7 +274,7 @@ impl Stage {
             return Err(refusal);
         }
         // The bell hangs by a mapping of the driver core's device now.
-        self.bell = None;
+        (self.place, self.bell) = (None, None);
         self.held.put(held);
         if let Some(log) = self.log.as_mut() {
             log.resume();
@@ -284,9 +284,9 @@ impl Stage {
 }
 
 /// Hangs the doorbell up where the PCI core has its BAR by now, in which doorbells begin at
-/// `notify`. One that is `mapped` at a physical address stays there: another early console may have
-/// the page that can be mapped anew, and a kernel that dies has no other. Returns `None` if its BAR
-/// was moved away from there.
+/// `notify`. One that is `mapped` at a physical address may be there still. Otherwise it is mapped
+/// in the page of early consoles, which a kernel that dies can map, unless another console has
+/// that.
 fn reach(bar: u8, notify: u32, doorbell: Doorbell, mapped: Option<u64>) -> Option<()> {
     let device = PCI_DEVICE.load(Ordering::Relaxed) as *mut bindings::pci_dev;
     // SAFETY: It is null, or a device that `pci_setup_device()` (drivers/pci/probe.c) has shown to
@@ -298,11 +298,9 @@ fn reach(bar: u8, notify: u32, doorbell: Doorbell, mapped: Option<u64>) -> Optio
     match device.and_then(|device| device.memory_bar(bar)) {
         Some((start, _)) => {
             let at = start + u64::from(notify) + doorbell.offset as u64;
-            let is_there = match mapped {
-                Some(mapped) => mapped == at,
-                None => BELL.hang_at(at, doorbell),
-            };
-            is_there.then_some(())
+            let is_there = mapped == Some(at);
+            let is_free = mapped.is_none() || !console::has_other_early_console();
+            (is_there || is_free && BELL.hang_at(at, doorbell)).then_some(())
         }
         // Not moved yet.
         None => Some(()),
@@ -460,16 +458,22 @@ pub(crate) fn gone(device: *mut bindings::device) {
     if found.is_none_or(|found| found.as_device() != device) {
         return;
     }
-    locked(|slot| {
-        PCI_DEVICE.store(0, Ordering::Relaxed);
-        if slot
-            .as_mut()
-            .is_some_and(|stage| stage.held.is_none() && stage.place.is_some())
-        {
-            BELL.take_down();
-            slot.clear();
-        }
+    let had_screen = console::locked(|| {
+        #[cfg(CONFIG_VT)]
+        vt::save_foreground();
+        change_stage(|slot| {
+            PCI_DEVICE.store(0, Ordering::Relaxed);
+            let is_found = slot.as_mut().is_some_and(|stage| stage.place.is_some());
+            if is_found {
+                BELL.take_down();
+                slot.clear();
+            }
+            is_found
+        })
     });
+    if had_screen {
+        panic::end();
+    }
 }
 
 /// The driver core offers a device. Ours is held from now on, or made the screen if there is none.
