@@ -48,6 +48,7 @@ use crate::{
         },
         Features,
         Ring,
+        Status,
         Transport, //
     },
 };
@@ -141,7 +142,7 @@ impl fmt::Display for Refusal {
             }
             #[cfg(not(MODULE))]
             Self::Private => f.write_str(
-                "the guest's memory is hidden from devices: its screen comes with its PCI driver",
+                "the guest's memory is hidden from devices: one on PCI gets a screen when the driver core offers it",
             ),
             Self::Setup(error) => error.fmt(f),
             Self::Log(error) => error.fmt(f),
@@ -186,16 +187,17 @@ pub(crate) fn light(
         addresses: wish.addresses,
         adopts: wish.adopts,
     };
+    // An earlier kernel's, perhaps at the same place.
+    let had_ring = (transport.status()).intersects(Status::FEATURES_OK | Status::DRIVER_OK);
     let agreement = setup::initialise(transport, &hal, wishes, |size_max| {
         master();
         Ring::place(&hal, size_max)
     });
     let agreement = agreement.inspect_err(|error| {
-        // A device that still works for an earlier kernel, and does not finish a reset, may write
-        // to the ring of that one, perhaps at the same place.
-        if *error != SetupError::Reset {
+        if *error != SetupError::Reset || !had_ring {
             // SAFETY: `setup::initialise()` fails, if it does, before it tells the device of the
-            // memory; no log is made of it, and whoever called drops the rest.
+            // memory, and the device was reset or had none of its own; no log is made of it, and
+            // whoever called drops the rest.
             unsafe { hal.give_back() };
         }
     })?;
