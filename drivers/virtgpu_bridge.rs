@@ -22,7 +22,7 @@
 //! | who says it | what is checked | what is left to trust |
 //! |---|---|---|
 //! | the device: registers, capabilities, responses, the used ring | each value, before it is used; text, scanouts and all other state are in memory that it cannot write | it can show something else, or nothing, and take its time up to the bounds below; without an IOMMU it reaches all memory, as any device does |
-//! | firmware: devicetree, ACPI, EFI's tables and memory map, the picture | lengths, sums, alignment, that what is read lies within its table; an error ends the search there, in one line | that its addresses are those of the devices it names, as Linux itself trusts it to |
+//! | firmware: devicetree, ACPI, EFI's tables and memory map, the picture | lengths, sums, alignment, that what is read lies within its table; an error ends the search there, in one line; that registers are not where RAM is, if a map says where that is | that its addresses are those of the devices it names, as Linux itself trusts it to |
 //! | the command line and sysfs | each word; a wrong one gets a line, and the default is taken | who is root may bind a device that something else uses |
 //! | another driver, another kernel | nothing of theirs: the device is reset, or its queues are, before ours begin | that nobody else drives the device at the same time, which the driver core sees to |
 //!
@@ -52,7 +52,7 @@
 //! | bridges before a device; nodes of a devicetree above one | 8; 16 | the stack is 16 KiB |
 //! | bytes of an ACPI table; of a devicetree | 64 KiB; 2 MiB | larger ones are broken; arm64's own bound |
 //! | EFI tables; entries of its memory map | 256; 4096 | so that a wrong number ends |
-//! | scanouts; their sides; a cell grid | 16; 320x200 to 16384x16384 px; 65,536 cells, 1024 columns, 256 rows | virtio-gpu's own; what rows and cells have memory for |
+//! | scanouts; the sides of one beside others; a cell grid | 16; 320x200 to 16384x16384 px; 65,536 cells, 1024 columns, 256 rows | virtio-gpu's own; what rows and cells have memory for |
 //! | a resource on the host | 256 MiB | QEMU's `max_hostmem` |
 //! | whole repaints, where the screen cannot pan | one in 16 ms | 60 frames a second |
 

@@ -837,9 +837,13 @@ fn smmu(machine: Machine) -> Machine {
 fn behind_iommu(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = bench.same_text(machine, None, out)?;
     let serial = String::from_utf8_lossy(&vm.serial()?).into_owned();
-    ensure!(serial.contains("iommu"), "there is no IOMMU");
+    ensure!(
+        serial.contains("Adding to iommu group"),
+        "there is no IOMMU"
+    );
     let fault = serial.lines().find(|line| {
-        line.contains("smmu") && line.contains("event") || line.contains("virtio_iommu fault")
+        line.contains("arm-smmu") && line.contains("event")
+            || line.contains("virtio_iommu") && line.contains("fault from EP")
     });
     ensure!(fault.is_none(), "{}", fault.unwrap_or_default());
     Ok(equal(rows))
