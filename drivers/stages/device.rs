@@ -700,7 +700,12 @@ fn follow_display() -> bool {
         let Some(held) = held.as_mut() else {
             return (false, false);
         };
-        let changed = (log.is_some() || LOST.load(Ordering::Relaxed)) && held.displays_changed();
+        // QEMU waits for a device in a process of its own when its configuration is read.
+        let answers = match log.as_mut() {
+            Some(log) => !log.has_failed(),
+            None => LOST.load(Ordering::Relaxed),
+        };
+        let changed = answers && held.displays_changed();
         let other = log.as_mut().is_none_or(Log::has_other_scanouts);
         (true, changed && other)
     });
