@@ -180,6 +180,15 @@ pub const CASES: &[Case] = &[
         let told = bench.told("earlycon=virtgpu,pci,0x50000000,00:01.0");
         told.device(GPU)
     }),
+    // The page tables of this CPU take bit 48 for something else: this would be in RAM.
+    case(
+        "told-beyond",
+        Refused("beyond 48 bits of address"),
+        |bench| {
+            let told = bench.told("earlycon=virtgpu,pci,0x1000050000000,00:01.0");
+            told.direct().device(GPU)
+        },
+    ),
     case("no-gpu", Unharmed, Bench::early),
     case("no-gpu-direct", Unharmed, |bench| bench.early().direct()),
     case("ramfb-only", Unharmed, |bench| {
