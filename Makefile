@@ -86,7 +86,7 @@ driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -
 # its end is said.
 small := $(filter kcsan novt rt cfi 16k 64k,$(VARIANT))
 ifneq ($(filter 16k 64k,$(VARIANT)),)
-ONLY ?= direct-,vt-mmio,resize,hibernation,panic-in,panic-before,panic-while
+ONLY ?= direct-,vt-mmio,resize,suspend,panic-in,panic-before,panic-while
 endif
 ifneq ($(small),)
 ONLY ?= direct-,vt-mmio,suspend,console,panic,silent,warning,stall$(if $(filter kcsan,$(VARIANT)),,$(comma)lkdtm)
