@@ -101,12 +101,21 @@ mod virtio {
         transport: &mut impl Transport,
         addresses: Addresses,
     ) -> Result<Agreement, SetupError> {
+        set_up_as(transport, addresses, true)
+    }
+
+    /// The same of a device that may be adopted or may not.
+    fn set_up_as(
+        transport: &mut impl Transport,
+        addresses: Addresses,
+        adopts: bool,
+    ) -> Result<Agreement, SetupError> {
         static MEMORY: Memory = Memory::new();
         let hal = (&MEMORY, nothing as Act);
         let wishes = Wishes {
             features: Features::EVENT_IDX,
             addresses,
-            adopts: true,
+            adopts,
         };
         initialise(transport, &hal, wishes, queue_place)
     }
@@ -341,27 +350,14 @@ mod virtio {
         assert!(model.resets.get() == 0 && is_up(&model));
     }
 
-    /// As [`set_up`], on PCI, of a device that may be adopted or may not.
-    fn set_up_as(
-        model: &Model,
-        addresses: Addresses,
-        adopts: bool,
-    ) -> Result<Agreement, SetupError> {
-        static MEMORY: Memory = Memory::new();
-        let hal = (&MEMORY, nothing as Act);
-        let wishes = Wishes {
-            features: Features::EVENT_IDX,
-            addresses,
-            adopts,
-        };
-        let mut pci = Pci::new(PciRegisters(model), &CAPABILITIES);
-        initialise(&mut pci, &hal, wishes, queue_place)
-    }
-
     #[test]
     fn a_device_that_runs_is_reset_if_nobody_wants_to_adopt_it() {
         let found = |model: &Model, adopts| {
-            let agreement = set_up_as(model, Addresses::Physical, adopts);
+            let agreement = set_up_as(
+                &mut Pci::new(PciRegisters(model), &CAPABILITIES),
+                Addresses::Physical,
+                adopts,
+            );
             agreement.map(|it| it.found)
         };
         let runs = running();
@@ -380,7 +376,10 @@ mod virtio {
         let platform = VERSION_1 | ACCESS_PLATFORM;
         let with = |offered| {
             let model = model(offered);
-            let agreement = set_up_as(&model, Addresses::Iommu, true);
+            let agreement = set_up(
+                &mut Pci::new(PciRegisters(&model), &CAPABILITIES),
+                Addresses::Iommu,
+            );
             assert!(!model.fault.get());
             (agreement.map(|it| it.found), model.status.get())
         };
@@ -394,7 +393,10 @@ mod virtio {
                 ..running()
             };
             model.accepted.set(accepted);
-            let agreement = set_up_as(&model, Addresses::Iommu, true);
+            let agreement = set_up(
+                &mut Pci::new(PciRegisters(&model), &CAPABILITIES),
+                Addresses::Iommu,
+            );
             assert!(is_up(&model));
             assert_eq!(model.accepted.get() & ACCESS_PLATFORM, ACCESS_PLATFORM);
             agreement.map(|it| it.found)
