@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What our UEFI driver (`drivers/uefi/`) hands over from firmware: the picture that was on the
-//! screen, and, where it could light the screen again after firmware's reset, the device, which
+//! Reads what our UEFI driver (`drivers/uefi/`) hands over from firmware: the picture that was on
+//! the screen, and, where it could light the screen again after firmware's reset, the device, which
 //! shows it and has no queue.
 //!
 //! It is one EFI configuration table (UEFI 2.10, section 4.6) of a GUID of its own, in memory for
@@ -358,15 +358,15 @@ impl Handoff {
         })
     }
 
-    /// Whether the device at a place on PCI is the one whose screen it was. Where none is named, no
-    /// device is: the screen may be that of any other.
+    /// Says whether the device at a place on PCI is the one whose screen it was. Where none is
+    /// named, no device is: the screen may be that of any other.
     pub(crate) fn is_of(&self, segment: Segment, device: Address) -> bool {
         self.device
             .is_some_and(|(number, at)| at == device && segment.agrees_with_firmware(number))
     }
 
-    /// Whether the device at a place on PCI is the one and runs, as firmware left it: `queue` is
-    /// what it has as the address of the descriptors of queue 0.
+    /// Says whether the device at a place on PCI is the one and runs, as firmware left it: `queue`
+    /// is what it has as the address of the descriptors of queue 0.
     pub(crate) fn is_live(&self, segment: Segment, device: Address, queue: Option<u64>) -> bool {
         self.is_of(segment, device) && self.live.is_some() && queue == Some(self.mark)
     }

@@ -142,7 +142,7 @@ pub(crate) enum Segment {
 }
 
 impl Segment {
-    /// Whether it may be the one that firmware calls `number`.
+    /// Says whether it may be the one that firmware calls `number`.
     pub(crate) fn agrees_with_firmware(self, number: u16) -> bool {
         match self {
             Self::Mcfg(own) => own == number,
@@ -150,7 +150,7 @@ impl Segment {
         }
     }
 
-    /// Whether it may be Linux' domain `number`.
+    /// Says whether it may be Linux' domain `number`.
     pub(crate) fn agrees_with_linux(self, number: i32) -> bool {
         match self {
             Self::Mcfg(own) | Self::Devicetree(own) => i32::from(own) == number,

@@ -142,7 +142,7 @@ impl fmt::Display for Refusal {
             }
             #[cfg(not(MODULE))]
             Self::Private => f.write_str(
-                "the guest's memory is hidden from devices: one on PCI gets a screen when the driver core offers it",
+                "the guest's memory is hidden from devices: on PCI the driver core brings the screen",
             ),
             Self::Setup(error) => error.fmt(f),
             Self::Log(error) => error.fmt(f),

@@ -351,18 +351,19 @@ impl<'w> Allocator<'w> {
         Ok(count)
     }
 
-    /// Whether a BAR's address is one that somebody gave it. Zero is none, wherever windows begin.
+    /// Says whether a BAR's address is one that somebody gave it. Zero is none, wherever windows
+    /// begin.
     fn is_assigned(&self, pci: u64) -> bool {
         pci != 0 && self.may_hold(pci)
     }
 
-    /// Whether a PCI address is in one of the windows, or may be in one that is not kept.
+    /// Says whether a PCI address is in one of the windows, or may be in one that is not kept.
     fn may_hold(&self, pci: u64) -> bool {
         let mut windows = self.windows.as_slice().iter();
         self.windows.has_more || windows.any(|window| window.offset(pci, 1).is_some())
     }
 
-    /// Whether a bridge forwards anything of the windows, or may do so.
+    /// Says whether a bridge forwards anything of the windows, or may do so.
     ///
     /// After a reset both registers are zero, which forwards the first MiB. Nobody chose that, even
     /// where a window begins at zero.

@@ -49,14 +49,14 @@ impl Location {
         first.unwrap_or(&self.function).bus
     }
 
-    /// Whether a function may be behind the same host bridge. Host bridges of one segment share no
-    /// bus.
+    /// Says whether a function may be behind the same host bridge. Host bridges of one segment
+    /// share no bus.
     fn is_beside(&self, other: &Enumerated) -> bool {
         self.segment.agrees_with_linux(other.domain) && other.buses.contains(&self.root())
     }
 
-    /// Whether `other` is this function, a virtio-gpu. `is_in_bar` says whether `other` has in one
-    /// of its BARs the address that this one was found with.
+    /// Says whether `other` is this function, a virtio-gpu. `is_in_bar` says whether `other` has in
+    /// one of its BARs the address that this one was found with.
     ///
     /// Its bus is not compared, since that may have another number by now.
     pub(crate) fn is(&self, other: &Enumerated, is_in_bar: impl FnOnce() -> bool) -> bool {
@@ -66,8 +66,8 @@ impl Location {
             && is_in_bar()
     }
 
-    /// Whether `other` is the bridge on the host bridge's own bus that leads to this function. The
-    /// numbers of those below it may have changed, but it comes before them all.
+    /// Says whether `other` is the bridge on the host bridge's own bus that leads to this function.
+    /// The numbers of those below it may have changed, but it comes before them all.
     pub(crate) fn is_behind(&self, other: &Enumerated) -> bool {
         self.path.as_slice().first() == Some(&other.function) && self.is_beside(other)
     }
