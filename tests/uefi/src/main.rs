@@ -4,6 +4,7 @@
 //!
 //!     loader [WIDTHxHEIGHT] [again]
 //!     loader [WIDTHxHEIGHT] [table=BYTES] [wait] back
+//!     loader disconnect|reconnect back
 //!
 //! It sets a mode, where it is told one, covers the screen with pixels no two neighbours of which
 //! are alike, and some text, says "ready" and waits for a key. Then it calls ExitBootServices();
@@ -13,7 +14,8 @@
 //!
 //! With `back` it leaves boot services alone and returns, after it has drawn in a mode that it is
 //! told, has installed a handoff's table of these bytes, in hexadecimal, or has hidden the cursor
-//! and waited for a key.
+//! and waited for a key; or after it has disconnected firmware's drivers from the device of each
+//! screen without a framebuffer, and connected them again if it was told `reconnect`.
 
 #![no_std]
 #![no_main]
@@ -35,6 +37,7 @@ use uefi::{
         MemoryType,
         OpenProtocolAttributes,
         OpenProtocolParams,
+        ScopedProtocol,
         SearchType,
         Tpl, //
     },
@@ -49,11 +52,15 @@ use uefi::{
             GraphicsOutput,
             PixelFormat, //
         },
-        loaded_image::LoadedImage, //
+        device_path::DevicePath,
+        loaded_image::LoadedImage,
+        unsafe_protocol,
+        ProtocolPointer, //
     },
     system,
     Event,
     Guid,
+    Handle,
     Identify,
     Status, //
 };
@@ -82,6 +89,9 @@ fn main() -> Status {
         if words.wait {
             let _ = system::with_stdout(|out| out.enable_cursor(false));
             wait_for_key();
+        }
+        if words.disconnect || words.reconnect {
+            disconnect(words.reconnect);
         }
         return match words.has_table {
             true => install(words.table),
@@ -176,6 +186,8 @@ struct Words {
     again: bool,
     back: bool,
     wait: bool,
+    disconnect: bool,
+    reconnect: bool,
     table: [u8; TABLE_BYTES],
     has_table: bool,
 }
@@ -187,6 +199,8 @@ impl Default for Words {
             again: false,
             back: false,
             wait: false,
+            disconnect: false,
+            reconnect: false,
             table: [0; TABLE_BYTES],
             has_table: false,
         }
@@ -209,6 +223,8 @@ impl Words {
             self.again |= word == "again";
             self.back |= word == "back";
             self.wait |= word == "wait";
+            self.disconnect |= word == "disconnect";
+            self.reconnect |= word == "reconnect";
             if let Some(digits) = word.strip_prefix("table=") {
                 self.has_table = true;
                 for (at, into) in self.table.iter_mut().enumerate() {
@@ -222,26 +238,62 @@ impl Words {
     }
 }
 
-/// Draws on every screen without a framebuffer.
-fn draw(wanted: Option<(usize, usize)>) {
+/// A protocol of `handle`, which whoever has it keeps.
+///
+/// # Safety
+///
+/// Nobody uninstalls it before the result is dropped.
+unsafe fn get<P: ProtocolPointer + ?Sized>(handle: Handle) -> Option<ScopedProtocol<P>> {
+    let params = OpenProtocolParams {
+        handle,
+        agent: boot::image_handle(),
+        controller: None,
+    };
+    // SAFETY: By the safety requirement.
+    unsafe { boot::open_protocol::<P>(params, OpenProtocolAttributes::GetProtocol) }.ok()
+}
+
+/// Calls `f` with every screen without a framebuffer, and its handle.
+fn screens(mut f: impl FnMut(Handle, ScopedProtocol<GraphicsOutput>)) {
     let Ok(handles) = boot::locate_handle_buffer(SearchType::ByProtocol(&GraphicsOutput::GUID))
     else {
         return;
     };
     for &handle in handles.iter() {
-        let params = OpenProtocolParams {
-            handle,
-            agent: boot::image_handle(),
-            controller: None,
-        };
-        // SAFETY: Nobody takes it away while this draws.
-        let gop = unsafe {
-            boot::open_protocol::<GraphicsOutput>(params, OpenProtocolAttributes::GetProtocol)
-        };
-        let Ok(mut gop) = gop else { continue };
-        if gop.current_mode_info().pixel_format() != PixelFormat::BltOnly {
-            continue;
+        // SAFETY: `f` drops it before it has anybody take it away.
+        if let Some(gop) = unsafe { get::<GraphicsOutput>(handle) } {
+            if gop.current_mode_info().pixel_format() == PixelFormat::BltOnly {
+                f(handle, gop);
+            }
         }
+    }
+}
+
+/// `EFI_PCI_IO_PROTOCOL` (UEFI 2.10, section 14.4), of which only the place is asked.
+#[unsafe_protocol("4cf5b200-68b8-4ca5-9eec-b23e3f50029a")]
+struct PciIo;
+
+/// Disconnects firmware's drivers from the PCI function of every screen without a framebuffer.
+fn disconnect(and_connect: bool) {
+    screens(|screen, gop| {
+        drop(gop);
+        // SAFETY: It is used up to the next statement, before anything is disconnected.
+        let Some(path) = (unsafe { get::<DevicePath>(screen) }) else {
+            return;
+        };
+        let function = boot::locate_device_path::<PciIo>(&mut &*path);
+        drop(path);
+        let Ok(function) = function else { return };
+        let _ = boot::disconnect_controller(function, None, None);
+        if and_connect {
+            let _ = boot::connect_controller(function, None, None, true);
+        }
+    });
+}
+
+/// Draws on every screen without a framebuffer.
+fn draw(wanted: Option<(usize, usize)>) {
+    screens(|_, mut gop| {
         let mode = gop
             .modes()
             .find(|mode| Some(mode.info().resolution()) == wanted);
@@ -261,7 +313,7 @@ fn draw(wanted: Option<(usize, usize)>) {
                 dims: (width.min(WIDEST), 1),
             });
         }
-    }
+    });
 }
 
 fn wait_for_key() {

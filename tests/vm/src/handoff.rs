@@ -61,6 +61,12 @@ pub const HANDOFFS: &[Case] = &[
         aavmf().device(GPU)
     }),
     case("uefi-two-copies", Own(two_copies), |_| aavmf().device(GPU)),
+    case("uefi-reconnected", Own(reconnected), |_| {
+        aavmf().device(GPU)
+    }),
+    case("uefi-disconnected", Own(disconnected), |_| {
+        aavmf().device(GPU)
+    }),
     case("uefi-gpu-process", Own(dead), |_| aavmf().gpu_process()),
     case("uefi-systemd-boot", Own(systemd_boot), |_| {
         aavmf().device(GPU)
@@ -249,6 +255,40 @@ fn two_copies(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let machine = with_driver_option(bench, machine, 2, out)?;
     let mut vm = start(bench, &machine, Driver::Absent, out)?;
     stays(&mut vm)
+}
+
+/// Firmware's own driver leaves the device, with its screen, and takes it again.
+fn reconnected(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    stays(&mut start_after(bench, machine, "reconnect", out)?)
+}
+
+/// The screen that there was has gone: nothing is handed over, and nobody uses what it was.
+fn disconnected(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start_after(bench, machine, "disconnect", out)?;
+    vm.tell("\r")?;
+    vm.wait_for_end(GONE)?;
+    let table = Table::of(&vm)?;
+    ensure!(
+        table.as_ref().is_none_or(|table| table.flags == 0),
+        "{table:x?}"
+    );
+    vm.check_guest_errors()?;
+    Ok("nothing is handed over".into())
+}
+
+/// As [`start`], after the boot loader has done this once before.
+fn start_after(bench: &Bench, machine: &Machine, first: &str, out: &Path) -> Result<Vm> {
+    let suffix = machine.board().suffix();
+    let lines = [
+        "fs0:",
+        &format!("load virtgpu_handoff{suffix}.efi"),
+        &format!("loader{suffix}.efi {first} back"),
+        &format!("loader{suffix}.efi"),
+    ];
+    let mut vm = with_disk(bench, machine, &lines, out)?.start(out)?;
+    ready(&mut vm)?;
+    said(&vm, "goes on to the kernel")?;
+    Ok(vm)
 }
 
 /// How long the end of firmware may take at most, in nanoseconds, where the device does not answer:
