@@ -10,7 +10,7 @@ SHELL := /bin/bash
 # Which kernel: a version that Debian packages, or a source tree of one's own.
 KVERSION ?= 7.3
 KDIR ?=
-# A configuration of its own: tests/debug.config, kcsan, novt, rt, cfi, 16k or 64k.
+# A configuration of its own: tests/debug.config, kcsan, novt, rt, cfi, modules, 16k or 64k.
 VARIANT ?=
 # Whether to work in the tool root (tests/toolroot): yes, no, or what tests/tools-pass finds.
 TOOLROOT ?= auto
@@ -84,9 +84,12 @@ driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -
 # locked up CPU that is the only one has none, and the printk core's wish to wake them waits, if it
 # is the one that says so. Noise there is so fast that the log has lost how a warning began before
 # its end is said.
-small := $(filter kcsan novt rt cfi 16k 64k,$(VARIANT))
+small := $(filter kcsan novt rt cfi modules 16k 64k,$(VARIANT))
 ifneq ($(filter 16k 64k,$(VARIANT)),)
 ONLY ?= direct-,vt-mmio,resize,suspend,panic-in,panic-before,panic-while
+endif
+ifeq ($(VARIANT),modules)
+ONLY ?= direct-pci,virtio-unloaded
 endif
 ifneq ($(small),)
 ONLY ?= direct-,vt-mmio,suspend,console,panic,silent,warning,stall$(if $(filter kcsan,$(VARIANT)),,$(comma)lkdtm)
@@ -98,12 +101,14 @@ endif
 # log is longer than any screen. Where there is no kernel at all, once is enough.
 plain := $(filter 7.3-debug,$(name))
 ifneq ($(plain),)
-SKIP ?= uefi,lkdtm,nmi,stall,silent-after-handover,gpu-process-handover,spcr,stub-hvc0-absent,kept-warning-console-lock
+SKIP ?= uefi,lkdtm,nmi,stall,silent-after-handover,gpu-process-handover,spcr,stub-hvc0-absent,kept-warning-console-lock,virtio-unloaded
 endif
 # 7.2's virtio_gpu takes a device whose process has died; 7.3's does not, and it comes back to us.
 ifeq ($(name),7.2)
-SKIP ?= uefi,gpu-process-handover
+SKIP ?= uefi,gpu-process-handover,leaks,virtio-unloaded
 endif
+# The kernels that do not look for leaks, and those whose virtio is no module.
+SKIP ?= leaks,virtio-unloaded
 configs := $(if $(small),tests/small.config,samples/virtgpu_bridge.config tests/test.config) \
 	   $(if $(plain),,tests/panic.config) $(VARIANT:%=tests/%.config)
 
@@ -131,7 +136,8 @@ $(obj)/.stamp-config: $(configs) $(source)/Makefile | grafted
 		>$(obj)/merge.log
 	@$(source)/scripts/config --file $(obj)/.config -d VIRTGPU_BRIDGE
 	@$(kmake) -s olddefconfig
-	@lost=; for line in $$(grep -h '^CONFIG_' $(configs) | grep -v VIRTGPU_BRIDGE); do \
+	@lost=; for line in $$(cat $(configs) | grep -v VIRTGPU_BRIDGE | \
+			awk -F= '/^CONFIG_/ { last[$$1] = $$0 } END { for (name in last) print last[name] }'); do \
 		grep -q "^$$line$$" $(obj)/.config || lost="$$lost $$line"; done; \
 		[ -z "$$lost" ] || { echo "kernel $(name) cannot have:$$lost"; exit 1; }
 	@touch $@
@@ -278,6 +284,7 @@ modular := $(if $(small),$(build)/Image-$(name),$(build)/Image-modular-$(name))
 vm-test: image $(modular) $(if $(small),,modules) handoff $(systemd-boot) $(vm) $(sample) \
 		$(if $(small),,$(debian))
 	@$(vm) test $(guest) --handoff $(efi) --plain-image $(build)/Image-plain-$(name) --modular-image $(modular) \
+		$(if $(filter modules,$(VARIANT)),$$(find $(obj) -name '*.ko' -printf '--module %p ')) \
 		$(if $(small),,--module $(build)/module-$(name)/drivers/virtgpu_bridge.ko \
 			$$(printf -- '--module %s ' $(build)/native-$(name)/*.ko) --debian $(dir $(debian))) \
 		--out build/vm-$(name) $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) \
@@ -361,14 +368,14 @@ check: $(vm)
 # The same on the other kernel, on one with all that complains, and on some that are built
 # otherwise. First check itself.
 more := mutants kunit-7.2 vm-test-7.2 style-7.2 kunit-7.3-debug vm-test-7.3-debug \
-	$(foreach variant,kcsan novt rt cfi 16k 64k,kunit-7.3-$(variant) vm-test-7.3-$(variant))
+	$(foreach variant,kcsan novt rt cfi modules 16k 64k,kunit-7.3-$(variant) vm-test-7.3-$(variant))
 check-all: $(source)/Makefile
 	@rm -f $(patsubst %,$(log)/%.log,$(more))
 	@$(MAKE) --no-print-directory check KVERSION=7.3 LONG=1 || :
 	@$(MAKE) --no-print-directory mutants || :
 	@for part in kunit style vm-test; do \
 		$(MAKE) --no-print-directory $$part KVERSION=7.2 || :; done
-	@for variant in debug kcsan novt rt cfi 16k 64k; do for part in kunit vm-test; do \
+	@for variant in debug kcsan novt rt cfi modules 16k 64k; do for part in kunit vm-test; do \
 		$(MAKE) --no-print-directory $$part KVERSION=7.3 VARIANT=$$variant || :; done; done
 	@$(vm) tally $(addprefix $(log)/,$(of-no-kernel:=.log) $(patsubst %,%-7.3.log,kunit vm-test bench-check style)) \
 		$(patsubst %,$(log)/%.log,$(more))

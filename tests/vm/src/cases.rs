@@ -1363,7 +1363,7 @@ pub fn handed_over(bench: &Bench, machine: &Machine, out: &Path) -> Result<Strin
 }
 
 /// The device was given away, and taken back, so many times.
-fn changed_hands(vm: &Vm, given: usize, taken: usize) -> Result<()> {
+pub fn changed_hands(vm: &Vm, given: usize, taken: usize) -> Result<()> {
     let said = driver_lines(&vm.serial()?).join("\n");
     let times = |text: &str| said.matches(text).count();
     let seen = (times("handed over"), times("ours again"));

@@ -4,12 +4,12 @@
 
 use crate::{
     bench::{driver_lines, Bench, GPU, READY, TIME_FOR_TEXT},
-    cases::{case, equal, ours_again, Case, Expect},
+    cases::{case, changed_hands, equal, ours_again, Case, Expect},
     endings::{self, SYSRQ, TRACE},
     log,
     qemu::{Machine, Vm},
 };
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use std::{fs, path::Path, thread, time::Duration};
 use Expect::{Own, Survives, Text};
 
@@ -37,6 +37,22 @@ pub const FAULTS: &[Case] = &[
             vm.do=echo,0000:00:01.0,>/sys/bus/pci/drivers/virtio-pci/unbind {NAP} vm.lines=60"
         );
         bench.image().append(&unbound).direct().device(AT_1)
+    }),
+    case("virtio-unloaded", Own(twice_native), |bench| {
+        let words = format!(
+            "console=tty0 earlycon=virtgpu vm.lines=20 vm.native vm.native=0 {NAP} \
+            vm.rmmod=virtio_pci vm.rmmod=virtio_pci_modern_dev vm.rmmod=virtio_ring \
+            vm.rmmod=virtio vm.native vm.native=0 {NAP} vm.lines=60"
+        );
+        bench.image().append(&words).direct().device(GPU)
+    }),
+    case("leaks", Own(leaks), |bench| {
+        let native = format!("vm.native vm.native=0 {NAP} ").repeat(2);
+        let words = format!(
+            "kmemleak=on console=tty0 earlycon=virtgpu vm.lines=20 {native} {REMOVE} {RESCAN} {NAP} \
+            vm.sleep=freeze vm.unbind=virtgpu_bridge vm.bind=virtgpu_bridge {NAP} vm.leaks"
+        );
+        bench.modular().append(&words).direct().device(AT_1)
     }),
     case("gpu-stops", Own(stops), |bench| {
         // Something is always written: should the driver look at the device's configuration first,
@@ -135,6 +151,9 @@ pub const LONG_FAULTS: &[Case] = &[
     }),
 ];
 
+/// How long it takes a kernel that is slow to look through all its memory, twice.
+const TIME_FOR_LEAKS: Duration = Duration::from_secs(600);
+
 const MILLION: u32 = 1_000_000;
 
 /// So many lines from four processes, and then a panic.
@@ -173,6 +192,31 @@ fn on_native(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         .count();
     ensure!(times == 2, "virtio_gpu got the device {times} times");
     Ok(equal(rows))
+}
+
+/// The native driver has had the device twice, which is ours in the end.
+fn twice_native(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = bench.same_text(machine, None, out)?;
+    changed_hands(&vm, 2, 2)?;
+    Ok(equal(rows))
+}
+
+/// The device goes and comes back in all ways, and no memory that we asked for is lost.
+fn leaks(_: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait("a list of leaks", TIME_FOR_LEAKS, |vm| {
+        Ok(vm.serial_has("vm: end of the leaks")?.then_some(()))
+    })?;
+    vm.check_kernel()?;
+    let serial = vm.serial()?;
+    let log = String::from_utf8_lossy(&serial);
+    let said = log.rsplit_once("vm: the leaks").context("no leaks")?.1;
+    // Each begins with this, and ends with who asked for the memory.
+    let all: Vec<&str> = said.split("unreferenced object").skip(1).collect();
+    for leak in &all {
+        ensure!(!leak.contains("virtgpu_bridge"), "lost memory:{leak}");
+    }
+    Ok(format!("{} leaks, none of them ours", all.len()))
 }
 
 /// The device's process stands still for longer than the driver waits, and goes on.
