@@ -236,22 +236,28 @@ impl Hal for Shared {
     }
 
     fn wait(&self, done: &mut dyn FnMut() -> bool) -> bool {
-        if done() {
-            return true;
+        wait(done)
+    }
+}
+
+/// Waits until `done()` says so; returns whether it did before the time was up, of this wait
+/// ([`PATIENCE`]) or of all waits of this use of the screen ([`BUDGET`]).
+pub(crate) fn wait(done: &mut dyn FnMut() -> bool) -> bool {
+    if done() {
+        return true;
+    }
+    let (start, hz) = (ticks(), counter_hz());
+    let left = (BUDGET * hz).saturating_sub(WAITED.load(Ordering::Relaxed));
+    let patience = left.min(PATIENCE * hz);
+    loop {
+        // In this order: what happened while we were kept from running counts.
+        let waited = ticks().wrapping_sub(start);
+        let is_done = done();
+        if is_done || waited > patience {
+            WAITED.fetch_add(waited, Ordering::Relaxed);
+            return is_done;
         }
-        let (start, hz) = (ticks(), counter_hz());
-        let left = (BUDGET * hz).saturating_sub(WAITED.load(Ordering::Relaxed));
-        let patience = left.min(PATIENCE * hz);
-        loop {
-            // In this order: what happened while we were kept from running counts.
-            let waited = ticks().wrapping_sub(start);
-            let is_done = done();
-            if is_done || waited > patience {
-                WAITED.fetch_add(waited, Ordering::Relaxed);
-                return is_done;
-            }
-            core::hint::spin_loop();
-        }
+        core::hint::spin_loop();
     }
 }
 

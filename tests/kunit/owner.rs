@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of who has the screen, and of what a panic may look at. They run in the guest alone.
+//! Tests of who has the screen, of how long that is, and of what a panic may look at. They run in
+//! the guest alone.
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_owner))]
 mod owner {
@@ -9,8 +10,49 @@ mod owner {
     use crate::linux::{
         atomic_option::AtomicOption,
         owner::Owned,
-        shared::hz_or_guess, //
+        shared::{
+            begin_use,
+            hz_or_guess,
+            microseconds_since,
+            ticks,
+            wait, //
+        }, //
     };
+
+    /// Waits as for a device that answers so many microseconds after it was asked. Returns whether
+    /// it was waited for to the end, and for how long.
+    fn wait_for_answer_after(time: u64) -> (bool, u64) {
+        let asked = ticks();
+        let answered = wait(&mut || microseconds_since(asked) >= time);
+        (answered, microseconds_since(asked))
+    }
+
+    /// The machine of these tests has no GPU, so that nobody else waits meanwhile.
+    #[test]
+    fn one_use_of_the_screen_waits_for_six_seconds_and_no_more() {
+        const LATE: u64 = 2_800_000;
+        begin_use();
+        assert!(wait_for_answer_after(LATE).0);
+        assert!(wait_for_answer_after(LATE).0);
+        // Of six seconds 0.4 are left.
+        let (answered, time) = wait_for_answer_after(LATE);
+        assert!(!answered && time < LATE);
+        assert!(!wait_for_answer_after(LATE).0);
+        // What is answered already costs nothing.
+        assert!(wait_for_answer_after(0).0);
+        begin_use();
+        assert!(wait_for_answer_after(LATE).0);
+    }
+
+    #[test]
+    fn one_answer_is_waited_for_for_three_seconds() {
+        begin_use();
+        let (answered, time) = wait_for_answer_after(u64::MAX);
+        assert!(!answered && time >= 3_000_000);
+        // A second use has as much.
+        begin_use();
+        assert!(wait_for_answer_after(2_000_000).0);
+    }
 
     #[test]
     fn a_counter_whose_frequency_firmware_did_not_say() {
