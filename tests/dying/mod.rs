@@ -12,6 +12,7 @@
 //! * `stall`: RCU has to wait for ten seconds;
 //! * `hold`, `hold-short`: somebody has the console lock for an hour, or for six seconds;
 //! * `paint-panic`, `paint-oops`, `paint-hang`: when the next command is put into the ring;
+//! * `paint-hang-masked`: then, with interrupts masked, so that no other CPU can stop this one;
 //! * `paint-oops-always`: whenever one is;
 //! * `pci`: while the PCI core looks at the GPU;
 //! * `bind`: when the native driver is about to get the GPU;
@@ -56,12 +57,13 @@ const NOTHING: u8 = 0;
 const PAINT_PANIC: u8 = 1;
 const PAINT_OOPS: u8 = 2;
 const PAINT_HANG: u8 = 3;
-const PAINT_OOPS_ALWAYS: u8 = 4;
-const AT_PCI: u8 = 5;
-const AT_BIND: u8 = 6;
-const NO_RESET: u8 = 7;
-const VGA: u8 = 8;
-const PRIVATE: u8 = 9;
+const PAINT_HANG_MASKED: u8 = 4;
+const PAINT_OOPS_ALWAYS: u8 = 5;
+const AT_PCI: u8 = 6;
+const AT_BIND: u8 = 7;
+const NO_RESET: u8 = 8;
+const VGA: u8 = 9;
+const PRIVATE: u8 = 10;
 
 /// What is to happen later.
 static ARMED: AtomicU8 = AtomicU8::new(NOTHING);
@@ -101,6 +103,7 @@ unsafe extern "C" fn virtgpu_test_way(way: *const c_char) -> c_int {
         b"paint-panic" => ARMED.store(PAINT_PANIC, Ordering::Relaxed),
         b"paint-oops" => ARMED.store(PAINT_OOPS, Ordering::Relaxed),
         b"paint-hang" => ARMED.store(PAINT_HANG, Ordering::Relaxed),
+        b"paint-hang-masked" => ARMED.store(PAINT_HANG_MASKED, Ordering::Relaxed),
         b"paint-oops-always" => ARMED.store(PAINT_OOPS_ALWAYS, Ordering::Relaxed),
         b"pci" => ARMED.store(AT_PCI, Ordering::Relaxed),
         b"bind" => ARMED.store(AT_BIND, Ordering::Relaxed),
@@ -124,9 +127,15 @@ pub(crate) fn in_paint() {
     match armed {
         // SAFETY: To do harm is what these are for.
         PAINT_PANIC => unsafe { virtgpu_test_panic() },
-        PAINT_HANG => loop {
-            core::hint::spin_loop();
-        },
+        PAINT_HANG | PAINT_HANG_MASKED => {
+            if armed == PAINT_HANG_MASKED {
+                // SAFETY: It masks interrupts, for good.
+                unsafe { core::arch::asm!("msr daifset, #3") };
+            }
+            loop {
+                core::hint::spin_loop();
+            }
+        }
         // SAFETY: As above; nothing is mapped there.
         _ => unsafe { ptr::without_provenance_mut::<u32>(8).write_volatile(0) },
     }

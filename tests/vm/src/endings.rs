@@ -543,6 +543,13 @@ pub const VT_ENDINGS: &[Case] = &[
         |bench| with_nmi(hanging(bench)).append(SYSRQ),
     )
     .on(FOUR),
+    case("panic-cpu-never-stops", Own(dies_late), |bench| {
+        let machine = dying(bench).append("vm.lines=20");
+        let machine = machine.append(&way("paint-hang-masked"));
+        let hang = "vm.do=echo,hang,>/dev/tty1& vm.do=busybox,sleep,1";
+        machine.append(hang).append(SYSRQ)
+    })
+    .on(FOUR),
     // While another one prints, it comes late to our console.
     case("lkdtm-console-lock-noise", Own(warns_loudly), |bench| {
         let noise = held(bench).append("vm.noise=1 vm.do=busybox,sleep,1");
@@ -579,6 +586,20 @@ pub const VT_ENDINGS: &[Case] = &[
 pub fn dies(bench: &Bench, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     has_died(bench, &mut vm, machine, words, out)
+}
+
+/// A CPU that has the screen cannot be stopped, and so the screen is taken from it at the very end,
+/// some seconds after the serial port had it.
+fn dies_late(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    const WORDS: &[&str] = &[
+        "sysrq triggered crash",
+        TRACE,
+        "failed to stop secondary CPUs",
+    ];
+    let mut vm = machine.start(out)?;
+    vm.wait_for_end(END)?;
+    bench.wait_for_words(&mut vm, WORDS, out)?;
+    has_died(bench, &mut vm, machine, WORDS, out)
 }
 
 fn dies_often(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {

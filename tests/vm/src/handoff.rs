@@ -198,12 +198,8 @@ const NO_PLACE: [&str; 3] = ["desc:", "avail:", "used:"];
 
 /// The device knows no address of the guest's: none of its queues has a place, and it has no bus.
 fn knows_no_memory(vm: &mut Vm) -> Result<()> {
-    let devices = vm.human("info virtio")?;
-    let gpu = devices.lines().find(|line| line.contains("virtio-gpu"));
-    let path = gpu.and_then(|line| line.split_whitespace().next());
-    let path = path.context("no virtio-gpu")?.trim_end_matches(':');
     for queue in 0..2 {
-        let status = vm.human(&format!("info virtio-queue-status {path} {queue}"))?;
+        let status = vm.gpu("virtio-queue-status", &queue.to_string())?;
         for what in NO_PLACE {
             let line = status
                 .lines()
@@ -219,7 +215,7 @@ fn knows_no_memory(vm: &mut Vm) -> Result<()> {
         }
     }
     // QEMU clears DRIVER_OK when bus mastering ends.
-    let status = vm.human(&format!("info virtio-status {path}"))?;
+    let status = vm.gpu("virtio-status", "")?;
     ensure!(
         status.contains("FEATURES_OK") && !status.contains("DRIVER_OK"),
         "the device is a master of the bus: {status}"

@@ -537,6 +537,15 @@ impl Vm {
         Ok(answer)
     }
 
+    /// What QEMU's monitor says of the virtio-gpu, asked for with `info` and such a word.
+    pub fn gpu(&mut self, what: &str, which: &str) -> Result<String> {
+        let devices = self.human("info virtio")?;
+        let gpu = devices.lines().find(|line| line.contains("virtio-gpu"));
+        let path = gpu.and_then(|line| line.split_whitespace().next());
+        let path = path.context("no virtio-gpu")?.trim_end_matches(':');
+        self.human(&format!("info {what} {path} {which}"))
+    }
+
     /// Lets a machine run that is [`Machine::paused`].
     pub fn go(&mut self) -> Result<()> {
         self.monitor()?.execute(&qmp::cont {})?;
