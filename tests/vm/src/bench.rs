@@ -24,7 +24,7 @@ pub const READY: &str = "vm: ready";
 pub const GPU: &str = "virtio-gpu-pci";
 
 /// How long the firmware and the kernel may take to show text, on a busy host.
-pub const TIME_FOR_TEXT: Duration = Duration::from_secs(60);
+pub const TIME_FOR_TEXT: Duration = Duration::from_secs(180);
 
 /// How long a screen that differs from the log must stay as it is to be called wrong.
 const PATIENCE: Duration = Duration::from_secs(6);

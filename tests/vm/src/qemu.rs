@@ -51,7 +51,7 @@ pub const GPU_PROCESS_MEMORY: &str = "1G";
 
 /// How long the monitor may take for an answer, and a guest for what it is waited for: far longer
 /// than a busy host needs, as the limit is there for what hangs.
-pub const LIMIT: Duration = Duration::from_secs(90);
+pub const LIMIT: Duration = Duration::from_secs(300);
 
 /// Has the whole log on the serial port. Where there is a boot console, the console that is
 /// preferred, the last one named, begins with the next line only: let that be one that never comes.
