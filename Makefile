@@ -101,7 +101,7 @@ endif
 # log is longer than any screen. Where there is no kernel at all, once is enough.
 plain := $(filter 7.3-debug,$(name))
 ifneq ($(plain),)
-SKIP ?= uefi,lkdtm,nmi,stall,silent-after-handover,gpu-process-handover,spcr,stub-hvc0-absent,kept-warning-console-lock,virtio-unloaded,first-line
+SKIP ?= uefi,lkdtm,nmi,stall,silent-after-handover,gpu-process-handover,spcr,stub-hvc0-absent,kept-warning-console-lock,virtio-unloaded,first-line,bind-among-warnings
 endif
 # 7.2's virtio_gpu takes a device whose process has died; 7.3's does not, and it comes back to us.
 ifeq ($(name),7.2)

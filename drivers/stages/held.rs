@@ -497,7 +497,13 @@ impl Held {
     /// Stops the device, whose log is gone. Its memory comes back, unless it does not even do that.
     fn stop(&mut self, how: Way, bell: &'static Bell, hal: Shared) {
         bell.take_down();
-        if how(self.transport.transport(), &hal).is_ok() {
+        #[allow(unused_mut)]
+        let mut is_stopped = how(self.transport.transport(), &hal).is_ok();
+        #[cfg(all(CONFIG_VIRTGPU_BRIDGE_DYING, not(MODULE)))]
+        {
+            is_stopped &= !crate::dying::refuses_reset();
+        }
+        if is_stopped {
             // SAFETY: The device works on no queue any more: `setup::reset()` has seen it at status
             // 0, or `setup::quiesce()` has seen all of its queues reset. The log is gone: `end()`
             // and `abandon()`, the callers, have consumed it to get `hal`, which is the last copy.

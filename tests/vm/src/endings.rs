@@ -14,7 +14,7 @@ use crate::{
 };
 use anyhow::{bail, ensure, Context, Result};
 use std::{
-    hint,
+    fs, hint,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -499,6 +499,15 @@ pub const ENDINGS: &[Case] = &[
         },
     )
     .on(BOTH),
+    // What is not in the log is on the terminal alone.
+    case("lkdtm-terminal-again", Own(terminal_again), |bench| {
+        let typed = "vm.do=busybox,mount,-t,debugfs,none,/sys/kernel/debug \
+            vm.do=echo,not,in,the,log,>/dev/tty1";
+        let held = dying(bench).append(typed).append(&background("hold-short"));
+        held.append("vm.do=echo,WARNING,>/sys/kernel/debug/provoke-crash/DIRECT")
+            .append("vm.do=busybox,sleep,8 vm.lines=1")
+    })
+    .on(FOUR),
     // The serial port's thread may wait for ever.
     case("lkdtm-softlockup-survived", Own(locks_up), |bench| {
         lkdtm(bench, "SOFTLOCKUP").append("watchdog_thresh=2")
@@ -586,6 +595,23 @@ pub const VT_ENDINGS: &[Case] = &[
 pub fn dies(bench: &Bench, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     has_died(bench, &mut vm, machine, words, out)
+}
+
+/// The terminal gets the screen back from a warning that was shown in its place, with all its text.
+fn terminal_again(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+    const TYPED: &str = "not in the log";
+    let mut vm = machine.start(out)?;
+    bench.wait_for_words(&mut vm, &["WARNING: ", TRACE], out)?;
+    let during = fs::read_to_string(out.join("screen.txt"))?;
+    vm.wait_for(READY)?;
+    let after = bench.wait_for_words(&mut vm, &[TYPED, "vm: line 1"], out)?;
+    ensure!(
+        !during.contains(TYPED),
+        "the terminal was there all the time"
+    );
+    ensure!(after.contains(TRACE), "the terminal lost the warning");
+    vm.check_guest_errors()?;
+    Ok(format!("the terminal again, with '{TYPED}'"))
 }
 
 /// A CPU that has the screen cannot be stopped, and so the screen is taken from it at the very end,

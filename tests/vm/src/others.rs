@@ -11,7 +11,7 @@ use crate::{
     endings::{SYSRQ, TRACE},
     handoff::FILES,
     log,
-    qemu::{Machine, GPU_PROCESS_MEMORY},
+    qemu::Machine,
     screen::Screen,
 };
 use anyhow::{ensure, Result};
@@ -81,8 +81,7 @@ pub const OTHERS: &[Case] = &[
     }),
     case("gpu-process-crash", Own(stopped_by_next), |bench| {
         let first = bench.sample().append("virtgpu_bridge.handover=never");
-        let machine = bench.next_kernel(crashing(gpu_process(first)));
-        machine.option("-m", GPU_PROCESS_MEMORY)
+        bench.next_kernel(crashing(gpu_process(first)))
     }),
     case("gpu-process-aavmf", Own(goes_on_without), |bench| {
         let machine = bench.early().append("vm.lines=20");

@@ -475,6 +475,7 @@ fn start_gpu_process(command: &mut Command, out: &Path) -> Result<Process> {
     let memory = format!("memory-backend-memfd,id=memory,share=on,size={GPU_PROCESS_MEMORY}");
     command
         .args(["-machine", "memory-backend=memory", "-object", &memory])
+        .args(["-m", GPU_PROCESS_MEMORY])
         .arg("-chardev")
         .arg(format!("socket,id=gpu-process,path={}", socket.display()))
         .args(["-device", "vhost-user-gpu-pci,id=gpu,chardev=gpu-process"]);
