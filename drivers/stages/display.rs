@@ -457,7 +457,11 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     ///
     /// The queue failed, now or before.
     pub(crate) fn drain(&mut self) -> Result<(), GpuError> {
-        self.control.wait(u32::MAX)
+        let result = self.control.wait(u32::MAX);
+        if let Err(error) = result {
+            self.failed.get_or_insert(error);
+        }
+        result
     }
 
     fn create(&mut self) -> Result<(), GpuError> {
