@@ -354,9 +354,10 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// One of them.
     fn target(&self, number: usize) -> Target {
         let size = match (self.grid.scroll(), self.heads.get(number)) {
+            // Text, and modes with it, may be where the device can overwrite it.
             (Scroll::Repaint, Some(head)) => Size {
-                width: head.width,
-                height: head.height,
+                width: head.width.min(*WIDTHS.end()),
+                height: head.height.min(*HEIGHTS.end()),
             },
             _ => self.grid.resource(),
         };
