@@ -549,3 +549,32 @@ impl Registers for MmioRegisters<'_> {
         }
     }
 }
+
+/// How a device goes, and what the driver has done since.
+pub(crate) struct Fate {
+    /// Accesses until it goes.
+    left: Cell<u32>,
+    /// All accesses.
+    pub(crate) accesses: Cell<u32>,
+    /// Whether the driver has read ones.
+    pub(crate) seen: Cell<bool>,
+}
+
+impl Fate {
+    /// A device that goes after so many accesses.
+    pub(crate) fn after(accesses: u32) -> Self {
+        Self {
+            left: Cell::new(accesses),
+            accesses: Cell::new(0),
+            seen: Cell::new(false),
+        }
+    }
+
+    /// Whether one more access arrives.
+    pub(crate) fn arrives(&self) -> bool {
+        self.accesses.set(self.accesses.get() + 1);
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        left != 0
+    }
+}

@@ -5,10 +5,9 @@
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_gone))]
 mod gone {
-    use core::cell::Cell;
-
     use super::super::device::{
         Act,
+        Fate,
         Memory,
         MmioRegisters,
         Model,
@@ -55,34 +54,6 @@ mod gone {
     const IDENTITY: [u32; 3] = [0x7472_6976, 2, 16];
     /// More accesses than any of the tests takes, with ten looks for each thing that is waited for.
     const MANY: u32 = 1000;
-
-    /// How a device goes, and what the driver has done since.
-    struct Fate {
-        /// Accesses until it goes.
-        left: Cell<u32>,
-        /// All accesses.
-        accesses: Cell<u32>,
-        /// Whether the driver has read ones.
-        seen: Cell<bool>,
-    }
-
-    impl Fate {
-        fn after(accesses: u32) -> Self {
-            Self {
-                left: Cell::new(accesses),
-                accesses: Cell::new(0),
-                seen: Cell::new(false),
-            }
-        }
-
-        /// Whether one more access arrives.
-        fn arrives(&self) -> bool {
-            self.accesses.set(self.accesses.get() + 1);
-            let left = self.left.get();
-            self.left.set(left.saturating_sub(1));
-            left != 0
-        }
-    }
 
     /// Registers of a device that goes.
     struct Going<'f, R>(R, &'f Fate);

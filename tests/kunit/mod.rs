@@ -6,7 +6,7 @@
 #![allow(clippy::module_inception)]
 
 mod consoles;
-mod device;
+pub(crate) mod device;
 mod firmware;
 mod gone;
 mod gpu;

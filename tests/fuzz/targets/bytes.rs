@@ -93,7 +93,7 @@ pub(super) fn seal(table: &mut [u8], at: usize) {
 }
 
 /// Checks that what is said in the log is one line of plain characters.
-pub(super) fn is_a_line(why: impl core::fmt::Display) {
+pub(crate) fn is_a_line(why: impl core::fmt::Display) {
     let why = why.to_string();
     assert!((2..200).contains(&why.len()), "{why}");
     assert!(

@@ -7,7 +7,7 @@
 //! (`make fuzz`) looks for bytes for which that is not so. The host tests run each target on its
 //! seeds, and on the inputs in `tests/fuzz/inputs` that once failed.
 
-mod bytes;
+pub(crate) mod bytes;
 mod device;
 mod devicetree;
 mod display;

@@ -45,6 +45,22 @@ pub(crate) enum Order {
     Last,
 }
 
+/// The device's end of the queue at `place`.
+pub(crate) fn queue_at(place: &QueuePlace, features: Features) -> Queue {
+    let mut queue = Queue::new(256).unwrap();
+    let halves = |address: u64| (Some(address as u32), Some((address >> 32) as u32));
+    let (low, high) = halves(place.descriptors);
+    queue.set_desc_table_address(low, high);
+    let (low, high) = halves(place.available);
+    queue.set_avail_ring_address(low, high);
+    let (low, high) = halves(place.used);
+    queue.set_used_ring_address(low, high);
+    queue.set_size(place.size);
+    queue.set_event_idx(features.contains(Features::EVENT_IDX));
+    queue.set_ready(true);
+    queue
+}
+
 /// A device with one queue.
 pub(crate) struct QueueDevice<B> {
     queue: Queue,
@@ -60,19 +76,8 @@ impl<B: Backend> QueueDevice<B> {
         order: Order,
         backend: Rc<RefCell<B>>,
     ) -> Self {
-        let mut queue = Queue::new(256).unwrap();
-        let halves = |address: u64| (Some(address as u32), Some((address >> 32) as u32));
-        let (low, high) = halves(place.descriptors);
-        queue.set_desc_table_address(low, high);
-        let (low, high) = halves(place.available);
-        queue.set_avail_ring_address(low, high);
-        let (low, high) = halves(place.used);
-        queue.set_used_ring_address(low, high);
-        queue.set_size(place.size);
-        queue.set_event_idx(features.contains(Features::EVENT_IDX));
-        queue.set_ready(true);
         Self {
-            queue,
+            queue: queue_at(place, features),
             order,
             backend,
         }

@@ -29,8 +29,13 @@ pub(crate) type Memory = GuestMemoryMmap<()>;
 /// Where the memory begins for the device, so that offsets and addresses differ.
 pub(crate) const BASE: u64 = 0x4000_0000;
 
+/// Bytes of memory before and behind the shared one, where nobody has anything to write.
+const GUARD: usize = 4096;
+/// What is there.
+const GUARDED: u8 = 0xc3;
+
 /// How often a device gets to run before the driver gives up on it.
-const PATIENCE: usize = 100;
+pub(crate) const PATIENCE: usize = 100;
 
 /// What is at the other end of the doorbell.
 pub(crate) trait Device {
@@ -52,6 +57,7 @@ struct State {
     kicks: Cell<usize>,
     turns: Cell<usize>,
     stopped: Cell<bool>,
+    doorbell: RefCell<Option<Box<dyn Fn()>>>,
 }
 
 /// A [`Hal`] on memory of its own. Clones are the same guest.
@@ -61,7 +67,31 @@ pub(crate) struct Guest(Rc<State>);
 impl Guest {
     /// A guest of `bytes` zeroes.
     pub(crate) fn new(bytes: usize) -> Self {
-        let memory = Memory::from_ranges(&[(GuestAddress(BASE), bytes)]).unwrap();
+        Self::of(Memory::from_ranges(&[(GuestAddress(BASE), bytes)]).unwrap())
+    }
+
+    /// The same between two guard areas, which the device can reach: see
+    /// [`Guest::are_guards_untouched`].
+    pub(crate) fn with_guards(bytes: usize) -> Self {
+        let guards = [before(), address(bytes)];
+        let [first, last] = guards.map(|at| (at, GUARD));
+        let memory = Memory::from_ranges(&[first, (address(0), bytes), last]).unwrap();
+        for at in guards {
+            memory.write_slice(&[GUARDED; GUARD], at).unwrap();
+        }
+        Self::of(memory)
+    }
+
+    /// Whether nobody has written before or behind the shared memory of so many bytes.
+    pub(crate) fn are_guards_untouched(&self, bytes: usize) -> bool {
+        [before(), address(bytes)].into_iter().all(|at| {
+            let mut guard = [0; GUARD];
+            self.0.memory.read_slice(&mut guard, at).unwrap();
+            guard == [GUARDED; GUARD]
+        })
+    }
+
+    fn of(memory: Memory) -> Self {
         Self(Rc::new(State {
             memory,
             device: RefCell::new(Box::new(Nobody)),
@@ -69,7 +99,14 @@ impl Guest {
             kicks: Cell::new(0),
             turns: Cell::new(0),
             stopped: Cell::new(false),
+            doorbell: RefCell::new(None),
         }))
+    }
+
+    /// Has the doorbell be a register of the device: `ring` writes it, and the device is not told
+    /// of it otherwise.
+    pub(crate) fn hang(&self, ring: impl Fn() + 'static) {
+        *self.0.doorbell.borrow_mut() = Some(Box::new(ring));
     }
 
     /// Plugs a device in, in place of the one before.
@@ -134,6 +171,11 @@ impl Guest {
     }
 }
 
+/// Where the first guard area begins.
+fn before() -> GuestAddress {
+    GuestAddress(BASE - GUARD as u64)
+}
+
 fn address(at: usize) -> GuestAddress {
     GuestAddress(BASE + at as u64)
 }
@@ -184,7 +226,10 @@ impl Hal for Guest {
     }
 
     fn notify(&self) {
-        self.0.kicked.set(true);
+        match &*self.0.doorbell.borrow() {
+            Some(ring) => ring(),
+            None => self.0.kicked.set(true),
+        }
         self.0.kicks.set(self.0.kicks.get() + 1);
     }
 

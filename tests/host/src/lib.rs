@@ -8,9 +8,10 @@
 //! * [`device`]: a device's end of the ring, on rust-vmm's `virtio-queue`;
 //! * [`wire`]: commands decoded by their offsets in the specification;
 //! * [`host`]: a 2D device that executes them, on [`qemu`]'s pixels or [`rutabaga`]'s;
+//! * [`faulty`]: all of such a device, from its configuration space on, with faults;
 //! * [`order`]: a machine that reorders what driver and device do, and what the ring does there;
-//! * [`queue`], [`liar`], [`damage`], [`picture`], [`display`], [`log`]: the tests, from the ring
-//!   to the screen.
+//! * [`queue`], [`liar`], [`damage`], [`picture`], [`display`], [`log`], [`takeover`]: the tests,
+//!   from the ring to the screen and the whole.
 
 // The driver uses what the rooms offer; here only tests do.
 #![allow(dead_code, unused_imports)]
@@ -37,6 +38,8 @@ mod damage;
 mod device;
 #[cfg(test)]
 mod display;
+#[cfg(test)]
+mod faulty;
 /// What is fuzzed: see `tests/fuzz`.
 #[cfg(any(test, feature = "fuzz"))]
 #[path = "../../fuzz/targets/mod.rs"]
@@ -62,6 +65,8 @@ mod qemu;
 mod queue;
 #[cfg(test)]
 mod rutabaga;
+#[cfg(test)]
+mod takeover;
 #[cfg(test)]
 mod wire;
 

@@ -1,0 +1,650 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The whole driver, from configuration space to the text on the screen, on a complete device: one
+//! that is right, one with each [`Fault`] at several moments, and one with some of them at random.
+//!
+//! Whatever the device does, the driver takes a bounded number of steps, writes to no memory but
+//! its own, and either shows the text or says in one line why not. When the device is right again,
+//! a second takeover shows the text.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    rc::Rc, //
+};
+
+use proptest::prelude::*;
+
+use crate::{
+    cases,
+    display::{
+        Noise,
+        Terminal, //
+    },
+    faulty::{
+        Bus,
+        ConfigSpace,
+        Fault,
+        Gpu,
+        Kind,
+        Planned,
+        Window,
+        FUNCTION,
+        SLOT, //
+    },
+    firmware::pci::{
+        bars::Space,
+        Address,
+        Function,
+        VIRTIO_GPU, //
+    },
+    fuzz::bytes::is_a_line,
+    gpu::config::displays_changed,
+    guest::{
+        Guest,
+        PATIENCE, //
+    },
+    host::Host,
+    qemu::Qemu,
+    stages::log::{
+        Log,
+        Memory,
+        Wish,
+        TEXT, //
+    },
+    text::ATTRIBUTE,
+    virtio::{
+        mmio::{
+            Mmio,
+            WINDOW_WITH_CONFIG, //
+        },
+        pci::{
+            Capabilities,
+            Pci,
+            Place,
+            BARS, //
+        },
+        ring::RING_BYTES,
+        setup::{
+            initialise,
+            quiesce,
+            reset,
+            Addresses,
+            SetupError,
+            Wishes, //
+        },
+        Features,
+        Hal,
+        Ring,
+        Status,
+        Transport, //
+    },
+};
+
+/// The displays there are.
+const MODES: [(u32, u32); 2] = [(320, 200), (336, 208)];
+/// Bytes of memory that the device sees.
+const SHARED: usize = RING_BYTES + (160 << 10);
+/// Words before and behind the memory that the device is never told of, and what is there.
+const GUARD: usize = 64;
+const GUARDED: u32 = 0x3c5a_a5c3;
+/// Turns of a device that has nothing else to do, between two takeovers.
+const REST: usize = 2 * PATIENCE;
+/// Accesses to registers that a takeover takes at most, if nothing is waited for.
+const ACCESSES: usize = 300;
+/// Lines of text, before and after the font changes.
+const LINES: [usize; 2] = [13, 3];
+
+/// How a device is reached, and what the driver does with it.
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    kind: Kind,
+    /// The driver asks the device whether it pans, which it does.
+    pans: bool,
+    /// The device runs when it is taken over, as the driver itself has left it.
+    runs: bool,
+    /// The text is in memory that the device is not told of.
+    apart: bool,
+}
+
+const SETTINGS: [Setting; 4] = [
+    Setting {
+        kind: Kind::Pci,
+        pans: true,
+        runs: false,
+        apart: false,
+    },
+    Setting {
+        kind: Kind::Pci,
+        pans: false,
+        runs: true,
+        apart: true,
+    },
+    Setting {
+        kind: Kind::Mmio,
+        pans: false,
+        runs: false,
+        apart: false,
+    },
+    Setting {
+        kind: Kind::Mmio,
+        pans: true,
+        runs: true,
+        apart: true,
+    },
+];
+
+/// Memory for one driver after the other. A device that was not reset keeps it for good.
+struct Block {
+    guest: Guest,
+    shared: &'static mut [u32],
+    text: Vec<u32>,
+}
+
+impl Block {
+    fn new() -> Self {
+        let guest = Guest::with_guards(SHARED);
+        Self {
+            shared: guest.words(RING_BYTES, (SHARED - RING_BYTES) / 4),
+            text: vec![GUARDED; TEXT + 2 * GUARD],
+            guest,
+        }
+    }
+
+    /// What is in the shared memory.
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; SHARED];
+        self.guest.copy_out(0, &mut bytes);
+        bytes
+    }
+
+    /// Checks that nobody has written where nobody may.
+    fn check(&self) {
+        assert!(self.guest.are_guards_untouched(SHARED));
+        let (before, behind) = (&self.text[..GUARD], &self.text[GUARD + TEXT..]);
+        assert!([before, behind]
+            .concat()
+            .iter()
+            .all(|&word| word == GUARDED));
+    }
+}
+
+/// Why the driver has no screen, or text is missing on it, and what that leaves.
+struct Failure {
+    why: String,
+    /// The device may still write to the memory.
+    keeps_memory: bool,
+}
+
+impl Failure {
+    fn new(why: impl core::fmt::Display) -> Self {
+        Self {
+            why: why.to_string(),
+            keeps_memory: false,
+        }
+    }
+}
+
+/// A device, the memory for the driver, and the fonts.
+struct Machine {
+    setting: Setting,
+    bus: Rc<Bus>,
+    host: Rc<RefCell<Host<Qemu>>>,
+    block: Block,
+    fonts: [Noise; 2],
+    /// Takeovers so far.
+    takeovers: u32,
+}
+
+/// A log, and by what its device is reached.
+struct Running<'a> {
+    log: Log<'a, Guest>,
+    transport: Box<dyn Transport>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let mut machine = Self {
+            setting: SETTINGS[0],
+            bus: Rc::new(Bus::new(Kind::Pci, false)),
+            host: Rc::new(RefCell::new(Host::new(Qemu::default(), &MODES))),
+            block: Block::new(),
+            fonts: [Noise::new(8, 16), Noise::new(10, 20)],
+            takeovers: 0,
+        };
+        machine.begin(SETTINGS[0]);
+        machine
+    }
+
+    /// Has a new device, with the memory as it is.
+    fn begin(&mut self, setting: Setting) {
+        self.setting = setting;
+        self.bus = Rc::new(Bus::new(setting.kind, setting.pans));
+        *self.host.borrow_mut() = Host::new(Qemu::default(), &MODES);
+        self.plug();
+    }
+
+    /// Has the device reach the memory.
+    fn plug(&self) {
+        let gpu = Gpu::new(&self.bus, &self.host, &MODES, SHARED);
+        self.block.guest.plug(gpu);
+    }
+
+    /// Takes the device over and shows text on it, as the stages do. Returns why text is missing,
+    /// if it is.
+    fn take_over(&mut self, leaves_picture: bool) -> Result<(), String> {
+        self.takeovers += 1;
+        let resource = self.takeovers << 8;
+        let (guest, bus) = (self.block.guest.clone(), self.bus.clone());
+        let turns = guest.turns();
+        let result = match self.setting.kind {
+            Kind::Pci => self.take_pci(resource, leaves_picture),
+            Kind::Mmio => self.take_mmio(resource, leaves_picture),
+        };
+        let keeps_memory = result.as_ref().is_err_and(|failure| failure.keeps_memory);
+        // The device has time to write what it should not.
+        let before = self.block.bytes();
+        (0..REST).for_each(|_| guest.run());
+        assert!(keeps_memory || self.block.bytes() == before);
+        self.block.check();
+        assert_eq!(bus.strays.get(), 0, "no registers are there");
+        // Resets and queues are waited for, and each of the faults keeps one answer back.
+        let waits = 6 + bus.faults();
+        assert!(guest.turns() - turns <= waits * PATIENCE + 2 * REST);
+        assert!((bus.accesses() as usize) < ACCESSES + 4 * waits * PATIENCE);
+        if keeps_memory {
+            self.block = Block::new();
+            self.plug();
+        }
+        result.map_err(|Failure { why, .. }| {
+            is_a_line(&why);
+            why
+        })
+    }
+
+    /// A PCI function: see `Search::try_pci()`.
+    fn take_pci(&mut self, resource: u32, leaves_picture: bool) -> Result<(), Failure> {
+        let (bus, device, function) = FUNCTION;
+        let at = Address::new(bus, device, function).unwrap();
+        let mut config = ConfigSpace(self.bus.clone());
+        let mut gpu = Function::new(&mut config, at);
+        if gpu.read32(0) != VIRTIO_GPU {
+            return Err(Failure::new("no virtio-gpu there"));
+        }
+        let bars: [Option<(u64, u64)>; BARS] = core::array::from_fn(|index| {
+            let index = index as u8;
+            let bar = gpu
+                .bar(index)
+                .filter(|bar| bar.space != Space::Io && bar.address != 0)?;
+            Some((bar.address, gpu.bar_size(index)))
+        });
+        let sizes = bars.map(|bar| bar.map_or(0, |(_, size)| size));
+        let capabilities =
+            Capabilities::read(|offset| gpu.read32(offset), &sizes).map_err(Failure::new)?;
+        let window = |place: Place| {
+            let (start, size) = bars[usize::from(place.bar)].unwrap();
+            assert!(place.fits(size));
+            Window {
+                bus: self.bus.clone(),
+                start: start + u64::from(place.offset),
+                length: place.length.into(),
+            }
+        };
+        gpu.end_mastering();
+        let command = gpu.enable_memory();
+        gpu.disable_interrupts();
+        let notify = window(capabilities.notify).start;
+        let transport = Pci::new(window(capabilities.window()), &capabilities)
+            .with_config(capabilities.config().map(window));
+        let result = self.light(
+            Box::new(transport),
+            notify,
+            resource,
+            leaves_picture,
+            || gpu.enable_master(),
+        );
+        if result.is_err() {
+            gpu.disable(command);
+        }
+        result
+    }
+
+    /// A virtio-mmio slot: see `Search::try_mmio()`.
+    fn take_mmio(&mut self, resource: u32, leaves_picture: bool) -> Result<(), Failure> {
+        let window = Window {
+            bus: self.bus.clone(),
+            start: SLOT,
+            length: WINDOW_WITH_CONFIG as u64,
+        };
+        let transport = Mmio::new(window).map_err(Failure::new)?;
+        self.light(Box::new(transport), SLOT, resource, leaves_picture, || ())
+    }
+
+    /// Sets the device up, starts the log and uses it: see `start::light()`.
+    fn light(
+        &mut self,
+        mut transport: Box<dyn Transport>,
+        notify: u64,
+        resource: u32,
+        leaves_picture: bool,
+        master: impl FnOnce(),
+    ) -> Result<(), Failure> {
+        let hal = self.block.guest.clone();
+        let wishes = Wishes {
+            features: Features::EVENT_IDX | Features::RING_RESET,
+            addresses: Addresses::Physical,
+            adopts: true,
+        };
+        let had_ring = (transport.status()).intersects(Status::FEATURES_OK | Status::DRIVER_OK);
+        let place = |size| {
+            master();
+            Ring::place(&hal, size)
+        };
+        let agreement =
+            initialise(transport.as_mut(), &hal, wishes, place).map_err(|error| Failure {
+                keeps_memory: error == SetupError::Reset && had_ring,
+                ..Failure::new(error)
+            })?;
+        let (bus, doorbell) = (self.bus.clone(), agreement.doorbell);
+        hal.hang(move || bus.ring(notify, doorbell));
+        let Block { shared, text, .. } = &mut self.block;
+        let text = match self.setting.apart {
+            true => &mut text[GUARD..GUARD + TEXT],
+            false => &mut [],
+        };
+        let wish = Wish {
+            scroll: None,
+            mode: None,
+            addresses: Addresses::Physical,
+            adopts: true,
+        };
+        let font = |_, _| self.fonts[0].font();
+        shared.fill(0);
+        text.fill(0);
+        let memory = Memory { shared, text };
+        let log = match Log::start(hal.clone(), &agreement, wish, resource, memory, font) {
+            Ok(log) => log,
+            Err(error) => {
+                return Err(Failure {
+                    keeps_memory: reset(transport.as_mut(), &hal).is_err(),
+                    ..Failure::new(error)
+                })
+            }
+        };
+        let mut running = Running { log, transport };
+        let trouble = running.run(&self.fonts, &self.host, &self.bus, &hal);
+        let Running { log, mut transport } = running;
+        let (hal, _) = log.end();
+        let stop = match leaves_picture {
+            true => quiesce(transport.as_mut(), &hal),
+            false => reset(transport.as_mut(), &hal),
+        };
+        match (trouble, stop) {
+            (Ok(()), Ok(())) => Ok(()),
+            (Err(why), stop) => Err(Failure {
+                why,
+                keeps_memory: stop.is_err(),
+            }),
+            (Ok(()), Err(error)) => Err(Failure {
+                keeps_memory: true,
+                ..Failure::new(error)
+            }),
+        }
+    }
+}
+
+impl<'a> Running<'a> {
+    /// Uses the log as the stages do, and checks the picture if nothing is said against it.
+    fn run(
+        &mut self,
+        fonts: &'a [Noise; 2],
+        host: &RefCell<Host<Qemu>>,
+        bus: &Bus,
+        guest: &Guest,
+    ) -> Result<(), String> {
+        let mut terminal = self.terminal();
+        self.write(&mut terminal, 0..LINES[0]);
+        let changed = displays_changed(self.transport.as_mut());
+        assert!(!changed || bus.has(&[Fault::GenerationNeverSettles, Fault::Gone]));
+        self.log.has_other_scanouts();
+        let mut noise = &fonts[0];
+        if let Some(font) = fonts[1].font() {
+            if self.log.set_font(font).is_ok() {
+                (noise, terminal) = (&fonts[1], self.terminal());
+            }
+        }
+        self.write(&mut terminal, LINES[0]..LINES[0] + LINES[1]);
+        self.log.finish();
+        let mut trouble = self.log.trouble();
+        if self.log.has_failed() {
+            // The device may do late what it was told.
+            (0..REST).for_each(|_| guest.run());
+            if self.log.recover() {
+                self.log.finish();
+                trouble = self.log.trouble();
+            }
+        }
+        let state = self.transport.status();
+        if let Some(trouble) = trouble {
+            return Err(trouble.to_string());
+        }
+        if state != RUNS {
+            return Err(format!("its status is {:#04x}", state.bits()));
+        }
+        for head in self.log.heads() {
+            // Modes are in the shared memory as well, where the text is.
+            if head.scanout >= 16 || head.width > 400 || head.height > 400 {
+                return Err(WRONG.into());
+            }
+            let expected = noise.picture((head.width, head.height), terminal.text());
+            if host.borrow().shown(head.scanout as usize) != expected {
+                return Err(WRONG.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn terminal(&self) -> Terminal {
+        Terminal::new(self.log.grid().cols(), self.log.grid().rows())
+    }
+
+    fn write(&mut self, terminal: &mut Terminal, lines: std::ops::Range<usize>) {
+        for line in lines {
+            let text = format!("line {line} {}\n", "-".repeat(line * 7 % 30));
+            self.log.remember(text.as_bytes(), ATTRIBUTE, false);
+            self.log.show();
+            terminal.write(text.as_bytes());
+        }
+    }
+}
+
+/// The status of a device that works.
+const RUNS: Status = Status::ACKNOWLEDGE
+    .union(Status::DRIVER)
+    .union(Status::FEATURES_OK)
+    .union(Status::DRIVER_OK);
+
+/// What is said of a picture that is another one, and of which the driver knows nothing.
+const WRONG: &str = "another picture";
+
+/// Does all that is to be done with a device that has these faults. Returns why text is missing, if
+/// it is.
+fn outcome(machine: &mut Machine, setting: Setting, plan: &[Planned]) -> Result<(), String> {
+    machine.begin(setting);
+    if setting.runs {
+        assert_eq!(machine.take_over(true), Ok(()));
+    }
+    machine.bus.plan(plan);
+    let outcome = machine.take_over(false);
+    // It is right again, in the state in which it is.
+    machine.bus.plan(&[]);
+    machine.host.borrow_mut().complaints.clear();
+    assert_eq!(machine.take_over(false), Ok(()), "the second takeover");
+    assert_eq!(machine.host.borrow().complaints, [""; 0]);
+    outcome
+}
+
+const CORRUPT: &str = "the device's used ring cannot be true";
+const STALLED: &str = "the device does not answer";
+const REFUSED: &str = "the device answered command";
+const STATUS: &str = "its status is";
+const DARK: &str = "none of its scanouts is enabled";
+const LEGACY: &str = "a legacy device";
+const RESET: &str = "the device does not finish a reset";
+const QUEUE: &str = "descriptors, too few";
+const BAR: &str = "its BAR 4 has no usable address";
+
+/// What is said of a device with a fault, each of these for one of its moments at least. `true`
+/// where the text is shown at others: the fault does no harm then, or it is none of this device.
+fn expected(fault: Fault) -> (bool, &'static [&'static str]) {
+    match fault {
+        Fault::UsedIdOdd | Fault::UsedIdPastQueue | Fault::UsedIdTooLarge => (false, &[CORRUPT]),
+        Fault::UsedIdOfAnother | Fault::UsedIndexAhead => (false, &[CORRUPT]),
+        // With the answers that follow it is where it was some of them ago.
+        Fault::UsedIndexBack => (false, &[CORRUPT, STALLED]),
+        // The last one may go unseen.
+        Fault::UsedIdTwice => (true, &[CORRUPT]),
+        Fault::UsedLengthZero | Fault::UsedLengthHuge => (true, &[]),
+        // Some commands may be refused.
+        Fault::ErrorUnspecified | Fault::ErrorOutOfMemory | Fault::ResponseUnknown => {
+            (true, &[REFUSED])
+        }
+        Fault::ResponseLate | Fault::ResponsesOutOfOrder => (true, &[]),
+        // The text is shown later if the screen was there already, but not on a resource that was
+        // about to be made for another font.
+        Fault::ResponseTooLate => (true, &[STALLED, REFUSED]),
+        Fault::ResponseNever | Fault::Silent => (false, &[STALLED]),
+        Fault::DisplayOfZero | Fault::DisplayDisabled => (true, &[DARK]),
+        Fault::DisplayOf4GPixels => (true, &["is not 1x1 to 16384x16384"]),
+        Fault::DisplayOfAllOnes | Fault::Displays17 => (true, &[]),
+        Fault::GenerationNeverSettles => (true, &[]),
+        Fault::FeaturesChange => (true, &[LEGACY]),
+        // One that runs keeps its features.
+        Fault::FeaturesRefused => (false, &["the device refused FEATURES_OK", STATUS]),
+        Fault::ResetNever | Fault::ResetFails => (false, &[RESET]),
+        Fault::DriverOkDropped | Fault::NeedsReset => (false, &[STALLED]),
+        Fault::QueueOf0 | Fault::QueueOf1 | Fault::QueueOf3 => (false, &[QUEUE]),
+        Fault::QueueOf48 | Fault::QueueOf65535 => (true, &[]),
+        Fault::DoorbellOutside => (true, &["the doorbell lies outside"]),
+        Fault::CapabilitiesNone => (true, &["no usable common configuration"]),
+        Fault::CapabilitiesLoop => (true, &["its list of PCI capabilities never ends"]),
+        // Doorbells among other registers are not heard.
+        Fault::CapabilitiesOverlap => (true, &[STALLED]),
+        // The device's own configuration is not needed.
+        Fault::CapabilityPastBar | Fault::CapabilityWraps => (true, &[BAR]),
+        Fault::BarOfSize0 | Fault::BarWithoutAddress => (true, &[BAR]),
+        Fault::BarFixed => (true, &[]),
+        // Commands and answers in it may be other ones.
+        Fault::DescriptorsOverwritten | Fault::AvailableOverwritten => (true, &[]),
+        Fault::CommandsOverwritten => (true, &[REFUSED]),
+        Fault::PixelsOverwritten => (true, &[]),
+        Fault::UsedOverwritten => (true, &[CORRUPT]),
+        Fault::MemoryOverwritten => (true, &[CORRUPT]),
+        // Whatever the driver was about to do.
+        Fault::Gone => (true, &[STALLED, RESET]),
+    }
+}
+
+/// Whether the picture may be another one without a word: the device's memory says what it likes.
+fn may_be_wrong(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::DescriptorsOverwritten
+            | Fault::AvailableOverwritten
+            | Fault::UsedOverwritten
+            | Fault::CommandsOverwritten
+            | Fault::PixelsOverwritten
+            | Fault::MemoryOverwritten
+    )
+}
+
+/// Moments of a fault among `count` commands.
+fn moments(count: usize) -> BTreeSet<usize> {
+    let moments = [0, 1, 2, 4, count / 2, count - 1];
+    moments.into_iter().collect()
+}
+
+/// Has a device do one thing wrong, at several moments.
+fn each_alone(faults: &[Fault]) {
+    let mut machine = Machine::new();
+    let counts = SETTINGS.map(|setting| {
+        machine.begin(setting);
+        if setting.runs {
+            assert_eq!(machine.take_over(true), Ok(()));
+        }
+        machine.bus.plan(&[]);
+        assert_eq!(machine.take_over(false), Ok(()));
+        (machine.bus.commands(), machine.bus.accesses() as usize)
+    });
+    let mut wrong = Vec::new();
+    for &fault in faults {
+        let (shows, reasons) = expected(fault);
+        let mut said = BTreeSet::new();
+        for (setting, (commands, accesses)) in SETTINGS.into_iter().zip(counts) {
+            let moments = match fault {
+                Fault::Gone => (0..accesses).collect(),
+                _ => moments(commands),
+            };
+            for at in moments {
+                let outcome = outcome(&mut machine, setting, &[Planned { fault, at }]);
+                let is_expected = match &outcome {
+                    Ok(()) => shows,
+                    Err(why) if why == WRONG => may_be_wrong(fault),
+                    Err(why) => {
+                        let is_any = may_be_wrong(fault) || fault == Fault::Gone;
+                        is_any || reasons.iter().any(|reason| why.contains(reason))
+                    }
+                };
+                if !is_expected {
+                    wrong.push(format!("{fault:?} at {at} of {setting:?}: {outcome:?}"));
+                }
+                said.extend(outcome.err());
+            }
+        }
+        for reason in reasons {
+            if !said.iter().any(|why| why.contains(reason)) {
+                wrong.push(format!("{fault:?}: {reason} is not among {said:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_device_without_faults_shows_the_text() {
+    let mut machine = Machine::new();
+    for setting in SETTINGS {
+        assert_eq!(outcome(&mut machine, setting, &[]), Ok(()));
+        assert!(!machine.bus.model.borrow().fault.get());
+    }
+}
+
+// Two halves, which run side by side.
+#[test]
+fn a_device_with_one_fault() {
+    let half = Fault::ALL.len() / 2;
+    each_alone(&Fault::ALL[..half]);
+}
+
+#[test]
+fn a_device_with_one_other_fault() {
+    let half = Fault::ALL.len() / 2;
+    each_alone(&Fault::ALL[half..]);
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn a_device_with_several_faults(
+        setting in prop::sample::select(SETTINGS.to_vec()),
+        plan in prop::collection::vec((prop::sample::select(Fault::ALL), 0..60usize), 1..5),
+    ) {
+        let plan: Vec<_> = plan
+            .into_iter()
+            .map(|(fault, at)| Planned { fault, at })
+            .collect();
+        // What text is missing for is checked where a fault is alone.
+        let _ = outcome(&mut Machine::new(), setting, &plan);
+    }
+}
