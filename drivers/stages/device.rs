@@ -700,9 +700,11 @@ fn follow_display() -> bool {
         let Some(held) = held.as_mut() else {
             return (false, false);
         };
-        // QEMU waits for a device in a process of its own when its configuration is read.
+        // When the configuration of a device in a process of its own is read, QEMU waits for that
+        // process. If that is busy with a command, it may wait for QEMU to take a picture from it:
+        // then neither goes on, and the guest is stopped for good (seen with vhost-user-gpu).
         let answers = match log.as_mut() {
-            Some(log) => !log.has_failed(),
+            Some(log) => log.settle(),
             None => LOST.load(Ordering::Relaxed),
         };
         let changed = answers && held.displays_changed();

@@ -417,6 +417,13 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         self.display.hal().clone()
     }
 
+    /// Waits until the device has answered all commands. Returns false if it does not, has failed
+    /// before, or cannot be asked now.
+    #[cfg(not(MODULE))]
+    pub(crate) fn settle(&mut self) -> bool {
+        !self.paused && !self.has_failed() && self.display.drain().is_ok()
+    }
+
     /// Ends a log that was left in the middle of something: nothing is waited for. The ring's
     /// memory is for the device's reset.
     #[cfg(not(MODULE))]

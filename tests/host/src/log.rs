@@ -850,6 +850,22 @@ fn trouble_is_told_once_and_again_after_a_recovery() {
 }
 
 #[test]
+fn a_settled_log_has_no_command_with_the_device() {
+    let mut rig = Rig::new(SETTING);
+    rig.write("before\n");
+    assert!(rig.log.settle());
+    assert!(rig.is_shown());
+    rig.guest.stop(true);
+    rig.write("after\n");
+    assert!(!rig.log.settle());
+    assert!(rig.log.has_failed());
+    // It is not waited for again.
+    let turns = rig.guest.turns();
+    assert!(!rig.log.settle());
+    assert_eq!(rig.guest.turns(), turns);
+}
+
+#[test]
 fn a_refusal_is_trouble_that_ends_nothing() {
     let mut rig = Rig::new(SETTING);
     rig.host.borrow_mut().patience = Some(0);
