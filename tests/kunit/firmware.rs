@@ -1878,6 +1878,11 @@ mod firmware {
         // Bits 2 and 3 are part of the address there.
         assert_eq!(bar(0x1), Some((Space::Io, false, 0x8000_0000)));
         assert_eq!(bar(0xd), Some((Space::Io, false, 0x8000_000c)));
+        // The last BAR has none after it for an upper half.
+        let mut machine = Machine::new(PORT);
+        machine.functions[5].registers[8] = 0;
+        machine.functions[5].registers[9] = 0x8000_0004;
+        assert_eq!(Function::new(&mut machine, at(3, 0, 0)).bar(5), None);
     }
 
     #[test]
@@ -2090,6 +2095,49 @@ mod firmware {
             let (_, path, _) = gpus(&mut machine, Numbers::Keep);
             let result = Allocator::new(&windows).assign(&mut machine, at(1, 0, 0), &path);
             assert_eq!(result, Err(NoRoom::Bridge(at(0, 1, 0))));
+        }
+    }
+
+    #[test]
+    fn a_bridge_that_forwards_something_stays() {
+        // Its memory registers 0x20 and 0x24, the upper halves of a prefetchable base and limit,
+        // and whether that is in one of the windows.
+        for (memory, prefetchable, base, limit, is_kept) in [
+            (0x1000_1000, 0, 0, 0, true),
+            (0x1010_1000, 0, 0, 0, true),
+            // The base is above the limit.
+            (0x1000_1010, 0, 0, 0, false),
+            // No window is there.
+            (0x0ff0_0ff0, 0, 0, 0, false),
+            (0x3f00_3f00, 0, 0, 0, false),
+            (0, 0x1000_1000, 0, 0, true),
+            (0, 0x0001_0001, 0x80, 0x80, true),
+            (0, 0xfff1_fff1, 0xff, 0xff, true),
+            (0, 0x0001_fff1, 0x80, 0x81, true),
+            (0, 0xfff1_0001, 0x81, 0x80, false),
+            (0, 0x0001_0001, 0x7f, 0x80, false),
+            (0, 0x0001_0001, 0x100, 0x100, false),
+            // It has no upper halves.
+            (0, 0x0010_0010, 0x80, 0x80, false),
+            (0, 0x1000_1000, 0x81, 0x80, true),
+            // Memory that is not prefetchable has none either.
+            (0x0011_0011, 0, 0x80, 0x80, false),
+        ] {
+            let mut machine = Machine::empty();
+            let bridge = machine.add_bridge(Err(0), 8, [1, 1]);
+            machine.add_gpu(Ok(bridge), 0);
+            machine.functions[bridge].registers[8] = memory;
+            machine.functions[bridge].registers[9] = prefetchable;
+            machine.functions[bridge].registers[10] = base;
+            machine.functions[bridge].registers[11] = limit;
+            let (_, path, _) = gpus(&mut machine, Numbers::Keep);
+            let windows = windows();
+            let result = Allocator::new(&windows).assign(&mut machine, at(1, 0, 0), &path);
+            let expected = match is_kept {
+                true => Err(NoRoom::Bridge(at(0, 1, 0))),
+                false => Ok(2),
+            };
+            assert_eq!(result, expected);
         }
     }
 
