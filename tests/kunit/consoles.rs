@@ -124,11 +124,20 @@ mod consoles {
             changed[at] = byte;
             of_spcr(&changed)
         };
-        assert_eq!(with(36, 0), console("uart", 0));
-        assert_eq!(with(36, 0x0e), console("pl011", 0));
-        // An interface and a speed that Linux does not know.
-        assert_eq!(with(36, 0x20), None);
-        assert_eq!(with(58, 1), None);
+        // The interfaces and the speeds that Linux knows, as `acpi_parse_spcr()` has them.
+        for interface in 0..=u8::MAX {
+            let name = match interface {
+                0x00 | 0x01 | 0x05 | 0x12 => Some("uart"),
+                0x03 | 0x0d | 0x0e | 0x10 => Some("pl011"),
+                _ => None,
+            };
+            let expected = name.and_then(|name| console(name, 0));
+            assert_eq!(with(36, interface), expected);
+        }
+        for speed in 0..=u8::MAX {
+            let is_known = matches!(speed, 0 | 3 | 4 | 6 | 7);
+            assert_eq!(with(58, speed).is_some(), is_known);
+        }
         // A table that ends too early.
         for length in 0..59 {
             assert_eq!(of_spcr(&table[..length]), None);
