@@ -418,6 +418,113 @@ mod firmware {
         assert_eq!(mcfg(memory), Ok(ECAM));
     }
 
+    /// A root pointer, an XSDT and an MCFG of two host bridges, at address 0x1000.
+    struct Written {
+        bytes: [u8; 256],
+    }
+
+    impl Written {
+        const START: u64 = 0x1000;
+
+        fn new() -> Self {
+            const XSDT: usize = 64;
+            const MCFG: usize = 128;
+            let mut written = Self { bytes: [0; 256] };
+            for (at, bytes) in [
+                (0, &b"RSD PTR "[..]),
+                (15, &[2]),
+                (20, &[36]),
+                (24, &(Self::START + XSDT as u64).to_le_bytes()),
+                (XSDT, b"XSDT"),
+                (XSDT + 4, &[36 + 8]),
+                (XSDT + 36, &(Self::START + MCFG as u64).to_le_bytes()),
+                (MCFG, b"MCFG"),
+                (MCFG + 4, &[44 + 2 * 16]),
+                (MCFG + 44, &0x3000_0000u64.to_le_bytes()),
+                (MCFG + 52, &[1, 0, 0, 0x3f]),
+                (MCFG + 60, &0x40_1000_0000u64.to_le_bytes()),
+                (MCFG + 68, &[0x34, 0x12, 0x40, 0x7f]),
+            ] {
+                written.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+            }
+            // What makes the sum of all bytes zero.
+            for (start, size, checksum) in [
+                (0, 20, 8),
+                (0, 36, 32),
+                (XSDT, 44, XSDT + 9),
+                (MCFG, 76, MCFG + 9),
+            ] {
+                let bytes = &mut written.bytes;
+                let sum = bytes[start..start + size]
+                    .iter()
+                    .fold(0, |sum: u8, byte| sum.wrapping_add(*byte));
+                bytes[checksum] = sum.wrapping_neg();
+            }
+            written
+        }
+    }
+
+    impl Memory for Written {
+        fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable> {
+            let bytes = at
+                .checked_sub(Self::START)
+                .and_then(|offset| self.bytes.get(usize::try_from(offset).ok()?..))
+                .and_then(|bytes| bytes.get(..into.len()))
+                .ok_or(Unreadable { at })?;
+            into.copy_from_slice(bytes);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn acpi_names_several_host_bridges() {
+        let mut memory = Written::new();
+        let mcfg = acpi::Mcfg::find(&mut memory, Written::START);
+        assert!(mcfg.is_ok());
+        let Ok(mcfg) = mcfg else { return };
+        let mut bridges = mcfg.host_bridges(&mut memory);
+        assert_eq!(
+            bridges.next(),
+            Some(Ok(Ecam {
+                base: 0x3000_0000,
+                segment: Segment::Mcfg(1),
+                first_bus: 0,
+                last_bus: 0x3f
+            }))
+        );
+        assert_eq!(
+            bridges.next(),
+            Some(Ok(Ecam {
+                base: 0x40_1400_0000,
+                segment: Segment::Mcfg(0x1234),
+                first_bus: 0x40,
+                last_bus: 0x7f
+            }))
+        );
+        assert_eq!(bridges.next(), None);
+    }
+
+    #[test]
+    fn acpi_as_long_as_it_may_be() {
+        // The length is believed, and the sum wants bytes that are not there.
+        let (with, sealed) = (
+            |at, bytes: &[u8]| mcfg(Captured::new().with(at, bytes)),
+            |at, bytes: &[u8], sum| mcfg(Captured::new().sealed(at, bytes, sum)),
+        );
+        let is_missing = |result| matches!(result, Err(acpi::Error::Unreadable(_)));
+        let xsdt = acpi::Signature(*b"XSDT");
+        assert!(is_missing(with(XSDT + 4, &[0, 0, 1, 0])));
+        assert_eq!(
+            with(XSDT + 4, &[1, 0, 1, 0]),
+            Err(acpi::Error::Length(xsdt, 0x1_0001))
+        );
+        assert!(is_missing(sealed(RSDP + 20, &[0, 0, 1, 0], RSDP + 32)));
+        assert_eq!(
+            sealed(RSDP + 20, &[1, 0, 1, 0], RSDP + 32),
+            Err(acpi::Error::RootLength(0x1_0001))
+        );
+    }
+
     #[test]
     fn acpi_that_is_damaged() {
         use acpi::{
@@ -1018,6 +1125,64 @@ mod firmware {
     }
 
     #[test]
+    fn a_host_bridge_behind_a_bus_of_more_cells() {
+        let mut tree = Tree::new();
+        tree.begin(b"")
+            .cells("#address-cells", &[1])
+            .begin(b"soc")
+            .cells("#address-cells", &[2])
+            .cells("#size-cells", &[2])
+            // 0x12_0000_0000 is at 0x4000_0000.
+            .cells("ranges", &[0x12, 0, 0x4000_0000, 0, 0x4000_0000])
+            .begin(b"pcie")
+            .text("compatible", b"pci-host-ecam-generic\0")
+            .cells("#address-cells", &[3])
+            .cells("#size-cells", &[2])
+            .cells("reg", &[0x12, 0x1000_0000, 0, 0x100_0000]);
+        tree.head("ranges", 28)
+            .words(&[0x0200_0000, 0, 0x8000_0000])
+            .words(&[0x12, 0x2000_0000, 0, 0x1000_0000])
+            .end()
+            .end()
+            .end();
+        let (first, _) = bridges(tree.seal());
+        assert!(matches!(first, Some(Ok(_))));
+        let Some(Ok(bridge)) = first else { return };
+        // Where nobody says which buses there are, they begin with 0.
+        assert_eq!(
+            bridge.ecam,
+            Ecam {
+                base: 0x5000_0000,
+                segment: Segment::Unknown,
+                first_bus: 0,
+                last_bus: 0xf
+            }
+        );
+        assert_eq!(bridge.windows.cpu(0x8000_1000, 0x1000), Some(0x6000_1000));
+        assert!(!bridge.coherent);
+    }
+
+    #[test]
+    fn a_bus_that_has_no_addresses_translates_none() {
+        let mut tree = Tree::new();
+        tree.begin(b"")
+            .cells("#address-cells", &[0])
+            .begin(b"bus")
+            .cells("#address-cells", &[0])
+            .cells("#size-cells", &[0])
+            .cells("ranges", &[0])
+            .begin(b"soc")
+            .cells("#address-cells", &[1])
+            .cells("#size-cells", &[1])
+            .cells("ranges", &[0, 0x8000_0000]);
+        tree.bridge(0).end().end().end().end();
+        assert_eq!(
+            bridges(tree.seal()).0,
+            Some(Err(fdt::Error::Property("ranges")))
+        );
+    }
+
+    #[test]
     fn nodes_that_are_off_or_out_of_reach() {
         for (status, count) in [
             (&b"okay\0"[..], 1),
@@ -1581,6 +1746,28 @@ mod firmware {
             Some((at(0x21, 0, 0), Trouble::Misnumbered(0x30)))
         );
 
+        // Back to the bus that it is on.
+        let mut machine = Machine::empty();
+        let upper = machine.add_bridge(Err(0), 8, [0x20, 0x2f]);
+        machine.add_bridge(Ok(upper), 0, [0x20, 0x2f]);
+        let walk = gpus(&mut machine, Numbers::Keep).2;
+        assert_eq!(
+            walk.trouble,
+            Some((at(0x20, 0, 0), Trouble::Misnumbered(0x20)))
+        );
+
+        // The window has one number to spare, or none.
+        for (last_bus, trouble) in [(1, None), (0, Some((at(0, 1, 0), Trouble::NoNumberLeft)))] {
+            let mut machine = Machine::empty();
+            let bridge = machine.add_bridge(Err(0), 8, [0, 0]);
+            machine.add_gpu(Ok(bridge), 0);
+            let window = Ecam { last_bus, ..ECAM };
+            let walk = find(&mut machine, &window, Numbers::Assign, |_, _, _| {
+                ControlFlow::Continue(())
+            });
+            assert_eq!((walk.trouble, walk.gpus == 1), (trouble, trouble.is_none()));
+        }
+
         // The bridge above has no number to spare, and then nobody has.
         let mut machine = Machine::empty();
         let upper = machine.add_bridge(Err(0), 8, [0x20, 0x20]);
@@ -1899,6 +2086,34 @@ mod firmware {
         assert_eq!(gpu.command(), 0x0403);
         gpu.set_command(0x0401);
         assert_eq!(gpu.command(), 0x0401);
+        // A bridge forwards accesses to memory in both directions.
+        gpu.enable();
+        assert_eq!(gpu.command(), 0x0407);
+        // What is put back does not master the bus.
+        gpu.disable(0x0405);
+        assert_eq!(gpu.command(), 0x0401);
+        gpu.set_command(0x0003);
+        gpu.disable_interrupts();
+        assert_eq!(gpu.command(), 0x0403);
+    }
+
+    #[test]
+    fn nothing_is_decoded_while_addresses_are_written() {
+        // I/O, memory, and both.
+        for command in [1, 2, 3] {
+            let mut machine = Machine::empty();
+            machine.add_gpu(Err(0), 8);
+            machine.functions[0].registers[1] |= command;
+            let before = machine.functions[0].registers;
+            let mut gpu = Function::new(&mut machine, at(0, 1, 0));
+            assert_eq!([gpu.bar_size(1), gpu.bar_size(4)], [0x1000, 0x4000]);
+            assert!(machine.functions[0].registers == before);
+            let windows = windows();
+            let result = Allocator::new(&windows).assign(&mut machine, at(0, 1, 0), &Path::new());
+            assert_eq!(result, Ok(2));
+            assert_eq!(machine.register(0, 1), before[1]);
+            assert!(!machine.careless);
+        }
     }
 
     #[test]
