@@ -1456,6 +1456,74 @@ mod text {
     }
 
     #[test]
+    fn nothing_is_shown_where_nothing_differs() -> Result<(), ()> {
+        let grid = small(5, 3, Scroll::Repaint).ok_or(())?;
+        let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+        let mut rows = Rows::new_zeroed();
+        let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
+        // Blank rows in the places of blank rows.
+        screen.remember(&[b'\n'; 9], ATTRIBUTE);
+        screen.settle();
+        assert!(screen.is_to_be_repainted());
+        assert!(!screen.show(&mut model));
+        assert_eq!(model.draws, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_cursor_is_drawn_where_nothing_else_differs() -> Result<(), ()> {
+        let grid = small(5, 3, Scroll::Repaint).ok_or(())?;
+        let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+        let mut rows = Rows::new_zeroed();
+        let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
+        write(&mut screen, b"ab\nab\nab\nab\nab", &mut model);
+        screen.remember(b"\nab", ATTRIBUTE);
+        screen.set_cursor(Some(Cursor {
+            row: 2,
+            col: 5,
+            lines: 0..2,
+        }));
+        assert!(screen.show(&mut model));
+        for (row, seen) in model.seen[..5].iter().enumerate() {
+            let expected = if row == 2 {
+                b"ab   \xa0   "
+            } else {
+                b"ab       "
+            };
+            assert_eq!(seen, expected);
+        }
+        assert!(model.proper);
+        Ok(())
+    }
+
+    #[test]
+    fn a_cursor_stays_nowhere_when_its_row_goes() -> Result<(), ()> {
+        for (below, scroll) in [(0, Scroll::Pan), (3, Scroll::Pan), (3, Scroll::Repaint)] {
+            let grid = small(5, below, scroll).ok_or(())?;
+            let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
+            let mut rows = Rows::new_zeroed();
+            let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
+            screen.remember(b"ab", ATTRIBUTE);
+            // Behind all that is written.
+            screen.set_cursor(Some(Cursor {
+                row: 0,
+                col: 7,
+                lines: 0..2,
+            }));
+            screen.show(&mut model);
+            assert_eq!(model.seen[0], *b"ab     \xa0 ");
+            write(&mut screen, b"\n1\n2\n3\n4\n5\n6", &mut model);
+            let mut text = [[b' '; COLS]; WINDOW];
+            for (row, digit) in text.iter_mut().zip(*b"23456") {
+                row[0] = digit;
+            }
+            assert!(model.seen[..grid.window()] == text[..grid.window()]);
+            assert!(model.proper);
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_line_costs_its_own_cells() -> Result<(), ()> {
         let grid = small(5, 3, Scroll::Pan).ok_or(())?;
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
