@@ -463,6 +463,14 @@ fn the_device_decides_how_the_log_scrolls_unless_somebody_says() {
     rig.check();
     // What was asked with is not kept.
     assert_eq!(rig.host.borrow().resources(), [RESOURCE]);
+    // Of several scanouts it is the first one that is asked.
+    let rig = Rig::new(Setting {
+        modes: &[(640, 480), (800, 600)],
+        ..asked
+    });
+    let complaints = rig.host.borrow_mut().complaints.split_off(0);
+    assert_eq!(complaints.len(), 1);
+    assert!(complaints[0].contains("scanout: 0,"), "{complaints:?}");
     // Not asked: the features tell, or somebody has said it.
     let mut rig = Rig::new(Setting {
         scroll: None,
