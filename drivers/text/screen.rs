@@ -395,7 +395,7 @@ impl<'a> Screen<'a> {
                 self.advance();
             }
             if blank == self.nothing() {
-                return;
+                return; // They are blank already.
             }
         } else {
             for at in start..end.saturating_sub(lines) {
