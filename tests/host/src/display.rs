@@ -1062,13 +1062,13 @@ fn a_flush_that_was_skipped_is_made_up_for() {
 
 #[test]
 fn the_device_decides_how_the_screen_scrolls() {
-    let asks = |offered, ways| {
+    let asks_on = |scanout, offered, ways: Ways| {
         let guest = Guest::new(RING_BYTES);
-        let host = Rc::new(RefCell::new(Host::new(Qemu::default(), &[(640, 480)])));
+        let host = Rc::new(RefCell::new(Host::new(Qemu::default(), &[(640, 480); 2])));
         host.borrow_mut().ways = ways;
         let ring = connect_to(&guest, 64, Features::empty(), Order::First, &host);
         let mut control = Control::new(ring);
-        let origin = Origin::of(offered).ask(&mut control, 0, 77).unwrap();
+        let origin = Origin::of(offered).ask(&mut control, scanout, 77).unwrap();
         control.wait(u32::MAX).unwrap();
         assert_eq!(control.refusals(), (0, None));
         let host = host.borrow();
@@ -1080,10 +1080,15 @@ fn the_device_decides_how_the_screen_scrolls() {
         // Nothing stays behind but what some cannot be rid of.
         assert_eq!(
             host.resources(),
-            if ways.keeps_shown { vec![77] } else { vec![] }
+            if ways.keeps_shown && scanout == 0 {
+                vec![77]
+            } else {
+                vec![]
+            }
         );
         (origin, host.complaints.len(), guest.kicks())
     };
+    let asks = |offered, ways| asks_on(0, offered, ways);
     let qemu = Features::VERSION_1 | Features::INDIRECT_DESC | Features::EVENT_IDX;
     let (as_qemu, whole) = (
         Ways::default(),
@@ -1104,6 +1109,9 @@ fn the_device_decides_how_the_screen_scrolls() {
         ..whole
     };
     assert_eq!(asks(qemu, stubborn).0, Origin::Ignored);
+    // All others are.
+    let (origin, complaints, _) = asks_on(1, qemu, stubborn);
+    assert_eq!((origin, complaints), (Origin::Ignored, 0));
     // Not asked.
     for offered in [
         qemu | Features::VIRGL,
