@@ -78,7 +78,8 @@ bitflags := $(build)/bitflags-$(bitflags-version)
 cargo-flags := --locked --manifest-path tests/Cargo.toml --target-dir $(build)/target
 vm := $(build)/target/debug/vm
 efi := $(build)/handoff
-driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -type f)
+driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -type f \
+		! -name '*.md' ! -name '*.svg')
 # Small kernels, each with one thing that other kernels do not have. Firmware is not for them, nor
 # the native driver for most. Where locks sleep none locks up; and where consoles have threads a
 # locked up CPU that is the only one has none, and the printk core's wish to wake them waits, if it
