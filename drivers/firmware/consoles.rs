@@ -6,9 +6,9 @@
 //!
 //! | the command line | the log is on the screen |
 //! |---|---|
+//! | `console=tty0` or another terminal | yes: the user has said so, and in which order |
 //! | `virtgpu_bridge.console=never` | no |
 //! | no `console=` | yes, beside what firmware names (ACPI's SPCR, a devicetree's stdout-path) |
-//! | `console=tty0` or another terminal | yes: the user has said so, and in which order |
 //! | nothing but `console=hvc0` (or hvc1 ..), or our own `console=virtgpu` | yes: boot stubs and tools that start virtual machines add `hvc0` by themselves, for machines that need not have one |
 //! | any other `console=` | no: somebody wants the log there, and there alone |
 //!
