@@ -220,6 +220,8 @@ pub(crate) struct Display<'a, H> {
     /// needs no painting.
     blank: [(u32, u32); HALVES],
     failed: Option<GpuError>,
+    /// Whether the device has our resources, and none of the font before.
+    is_made: bool,
 }
 
 impl Left {
@@ -267,8 +269,10 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             next: 0,
             blank: [(0, 0); HALVES],
             failed: None,
+            is_made: false,
         };
         display.create()?;
+        display.is_made = true;
         Ok(display)
     }
 
@@ -278,7 +282,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     /// # Errors
     ///
     /// As [`DisplayError`] says: of the grid, with nothing changed; of the device, which is left
-    /// alone from then on.
+    /// alone until [`Display::recover`].
     pub(crate) fn set_font(
         &mut self,
         font: Font<'a>,
@@ -305,6 +309,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             // Not shown any more, as some want it.
             display.forget(old)
         });
+        self.is_made = self.failed.is_none();
         self.failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
@@ -440,10 +445,25 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             return false;
         }
         self.failed = None;
-        if self.shows == Shows::Ours {
+        if !self.is_made {
+            self.attempt(Self::create_again);
+            self.is_made = self.failed.is_none();
+        } else if self.shows == Shows::Ours {
             self.attempt(Self::post_windows);
         }
         true
+    }
+
+    /// Creates the resources of a device that stalled when it got another font. It may have any
+    /// part of them, and those of the font before.
+    fn create_again(&mut self) -> Result<(), GpuError> {
+        let ours = self.ours();
+        for number in 0..ours.count {
+            let id = ours.resource.wrapping_add(STEP * number);
+            self.control.try_call(&ResourceUnref::new(id))?;
+            self.control.try_call(&ResourceUnref::new(id ^ 1))?;
+        }
+        self.create()
     }
 
     /// Commands that the device has refused since the start, and the first of them, as an error.

@@ -516,16 +516,18 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     ///
     /// # Errors
     ///
-    /// As [`Display::set_font`].
+    /// As [`Display::set_font`]. If it is the device's, the log has the font.
     pub(crate) fn set_font(&mut self, font: Font<'a>) -> Result<(), LogError> {
-        self.display.set_font(font, self.scroll, self.cells)?;
-        if self.screen.renew(*self.display.grid(), font.glyph_bits()) {
-            // The resource is black, which need not be the palette's.
-            self.screen.redraw();
-            Ok(())
-        } else {
-            Err(LogError::NoFont)
+        let result = self.display.set_font(font, self.scroll, self.cells);
+        if let Err(DisplayError::Grid(_)) = result {
+            return Ok(result?);
         }
+        if !self.screen.renew(*self.display.grid(), font.glyph_bits()) {
+            return Err(LogError::NoFont);
+        }
+        // The resource is black, which need not be the palette's.
+        self.screen.redraw();
+        Ok(result?)
     }
 
     /// Whether the device has failed, and is let alone.

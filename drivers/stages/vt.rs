@@ -335,7 +335,8 @@ pub(crate) fn set_palette(vc: &Vc) {
 ///
 /// # Errors
 ///
-/// EINVAL if the screen has no cell for it, ENODEV if there is no screen, EIO if the device fails.
+/// EINVAL if the screen has no cell for it, ENODEV if there is no screen, EIO if the text does not
+/// fit.
 pub(crate) fn set_font(vc: &Vc, font: UserFont) -> Result {
     if !vc.is_text() {
         return Err(EINVAL);
@@ -346,12 +347,14 @@ pub(crate) fn set_font(vc: &Vc, font: UserFont) -> Result {
         result
     });
     let set = set.ok_or(ENODEV)?;
-    if let Err(LogError::Display(DisplayError::Grid(_))) = set {
-        return Err(EINVAL);
+    match set {
+        Err(LogError::Display(DisplayError::Grid(_))) => return Err(EINVAL),
+        Ok(()) | Err(LogError::Display(DisplayError::Gpu(_))) => {}
+        Err(_) => return Err(EIO),
     }
-    // The one before is not used any more, even if the device failed on the way.
+    // The one before is not used any more, even if the device failed on the way. The text has the
+    // new one when the device answers again.
     FONT.with(|slot| *slot = Some(font));
-    set.map_err(|_| EIO)?;
     adapt_all();
     Ok(())
 }

@@ -56,7 +56,8 @@ struct State {
     kicked: Cell<bool>,
     kicks: Cell<usize>,
     turns: Cell<usize>,
-    stopped: Cell<bool>,
+    /// So many turns more, and the device stands still.
+    left: Cell<usize>,
     doorbell: RefCell<Option<Box<dyn Fn()>>>,
 }
 
@@ -98,7 +99,7 @@ impl Guest {
             kicked: Cell::new(false),
             kicks: Cell::new(0),
             turns: Cell::new(0),
-            stopped: Cell::new(false),
+            left: Cell::new(usize::MAX),
             doorbell: RefCell::new(None),
         }))
     }
@@ -131,15 +132,21 @@ impl Guest {
 
     /// Has the device stand still, or go on.
     pub(crate) fn stop(&self, stops: bool) {
-        self.0.stopped.set(stops);
+        self.stop_after(if stops { 0 } else { usize::MAX });
+    }
+
+    /// Has the device stand still after so many turns.
+    pub(crate) fn stop_after(&self, turns: usize) {
+        self.0.left.set(turns);
     }
 
     /// Gives the device a turn.
     pub(crate) fn run(&self) {
         self.0.turns.set(self.0.turns.get() + 1);
-        if self.0.stopped.get() {
+        let Some(left) = self.0.left.get().checked_sub(1) else {
             return;
-        }
+        };
+        self.0.left.set(left);
         self.0
             .device
             .borrow_mut()

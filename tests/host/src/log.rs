@@ -858,6 +858,36 @@ fn trouble_is_told_once_and_again_after_a_recovery() {
 }
 
 #[test]
+fn a_device_that_stalls_in_the_middle_of_a_font_shows_the_text_when_it_answers_again() {
+    for setting in scrolls() {
+        let mut stalls = 0;
+        for turns in 0..100 {
+            let mut rig = Rig::new(setting);
+            rig.write_lines(0..10);
+            rig.check();
+            rig.guest.stop_after(turns);
+            let noise: &Noise = Box::leak(Box::new(Noise::new(8, 14)));
+            let _ = rig.log.set_font(noise.font().unwrap());
+            let grid = *rig.log.grid();
+            (rig.noise, rig.terminal) = (noise, Terminal::new(grid.cols(), grid.rows()));
+            rig.log.finish();
+            rig.guest.stop(false);
+            (0..100).for_each(|_| rig.guest.run());
+            if rig.log.has_failed() {
+                stalls += 1;
+                assert!(rig.log.recover(), "after {turns}");
+                // It may not have had what it is told to give up.
+                let is_unref = |complaint: &String| complaint.contains("Unref");
+                rig.host.borrow_mut().complaints.retain(|it| !is_unref(it));
+            }
+            rig.write_lines(10..20);
+            rig.check();
+        }
+        assert!(stalls > 3);
+    }
+}
+
+#[test]
 fn a_settled_log_has_no_command_with_the_device() {
     let mut rig = Rig::new(SETTING);
     rig.write("before\n");

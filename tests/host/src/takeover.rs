@@ -46,11 +46,15 @@ use crate::{
     },
     host::Host,
     qemu::Qemu,
-    stages::log::{
-        Log,
-        Memory,
-        Wish,
-        TEXT, //
+    stages::{
+        display::DisplayError,
+        log::{
+            Log,
+            LogError,
+            Memory,
+            Wish,
+            TEXT, //
+        }, //
     },
     text::ATTRIBUTE,
     virtio::{
@@ -409,8 +413,12 @@ impl<'a> Running<'a> {
         self.log.has_other_scanouts();
         let mut noise = &fonts[0];
         if let Some(font) = fonts[1].font() {
-            if self.log.set_font(font).is_ok() {
-                (noise, terminal) = (&fonts[1], self.terminal());
+            match self.log.set_font(font) {
+                // Whatever became of the device.
+                Ok(()) | Err(LogError::Display(DisplayError::Gpu(_))) => {
+                    (noise, terminal) = (&fonts[1], self.terminal());
+                }
+                Err(_) => {}
             }
         }
         self.write(&mut terminal, LINES[0]..LINES[0] + LINES[1]);
@@ -510,9 +518,7 @@ fn expected(fault: Fault) -> (bool, &'static [&'static str]) {
             (true, &[REFUSED])
         }
         Fault::ResponseLate | Fault::ResponsesOutOfOrder => (true, &[]),
-        // The text is shown later if the screen was there already, but not on a resource that was
-        // about to be made for another font.
-        Fault::ResponseTooLate => (true, &[STALLED, REFUSED]),
+        Fault::ResponseTooLate => (true, &[STALLED]),
         Fault::ResponseNever | Fault::Silent => (false, &[STALLED]),
         Fault::DisplayOfZero | Fault::DisplayDisabled => (true, &[DARK]),
         Fault::DisplayOf4GPixels => (true, &["is not 1x1 to 16384x16384"]),
