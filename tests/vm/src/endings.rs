@@ -499,15 +499,6 @@ pub const ENDINGS: &[Case] = &[
         },
     )
     .on(BOTH),
-    // What is not in the log is on the terminal alone.
-    case("lkdtm-terminal-again", Own(terminal_again), |bench| {
-        let typed = "vm.do=busybox,mount,-t,debugfs,none,/sys/kernel/debug \
-            vm.do=echo,not,in,the,log,>/dev/tty1";
-        let held = dying(bench).append(typed).append(&background("hold-short"));
-        held.append("vm.do=echo,WARNING,>/sys/kernel/debug/provoke-crash/DIRECT")
-            .append("vm.do=busybox,sleep,8 vm.lines=1")
-    })
-    .on(FOUR),
     // The serial port's thread may wait for ever.
     case("lkdtm-softlockup-survived", Own(locks_up), |bench| {
         lkdtm(bench, "SOFTLOCKUP").append("watchdog_thresh=2")
@@ -534,6 +525,15 @@ pub const LONG_ENDINGS: &[Case] = &[
 
 /// Those that need a virtual terminal, or in which tty0 is to print and our console to wait.
 pub const VT_ENDINGS: &[Case] = &[
+    // What is not in the log is on the terminal alone.
+    case("lkdtm-terminal-again", Own(terminal_again), |bench| {
+        let typed = "vm.do=busybox,mount,-t,debugfs,none,/sys/kernel/debug \
+            vm.do=echo,not,in,the,log,>/dev/tty1";
+        let held = dying(bench).append(typed).append(&background("hold-short"));
+        held.append("vm.do=echo,WARNING,>/sys/kernel/debug/provoke-crash/DIRECT")
+            .append("vm.do=busybox,sleep,8 vm.lines=1")
+    })
+    .on(FOUR),
     case(
         "lkdtm-other-terminal",
         Dies(&["dumptest", TRACE]),
