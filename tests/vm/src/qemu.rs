@@ -426,14 +426,15 @@ impl Machine {
             out: out.to_owned(),
             started: Instant::now(),
         };
-        let stream = vm.wait("QEMU's monitor", LIMIT, |_| {
-            Ok(UnixStream::connect(&socket).ok())
+        // An event may come before the greeting, which ends the handshake: then once more.
+        let monitor = vm.wait("QEMU's monitor", LIMIT, |_| {
+            let Ok(stream) = UnixStream::connect(&socket) else {
+                return Ok(None);
+            };
+            stream.set_read_timeout(Some(LIMIT))?;
+            let mut monitor = Qmp::new(Stream::new(BufReader::new(stream.try_clone()?), stream));
+            Ok(monitor.handshake().is_ok().then_some(monitor))
         })?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        let mut monitor = Qmp::new(Stream::new(BufReader::new(stream.try_clone()?), stream));
-        monitor
-            .handshake()
-            .with_context(|| format!("QEMU says '{}'", vm.complaints()))?;
         vm.monitor = Some(monitor);
         vm.wait("QEMU's window", LIMIT, |vm| {
             let open = vm.window.as_ref().map_or(Ok(true), Window::is_open)?;
