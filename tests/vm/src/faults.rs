@@ -41,8 +41,8 @@ pub const FAULTS: &[Case] = &[
     case("virtio-unloaded", Own(twice_native), |bench| {
         let words = format!(
             "console=tty0 earlycon=virtgpu vm.lines=20 vm.native vm.native=0 {NAP} \
-            vm.rmmod=virtio_pci vm.rmmod=virtio_pci_modern_dev vm.rmmod=virtio_ring \
-            vm.rmmod=virtio vm.native vm.native=0 {NAP} vm.lines=60"
+            vm.rmmod=virtio_pci vm.rmmod=virtio_pci_modern_dev vm.rmmod=virtio \
+            vm.rmmod=virtio_ring vm.native vm.native=0 {NAP} vm.lines=60"
         );
         bench.image().append(&words).direct().device(GPU)
     }),
