@@ -43,6 +43,7 @@ use crate::{
     },
     virtio::{
         adoption::Found,
+        ring,
         setup::{
             Addresses,
             Agreement, //
@@ -424,11 +425,18 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         !self.paused && !self.has_failed() && self.display.drain().is_ok()
     }
 
-    /// Ends a log that was left in the middle of something: nothing is waited for. The ring's
-    /// memory is for the device's reset.
+    /// Ends a log that was left in the middle of something. Waits until the device has used what it
+    /// was shown, unless it has failed before: QEMU may go on with the queue for a moment after a
+    /// reset, when the resources are gone. The ring's memory is for the device's reset.
     #[cfg(not(MODULE))]
     pub(crate) fn abandon(self) -> H {
-        self.display.hal().clone()
+        let hal = self.display.hal().clone();
+        if !self.paused && !self.has_failed() {
+            // The index may have been written, and the doorbell not yet rung.
+            hal.notify();
+            hal.wait(&mut || ring::is_drained(&hal));
+        }
+        hal
     }
 
     /// Ends the log, once all that was written is on the screen, or the device fails. The ring's

@@ -48,7 +48,10 @@ use crate::{
     },
     virtio::{
         adoption::Found,
-        ring::RING_BYTES,
+        ring::{
+            is_drained,
+            RING_BYTES, //
+        },
         setup::{
             Addresses,
             Agreement, //
@@ -884,6 +887,30 @@ fn a_device_that_stalls_in_the_middle_of_a_font_shows_the_text_when_it_answers_a
             rig.check();
         }
         assert!(stalls > 3);
+    }
+}
+
+#[test]
+fn a_log_that_is_abandoned_leaves_the_device_nothing_to_do() {
+    for fails in [false, true] {
+        let mut rig = Rig::new(SETTING);
+        rig.write("before\n");
+        rig.check();
+        // The device is shown commands, and does not come to them.
+        rig.guest.stop(true);
+        rig.remember("after\n");
+        rig.log.show();
+        if fails {
+            rig.log.finish();
+            assert!(rig.log.has_failed());
+        } else {
+            rig.guest.stop(false);
+        }
+        let turns = rig.guest.turns();
+        let hal = rig.log.abandon();
+        // One that has failed is not waited for.
+        assert_eq!(rig.guest.turns() == turns, fails);
+        assert_eq!(is_drained(&hal), !fails);
     }
 }
 
