@@ -228,14 +228,20 @@ impl Bench {
         out: &Path,
     ) -> Result<(Vm, usize)> {
         let mut vm = machine.start(out)?;
+        let rows = self.has_same_text(&mut vm, device, out)?;
+        Ok((vm, rows))
+    }
+
+    /// The same of a machine that was started.
+    pub fn has_same_text(&self, vm: &mut Vm, device: Option<&str>, out: &Path) -> Result<usize> {
         vm.wait_for(READY)?;
         vm.check_kernel()?;
-        let rows = self.look(&mut vm, device, out, |screen, vm| {
+        let rows = self.look(vm, device, out, |screen, vm| {
             log::compare_tail(screen, log::kernel_part(&vm.serial()?))
         })?;
         vm.check_kernel()?;
         vm.check_guest_errors()?;
-        Ok((vm, rows))
+        Ok(rows)
     }
 
     /// Waits until all of `words` are on the screen, which is left in `screen.txt`.
