@@ -220,7 +220,7 @@ pub(crate) struct Display<'a, H> {
     /// needs no painting.
     blank: [(u32, u32); HALVES],
     failed: Option<GpuError>,
-    /// Whether the device has our resources, and none of the font before.
+    /// Says whether the device has our resources, and none of the font before.
     is_made: bool,
 }
 

@@ -142,7 +142,8 @@ impl fmt::Display for Refusal {
             }
             #[cfg(not(MODULE))]
             Self::Private => f.write_str(
-                "the guest's memory is hidden from devices: on PCI the driver core brings the screen",
+                "the guest's memory is hidden from devices: on PCI the driver core \
+                 brings the screen",
             ),
             Self::Setup(error) => error.fmt(f),
             Self::Log(error) => error.fmt(f),

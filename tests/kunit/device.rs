@@ -273,6 +273,17 @@ pub(crate) struct Model {
 }
 
 impl Model {
+    /// Returns where the driver has put the queue, as it wrote it to the registers.
+    pub(crate) fn place(&self) -> QueuePlace {
+        let [size, descriptors, available, used] = &self.queue;
+        QueuePlace {
+            size: size.get() as u16,
+            descriptors: descriptors.get(),
+            available: available.get(),
+            used: used.get(),
+        }
+    }
+
     fn fault(&self) -> u32 {
         self.fault.set(true);
         0

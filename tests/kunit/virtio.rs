@@ -133,13 +133,7 @@ mod virtio {
 
     /// Whether a model is as section 3.1.1 leaves it, with the ring where it was put.
     fn is_up(model: &Model) -> bool {
-        let [size, descriptors, available, used] = &model.queue;
-        let place = QueuePlace {
-            size: size.get() as u16,
-            descriptors: descriptors.get(),
-            available: available.get(),
-            used: used.get(),
-        };
+        let place = model.place();
         !model.fault.get()
             && model.status.get() == 1 | 2 | 4 | 8
             && model.enabled.get()

@@ -110,7 +110,7 @@ const TOO_LATE: usize = PATIENCE + PATIENCE / 2;
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What a device does wrong.
+        /// Names what a device does wrong.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Fault {
             $($(#[$doc])* $name,)*
@@ -347,22 +347,22 @@ impl Bus {
         self.lay_out();
     }
 
-    /// Whether any of the faults is there.
+    /// Returns whether any of the faults is there.
     pub(crate) fn has(&self, faults: &[Fault]) -> bool {
         faults.iter().any(|&fault| self.at(fault).is_some())
     }
 
-    /// How often registers and configuration space were accessed.
+    /// Returns how often registers and configuration space were accessed.
     pub(crate) fn accesses(&self) -> u32 {
         self.fate.borrow().accesses.get()
     }
 
-    /// How many faults there are.
+    /// Counts the faults that there are.
     pub(crate) fn faults(&self) -> usize {
         self.plan.borrow().len()
     }
 
-    /// How many commands came.
+    /// Counts the commands that came.
     pub(crate) fn commands(&self) -> usize {
         self.commands.get()
     }
@@ -747,13 +747,7 @@ impl Gpu {
         if !model.enabled.get() {
             (self.queue, self.is_old) = (None, false);
         } else if self.queue.is_none() && !self.is_old {
-            let [size, descriptors, available, used] = &model.queue;
-            let place = QueuePlace {
-                size: size.get() as u16,
-                descriptors: descriptors.get(),
-                available: available.get(),
-                used: used.get(),
-            };
+            let place = model.place();
             let features = Features::from_bits_retain(model.accepted.get());
             self.queue = Some((place, queue_at(&place, features)));
         }

@@ -49,8 +49,8 @@ pub const FAULTS: &[Case] = &[
     case("leaks", Own(leaks), |bench| {
         let native = format!("vm.native vm.native=0 {NAP} ").repeat(2);
         let words = format!(
-            "kmemleak=on console=tty0 earlycon=virtgpu vm.lines=20 {native} {REMOVE} {RESCAN} {NAP} \
-            vm.sleep=freeze vm.unbind=virtgpu_bridge vm.bind=virtgpu_bridge {NAP} vm.leaks"
+            "kmemleak=on console=tty0 earlycon=virtgpu vm.lines=20 {native} {REMOVE} {RESCAN} \
+            {NAP} vm.sleep=freeze vm.unbind=virtgpu_bridge vm.bind=virtgpu_bridge {NAP} vm.leaks"
         );
         bench.modular().append(&words).direct().device(AT_1)
     }),
@@ -71,7 +71,8 @@ pub const FAULTS: &[Case] = &[
     }),
     case("terminals-change-in-handover", Text, |bench| {
         let words = format!(
-            "console=tty0 earlycon=virtgpu vm.lines=20 {CHANGES} vm.native vm.native=0 {NAP} vm.native \
+            "console=tty0 earlycon=virtgpu vm.lines=20 {CHANGES} vm.native vm.native=0 {NAP} \
+            vm.native \
             {SETTLED} vm.lines=60"
         );
         bench.modular().append(&words).direct().device(GPU)

@@ -47,7 +47,7 @@ const PROMPT: &str = "\n=> ";
 /// QEMU's GPU in a process of its own, as Debian's qemu-system-common installs it.
 const GPU_PROCESS: &str = "/usr/lib/qemu/vhost-user-gpu";
 /// The memory of a machine that has one.
-pub const GPU_PROCESS_MEMORY: &str = "1G";
+const GPU_PROCESS_MEMORY: &str = "1G";
 
 /// How long the monitor may take for an answer, and a guest for what it is waited for: far longer
 /// than a busy host needs, as the limit is there for what hangs.
