@@ -63,11 +63,15 @@
 
 use kernel::prelude::*;
 
+mod console;
+mod device;
 #[cfg(not(MODULE))]
 mod firmware;
 mod gpu;
 mod linux;
-mod stages;
+#[cfg(not(MODULE))]
+mod pci;
+mod scanout;
 mod text;
 mod virtio;
 
@@ -104,7 +108,7 @@ impl kernel::Module for Bridge {
                 // `Driver`, which the module drops, and which unregisters the driver, before it
                 // goes: nothing below can fail.
                 unsafe { linux::pci_driver::register(_module.as_ptr())? };
-                stages::module::registered();
+                console::module::registered();
                 Driver
             },
         })

@@ -4,13 +4,13 @@
 //! bridges (PCI Firmware 3.3, section 4.1.2).
 
 use super::{
-    pci::{
-        Ecam,
-        Segment, //
-    },
     read,
     Memory,
     Unreadable, //
+};
+use crate::pci::{
+    Ecam,
+    Segment, //
 };
 use core::fmt;
 use zerocopy::{

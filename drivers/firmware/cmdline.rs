@@ -4,7 +4,7 @@
 //!
 //! Numbers are hexadecimal, as in `lspci` and `/proc/iomem`; the base may begin with `0x`.
 
-use super::pci::{
+use crate::pci::{
     Address,
     BadAddress, //
 };

@@ -6,14 +6,12 @@
 //! Nothing is built in memory. A walk keeps the nodes from the root to where it is; every token is
 //! checked and consumed, so that it ends on any bytes whatever.
 
-use super::{
-    efi::MemoryMap,
-    pci::{
-        Ecam,
-        Segment,
-        Window,
-        Windows, //
-    }, //
+use super::efi::MemoryMap;
+use crate::pci::{
+    Ecam,
+    Segment,
+    Window,
+    Windows, //
 };
 use core::{
     fmt,

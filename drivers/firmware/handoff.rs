@@ -14,13 +14,13 @@ use super::{
         self,
         MemoryMap, //
     },
-    pci::{
-        Address,
-        Segment, //
-    },
     read,
     Memory,
     Unreadable, //
+};
+use crate::pci::{
+    Address,
+    Segment, //
 };
 use core::{
     fmt,

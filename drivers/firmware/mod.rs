@@ -13,14 +13,12 @@
 //!   virtio-mmio slots.
 //! - [`efi`] and [`acpi`]: from the EFI system table to ACPI's tables, and to the MCFG, which names
 //!   host bridges.
-//! - [`pci`]: from a host bridge, through every bridge behind it, to the GPU and its BARs.
 //! - [`ram`]: where RAM is, and so no registers.
 //! - [`bgrt`] and [`bmp`]: the boot logo that firmware keeps, and where it was drawn.
 //! - [`picture`]: what of it is where on the screen.
 //! - [`handoff`]: the same for the whole screen, where our UEFI driver has run.
 //!
-//! The room is pure: physical memory and configuration space are reached through [`Memory`] and
-//! [`pci::Config`].
+//! The folder is pure: physical memory is reached through [`Memory`].
 
 use core::{
     fmt,
@@ -39,7 +37,6 @@ pub(crate) mod consoles;
 pub(crate) mod efi;
 pub(crate) mod fdt;
 pub(crate) mod handoff;
-pub(crate) mod pci;
 pub(crate) mod picture;
 pub(crate) mod ram;
 

@@ -87,7 +87,7 @@ impl Bell {
         }
         // SAFETY: FIX_EARLYCON_MEM_BASE is the page of the early console, of which
         // drivers/tty/serial/earlycon.c registers one at a time. While early parameters are read
-        // that is ours, which is being set up. `device::reach()` comes here later, for a kernel
+        // that is ours, which is being set up. `screen::reach()` comes here later, for a kernel
         // that dies, if there is no other early console.
         // `take_down()` has left no window of ours. The page can be set from `early_fixmap_init()`
         // on, in any context: `__set_fixmap()` (arch/arm64/mm/fixmap.c) writes one page table

@@ -31,6 +31,10 @@ use kernel::{
 };
 
 use crate::{
+    console::{
+        nbcon,
+        vt, //
+    },
     linux::{
         bindings,
         console,
@@ -39,14 +43,10 @@ use crate::{
         table::Table,
         vc::Vc, //
     },
-    stages::{
-        panic,
-        vt, //
-    },
     text::{
         Cell,
         Way, //
-    },
+    }, //
 };
 
 /// What no console can do.
@@ -323,7 +323,7 @@ extern "C" fn virtgpu_bridge_blink() {
 /// The timer of `virtgpu_look_later()`.
 #[no_mangle]
 extern "C" fn virtgpu_bridge_look() {
-    panic::look();
+    nbcon::look();
 }
 
 /// Has [`vt::blink`] called once in so many milliseconds.

@@ -22,11 +22,6 @@ use crate::{
     firmware::{
         efi::PAGE,
         fdt::Tree,
-        pci::{
-            Address,
-            Config,
-            Ecam, //
-        },
         Memory,
         Unreadable, //
     },
@@ -35,7 +30,12 @@ use crate::{
         registers::Window,
         shared::Block, //
     },
-    virtio::Registers,
+    pci::{
+        Address,
+        Config,
+        Ecam, //
+    },
+    virtio::Registers, //
 };
 
 /// What one early mapping may hold: less than NR_FIX_BTMAPS pages, whatever their size is.

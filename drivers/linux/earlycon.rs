@@ -22,14 +22,12 @@ use kernel::{
 };
 
 use crate::{
+    console::earlycon,
+    device::screen,
     linux::{
         bindings,
         console, //
-    },
-    stages::{
-        device,
-        earlycon, //
-    },
+    }, //
 };
 
 /// Our early console, or null.
@@ -119,6 +117,6 @@ pub(crate) fn unregister() {
 ///
 /// Called by the printk core as a console's `write()`, with the start of `count` bytes.
 unsafe extern "C" fn write(_: *mut bindings::console, text: *const c_char, count: c_uint) {
-    // SAFETY: By the safety requirement; `device::write()` keeps nothing of the text.
-    device::write(unsafe { console::text(text, count) });
+    // SAFETY: By the safety requirement; `screen::write()` keeps nothing of the text.
+    screen::write(unsafe { console::text(text, count) });
 }

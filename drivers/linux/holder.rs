@@ -26,6 +26,13 @@ use kernel::{
 };
 
 use crate::{
+    device::{
+        handover,
+        screen::{
+            self,
+            Device, //
+        }, //
+    },
     linux::{
         bindings as bridge_bindings,
         mutex::Mutex,
@@ -33,14 +40,7 @@ use crate::{
         pci_driver,
         platform_driver,
         uevent, //
-    },
-    stages::{
-        device::{
-            self,
-            Device, //
-        },
-        handover, //
-    },
+    }, //
 };
 
 /// The native driver's module.
@@ -231,7 +231,7 @@ extern "C" fn virtgpu_bridge_settle() {
     handover::settle();
 }
 
-/// Has [`device::follow`] called about every second, as long as the device is bound to us. From any
+/// Has [`screen::follow`] called about every second, as long as the device is bound to us. From any
 /// context but NMI.
 pub(crate) fn follow_display_later() {
     // SAFETY: `queue_delayed_work()` may be called in any context but NMI. The callers are a probe
@@ -242,7 +242,7 @@ pub(crate) fn follow_display_later() {
 /// The work of [`follow_display_later`].
 #[no_mangle]
 extern "C" fn virtgpu_bridge_follow() {
-    if device::follow() {
+    if screen::follow() {
         follow_display_later();
     }
 }
@@ -308,7 +308,7 @@ unsafe extern "C" fn device_event(
     match event {
         UNBOUND if is(device) || is(parent) => settle_later(),
         GOES => {
-            device::gone(device);
+            screen::gone(device);
             if is(device) {
                 handover::gone();
             }

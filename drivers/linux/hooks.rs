@@ -12,10 +12,8 @@ use kernel::{
 };
 
 use crate::{
-    firmware::pci::{
-        Address,
-        Enumerated, //
-    },
+    console::preferred,
+    device::screen as stage, //
     linux::{
         bindings,
         console,
@@ -24,9 +22,9 @@ use crate::{
         platform_driver,
         uevent, //
     },
-    stages::{
-        consoles,
-        device as stage, //
+    pci::{
+        Address,
+        Enumerated, //
     },
 };
 
@@ -50,7 +48,7 @@ extern "C" fn virtgpu_bridge_watch() -> c_int {
         pr_err!("no driver of ours: {:?}\n", error);
     }
     holder::watch();
-    consoles::settle();
+    preferred::settle();
     0
 }
 

@@ -9,14 +9,14 @@ use kernel::ffi::{
 };
 
 use crate::{
+    console::module,
     linux::{
         bindings,
         console::{
             self,
             Console, //
-        },
-    },
-    stages::module, //
+        }, //
+    }, //
 };
 
 static CONSOLE: Console = Console::new();

@@ -18,6 +18,10 @@ use kernel::ffi::{
 };
 
 use crate::{
+    console::nbcon::{
+        self,
+        Urgency, //
+    },
     linux::{
         bindings,
         console::{
@@ -26,11 +30,7 @@ use crate::{
         },
         mutex::Mutex,
         notifier::Notifier, //
-    },
-    stages::panic::{
-        self,
-        Urgency, //
-    },
+    }, //
 };
 
 static CONSOLE: Console = Console::new();
@@ -91,7 +91,7 @@ unsafe extern "C" fn died(
     _: c_ulong,
     _: *mut c_void,
 ) -> c_int {
-    panic::faulted();
+    nbcon::faulted();
     0
 }
 
@@ -132,7 +132,7 @@ unsafe fn write(context: *mut bindings::nbcon_write_context) {
     };
     // SAFETY: As above; `nbcon_enter_unsafe()` has returned true.
     if unsafe { bindings::nbcon_exit_unsafe(context) } {
-        panic::write(urgency, number);
+        nbcon::write(urgency, number);
     }
 }
 

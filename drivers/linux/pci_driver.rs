@@ -34,15 +34,15 @@ use crate::{
 
 #[cfg(not(MODULE))]
 use crate::{
+    device::screen as stage, //
     linux::{
         pm,
         table::Table, //
     },
-    stages::device as stage, //
 };
 
 #[cfg(MODULE)]
-use crate::stages::module as stage;
+use crate::console::module as stage;
 
 /// What the driver is called in sysfs.
 pub(crate) const NAME: &CStr = c"virtgpu_bridge";

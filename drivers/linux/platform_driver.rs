@@ -24,16 +24,16 @@ use kernel::{
 };
 
 use crate::{
+    device::screen::{
+        self,
+        Device, //
+    },
     linux::{
         bindings as bridge_bindings,
         pci_driver::NAME,
         pm,
         table::Table, //
-    },
-    stages::device::{
-        self,
-        Device, //
-    },
+    }, //
 };
 
 /// A virtio-mmio slot that is bound to this driver.
@@ -177,7 +177,7 @@ unsafe extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
     let Some(slot) = (unsafe { Slot::new(device) }) else {
         return ENODEV.to_errno();
     };
-    device::probe(Device::Mmio(slot)).map_or_else(|error| error.to_errno(), |()| 0)
+    screen::probe(Device::Mmio(slot)).map_or_else(|error| error.to_errno(), |()| 0)
 }
 
 /// # Safety
@@ -187,7 +187,7 @@ unsafe extern "C" fn remove(slot: *mut bindings::platform_device) {
     // SAFETY: The device is bound, so that the driver core has a reference of it until this has
     // returned.
     if let Some(slot) = unsafe { Slot::new(slot) } {
-        device::remove(Device::Mmio(slot));
+        screen::remove(Device::Mmio(slot));
     }
 }
 
@@ -198,6 +198,6 @@ unsafe extern "C" fn shutdown(slot: *mut bindings::platform_device) {
     // SAFETY: The device is bound, so that the driver core has a reference of it until this has
     // returned.
     if let Some(slot) = unsafe { Slot::new(slot) } {
-        device::shutdown(Device::Mmio(slot));
+        screen::shutdown(Device::Mmio(slot));
     }
 }

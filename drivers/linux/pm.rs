@@ -8,11 +8,11 @@ use kernel::{
 };
 
 use crate::{
+    device::screen,
     linux::{
         bindings as bridge_bindings,
         table::Table, //
-    },
-    stages::device, //
+    }, //
 };
 
 static OPERATIONS: Table<bindings::dev_pm_ops> = Table::new(bindings::dev_pm_ops {
@@ -42,7 +42,7 @@ pub(crate) fn operations() -> *const bindings::dev_pm_ops {
 /// Called by the PM core for a device that is bound to us, where sleeping is allowed. It looks at
 /// nothing that it is passed.
 unsafe extern "C" fn suspend(_: *mut bindings::device) -> c_int {
-    device::suspend();
+    screen::suspend();
     0
 }
 
@@ -50,6 +50,6 @@ unsafe extern "C" fn suspend(_: *mut bindings::device) -> c_int {
 ///
 /// As [`suspend`].
 unsafe extern "C" fn resume(_: *mut bindings::device) -> c_int {
-    device::resume();
+    screen::resume();
     0
 }

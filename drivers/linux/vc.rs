@@ -180,7 +180,7 @@ impl Vc {
         // `vc_allocate()` and `vc_do_resize()` (drivers/tty/vt/vt.c) allocate it with `kzalloc()`.
         // `vc_do_resize()` changes the size first and the buffer later, but calls no driver in
         // between. A panic may stop another CPU there; then nobody calls this, since `vt::save()`
-        // and `vt::return_to()` do nothing from `panic::has_screen()` on. By the invariants nobody
+        // and `vt::return_to()` do nothing from `nbcon::has_screen()` on. By the invariants nobody
         // else accesses the cells.
         unsafe { core::slice::from_raw_parts_mut(cells.add(row * cols), cols) }
     }

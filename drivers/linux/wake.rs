@@ -3,8 +3,8 @@
 //! What is left for a moment later, from whatever context.
 
 use crate::{
-    linux::bindings,
-    stages::pace, //
+    console::pacing,
+    linux::bindings, //
 };
 
 /// Whether work that is left for later is done: the kernel schedules, and does not stop.
@@ -13,7 +13,7 @@ pub(crate) fn is_possible() -> bool {
     unsafe { bindings::virtgpu_schedules() }
 }
 
-/// Has [`pace::wake_up`] called at the end of a frame, by a thread that may wait for anything.
+/// Has [`pacing::wake_up`] called at the end of a frame, by a thread that may wait for anything.
 pub(crate) fn later() {
     // SAFETY: It queues an irq_work of the driver's own. `irq_work_queue()` (kernel/irq_work.c) may
     // be called in any context, NMI included.
@@ -23,5 +23,5 @@ pub(crate) fn later() {
 /// The work of [`later`].
 #[no_mangle]
 extern "C" fn virtgpu_bridge_wake() {
-    pace::wake_up();
+    pacing::wake_up();
 }

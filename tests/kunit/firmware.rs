@@ -19,14 +19,23 @@
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_firmware))]
 mod firmware {
-    use crate::firmware::{
-        acpi,
-        cmdline::{
-            BadOptions,
-            Place, //
+    use crate::{
+        firmware::{
+            acpi,
+            cmdline::{
+                BadOptions,
+                Place, //
+            },
+            efi,
+            fdt,
+            ram::{
+                Misplaced,
+                Ram, //
+            },
+            Memory,
+            Unreadable,
+            Within, //
         },
-        efi,
-        fdt,
         pci::{
             bars::{
                 Bar,
@@ -53,14 +62,7 @@ mod firmware {
             Window,
             Windows,
             VIRTIO_GPU, //
-        },
-        ram::{
-            Misplaced,
-            Ram, //
-        },
-        Memory,
-        Unreadable,
-        Within, //
+        }, //
     };
     use core::{
         cell::Cell,

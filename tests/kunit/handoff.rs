@@ -4,24 +4,26 @@
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_handoff))]
 pub(crate) mod handoff {
-    use crate::firmware::{
-        efi,
-        handoff::{
-            mark,
-            sum,
-            Cursor,
-            Error,
-            Handoff,
-            Pixels,
-            Table,
-            GUID, //
+    use crate::{
+        firmware::{
+            efi,
+            handoff::{
+                mark,
+                sum,
+                Cursor,
+                Error,
+                Handoff,
+                Pixels,
+                Table,
+                GUID, //
+            },
+            Memory,
+            Unreadable, //
         },
         pci::{
             Address,
             Segment, //
-        },
-        Memory,
-        Unreadable, //
+        }, //
     };
     use zerocopy::IntoBytes;
 

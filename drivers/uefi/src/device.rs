@@ -3,10 +3,7 @@
 //! The virtio-gpu behind the screen, on PCI.
 
 use crate::{
-    firmware::{
-        handoff::Pixels,
-        pci::Address, //
-    },
+    firmware::handoff::Pixels,
     gpu::{
         protocol::{
             MemEntry,
@@ -22,6 +19,7 @@ use crate::{
         Rect, //
     },
     pages::Pages,
+    pci::Address,
     pci_io::{
         PciIo,
         Value, //
@@ -55,7 +53,7 @@ use crate::{
         Registers,
         Ring,
         Transport, //
-    },
+    }, //
 };
 use core::{
     cell::Cell,

@@ -27,16 +27,14 @@ use crate::{
         SCANOUT,
         SHARED_BYTES, //
     },
-    firmware::{
-        handoff::{
-            mark,
-            Handoff,
-            Pixels, //
-        },
-        pci::Address, //
+    firmware::handoff::{
+        mark,
+        Handoff,
+        Pixels, //
     },
     owned::Owned,
     pages::Pages,
+    pci::Address,
     screen::{
         cursor,
         Screen,

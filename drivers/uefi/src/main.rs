@@ -38,6 +38,9 @@ mod firmware;
 #[path = "../../gpu/mod.rs"]
 mod gpu;
 #[allow(dead_code, unused_imports)]
+#[path = "../../pci/mod.rs"]
+mod pci;
+#[allow(dead_code, unused_imports)]
 #[path = "../../virtio/mod.rs"]
 mod virtio;
 

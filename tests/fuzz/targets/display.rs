@@ -25,7 +25,7 @@ use crate::{
         GpuError,
         Origin, //
     },
-    stages::display::{
+    scanout::display::{
         self,
         Display,
         DisplayError,
@@ -46,7 +46,7 @@ use crate::{
         ring::RING_BYTES,
         Features,
         Ring, //
-    },
+    }, //
 };
 use std::collections::BTreeMap;
 use zerocopy::FromZeros;

@@ -12,7 +12,7 @@ use super::bytes::{
     Bytes, //
 };
 use crate::{
-    firmware::pci::{
+    pci::{
         find,
         path_to,
         Address,
@@ -26,7 +26,7 @@ use crate::{
         Window,
         Windows, //
     },
-    virtio::pci::Capabilities,
+    virtio::pci::Capabilities, //
 };
 use core::ops::ControlFlow;
 use std::collections::BTreeMap;

@@ -12,20 +12,22 @@ use super::bytes::{
     Bytes,
     Piece, //
 };
-use crate::firmware::{
-    bgrt::Bgrt,
-    bmp::Bmp,
-    efi,
-    handoff::{
-        Cursor,
-        Handoff,
-        Pixels,
-        Table, //
+use crate::{
+    firmware::{
+        bgrt::Bgrt,
+        bmp::Bmp,
+        efi,
+        handoff::{
+            Cursor,
+            Handoff,
+            Pixels,
+            Table, //
+        },
+        picture::Picture,
+        Memory,
+        Unreadable, //
     },
-    pci::Address,
-    picture::Picture,
-    Memory,
-    Unreadable, //
+    pci::Address, //
 };
 use core::ops::Range;
 use zerocopy::IntoBytes;

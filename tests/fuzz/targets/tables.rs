@@ -12,11 +12,13 @@ use super::bytes::{
     Bytes,
     Piece, //
 };
-use crate::firmware::{
-    acpi::Mcfg,
-    bgrt::Bgrt,
-    consoles::of_spcr,
-    efi,
+use crate::{
+    firmware::{
+        acpi::Mcfg,
+        bgrt::Bgrt,
+        consoles::of_spcr,
+        efi, //
+    },
     pci::Ecam, //
 };
 

@@ -9,16 +9,18 @@ use super::bytes::{
     is_a_line,
     Bytes, //
 };
-use crate::firmware::{
-    cmdline::Place,
-    consoles::{
-        choose,
-        level,
-        of_spcr,
-        Choice,
-        Console, //
+use crate::{
+    firmware::{
+        cmdline::Place,
+        consoles::{
+            choose,
+            level,
+            of_spcr,
+            Choice,
+            Console, //
+        }, //
     },
-    pci::Ecam,
+    pci::Ecam, //
 };
 
 pub(super) fn run(input: &[u8]) -> bool {

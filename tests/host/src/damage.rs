@@ -22,21 +22,6 @@ use crate::{
         cmdline::Place,
         efi,
         fdt::Tree,
-        pci::{
-            find,
-            path_to,
-            Address,
-            Allocator,
-            Config,
-            Ecam,
-            Function,
-            Location,
-            Numbers,
-            Path,
-            Segment,
-            Window,
-            Windows, //
-        },
         picture::{
             self,
             Picture, //
@@ -52,8 +37,23 @@ use crate::{
         whole,
         Firmware, //
     },
+    pci::{
+        find,
+        path_to,
+        Address,
+        Allocator,
+        Config,
+        Ecam,
+        Function,
+        Location,
+        Numbers,
+        Path,
+        Segment,
+        Window,
+        Windows, //
+    },
     picture::Kind,
-    virtio::pci::Capabilities,
+    virtio::pci::Capabilities, //
 };
 
 static STUB: &[u8] = include_bytes!("../../data/stub.dtb");

@@ -41,7 +41,7 @@ use crate::{
     },
     qemu::Qemu,
     rutabaga::Crosvm,
-    stages::display::{
+    scanout::display::{
         usable,
         Display,
         DisplayError,
@@ -65,7 +65,7 @@ use crate::{
         },
         Features,
         Ring, //
-    },
+    }, //
 };
 
 /// What the VT's default colours are on the screen: light grey on black.

@@ -30,10 +30,6 @@ use crate::{
         queue_at,
         Backend, //
     },
-    firmware::pci::{
-        Address,
-        Config, //
-    },
     guest::{
         Device,
         Memory,
@@ -46,6 +42,10 @@ use crate::{
         MmioRegisters,
         Model,
         PciRegisters, //
+    },
+    pci::{
+        Address,
+        Config, //
     },
     qemu::Qemu,
     virtio::{
@@ -61,7 +61,7 @@ use crate::{
         ERR_OUT_OF_MEMORY,
         ERR_UNSPEC,
         OK_DISPLAY_INFO, //
-    },
+    }, //
 };
 
 /// Where the registers of virtio-mmio are.

@@ -20,17 +20,14 @@
 pub(crate) mod firmware;
 #[path = "../../../drivers/gpu/mod.rs"]
 pub(crate) mod gpu;
+#[path = "../../../drivers/pci/mod.rs"]
+pub(crate) mod pci;
+#[path = "../../../drivers/scanout/mod.rs"]
+pub(crate) mod scanout;
 #[path = "../../../drivers/text/mod.rs"]
 pub(crate) mod text;
 #[path = "../../../drivers/virtio/mod.rs"]
 pub(crate) mod virtio;
-
-/// The stages: what of them is as pure as the rooms.
-#[path = "../../../drivers/stages"]
-pub(crate) mod stages {
-    pub(crate) mod display;
-    pub(crate) mod log;
-}
 
 #[cfg(test)]
 mod damage;

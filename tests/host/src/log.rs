@@ -27,7 +27,7 @@ use crate::{
         Ways, //
     },
     qemu::Qemu,
-    stages::{
+    scanout::{
         display::{
             Left,
             IDS, //
@@ -38,7 +38,7 @@ use crate::{
             Memory,
             Wish,
             TEXT, //
-        },
+        }, //
     },
     text::{
         Font,
@@ -60,7 +60,7 @@ use crate::{
         Features,
         Ring,
         Width, //
-    },
+    }, //
 };
 
 /// How a log is started.

@@ -32,12 +32,6 @@ use crate::{
         FUNCTION,
         SLOT, //
     },
-    firmware::pci::{
-        bars::Space,
-        Address,
-        Function,
-        VIRTIO_GPU, //
-    },
     fuzz::bytes::is_a_line,
     gpu::config::displays_changed,
     guest::{
@@ -45,8 +39,14 @@ use crate::{
         PATIENCE, //
     },
     host::Host,
+    pci::{
+        bars::Space,
+        Address,
+        Function,
+        VIRTIO_GPU, //
+    },
     qemu::Qemu,
-    stages::{
+    scanout::{
         display::DisplayError,
         log::{
             Log,
@@ -82,7 +82,7 @@ use crate::{
         Ring,
         Status,
         Transport, //
-    },
+    }, //
 };
 
 /// The displays there are.

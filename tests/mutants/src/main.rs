@@ -63,8 +63,8 @@ struct Cli {
 const SOURCES: &[&str] = &[
     "drivers/firmware",
     "drivers/gpu",
-    "drivers/stages/display.rs",
-    "drivers/stages/log.rs",
+    "drivers/pci",
+    "drivers/scanout",
     "drivers/text",
     "drivers/virtio",
 ];

@@ -24,16 +24,25 @@ use kernel::error::{
 };
 
 use crate::{
-    linux::{console, consw, font::UserFont, owner::Owned, shared::Shared, vc::Vc},
-    stages::{
-        device,
+    console::{
+        nbcon,
+        pacing, //
+    },
+    device::screen,
+    linux::{
+        console,
+        consw,
+        font::UserFont,
+        owner::Owned,
+        shared::Shared,
+        vc::Vc, //
+    },
+    scanout::{
         display::DisplayError,
         log::{
             Log,
             LogError, //
-        },
-        pace,
-        panic, //
+        }, //
     },
     text::{
         Cell,
@@ -41,7 +50,7 @@ use crate::{
         Font,
         Size,
         Way, //
-    },
+    }, //
 };
 
 /// The screen's columns and rows, the size of its glyphs, and how many they are; kept while there
@@ -57,12 +66,12 @@ static FONT: Owned<Option<UserFont>> = Owned::new(None);
 
 /// Whether there is a screen, whose size is known then.
 pub(crate) fn begin() -> bool {
-    device::begin() && console::locked(|| device::with_log(measure)).is_some()
+    screen::begin() && console::locked(|| screen::with_log(measure)).is_some()
 }
 
 /// Runs `f` on the log, unless the screen was taken for what is more urgent.
 fn with_log<R>(f: impl FnOnce(&mut Log<'static, Shared>) -> R) -> Option<R> {
-    device::with_log(|log| (!panic::has_screen()).then(|| f(log)))?
+    screen::with_log(|log| (!nbcon::has_screen()).then(|| f(log)))?
 }
 
 /// There is a screen, perhaps another one than before: all is drawn.
@@ -71,10 +80,10 @@ pub(crate) fn lit() {
         FONT.with(|font| {
             if let Some(font) = font {
                 // Where it cannot be used, the kernel's stays.
-                let _ = device::with_log(|log| log.set_font(font.font()));
+                let _ = screen::with_log(|log| log.set_font(font.font()));
             }
         });
-        device::with_log(measure)
+        screen::with_log(measure)
     });
     consw::take_over();
     console::locked(|| {
@@ -158,7 +167,7 @@ pub(crate) fn deinit(vc: &mut Vc) {
     if vc.is_visible() {
         with_log(|log| {
             log.clear();
-            pace::show(log);
+            pacing::show(log);
         });
     }
 }
@@ -190,7 +199,7 @@ pub(crate) fn cursor(vc: &mut Vc, enable: bool) {
             let cursor = shape(vc, log);
             log.screen().set_cursor(cursor);
         }
-        pace::show(log);
+        pacing::show(log);
         if !enable {
             log.screen().set_cursor(None);
         }
@@ -219,7 +228,7 @@ pub(crate) fn blink(vc: &Vc) -> Option<u32> {
         if blinks && !log.is_ahead() {
             log.screen().set_cursor(next);
         }
-        pace::show(log);
+        pacing::show(log);
         blinks.then(|| vc.blink())
     })?
 }
@@ -227,17 +236,17 @@ pub(crate) fn blink(vc: &Vc) -> Option<u32> {
 /// Shows what changed.
 pub(crate) fn update() {
     return_to();
-    with_log(pace::show);
+    with_log(pacing::show);
 }
 
 /// Has the console in the foreground on the screen again, if that was taken for something urgent.
 /// Called by the VT core, or with the console lock held.
 fn return_to() {
-    if !panic::has_screen() {
+    if !nbcon::has_screen() {
         return;
     }
-    device::with_log(|log| {
-        if !panic::give_back() {
+    screen::with_log(|log| {
+        if !nbcon::give_back() {
             return;
         }
         log.clear();
@@ -276,7 +285,7 @@ pub(crate) fn save(vc: &mut Vc) {
 
 /// As [`save`], for the console in the foreground. The console lock is held.
 pub(crate) fn save_foreground() {
-    // SAFETY: The console lock is held: `device::stop()` and `device::quietly()`, the callers, do
+    // SAFETY: The console lock is held: `screen::stop()` and `screen::quietly()`, the callers, do
     // this in `console::locked()`.
     if let Some(mut vc) = unsafe { Vc::foreground() } {
         save(&mut vc);

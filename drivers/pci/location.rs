@@ -8,10 +8,12 @@
 //! in a BAR until the PCI core sizes it.
 
 use super::{
-    Address,
-    Path,
-    Segment,
-    VIRTIO_GPU, //
+    config::{
+        Address,
+        Segment,
+        VIRTIO_GPU, //
+    },
+    walk::Path, //
 };
 use core::{
     fmt,

@@ -23,6 +23,8 @@ use kernel::{
 };
 
 use crate::{
+    console::nbcon,
+    device::screen,
     firmware::consoles::{
         choose,
         Choice,
@@ -33,11 +35,7 @@ use crate::{
         earlycon,
         parameters,
         spcr, //
-    },
-    stages::{
-        device,
-        panic, //
-    },
+    }, //
 };
 
 /// What the screen's console is called.
@@ -113,7 +111,7 @@ pub(crate) fn begin() {
     }
     MUTED.store(true, Ordering::Relaxed);
     console::locked(|| {
-        device::with_log(|log| {
+        screen::with_log(|log| {
             if log.catch_up() {
                 log.clear();
             }
@@ -145,5 +143,5 @@ fn has_terminal() -> bool {
 
 /// Whether somebody else shows what the early console is told to.
 pub(crate) fn are_others_on_screen() -> bool {
-    MUTED.load(Ordering::Relaxed) || panic::has_screen() || has_terminal()
+    MUTED.load(Ordering::Relaxed) || nbcon::has_screen() || has_terminal()
 }

@@ -29,9 +29,9 @@ use crate::{
             microseconds_since,
             ticks,
             Shared, //
-        },
+        }, //
     },
-    stages::log::{
+    scanout::log::{
         Log,
         LogError,
         Memory,
@@ -50,16 +50,14 @@ use crate::{
         Ring,
         Status,
         Transport, //
-    },
+    }, //
 };
 
 #[cfg(not(MODULE))]
 use crate::{
-    firmware::{
-        pci::bars::NoRoom,
-        ram::Misplaced, //
-    },
-    stages::display::DisplayError,
+    firmware::ram::Misplaced,
+    pci::bars::NoRoom,
+    scanout::display::DisplayError,
     virtio::{
         mmio::MmioError,
         ring::RingError, //

@@ -7,12 +7,14 @@
 //! assign from the bottom up, so they meet last.
 
 use super::{
-    Address,
-    Config,
-    Function,
-    Path,
-    COMMAND_IO,
-    COMMAND_MEMORY, //
+    config::{
+        Address,
+        Config,
+        Function,
+        COMMAND_IO,
+        COMMAND_MEMORY, //
+    },
+    walk::Path, //
 };
 use core::fmt;
 

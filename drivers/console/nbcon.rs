@@ -19,6 +19,8 @@ use core::sync::atomic::{
 #[cfg(CONFIG_VT)]
 use crate::linux::bindings;
 use crate::{
+    console::pacing,
+    device::screen,
     linux::{
         console,
         earlycon,
@@ -34,11 +36,7 @@ use crate::{
             Shared, //
         }, //
     },
-    stages::{
-        device,
-        log::Log,
-        pace, //
-    },
+    scanout::log::Log, //
 };
 
 /// How urgent a record is.
@@ -135,7 +133,7 @@ pub(crate) fn begin(has_log: bool) {
 /// The terminal draws its own.
 pub(crate) fn lit() {
     console::locked(|| {
-        device::with_reader(|log, reader| {
+        screen::with_reader(|log, reader| {
             TAKEN.store(false, Ordering::Relaxed);
             if shows_log() && reader.next != NOTHING_READ && reader.next != 0 {
                 show(log, reader, reader.next - 1, true);
@@ -190,7 +188,7 @@ fn catch_up() {
         // As below.
         fence(Ordering::SeqCst);
         let due = DUE.load(Ordering::Relaxed);
-        let shown = device::with_reader(|log, reader| {
+        let shown = screen::with_reader(|log, reader| {
             if cfg!(CONFIG_VT) && !TAKEN.load(Ordering::Relaxed) {
                 // The terminal has it back, but may have found us here: it draws all once more.
                 TAKEN.store(true, Ordering::Relaxed);
@@ -278,7 +276,7 @@ fn watch(urgency: Urgency, number: u64) {
 
 /// Somebody has faulted, perhaps while painting.
 pub(crate) fn faulted() {
-    if device::abandon() {
+    if screen::abandon() {
         FAULTY.store(true, Ordering::Relaxed);
     }
 }
@@ -310,7 +308,7 @@ fn die(number: u64) {
     if FAULTY.load(Ordering::Relaxed) && !last {
         return;
     }
-    device::seize(last, |log, reader, begun| {
+    screen::seize(last, |log, reader, begun| {
         let again = !SHOWN.swap(true, Ordering::Relaxed) || begun;
         if again || reader.next <= newest {
             show(log, reader, newest, again);
@@ -374,7 +372,7 @@ fn show(log: &mut Log<'static, Shared>, reader: &mut Reader, last: u64, again: b
     if has_screen() {
         log.show();
     } else {
-        pace::show(log);
+        pacing::show(log);
     }
 }
 
@@ -423,9 +421,9 @@ pub(crate) fn look() {
         };
         let taken = if FAULTY.swap(false, Ordering::Relaxed) {
             // Who has the screen is dead.
-            device::seize(false, |log, reader, _| take(log, reader))
+            screen::seize(false, |log, reader, _| take(log, reader))
         } else {
-            device::with_reader(take)
+            screen::with_reader(take)
         };
         if taken.is_some() {
             // What came meanwhile was left to us.

@@ -9,19 +9,20 @@ use kernel::{
 };
 
 use crate::{
+    device::{
+        boot_picture,
+        discovery::{
+            Search,
+            When, //
+        },
+        screen, //
+    },
     firmware::cmdline,
     linux::{
         kmsg,
         parameters,
         shared::ticks, //
-    },
-    stages::{
-        device, picture,
-        search::{
-            Search,
-            When, //
-        },
-    },
+    }, //
 };
 
 /// The level up to which a kernel counts as quiet: messages of normal operation are not printed.
@@ -37,7 +38,7 @@ pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
         kmsg::set_console_level(level);
     }
     let mut search = Search::new(When::Early);
-    search.handoff = picture::handed_over();
+    search.handoff = boot_picture::handed_over();
     if let Some(base) = mmio {
         search.mmio(base, true);
     } else if let Some(options) = options {
@@ -59,14 +60,14 @@ pub(crate) fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> {
     };
     let (address, live) = (lit.address, lit.live);
     search.announce(begun);
-    device::found(&mut search)?;
+    screen::found(&mut search)?;
     let keeps = parameters::keeps_picture().unwrap_or_else(|word| {
         pr_warn!("virtgpu_bridge.picture={word}: not clear or keep; taking clear\n");
         false
     });
     let is_quiet = parameters::level().is_some_and(|level| level <= QUIET);
     if keeps || is_quiet {
-        picture::show(search.handoff.as_ref(), live, keeps);
+        boot_picture::show(search.handoff.as_ref(), live, keeps);
     }
     Some(address)
 }

@@ -18,6 +18,14 @@ use kernel::{
 };
 
 use crate::{
+    console::nbcon,
+    device::{
+        bring_up::Refusal,
+        screen::{
+            self,
+            Device, //
+        }, //
+    },
     linux::{
         holder,
         parameters,
@@ -25,15 +33,7 @@ use crate::{
             microseconds_since,
             ticks, //
         }, //
-    },
-    stages::{
-        device::{
-            self,
-            Device, //
-        },
-        panic,
-        start::Refusal, //
-    },
+    }, //
 };
 
 /// The native driver is loaded.
@@ -150,7 +150,7 @@ fn settle_what_is_due() {
 
 fn give() {
     let begun = ticks();
-    if !device::stop() {
+    if !screen::stop() {
         // Nor later: whoever resets it waits for ever, or finds it FAILED.
         KEPT.store(true, Ordering::Relaxed);
         pr_warn!(
@@ -164,8 +164,8 @@ fn give() {
     let found = holder::attach();
     GIVING.store(false, Ordering::Relaxed);
     if found && !holder::is_orphan() {
-        device::settled();
-        panic::end();
+        screen::settled();
+        nbcon::end();
         pr_info!(
             "handed over to the native driver, dark for {} us\n",
             microseconds_since(begun)
@@ -182,7 +182,7 @@ fn give() {
         }
         pr_info!("the screen is ours again\n");
     }
-    device::settled();
+    screen::settled();
 }
 
 /// Takes the device from whoever has it. Returns whether the screen is ours again; if it is not, a

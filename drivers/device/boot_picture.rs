@@ -13,6 +13,7 @@ use kernel::{
 };
 
 use crate::{
+    device::screen,
     firmware::{
         bgrt::Bgrt,
         bmp::Bmp,
@@ -38,11 +39,8 @@ use crate::{
         },
         shared::Shared, //
     },
-    stages::{
-        device,
-        log::Log, //
-    },
-    virtio::adoption::Found,
+    scanout::log::Log,
+    virtio::adoption::Found, //
 };
 
 /// What our UEFI driver has handed over, if it has; what is wrong with it is said.
@@ -69,7 +67,7 @@ pub(crate) fn handed_over() -> Option<Handoff> {
 #[inline(never)]
 pub(crate) fn show(handoff: Option<&Handoff>, live: bool, keeps: bool) {
     let mut adopted = false;
-    device::with_log(|log| adopted = log.found() == Found::Adopted);
+    screen::with_log(|log| adopted = log.found() == Found::Adopted);
     if adopted && !keeps {
         return;
     }
@@ -78,7 +76,7 @@ pub(crate) fn show(handoff: Option<&Handoff>, live: bool, keeps: bool) {
     if let Some(handoff) = handoff.filter(|handoff| handoff.has_picture(&mut PhysicalMemory::new()))
     {
         let mut memory = PhysicalMemory::new();
-        device::with_log(|log| {
+        screen::with_log(|log| {
             log.show_picture(0..handoff.height, keeps, |x, y, pixels| {
                 // What cannot be read stays black.
                 let _ = handoff.paint(&mut memory, x, y, pixels);
@@ -103,7 +101,7 @@ fn show_logo(keeps: bool) {
     let Ok(root) = efi::acpi_root(&mut PhysicalMemory::new(), table, Some(map)) else {
         return;
     };
-    match device::with_log(|log| draw_logo(log, root, map, keeps)) {
+    match screen::with_log(|log| draw_logo(log, root, map, keeps)) {
         Some(Ok(picture)) => {
             let (columns, rows) = (picture.columns(), picture.rows());
             pr_info!(

@@ -1,34 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! PCI before there is a PCI core: addresses and configuration space (PCI 3.0, chapter 6; PCI
-//! Express 5.0, chapter 7).
-//!
-//! [`find`] walks from a host bridge to the GPU; [`Allocator`] gives addresses to BARs that
-//! nobody assigned. By its [`Location`] the GPU is known again when the PCI core finds it.
+//! PCI addresses and configuration space (PCI 3.0, chapter 6; PCI Express 5.0, chapter 7).
 
 use core::{
     fmt,
     str::FromStr, //
-};
-
-pub(crate) mod bars;
-pub(crate) mod location;
-pub(crate) mod walk;
-
-pub(crate) use bars::{
-    Allocator,
-    Window,
-    Windows, //
-};
-pub(crate) use location::{
-    Enumerated,
-    Location, //
-};
-pub(crate) use walk::{
-    find,
-    path_to,
-    Numbers,
-    Path, //
 };
 
 /// Virtio's vendor id with the device id of a GPU (virtio 1.3, 4.1.2: 0x1040 + 16). The ids from
@@ -36,26 +12,26 @@ pub(crate) use walk::{
 pub(crate) const VIRTIO_GPU: u32 = 0x1050_1af4;
 
 /// Vendor and device id, one register.
-const ID: u16 = 0x00;
+pub(super) const ID: u16 = 0x00;
 /// Command and status register.
-const COMMAND: u16 = 0x04;
+pub(super) const COMMAND: u16 = 0x04;
 /// The byte that says what kind of header this is, and whether the device has more functions.
-const HEADER_TYPE: u16 = 0x0e;
+pub(super) const HEADER_TYPE: u16 = 0x0e;
 
 /// Command: decode I/O.
-const COMMAND_IO: u16 = 1 << 0;
+pub(super) const COMMAND_IO: u16 = 1 << 0;
 /// Command: decode memory.
-const COMMAND_MEMORY: u16 = 1 << 1;
+pub(super) const COMMAND_MEMORY: u16 = 1 << 1;
 /// Command: master the bus; in a bridge, forward what those behind it master.
-const COMMAND_MASTER: u16 = 1 << 2;
+pub(super) const COMMAND_MASTER: u16 = 1 << 2;
 /// No INTx interrupts.
 const COMMAND_INTX_DISABLE: u16 = 1 << 10;
 
 /// Where a function is: bus, device and function, `bus:device.function` in hexadecimal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Address {
-    bus: u8,
-    devfn: u8,
+    pub(super) bus: u8,
+    pub(super) devfn: u8,
 }
 
 impl Address {

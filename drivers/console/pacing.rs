@@ -17,6 +17,7 @@ use core::sync::atomic::{
 };
 
 use crate::{
+    device::screen,
     linux::{
         console,
         owner::is_in_trouble,
@@ -27,10 +28,7 @@ use crate::{
         },
         wake, //
     },
-    stages::{
-        device,
-        log::Log, //
-    },
+    scanout::log::Log, //
 };
 
 /// A frame, in microseconds.
@@ -69,7 +67,7 @@ fn wait() {
 pub(crate) fn wake_up() {
     WAITS.store(false, Ordering::Relaxed);
     console::locked(|| {
-        device::with_log(|log| {
+        screen::with_log(|log| {
             if log.is_to_be_repainted() {
                 show(log);
             } else {

@@ -8,6 +8,11 @@ use kernel::alloc::{
 };
 
 use crate::{
+    device::bring_up::{
+        self,
+        Refusal,
+        MEMORY_BYTES, //
+    },
     gpu::GpuError,
     linux::{
         atomic_option::AtomicOption,
@@ -24,20 +29,13 @@ use crate::{
         shared::{
             Block,
             Shared, //
-        },
+        }, //
     },
-    stages::{
-        log::{
-            self,
-            Log,
-            Memory,
-            Wish, //
-        },
-        start::{
-            self,
-            Refusal,
-            MEMORY_BYTES, //
-        },
+    scanout::log::{
+        self,
+        Log,
+        Memory,
+        Wish, //
     },
     virtio::{
         pci::{
@@ -54,24 +52,24 @@ use crate::{
         },
         Doorbell,
         Transport, //
-    },
+    }, //
 };
 
 #[cfg(not(MODULE))]
 use crate::{
+    device::screen::MEMORY,
     gpu::config,
     linux::{
         early::memory_is_private,
         owner::must_not_sleep, //
     },
-    stages::device::MEMORY,
     virtio::{
         mmio::{
             self,
             Mmio, //
         },
         Status, //
-    },
+    }, //
 };
 
 /// All that was taken of a device. It is given back in this order: the device reaches no memory any
@@ -80,7 +78,7 @@ pub(crate) struct Held {
     transport: Bus,
     doorbells: Doorbells,
     /// The doorbell's mapping. The bell may hang by it while there is a log: whatever ends that
-    /// takes the bell down ([`Held::stop`], [`Held::try_reset`], [`start::light`] where it fails),
+    /// takes the bell down ([`Held::stop`], [`Held::try_reset`], [`bring_up::light`] where it fails),
     /// and both the mapping goes, and another one takes its place, when there is no log.
     doorbell: Option<(Mapped, Doorbell)>,
     _registers: Mapped,
@@ -136,7 +134,7 @@ enum Doorbells {
 
 impl Doorbells {
     /// Keeps the device from memory. A device in a process of its own stops by this, see
-    /// [`Function::end_mastering`](crate::firmware::pci::Function::end_mastering).
+    /// [`Function::end_mastering`](crate::pci::Function::end_mastering).
     fn clear_master(self) {
         match self {
             Self::Bar(device, _) => device.clear_master(),
@@ -271,7 +269,7 @@ impl Held {
     ///
     /// # Errors
     ///
-    /// As [`start::light`], and of the DMA API.
+    /// As [`bring_up::light`], and of the DMA API.
     #[cfg(not(MODULE))]
     pub(crate) fn light(
         &mut self,
@@ -327,7 +325,7 @@ impl Held {
     ///
     /// # Errors
     ///
-    /// As [`start::light`].
+    /// As [`bring_up::light`].
     #[cfg(not(MODULE))]
     pub(crate) fn light_again(
         &mut self,
@@ -342,7 +340,7 @@ impl Held {
     ///
     /// # Errors
     ///
-    /// As [`start::light`], and of the DMA API.
+    /// As [`bring_up::light`], and of the DMA API.
     #[inline(never)]
     pub(crate) fn light_mapped(
         &mut self,
@@ -389,7 +387,7 @@ impl Held {
         let (hal, shared) = Shared::new(memory, RING_BYTES, bell);
         let (doorbells, mapping) = (self.doorbells, &mut self.doorbell);
         let wish = Wish {
-            scroll: start::scroll(parameters::scroll()),
+            scroll: bring_up::scroll(parameters::scroll()),
             mode: None,
             addresses,
             adopts: !core::mem::replace(&mut self.was_ours, true),
@@ -416,7 +414,7 @@ impl Held {
             Ok(())
         };
         let memory = Memory { shared, text };
-        start::light(
+        bring_up::light(
             transport,
             hal,
             memory,

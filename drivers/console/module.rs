@@ -23,10 +23,21 @@ use kernel::{
 };
 
 use crate::{
+    device::{
+        bound::{
+            Held,
+            Stop, //
+        },
+        bring_up::{
+            self,
+            Refusal, //
+        }, //
+    },
     linux::{
         atomic_option::AtomicOption,
         bell::Bell,
-        console, module_console,
+        console,
+        module_console,
         owner::{
             is_in_trouble,
             Owned, //
@@ -37,19 +48,9 @@ use crate::{
             begin_use,
             ticks,
             Shared, //
-        },
+        }, //
     },
-    stages::{
-        held::{
-            Held,
-            Stop, //
-        },
-        log::Log,
-        start::{
-            self,
-            Refusal, //
-        },
-    },
+    scanout::log::Log, //
 };
 
 static BELL: Bell = Bell::new();
@@ -102,7 +103,7 @@ pub(crate) fn probe(device: PciDevice) -> Result {
     match Stage::new(device) {
         Ok(mut stage) => {
             if let Some(log) = stage.log.as_mut() {
-                start::announce(device, log, begun);
+                bring_up::announce(device, log, begun);
             }
             console::locked(|| STAGE.with(|slot| *slot = Some(stage)));
             // SAFETY: `CLAIMED` is set by this very call, so that nobody else comes here. Whoever
@@ -112,7 +113,7 @@ pub(crate) fn probe(device: PciDevice) -> Result {
             Ok(())
         }
         Err(refusal) => {
-            start::refuse(device, &refusal);
+            bring_up::refuse(device, &refusal);
             CLAIMED.store(false, Ordering::Release);
             Err(match refusal {
                 Refusal::Pci(error) => error.reason(),
@@ -143,7 +144,7 @@ fn stop(how: Stop) {
     if let Some(Some(mut stage)) = console::locked(|| STAGE.with(Option::take)) {
         let log = stage.log.take();
         if let Some(trouble) = log.and_then(|log| how(&mut stage.held, &BELL, log)) {
-            start::complain(trouble);
+            bring_up::complain(trouble);
         }
     }
 }
@@ -156,7 +157,7 @@ pub(crate) fn write(text: &[u8]) {
         log.trouble()
     });
     if let Some(Some(trouble)) = trouble {
-        start::complain(trouble);
+        bring_up::complain(trouble);
     }
 }
 

@@ -35,9 +35,36 @@ use kernel::{
 };
 
 #[cfg(CONFIG_VT)]
-use crate::stages::vt;
+use crate::console::vt;
 use crate::{
-    firmware::pci::Enumerated,
+    console::{
+        nbcon::{
+            self,
+            Reader, //
+        },
+        pacing,
+        preferred, //
+    },
+    device::{
+        boot_picture,
+        bound::{
+            Held,
+            State,
+            Stop, //
+        },
+        bring_up::{
+            self,
+            Refusal,
+            MEMORY_BYTES, //
+        },
+        discovery::{
+            self,
+            Place,
+            Search,
+            When, //
+        },
+        handover, //
+    },
     gpu::GpuError,
     linux::{
         atomic_option::AtomicOption,
@@ -60,47 +87,24 @@ use crate::{
             begin_use,
             ticks,
             Shared, //
-        },
+        }, //
     },
-    stages::{
-        consoles,
+    pci::Enumerated,
+    scanout::{
         display::{
             DisplayError,
             Left, //
         },
-        handover,
-        held::{
-            Held,
-            State,
-            Stop, //
-        },
         log::{
             Log,
             LogError, //
-        },
-        pace,
-        panic::{
-            self,
-            Reader, //
-        },
-        picture,
-        search::{
-            self,
-            Place,
-            Search,
-            When, //
-        },
-        start::{
-            self,
-            Refusal,
-            MEMORY_BYTES, //
-        },
+        }, //
     },
     text::ATTRIBUTE,
     virtio::{
         adoption::Found,
         Doorbell, //
-    },
+    }, //
 };
 
 pub(crate) static MEMORY: ImageMemory<{ MEMORY_BYTES / 4 }> = ImageMemory::new();
@@ -316,20 +320,20 @@ pub(crate) fn is_up() -> bool {
 pub(crate) fn begin() -> bool {
     EARLY.store(is_up(), Ordering::Relaxed);
     let mut is_there = is_up();
-    if !is_up() && !search::has_stalled() {
+    if !is_up() && !discovery::has_stalled() {
         let begun = ticks();
         let mut search = Search::new(When::Consoles);
-        search.handoff = picture::handed_over();
+        search.handoff = boot_picture::handed_over();
         search.everywhere();
         is_there = search.seen != 0;
         search.announce(begun);
         console::locked(|| found(&mut search));
     }
     if is_there {
-        consoles::begin();
+        preferred::begin();
     }
     if is_up() {
-        panic::begin(EARLY.load(Ordering::Relaxed));
+        nbcon::begin(EARLY.load(Ordering::Relaxed));
     }
     is_up()
 }
@@ -341,7 +345,7 @@ pub(crate) fn with_log<R>(f: impl FnOnce(&mut Log<'static, Shared>) -> R) -> Opt
         Some((f(log), log.trouble()))
     })??;
     if let Some(trouble) = trouble {
-        start::complain(trouble);
+        bring_up::complain(trouble);
     }
     Some(result)
 }
@@ -349,12 +353,12 @@ pub(crate) fn with_log<R>(f: impl FnOnce(&mut Log<'static, Shared>) -> R) -> Opt
 /// Writes the log's text to the screen, or keeps it until the screen is there again, for the early
 /// console.
 pub(crate) fn write(text: &[u8]) {
-    if consoles::are_others_on_screen() {
+    if preferred::are_others_on_screen() {
         return;
     }
     let write = |log: &mut Log<'static, Shared>| {
         log.remember(text, ATTRIBUTE, is_in_trouble());
-        pace::show(log);
+        pacing::show(log);
     };
     if is_dying() {
         seize(false, |log, _, _| write(log));
@@ -472,7 +476,7 @@ pub(crate) fn gone(device: *mut bindings::device) {
         })
     });
     if had_screen {
-        panic::end();
+        nbcon::end();
     }
 }
 
@@ -508,7 +512,7 @@ pub(crate) fn probe(device: Device) -> Result {
             remove_framebuffers(device);
             handover::held(device);
             holder::follow_display_later();
-            panic::begin(EARLY.load(Ordering::Relaxed));
+            nbcon::begin(EARLY.load(Ordering::Relaxed));
             Ok(())
         }
         // What a slot of virtio-mmio is said to be empty for, or somebody else's.
@@ -518,9 +522,9 @@ pub(crate) fn probe(device: Device) -> Result {
             Err(ENODEV)
         }
         // It was said when the device was found.
-        Err(refusal) if refusal.is_stall() && search::has_stalled() => Err(ENODEV),
+        Err(refusal) if refusal.is_stall() && discovery::has_stalled() => Err(ENODEV),
         Err(refusal) => {
-            start::refuse(device, &refusal);
+            bring_up::refuse(device, &refusal);
             Err(ENODEV)
         }
     }
@@ -563,7 +567,7 @@ fn keep(device: Device, doorbell: Doorbell) -> Result<(), Refusal> {
         result
     });
     if result.is_err() {
-        panic::end();
+        nbcon::end();
         if let Device::Pci(device) = device {
             // If it could not be reset, the memory that it has is never used again.
             device.clear_master();
@@ -583,7 +587,7 @@ fn light(device: Device) -> Result<(), Refusal> {
         held.light(&BELL, &mut log)?;
     }
     if let Some(log) = log.as_mut() {
-        start::announce(device, log, begun);
+        bring_up::announce(device, log, begun);
     }
     locked(|stage| {
         if stage.is_none() {
@@ -628,7 +632,7 @@ pub(crate) fn remove(device: Device) {
     #[cfg(CONFIG_VT)]
     vt::let_go();
     if !lends {
-        panic::end();
+        nbcon::end();
     }
 }
 
@@ -676,7 +680,7 @@ fn light_again(when: &str) -> bool {
         held.light(&BELL, log)
     });
     if let Err(refusal) = &result {
-        start::refuse(when, refusal);
+        bring_up::refuse(when, refusal);
     }
     lit();
     result.is_ok()
@@ -740,7 +744,7 @@ fn follow_display() -> bool {
         Some(Err(refusal)) => {
             // What comes next may do.
             LOST.store(true, Ordering::Relaxed);
-            start::refuse("the display has changed", &refusal);
+            bring_up::refuse("the display has changed", &refusal);
         }
         None => {}
         Some(Ok(())) => {
@@ -748,7 +752,7 @@ fn follow_display() -> bool {
             lit();
             locked(|stage| {
                 let log = stage.as_mut()?.log.as_mut()?;
-                start::announce("the display has changed", log, begun);
+                bring_up::announce("the display has changed", log, begun);
                 Some(())
             });
         }
@@ -789,7 +793,7 @@ fn recover() {
 
 /// The screen is blank: who has text for it shows it.
 fn lit() {
-    panic::lit();
+    nbcon::lit();
     #[cfg(CONFIG_VT)]
     vt::lit();
 }

@@ -24,7 +24,7 @@ use crate::{
         GpuError,
         Origin, //
     },
-    stages::display::{
+    scanout::display::{
         self,
         Display,
         DisplayError,
@@ -50,7 +50,7 @@ use crate::{
         },
         Hal,
         Ring, //
-    },
+    }, //
 };
 
 /// Cells that a screen may have: those of 3840x2160 with glyphs of 8x16.

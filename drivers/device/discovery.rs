@@ -19,23 +19,23 @@ use kernel::{
 };
 
 use crate::{
+    device::{
+        bring_up::{
+            self,
+            Refusal, //
+        },
+        screen::{
+            BELL,
+            MEMORY, //
+        }, //
+    },
     firmware::{
         acpi::Mcfg,
-        cmdline, efi,
+        cmdline,
+        efi,
         fdt::Tree,
         handoff::Handoff,
-        pci::{
-            self,
-            bars::Space,
-            Allocator,
-            Ecam,
-            Function,
-            Location,
-            Numbers,
-            Segment,
-            Windows, //
-        },
-        ram::Ram,
+        ram::Ram, //
     },
     gpu::protocol::Mode,
     linux::{
@@ -51,21 +51,24 @@ use crate::{
         parameters,
         shared::Shared, //
     },
-    stages::{
-        device::{
-            BELL,
-            MEMORY, //
-        },
+    pci::{
+        self,
+        bars::Space,
+        Allocator,
+        Ecam,
+        Function,
+        Location,
+        Numbers,
+        Segment,
+        Windows, //
+    },
+    scanout::{
         display::Left,
         log::{
             Log,
             Memory,
             Wish, //
-        },
-        start::{
-            self,
-            Refusal, //
-        },
+        }, //
     },
     text::Scroll,
     virtio::{
@@ -87,7 +90,7 @@ use crate::{
         },
         Doorbell,
         Transport, //
-    },
+    }, //
 };
 
 /// Where a device was found.
@@ -159,7 +162,7 @@ fn refuse(place: impl fmt::Display, refusal: &Refusal) {
     if refusal.is_stall() {
         STALLED.store(true, Ordering::Relaxed);
     }
-    start::refuse(place, refusal);
+    bring_up::refuse(place, refusal);
 }
 
 /// The mode that firmware had.
@@ -190,7 +193,7 @@ impl Search {
     pub(crate) fn new(when: When) -> Self {
         Self {
             when,
-            scroll: start::scroll(match when {
+            scroll: bring_up::scroll(match when {
                 When::Early => parameters::early_scroll(),
                 When::Consoles => parameters::scroll(),
             }),
@@ -212,7 +215,7 @@ impl Search {
     /// Says what shows the log, if there is such a GPU, as of `begun` ticks.
     pub(crate) fn announce(&mut self, begun: u64) {
         if let (Some(lit), Some(log)) = (&self.lit, self.log.as_mut()) {
-            start::announce(&lit.place, log, begun);
+            bring_up::announce(&lit.place, log, begun);
         }
     }
 
@@ -500,9 +503,9 @@ impl Search {
             let bell = bell.ok_or(Refusal::Map(address))?;
             if let Some(bell) = &bell {
                 // SAFETY: The mapping goes when the bell is down, or hangs by another one. If the
-                // log cannot start, `start::light()` takes the bell down before this function
-                // returns. Otherwise it is in `Stage::bell`, which `device::light()`,
-                // `device::keep()` and `device::gone()` drop: when the bell is down, or after they
+                // log cannot start, `bring_up::light()` takes the bell down before this function
+                // returns. Otherwise it is in `Stage::bell`, which `screen::light()`,
+                // `screen::keep()` and `screen::gone()` drop: when the bell is down, or after they
                 // have hung it up anew.
                 BELL.hang(unsafe { bell.window() }, doorbell);
             }
@@ -521,7 +524,7 @@ impl Search {
             addresses: Addresses::Physical,
             adopts: true,
         };
-        start::light(transport, hal, memory, wish, master, hang, log)?;
+        bring_up::light(transport, hal, memory, wish, master, hang, log)?;
         if let (Some(handoff), Some(log)) = (live, log.as_mut()) {
             if let (Some(resource), Found::Adopted) = (handoff.live, log.found()) {
                 log.inherit(Left::on(handoff.scanout, resource));

@@ -2,7 +2,7 @@
 
 //! From a host bridge to the GPU, through every bridge between (PCI-to-PCI Bridge 1.2, 3.2.5).
 
-use super::{
+use super::config::{
     Address,
     Config,
     Ecam,
