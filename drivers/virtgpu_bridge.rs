@@ -92,38 +92,49 @@ module! {
     license: "GPL",
 }
 
-/// The driver. Built in, all it does began with `earlycon=`, or when consoles were set up.
-struct Bridge {
-    #[cfg(MODULE)]
-    _driver: Driver,
-}
+/// The module. Built in, it has nothing to do: the initcalls below do all.
+struct Bridge;
 
 impl kernel::Module for Bridge {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self {
-            #[cfg(MODULE)]
-            _driver: {
-                // SAFETY: `init()` is called once for each time that the module is loaded, with its
-                // statics as they were compiled, and may sleep. If this succeeds, there is a
-                // `Driver`, which the module drops, and which unregisters the driver, before it
-                // goes: nothing below can fail.
-                unsafe { linux::pci_driver::register(_module.as_ptr())? };
-                console::module::registered();
-                Driver
-            },
-        })
+        #[cfg(MODULE)]
+        console::module::register(_module)?;
+        Ok(Self)
     }
 }
 
-/// The module's driver, registered as long as this lives.
 #[cfg(MODULE)]
-struct Driver;
-
-#[cfg(MODULE)]
-impl Drop for Driver {
+impl Drop for Bridge {
     fn drop(&mut self) {
-        // SAFETY: `init()` makes the one `Driver` that there is after `register()` has succeeded.
-        // It is dropped once, when the module goes, where sleeping is allowed.
-        unsafe { linux::pci_driver::unregister() };
+        console::module::unregister();
     }
+}
+
+// The initcalls of the driver in the kernel image, in their order; see `helpers.c`. Before them
+// `earlycon=virtgpu` calls `console/earlycon.rs`.
+
+/// The `console_initcall`, before that of the VT core. Starts the consoles on a screen.
+#[cfg(not(MODULE))]
+#[no_mangle]
+extern "C" fn rust_virtgpu_bridge_console_init() -> kernel::ffi::c_int {
+    console::observer::init();
+    0
+}
+
+/// The `arch_initcall`, when buses exist and have no devices yet. Registers with the driver core.
+#[cfg(not(MODULE))]
+#[no_mangle]
+extern "C" fn rust_virtgpu_bridge_arch_init() -> kernel::ffi::c_int {
+    device::driver::register();
+    console::preferred::finish();
+    0
+}
+
+/// The `device_initcall_sync`, when built-in drivers are registered. Offers the device to the native
+/// driver.
+#[cfg(not(MODULE))]
+#[no_mangle]
+extern "C" fn rust_virtgpu_bridge_late_init() -> kernel::ffi::c_int {
+    device::driver::built_in_drivers_are_registered();
+    0
 }

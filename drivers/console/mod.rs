@@ -1,13 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The consoles: what the kernel prints through.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | [`earlycon`] | `earlycon=virtgpu`, from the kernel's first line on |
+//! | [`vt`] | the virtual terminal, from `console_init()` until the native driver's |
+//! | [`nbcon`], [`emergency`] | emergencies and panics, in any context; which records they show |
+//! | [`preferred`] | whether the log is on the screen; each line once |
+//! | [`pacing`] | how often a screen is repainted that cannot pan |
+//! | [`module`] | all of the driver as a module |
 
 #[cfg(not(MODULE))]
 pub(crate) mod earlycon;
+#[cfg(not(MODULE))]
+pub(crate) mod emergency;
 #[cfg(MODULE)]
 pub(crate) mod module;
 #[cfg(not(MODULE))]
 pub(crate) mod nbcon;
+#[cfg(not(MODULE))]
+pub(crate) mod observer;
 #[cfg(not(MODULE))]
 pub(crate) mod pacing;
 #[cfg(not(MODULE))]

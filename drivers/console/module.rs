@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module: the log on a virtio-gpu that no other driver has, from `insmod` or a bind in sysfs
-//! to `rmmod` or an unbind.
-//!
-//! There is one screen: the first device that works is it.
+//! The module: the log on a virtio-gpu that no other driver has, from `insmod`, or a bind in sysfs, to
+//! `rmmod` or an unbind. The first device that works is the screen.
 
 use core::sync::atomic::{
     AtomicBool,
@@ -19,60 +17,75 @@ use kernel::{
         Result, //
     },
     pr_info,
-    pr_warn, //
+    pr_warn,
+    ThisModule, //
 };
 
 use crate::{
     device::{
         bound::{
-            Held,
+            BoundDevice,
             Stop, //
         },
         bring_up::{
             self,
-            Refusal, //
-        }, //
+            BringUpError, //
+        },
     },
     linux::{
         atomic_option::AtomicOption,
-        bell::Bell,
+        clock::{
+            begin_use,
+            ticks, //
+        },
         console,
-        module_console,
+        legacy_console::{
+            self,
+            LegacyConsole, //
+        },
         owner::{
-            is_in_trouble,
+            oops_in_progress,
             Owned, //
         },
         pci_device::PciDevice,
-        pci_driver,
-        shared::{
-            begin_use,
-            ticks,
-            Shared, //
-        }, //
+        pci_driver::{
+            self,
+            Driver, //
+        },
+        queue_memory::QueueMemory, //
     },
-    scanout::log::Log, //
+    scanout::log::Log,
 };
 
-static BELL: Bell = Bell::new();
-static STAGE: Owned<Option<Stage>> = Owned::new(None);
+static DEVICE: Owned<Option<ActiveDevice>> = Owned::new(None);
+static DRIVER: pci_driver::Registration<Module> = pci_driver::Registration::new();
+static CONSOLE: legacy_console::Registration<Module> = legacy_console::Registration::new();
 /// Whether a device is the screen, or about to be.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
+/// The driver and the console.
+struct Module;
+
 /// A device that shows the log.
-struct Stage {
-    log: AtomicOption<Log<'static, Shared>>,
-    held: Held,
+struct ActiveDevice {
+    log: AtomicOption<Log<'static, QueueMemory>>,
+    device: BoundDevice,
 }
 
-/// What is left to say when the driver is registered: why no device became the screen, if none did
-/// and [`probe`] has not said it.
-pub(crate) fn registered() {
+/// Registers the driver, which probes devices without a driver, and logs why no device became the
+/// screen. May sleep.
+///
+/// # Errors
+///
+/// Fails as the PCI core does.
+pub(crate) fn register(module: &'static ThisModule) -> Result {
+    DRIVER.register(Some(module))?;
     if CLAIMED.load(Ordering::Relaxed) {
-        return;
+        return Ok(());
     }
-    let mut seen = false;
-    pci_driver::gpus(|device| {
-        seen = true;
+    let mut has_gpu = false;
+    pci_driver::for_each_gpu(|device| {
+        has_gpu = true;
         if let Some(driver) = device.driver(&mut [0; 64]) {
             pr_warn!(
                 "{}: {driver} has it; write its name to /sys/bus/pci/drivers/{driver}/unbind, then to \
@@ -81,92 +94,101 @@ pub(crate) fn registered() {
             );
         }
     });
-    if !seen {
+    if !has_gpu {
         pr_info!("no virtio-gpu on PCI\n");
     }
+    Ok(())
 }
 
-/// Makes a device the screen, if there is none yet.
-///
-/// # Errors
-///
-/// The reason is in the log, and the device as it was.
-pub(crate) fn probe(device: PciDevice) -> Result {
-    let begun = ticks();
-    if CLAIMED.swap(true, Ordering::Acquire) {
-        pr_warn!(
-            "{}: another device is the screen already\n",
-            format_args!("{device}")
-        );
-        return Err(EBUSY);
-    }
-    match Stage::new(device) {
-        Ok(mut stage) => {
-            if let Some(log) = stage.log.as_mut() {
-                bring_up::announce(device, log, begun);
+/// Unregisters the driver, which releases its device. May sleep.
+pub(crate) fn unregister() {
+    DRIVER.unregister();
+}
+
+impl Driver for Module {
+    fn probe(device: PciDevice) -> Result {
+        let start = ticks();
+        if CLAIMED.swap(true, Ordering::Acquire) {
+            pr_warn!(
+                "{}: another device is the screen already\n",
+                format_args!("{device}")
+            );
+            return Err(EBUSY);
+        }
+        match ActiveDevice::new(device) {
+            Ok(mut active) => {
+                if let Some(log) = active.log.as_mut() {
+                    bring_up::announce(device, log, start);
+                }
+                console::locked(|_| DEVICE.try_with(|slot| *slot = Some(active)));
+                // SAFETY: This call has set `CLAIMED`, so there is no other one here. The call that
+                // had set it before has unregistered the console, in `remove()`, before clearing it,
+                // or has not registered one. The module unregisters the driver before it goes, which
+                // calls `remove()`.
+                unsafe { CONSOLE.register() };
+                Ok(())
             }
-            console::locked(|| STAGE.with(|slot| *slot = Some(stage)));
-            // SAFETY: `CLAIMED` is set by this very call, so that nobody else comes here. Whoever
-            // had it set before has unregistered the console, in `remove()`, before clearing it, or
-            // did not register one. A probe may sleep.
-            unsafe { module_console::register() };
-            Ok(())
+            Err(error) => {
+                bring_up::report_error(device, &error);
+                CLAIMED.store(false, Ordering::Release);
+                Err(match error {
+                    BringUpError::Pci(error) => error.code(),
+                    _ => ENODEV,
+                })
+            }
         }
-        Err(refusal) => {
-            bring_up::refuse(device, &refusal);
-            CLAIMED.store(false, Ordering::Release);
-            Err(match refusal {
-                Refusal::Pci(error) => error.reason(),
-                _ => ENODEV,
-            })
-        }
+    }
+
+    fn remove(device: PciDevice) {
+        stop(BoundDevice::reset);
+        pr_info!("{}: given back\n", format_args!("{device}"));
+        CLAIMED.store(false, Ordering::Release);
+    }
+
+    // The picture stays for the next kernel.
+    fn shutdown(_device: PciDevice) {
+        stop(BoundDevice::quiesce);
     }
 }
 
-/// Gives the device back. There is one that is bound.
-pub(crate) fn remove(device: PciDevice) {
-    stop(Held::reset);
-    pr_info!("{}: given back\n", format_args!("{device}"));
-    CLAIMED.store(false, Ordering::Release);
-}
-
-/// The machine is about to stop, or to start another kernel, which must find the device quiet. What
-/// it shows stays.
-pub(crate) fn shutdown(_device: PciDevice) {
-    stop(Held::quiesce);
-}
-
-/// Ends the log, and has the device stopped.
+/// Ends the log, and stops the device.
 fn stop(how: Stop) {
-    module_console::unregister();
+    CONSOLE.unregister();
     // Nobody writes any more: the device can be left while the other consoles print.
     begin_use();
-    if let Some(Some(mut stage)) = console::locked(|| STAGE.with(Option::take)) {
-        let log = stage.log.take();
-        if let Some(trouble) = log.and_then(|log| how(&mut stage.held, &BELL, log)) {
-            bring_up::complain(trouble);
+    let active = console::locked(|_| DEVICE.try_with(Option::take)).flatten();
+    if let Some(mut active) = active {
+        let log = active.log.take();
+        if let Some(error) = log.and_then(|log| how(&mut active.device, log)) {
+            bring_up::report_missing_text(error);
         }
     }
 }
 
-/// Writes text to the screen.
-pub(crate) fn write(text: &[u8]) {
-    let trouble = STAGE.with(|stage| {
-        let log = stage.as_mut()?.log.as_mut()?;
-        log.write(text, is_in_trouble());
-        log.trouble()
-    });
-    if let Some(Some(trouble)) = trouble {
-        bring_up::complain(trouble);
+impl LegacyConsole for Module {
+    fn write(text: &[u8]) {
+        let error = DEVICE.try_with(|active| {
+            let log = active.as_mut()?.log.as_mut()?;
+            log.write(text, oops_in_progress());
+            log.trouble()
+        });
+        if let Some(Some(error)) = error {
+            bring_up::report_missing_text(error);
+        }
     }
 }
 
-impl Stage {
-    fn new(device: PciDevice) -> Result<Self, Refusal> {
+impl ActiveDevice {
+    /// Brings a device up.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device cannot be used; it is as it was before then.
+    fn new(device: PciDevice) -> Result<Self, BringUpError> {
         begin_use();
-        let mut held = Held::pci(device)?;
+        let mut device = BoundDevice::pci(device)?;
         let mut log = AtomicOption::none();
-        held.light_mapped(&BELL, &mut log)?;
-        Ok(Self { log, held })
+        device.bring_up_dma(&mut log)?;
+        Ok(Self { log, device })
     }
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Any stage: what the kernel says when it is in trouble, or dies, from whatever context.
+//! The nbcon console: shows emergencies and panics, in any context. Without a virtual terminal it
+//! also prints the log, if the user wants that.
 //!
-//! The printk core offers every record of the log to our console without the console lock
-//! ([`linux::nbcon`](crate::linux::nbcon)). With a virtual terminal, tty0 is who shows them, and we
-//! only look whether it does: if an emergency is not printed soon, the screen is taken from it
-//! until it stirs. A panic takes the screen at once. Both begin on a blank screen, with what the
-//! log has. Without a virtual terminal the console shows all, if the user wants that.
+//! With a virtual terminal, tty0 prints the log, and this console only checks that it does. If tty0
+//! does not print an emergency soon, this console takes the screen from the terminal, until that
+//! prints again. A panic takes the screen at once. Both start on a blank screen, with what is in the
+//! log. [`emergency`](super::emergency) decides which records belong to them.
 
 use core::sync::atomic::{
     fence,
@@ -16,350 +16,322 @@ use core::sync::atomic::{
     Ordering, //
 };
 
-#[cfg(CONFIG_VT)]
-use crate::linux::bindings;
 use crate::{
-    console::pacing,
-    device::screen,
+    console::{
+        emergency::{
+            self,
+            Emergency,
+            Records, //
+        },
+        pacing, //
+    },
+    device::active,
     linux::{
+        clock::{
+            microseconds_since,
+            ticks, //
+        },
         console,
         earlycon,
         kmsg::{
             self,
-            Record,
-            RECORD_BYTES, //
+            Record, //
         },
-        nbcon,
-        shared::{
-            microseconds_since,
-            ticks,
-            Shared, //
-        }, //
+        nbcon::{
+            NbconConsole,
+            Priority,
+            Registration, //
+        },
+        notifier::{
+            Die,
+            DieNotifier,
+            Notifier, //
+        },
+        queue_memory::QueueMemory, //
     },
-    scanout::log::Log, //
+    scanout::{
+        log::Log,
+        reader::LogReader, //
+    },
 };
 
-/// How urgent a record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Urgency {
-    /// A message like others.
-    Normal,
-    /// Of an oops, a warning, a lockup, a stall.
-    Emergency,
-    /// The kernel dies.
-    Panic,
-}
+#[cfg(CONFIG_VT)]
+use crate::{
+    console::emergency::ALERT,
+    linux::work, //
+};
 
-/// What the kernel says before an emergency has a name, such as which address it cannot handle: so
-/// many records at most, of level ALERT or EMERG.
-const PRELUDE: u64 = 24;
-const ALERT: u8 = 1;
-
-/// How far apart records are at most that belong together, though other CPUs print as well.
-const NEAR: u64 = 16;
-/// The same of those that follow each other.
-const NEXT: u64 = 2;
-/// How far back a beginning is looked for that other CPUs have buried.
-const FLOOD: u64 = 8192;
-
-/// How warnings and BUG() begin.
-const CUT: &[u8] = b"[ cut here ]";
-
-/// Colours of the levels, from EMERG to DEBUG, as the VT numbers them.
+/// The attributes of the levels from EMERG to DEBUG, as the VT core numbers colours.
 const ATTRIBUTES: [u8; 8] = [0x0c, 0x0c, 0x0c, 0x0c, 0x0e, 0x0f, 0x07, 0x08];
 
-/// The records of the last emergency: the first, and the one after the last.
+/// How soon after a record of an emergency a near one belongs to the same emergency. A host under
+/// load may stop the CPU in trouble for a while, while other CPUs print.
+const SAME_EMERGENCY_US: u64 = 2_000_000;
+
+/// How long tty0 does not print until it counts as stuck.
+#[cfg(CONFIG_VT)]
+const STUCK_US: u64 = 200_000;
+
+// The fields of the last `Emergency`, which several CPUs may change at a time.
 static FIRST: AtomicU64 = AtomicU64::new(0);
-static AFTER: AtomicU64 = AtomicU64::new(0);
-/// The record that was offered last as one of an emergency's, if others were to follow: the console
-/// lags behind.
-static OFFERED: AtomicU64 = AtomicU64::new(u64::MAX);
-/// When that was, and how soon after it what is near is the same emergency's, in microseconds: a
-/// host with more to do may hold up the CPU in trouble for a while, when others print on.
-static NOTED: AtomicU64 = AtomicU64::new(0);
-const SOON: u64 = 2_000_000;
+static END: AtomicU64 = AtomicU64::new(0);
+static LAGGING_AT: AtomicU64 = AtomicU64::new(Emergency::UP_TO_DATE);
+/// When a record of an emergency was passed last, in ticks.
+static LAST_EMERGENCY: AtomicU64 = AtomicU64::new(0);
+
 /// Whether a panic has begun to print.
-static DYING: AtomicBool = AtomicBool::new(false);
-/// Whether it was painting that faulted.
-static FAULTY: AtomicBool = AtomicBool::new(false);
-/// Whether the screen was taken from the virtual terminal. Changed by who owns the screen.
+static IN_PANIC: AtomicBool = AtomicBool::new(false);
+/// Whether the owner of the screen has faulted.
+static OWNER_FAULTED: AtomicBool = AtomicBool::new(false);
+/// Whether the screen was taken from the virtual terminal. The owner of the screen changes it.
 static TAKEN: AtomicBool = AtomicBool::new(false);
-/// The level from which on records are not for consoles, as long as the kernel does well: in
-/// trouble it raises that, and what was not to be seen before is still not to be seen.
-static LEVEL: AtomicU8 = AtomicU8::new(7);
-/// The record up to which the screen is due to show the log.
-static DUE: AtomicU64 = AtomicU64::new(0);
-/// Where the terminal's console was when it was last looked at, and since when.
+/// The console loglevel in normal operation. The kernel raises it in trouble, but records from before
+/// that stay hidden.
+static NORMAL_LOGLEVEL: AtomicU8 = AtomicU8::new(7);
+/// The record up to which the screen is to show the log.
+static PENDING: AtomicU64 = AtomicU64::new(0);
+/// The next record of tty0 when that was checked last.
 #[cfg(CONFIG_VT)]
-static TERMINAL: AtomicU64 = AtomicU64::new(u64::MAX);
+static TTY_SEQ: AtomicU64 = AtomicU64::new(u64::MAX);
+/// When tty0 printed last, as far as that was checked, in ticks.
 #[cfg(CONFIG_VT)]
-static SINCE: AtomicU64 = AtomicU64::new(0);
-/// How long it has to stay there to be stuck, in microseconds.
-#[cfg(CONFIG_VT)]
-const STUCK: u64 = 200_000;
+static TTY_PROGRESS: AtomicU64 = AtomicU64::new(0);
 
-const NOTHING_READ: u64 = u64::MAX;
+/// The console.
+struct Nbcon;
 
-/// What reads the log for the screen; with whom owns that.
-pub(crate) struct Reader {
-    /// The record that comes next, or [`NOTHING_READ`].
-    next: u64,
-    /// The first record of the emergency that was shown last.
-    emergency: u64,
-    buffer: [u8; RECORD_BYTES],
-}
+static CONSOLE: Registration<Nbcon> = Registration::new();
+static FAULTS: Notifier<Die<Nbcon>> = Notifier::new();
 
-impl Reader {
-    /// A reader that has not read.
-    pub(crate) const fn new() -> Self {
-        Self {
-            next: NOTHING_READ,
-            emergency: 0,
-            buffer: [0; RECORD_BYTES],
-        }
+/// The kernel's log.
+struct KernelLog;
+
+impl Records for KernelLog {
+    fn contains(&self, seq: u64, text: &[u8]) -> bool {
+        let contains = |record: Record<'_>| {
+            let mut lines = record.lines();
+            lines.any(|(_, line)| line.windows(text.len()).any(|part| part == text))
+        };
+        Record::with(seq, contains).unwrap_or(false)
+    }
+
+    fn level(&self, seq: u64) -> Option<u8> {
+        Record::with(seq, |record| record.level())
     }
 }
 
-/// There is a screen, on which an early console `has_log`, or not.
-pub(crate) fn begin(has_log: bool) {
-    static BEGUN: AtomicBool = AtomicBool::new(false);
-    // To a quiet kernel's console no record may be offered before there is trouble.
-    LEVEL.store(kmsg::console_level(), Ordering::Relaxed);
-    let again = BEGUN.swap(true, Ordering::Relaxed);
-    nbcon::register(!again && !has_log && !cfg!(CONFIG_VT));
+/// Registers the console when there is a screen. `has_log` says that an early console has shown the
+/// log from its start.
+pub(crate) fn start(has_log: bool) {
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    // The printk core may pass no record to the console of a quiet kernel before there is trouble.
+    NORMAL_LOGLEVEL.store(kmsg::console_level(), Ordering::Relaxed);
+    let is_first = !STARTED.swap(true, Ordering::Relaxed);
+    CONSOLE.register(is_first && !has_log && !cfg!(CONFIG_VT));
+    FAULTS.register();
 }
 
-/// The screen is another one than before, or was asleep, and blank: the log's end is shown again.
-/// The terminal draws its own.
-pub(crate) fn lit() {
-    console::locked(|| {
-        screen::with_reader(|log, reader| {
+/// Shows the end of the log again, on a screen that is blank. The terminal draws its own text.
+pub(crate) fn redraw() {
+    console::locked(|_| {
+        active::with_reader(|log, reader| {
             TAKEN.store(false, Ordering::Relaxed);
-            if shows_log() && reader.next != NOTHING_READ && reader.next != 0 {
+            if prints_log() && reader.next != LogReader::UNREAD && reader.next != 0 {
                 show(log, reader, reader.next - 1, true);
             }
         });
     });
 }
 
-/// There is none any more.
-pub(crate) fn end() {
-    nbcon::unregister();
+/// Unregisters the console when there is no screen any more.
+pub(crate) fn stop() {
+    CONSOLE.unregister();
 }
 
-/// Whether what the terminal draws is not to be seen.
+/// Returns whether the console has the screen, so that the terminal must not draw. In any context.
 pub(crate) fn has_screen() -> bool {
-    TAKEN.load(Ordering::Relaxed) || DYING.load(Ordering::Relaxed)
+    TAKEN.load(Ordering::Relaxed) || IN_PANIC.load(Ordering::Relaxed)
 }
 
-/// Whether the console shows the log like others do.
-fn shows_log() -> bool {
-    cfg!(not(CONFIG_VT)) && nbcon::is_wanted() && !earlycon::is_enabled()
+/// Returns whether the console prints the log in normal operation.
+fn prints_log() -> bool {
+    cfg!(not(CONFIG_VT)) && CONSOLE.is_preferred() && !earlycon::is_enabled()
 }
 
-/// The printk core offers a record. What it made of it is not looked at: the log has its level as
-/// well, and those before it.
-pub(crate) fn write(urgency: Urgency, number: u64) {
-    match urgency {
-        Urgency::Panic => return die(number),
-        Urgency::Emergency => {
-            // A debugger's prompt is not in the log.
-            let newest = kmsg::newest();
-            if number <= newest {
-                note(number, newest);
+impl NbconConsole for Nbcon {
+    // The formatted text is not used: the log has the level as well, and earlier records.
+    fn write(priority: Priority, seq: u64) {
+        match priority {
+            Priority::Panic => return show_panic(seq),
+            Priority::Emergency => {
+                // The prompt of a debugger is not in the log.
+                let newest = kmsg::newest();
+                if seq <= newest {
+                    add_emergency(seq, newest);
+                }
             }
+            Priority::Normal => NORMAL_LOGLEVEL.store(kmsg::console_level(), Ordering::Relaxed),
         }
-        Urgency::Normal => LEVEL.store(kmsg::console_level(), Ordering::Relaxed),
-    }
-    if !shows_log() && !TAKEN.load(Ordering::Relaxed) {
-        #[cfg(CONFIG_VT)]
-        watch(urgency, number);
-        return;
-    }
-    DUE.fetch_max(number, Ordering::Relaxed);
-    catch_up();
-}
-
-/// Shows the log as far as it is due, unless somebody else has the screen, who does it then.
-fn catch_up() {
-    // What looks is a timer: who prints faster than we show must not keep it.
-    let rounds = if cfg!(CONFIG_VT) { 4 } else { usize::MAX };
-    let is_done = (0..rounds).any(|_| {
-        // As below.
-        fence(Ordering::SeqCst);
-        let due = DUE.load(Ordering::Relaxed);
-        let shown = screen::with_reader(|log, reader| {
-            if cfg!(CONFIG_VT) && !TAKEN.load(Ordering::Relaxed) {
-                // The terminal has it back, but may have found us here: it draws all once more.
-                TAKEN.store(true, Ordering::Relaxed);
-            } else {
-                show(log, reader, due, false);
-            }
-        });
-        // Somebody else may have come, and seen that the screen was not free: either he saw it
-        // free, or what he has is seen here.
-        fence(Ordering::SeqCst);
-        shown.is_none() || DUE.load(Ordering::Relaxed) == due
-    });
-    // Not by who has just faulted: that may come again, and die() is not entered twice.
-    if !is_done || FAULTY.load(Ordering::Relaxed) {
-        look_later();
-    }
-}
-
-/// Has [`look`] called, where there is a terminal to look at.
-fn look_later() {
-    #[cfg(CONFIG_VT)]
-    // SAFETY: `virtgpu_look_later()` queues an irq_work, here and on other CPUs, which may be done
-    // in any context; from NMI it leaves the other CPUs out.
-    unsafe {
-        bindings::virtgpu_look_later()
-    };
-}
-
-/// Where an emergency begins of which `number` is the first record that is offered: the console may
-/// lag behind what its CPU has just said.
-fn begins(number: u64, newest: u64) -> u64 {
-    if number + NEXT >= newest {
-        return number;
-    }
-    let mut late = (number.max(newest.saturating_sub(FLOOD))..=newest).rev();
-    late.find(|&it| says(it, CUT)).unwrap_or(newest)
-}
-
-/// A record is of an emergency: of the last one, or of another. `newest` is the log's newest
-/// record.
-fn note(number: u64, newest: u64) {
-    // A panic has chosen where it begins.
-    if DYING.load(Ordering::Relaxed) {
-        return;
-    }
-    let lags = number + NEXT < newest;
-    let (first, after) = (
-        FIRST.load(Ordering::Relaxed),
-        AFTER.load(Ordering::Relaxed), //
-    );
-    let before = NOTED.swap(ticks(), Ordering::Relaxed);
-    // Other CPUs print as well, and one may come twice. Who lags behind is offered one after the
-    // other, which may begin with what is not the emergency's.
-    let follows = number != 0 && OFFERED.load(Ordering::Relaxed) == number - 1;
-    let is_near = (first..=after.saturating_add(NEXT)).contains(&number);
-    let belongs = follows || is_near && (!lags || microseconds_since(before) < SOON);
-    let mut last = number;
-    if after == 0 || !belongs {
-        let begin = begins(number, newest);
-        FIRST.store(begin, Ordering::Relaxed);
-        last = last.max(begin);
-    }
-    OFFERED.store(if lags { number } else { u64::MAX }, Ordering::Relaxed);
-    AFTER.fetch_max(last + 1, Ordering::Relaxed);
-}
-
-/// Sees to it that an emergency is shown, by tty0 or by us.
-#[cfg(CONFIG_VT)]
-fn watch(urgency: Urgency, number: u64) {
-    // Lockups are no emergencies to the printk core. Their first line has the level of one; it is
-    // worth a look only if tty0 has not shown it before our thread came here.
-    if urgency == Urgency::Normal {
-        if console::terminal_is_at().is_none_or(|at| at > number) {
+        if !prints_log() && !TAKEN.load(Ordering::Relaxed) {
+            #[cfg(CONFIG_VT)]
+            check_emergency(priority, seq);
             return;
         }
-        // The number is where the console is; what was there may have been dropped.
+        PENDING.fetch_max(seq, Ordering::Relaxed);
+        show_pending();
+    }
+}
+
+impl DieNotifier for Nbcon {
+    fn died() {
+        if active::owner_has_faulted() {
+            OWNER_FAULTED.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Shows the log up to [`PENDING`]. If another context owns the screen, that context does it.
+fn show_pending() {
+    // With a terminal this runs in a timer, which a flood of records must not keep.
+    let max_rounds = if cfg!(CONFIG_VT) { 4 } else { usize::MAX };
+    let is_done = (0..max_rounds).any(|_| {
+        // See below.
+        fence(Ordering::SeqCst);
+        let pending = PENDING.load(Ordering::Relaxed);
+        let shown = active::with_reader(|log, reader| {
+            if cfg!(CONFIG_VT) && !TAKEN.load(Ordering::Relaxed) {
+                // The terminal has the screen back, but may have found it owned: draw all again.
+                TAKEN.store(true, Ordering::Relaxed);
+            } else {
+                show(log, reader, pending, false);
+            }
+        });
+        // Another context may have raised PENDING, and found the screen owned: either it finds the
+        // screen free, or this context reads its value.
+        fence(Ordering::SeqCst);
+        shown.is_none() || PENDING.load(Ordering::Relaxed) == pending
+    });
+    // If the owner has faulted, it may fault again, and `show_panic()` does not run twice.
+    if !is_done || OWNER_FAULTED.load(Ordering::Relaxed) {
+        check_tty_later();
+    }
+}
+
+/// Has tty0 checked by a timer, if there is one.
+fn check_tty_later() {
+    #[cfg(CONFIG_VT)]
+    work::check_tty_later();
+}
+
+/// Adds a record to the last emergency, or starts another one.
+fn add_emergency(seq: u64, newest: u64) {
+    // A panic has chosen its first record.
+    if IN_PANIC.load(Ordering::Relaxed) {
+        return;
+    }
+    let emergency = last_emergency();
+    let before = LAST_EMERGENCY.swap(ticks(), Ordering::Relaxed);
+    let is_recent = microseconds_since(before) < SAME_EMERGENCY_US;
+    let Emergency {
+        first,
+        end,
+        lagging_at,
+    } = emergency.add(seq, newest, is_recent, &KernelLog);
+    FIRST.store(first, Ordering::Relaxed);
+    LAGGING_AT.store(lagging_at, Ordering::Relaxed);
+    END.fetch_max(end, Ordering::Relaxed);
+}
+
+/// Returns the last emergency.
+fn last_emergency() -> Emergency {
+    Emergency {
+        first: FIRST.load(Ordering::Relaxed),
+        end: END.load(Ordering::Relaxed),
+        lagging_at: LAGGING_AT.load(Ordering::Relaxed),
+    }
+}
+
+/// Makes sure that an emergency is shown, by tty0 or by this console.
+#[cfg(CONFIG_VT)]
+fn check_emergency(priority: Priority, seq: u64) {
+    // Lockups are no emergencies to the printk core. Their first record has the level of one. It is
+    // checked only if tty0 has not printed it before the console's thread runs.
+    if priority == Priority::Normal {
+        if console::tty_seq().is_none_or(|next| next > seq) {
+            return;
+        }
+        // The record `seq` may have been dropped from the log by now.
         let mut buffer = [0; 256];
-        match Record::read(number, &mut buffer) {
-            Some(record) if record.level() <= ALERT => note(record.number, record.number),
+        match Record::read(seq, &mut buffer) {
+            Some(record) if record.level() <= ALERT => add_emergency(record.seq, record.seq),
             _ => return,
         }
     }
-    look_later();
+    check_tty_later();
 }
 
-/// Somebody has faulted, perhaps while painting.
-pub(crate) fn faulted() {
-    if screen::abandon() {
-        FAULTY.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Shows a record of a panic, whoever has the screen.
+/// Shows a record of a panic, whoever owns the screen.
 ///
-/// If it was painting that faulted, that may happen again, and for ever: a fault while the kernel
-/// dies of one is its last. Then the other consoles go first, and the screen follows with the last
-/// line; nothing is risked if the machine is to start again.
-fn die(number: u64) {
+/// If the owner of the screen has faulted, drawing may fault again, and a fault during a panic ends
+/// it. Then other consoles print first, and the screen follows with the last record; nothing is at
+/// risk if the machine is to reboot.
+fn show_panic(seq: u64) {
     static SHOWN: AtomicBool = AtomicBool::new(false);
 
-    // What was not offered before comes first; it is shown with the rest.
-    let newest = kmsg::newest().max(number);
-    if !DYING.swap(true, Ordering::Relaxed) {
-        // Where consoles have threads, all of it may have been said before it is offered.
-        let late = newest.saturating_sub(FLOOD)..=newest;
-        let first = late
-            .rev()
-            .find(|&it| says(it, b"Kernel panic - not syncing"));
-        let first = first.unwrap_or(newest);
-        // An emergency is the panic's if there is next to nothing between them.
-        let after = AFTER.load(Ordering::Relaxed);
-        if !(after..after.saturating_add(NEAR)).contains(&first) || after == 0 {
-            FIRST.store(first, Ordering::Relaxed);
-        }
+    // Earlier records may not have been passed; they are shown as well.
+    let newest = kmsg::newest().max(seq);
+    if !IN_PANIC.swap(true, Ordering::Relaxed) {
+        let first = last_emergency().first_of_panic(newest, &KernelLog);
+        FIRST.store(first, Ordering::Relaxed);
     }
-    let last = says(number, b"---[ end Kernel panic");
-    if FAULTY.load(Ordering::Relaxed) && !last {
+    let is_last = emergency::is_end_of_panic(seq, &KernelLog);
+    if OWNER_FAULTED.load(Ordering::Relaxed) && !is_last {
         return;
     }
-    screen::seize(last, |log, reader, begun| {
-        let again = !SHOWN.swap(true, Ordering::Relaxed) || begun;
-        if again || reader.next <= newest {
-            show(log, reader, newest, again);
+    active::take_over(is_last, |log, reader, is_new| {
+        let clear = !SHOWN.swap(true, Ordering::Relaxed) || is_new;
+        if clear || reader.next <= newest {
+            show(log, reader, newest, clear);
         }
     });
 }
 
-/// Whether a record has these words in it.
-fn says(number: u64, words: &[u8]) -> bool {
-    let says = |record: Record<'_>| {
-        let mut lines = record.lines();
-        lines.any(|(_, line)| line.windows(words.len()).any(|part| part == words))
-    };
-    Record::look(number, says).unwrap_or(false)
-}
-
-/// Shows the log up to a record; `again` begins on a blank screen, with what fits before the
-/// emergency.
-fn show(log: &mut Log<'static, Shared>, reader: &mut Reader, last: u64, again: bool) {
-    // Elsewhere lines follow each other as in any log.
+/// Shows the log up to the record `last`. `clear` starts on a blank screen, with as many records
+/// before the emergency as fit.
+fn show(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, last: u64, clear: bool) {
+    // Without an emergency, lines follow each other as in any log.
     let emergency = FIRST.load(Ordering::Relaxed);
     let first = match has_screen() {
-        true => prelude(emergency.min(last)),
+        true => emergency::with_prelude(emergency.min(last), &KernelLog),
         false => u64::MAX,
     };
-    if again {
+    if clear {
         log.clear();
         reader.next = 0;
-    } else if reader.next == NOTHING_READ {
+    } else if reader.next == LogReader::UNREAD {
         reader.next = last;
     }
-    // What would scroll away is not worth being read.
+    // Do not read records that would scroll off the screen at once.
     let least = first.min(last).saturating_sub(log.grid().rows() as u64);
     reader.next = reader.next.max(least);
-    let (level, usual) = (kmsg::console_level(), LEVEL.load(Ordering::Relaxed));
+    let loglevel = kmsg::console_level();
+    let normal_loglevel = NORMAL_LOGLEVEL.load(Ordering::Relaxed);
     while reader.next <= last {
         let Some(record) = Record::read(reader.next, &mut reader.buffer) else {
             break;
         };
-        // Before the log's first record nothing was lost that this screen should have shown.
-        if record.number > reader.next && reader.next > least {
-            log.remember_dropped(record.number - reader.next);
+        // Records before the log's first one are not counted as dropped.
+        if record.seq > reader.next && reader.next > least {
+            log.remember_dropped(record.seq - reader.next);
         }
-        reader.next = record.number + 1;
-        let is_urgent = record.number >= first;
+        reader.next = record.seq + 1;
+        let is_urgent = record.seq >= first;
         if is_urgent && reader.emergency != emergency {
-            // Another one: how this begins stays now.
+            // The start of a new emergency is retained on the screen.
             reader.emergency = emergency;
             log.calm();
         }
-        if record.level() >= if is_urgent { level } else { usual } {
+        if record.level() >= if is_urgent { loglevel } else { normal_loglevel } {
             continue;
         }
         for (level, line) in record.lines() {
@@ -376,66 +348,53 @@ fn show(log: &mut Log<'static, Shared>, reader: &mut Reader, last: u64, again: b
     }
 }
 
-/// Where an emergency that begins with the record `first` really begins.
-fn prelude(first: u64) -> u64 {
-    let mut begin = first;
-    for it in (first.saturating_sub(PRELUDE)..first).rev() {
-        match Record::look(it, |record| record.level()) {
-            Some(level) if level <= ALERT => begin = it,
-            // Another CPU's.
-            Some(_) if begin - it <= NEXT => {}
-            _ => break,
-        }
-    }
-    // BUG() says where it is before it is an emergency.
-    if says(first, b"Internal error: ") {
-        let near = (begin.saturating_sub(NEAR)..begin).rev();
-        let mut near = near.take_while(|&it| !says(it, b"---[ end "));
-        return near.find(|&it| says(it, CUT)).unwrap_or(begin);
-    }
-    begin
-}
-
-/// Some time after an emergency: has the terminal shown it?
+/// Checks whether tty0 has printed the last emergency. Takes the screen from the terminal if that is
+/// stuck.
 #[cfg(CONFIG_VT)]
-pub(crate) fn look() {
-    let Some(at) = console::terminal_is_at() else {
-        // Nobody wants the log on this screen.
+fn check_tty() {
+    let Some(seq) = console::tty_seq() else {
+        // The user does not want the log on this screen.
         return;
     };
-    let is_shown = at >= AFTER.load(Ordering::Relaxed) || has_screen();
-    if is_shown && !FAULTY.load(Ordering::Relaxed) {
-        TERMINAL.store(u64::MAX, Ordering::Relaxed);
+    let is_shown = seq >= END.load(Ordering::Relaxed) || has_screen();
+    if is_shown && !OWNER_FAULTED.load(Ordering::Relaxed) {
+        TTY_SEQ.store(u64::MAX, Ordering::Relaxed);
         if TAKEN.load(Ordering::Relaxed) {
-            catch_up();
+            show_pending();
         }
         return;
     }
-    // If it has moved, it prints, or may have just begun. More than one CPU may look.
-    if TERMINAL.swap(at, Ordering::Relaxed) != at {
-        SINCE.store(ticks(), Ordering::Relaxed);
-    } else if microseconds_since(SINCE.load(Ordering::Relaxed)) >= STUCK {
-        let take = |log: &mut Log<'static, Shared>, reader: &mut Reader| {
+    // If tty0 has advanced, it prints, or may have just begun. Several CPUs may check.
+    if TTY_SEQ.swap(seq, Ordering::Relaxed) != seq {
+        TTY_PROGRESS.store(ticks(), Ordering::Relaxed);
+    } else if microseconds_since(TTY_PROGRESS.load(Ordering::Relaxed)) >= STUCK_US {
+        let take = |log: &mut Log<'static, QueueMemory>, reader: &mut LogReader| {
             TAKEN.store(true, Ordering::Relaxed);
             show(log, reader, kmsg::newest(), true);
         };
-        let taken = if FAULTY.swap(false, Ordering::Relaxed) {
-            // Who has the screen is dead.
-            screen::seize(false, |log, reader, _| take(log, reader))
+        let taken = if OWNER_FAULTED.swap(false, Ordering::Relaxed) {
+            active::take_over(false, |log, reader, _| take(log, reader))
         } else {
-            screen::with_reader(take)
+            active::with_reader(take)
         };
         if taken.is_some() {
-            // What came meanwhile was left to us.
-            return catch_up();
+            // Show records that were passed meanwhile.
+            return show_pending();
         }
     }
-    look_later();
+    check_tty_later();
 }
 
-/// The terminal stirs, with the console lock and the screen: it gets that back. Returns whether it
-/// was taken, and all is to be drawn.
+/// The timer of [`work::check_tty_later`].
 #[cfg(CONFIG_VT)]
-pub(crate) fn give_back() -> bool {
-    !DYING.load(Ordering::Relaxed) && TAKEN.swap(false, Ordering::Relaxed)
+#[no_mangle]
+extern "C" fn rust_virtgpu_bridge_check_tty() {
+    check_tty();
+}
+
+/// Gives the screen back to the terminal, which prints again. Returns whether the terminal did not
+/// have it, and has to draw all of it. The caller owns the screen, with the console lock held.
+#[cfg(CONFIG_VT)]
+pub(crate) fn return_screen() -> bool {
+    !IN_PANIC.load(Ordering::Relaxed) && TAKEN.swap(false, Ordering::Relaxed)
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When what was written is shown, where nothing pans: then a line that scrolls has the whole
-//! screen painted, which costs as much as fifty lines do elsewhere.
+//! Pacing of a screen that cannot pan. A line that scrolls repaints all of such a screen, which costs
+//! as much as fifty lines elsewhere.
 //!
-//! The first such line is shown at once, and what follows within a frame waits for the frame's end,
-//! as long as something can wake up then: before the kernel schedules, and when it is in trouble or
-//! stops, every line is shown at once. Whoever has waited is shown under the console lock.
+//! The first such line is shown at once. The lines that follow within a frame are shown at its end,
+//! by a work item with the console lock. Before work items run, and in an oops or a panic, each line
+//! is shown at once.
 //!
-//! After the last of them everything is flushed once more, because a device may answer a flush and
-//! do nothing while somebody looks at the last picture.
+//! After the last frame all is flushed once more: a device may answer a flush and skip it while a
+//! viewer fetches the last picture.
 
 use core::sync::atomic::{
     AtomicBool,
@@ -17,57 +17,58 @@ use core::sync::atomic::{
 };
 
 use crate::{
-    device::screen,
+    device::active,
     linux::{
-        console,
-        owner::is_in_trouble,
-        shared::{
+        clock::{
             microseconds_since,
-            ticks,
-            Shared, //
+            ticks, //
         },
-        wake, //
+        console,
+        owner::oops_in_progress,
+        queue_memory::QueueMemory,
+        work, //
     },
-    scanout::log::Log, //
+    scanout::log::Log,
 };
 
-/// A frame, in microseconds.
-const FRAME: u64 = 16_000;
+/// The length of a frame.
+const FRAME_US: u64 = 16_000;
 
 /// When the whole screen was painted last, in ticks.
-static PAINTED: AtomicU64 = AtomicU64::new(0);
-/// Whether [`wake_up`] is to be called.
-static WAITS: AtomicBool = AtomicBool::new(false);
+static LAST_REPAINT: AtomicU64 = AtomicU64::new(0);
+/// Whether the work item is pending.
+static IS_PENDING: AtomicBool = AtomicBool::new(false);
 
-/// Shows what was written to a log, or sees to it that it is shown soon.
-pub(crate) fn show(log: &mut Log<'static, Shared>) {
-    if !log.repaints() || !wake::is_possible() || is_in_trouble() {
+/// Shows what was written to the log, now or at the end of the frame.
+pub(crate) fn show(log: &mut Log<'static, QueueMemory>) {
+    if !log.repaints() || !work::is_possible() || oops_in_progress() {
         log.show();
         return;
     }
     if log.is_to_be_repainted() {
-        if microseconds_since(PAINTED.load(Ordering::Relaxed)) < FRAME {
-            return wait();
+        if microseconds_since(LAST_REPAINT.load(Ordering::Relaxed)) < FRAME_US {
+            return show_later();
         }
-        PAINTED.store(ticks(), Ordering::Relaxed);
+        LAST_REPAINT.store(ticks(), Ordering::Relaxed);
     }
     if log.show() {
-        wait();
+        show_later();
     }
 }
 
-/// Has [`wake_up`] called at the end of a frame.
-fn wait() {
-    if !WAITS.swap(true, Ordering::Relaxed) {
-        wake::later();
+/// Has the rest shown, or all flushed once more, at the end of the frame.
+fn show_later() {
+    if !IS_PENDING.swap(true, Ordering::Relaxed) {
+        work::show_frame_later();
     }
 }
 
-/// A frame is over.
-pub(crate) fn wake_up() {
-    WAITS.store(false, Ordering::Relaxed);
-    console::locked(|| {
-        screen::with_log(|log| {
+/// The work of [`work::show_frame_later`].
+#[no_mangle]
+extern "C" fn rust_virtgpu_bridge_show_frame() {
+    IS_PENDING.store(false, Ordering::Relaxed);
+    console::locked(|_| {
+        active::with_log(|log| {
             if log.is_to_be_repainted() {
                 show(log);
             } else {

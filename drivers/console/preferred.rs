@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether the log is on the screen, by the rules in
-//! [`firmware::consoles`](crate::firmware::consoles), and each of its lines once, though an early
-//! console and a terminal have the same screen.
+//! Preferred consoles: whether the log is on the screen, by the rules in
+//! [`firmware::consoles`](crate::firmware::consoles), and each line once, although an early console
+//! and a terminal have the same screen.
 //!
-//! The printk core enables the consoles that the command line names, or firmware if that names
-//! none, and makes the one that was named last `/dev/console`. So the screen is named as well, and
-//! then the other one again. A console that is not the last named prints the log from its start,
-//! beside an early console that has shown it already. For that reason the screen counts as named
-//! last while it is registered, and the other one from the arch_initcalls on, before serial ports
-//! are found; unless there is another early console, which would go with ours. Then the screen is
-//! cleared instead.
+//! The printk core enables the consoles that the command line names, or firmware if the command line
+//! names none. The last preferred one becomes `/dev/console`. So the screen is added, and then the
+//! other console again. A console that is not the last one prints the log from its start, which an
+//! early console has already shown. For that reason the screen is the last one while it is
+//! registered, and the other console is added in the `arch_initcall`, before serial ports are found.
+//! If there is another early console, that would be unregistered together with the driver's; then the
+//! screen is cleared instead.
 
 use core::sync::atomic::{
     AtomicBool,
@@ -24,7 +24,7 @@ use kernel::{
 
 use crate::{
     console::nbcon,
-    device::screen,
+    device::active,
     firmware::consoles::{
         choose,
         Choice,
@@ -35,26 +35,27 @@ use crate::{
         earlycon,
         parameters,
         spcr, //
-    }, //
+    },
 };
 
-/// What the screen's console is called.
+/// The console on the screen.
 const SCREEN: Console<'static> = Console {
     name: if cfg!(CONFIG_VT) { "tty" } else { "virtgpu" },
     index: 0,
 };
 
-/// Whether [`settle`] is to name another console than the screen.
-static LATER: AtomicBool = AtomicBool::new(false);
-/// Whether the early console keeps quiet, because the log is about to be printed from its start.
-static MUTED: AtomicBool = AtomicBool::new(false);
+/// Whether [`finish`] is to add another console than the screen.
+static ADDS_LATER: AtomicBool = AtomicBool::new(false);
+/// Whether the early console is muted, because another console is about to print the log from its
+/// start.
+static IS_MUTED: AtomicBool = AtomicBool::new(false);
 
-/// What the command line says, and the console that is to be `/dev/console`, if it is not the
-/// screen.
-fn chosen() -> (Choice<'static>, Option<Console<'static>>) {
+/// Returns the choice of the command line, and the console that is to be `/dev/console`, if that is
+/// not the screen.
+fn choice() -> (Choice<'static>, Option<Console<'static>>) {
     let words = parameters::words();
     let words = words.filter_map(|word| word.strip_prefix("console="));
-    let choice = choose(words, SCREEN.name, parameters::keeps_log_off());
+    let choice = choose(words, SCREEN.name, parameters::console_is_never());
     let last = match choice {
         Choice::Nobody => spcr::console(),
         Choice::Stub(last) | Choice::ScreenBefore(_, last) => last,
@@ -63,15 +64,17 @@ fn chosen() -> (Choice<'static>, Option<Console<'static>>) {
     (choice, last)
 }
 
-/// Before the screen's console is registered, a GPU having been found: sees to it that the log is
-/// on the screen, or says why not.
-pub(crate) fn begin() {
+/// Adds the screen as a preferred console, or logs why not. Called when a GPU was discovered, before
+/// the screen's console is registered.
+pub(crate) fn start() {
     if let Some(word) = parameters::unknown_console() {
         pr_warn!("virtgpu_bridge.console={word}: not auto or never; taking auto\n");
     }
-    let (choice, last) = chosen();
+    let (choice, last) = choice();
     let screen = match choice {
-        Choice::Never => return pr_info!("the log is not on the screen: virtgpu_bridge.console=never\n"),
+        Choice::Never => {
+            return pr_info!("the log is not on the screen: virtgpu_bridge.console=never\n")
+        }
         Choice::Others => {
             return pr_info!(
                 "the log is not on the screen: console= names others; add console={}{} to see it there\n",
@@ -79,39 +82,39 @@ pub(crate) fn begin() {
                 SCREEN.index
             )
         }
-        // What the printk core does by itself.
+        // The printk core prefers the screen without help.
         Choice::Nobody if last.is_none() => return,
         Choice::Screen => return,
         Choice::ScreenBefore(screen, _) => screen,
         Choice::Nobody | Choice::Stub(_) => {
-            let who = match choice {
+            let reason = match choice {
                 Choice::Nobody => "only firmware names a console",
                 _ => "console=hvc0 alone is what boot stubs say",
             };
-            pr_info!("the log is on the screen as well: {who} (virtgpu_bridge.console=never keeps it off)\n");
+            pr_info!("the log is on the screen as well: {reason} (virtgpu_bridge.console=never keeps it off)\n");
             SCREEN
         }
     };
     let has_log = earlycon::is_enabled();
-    let named_before = matches!(choice, Choice::ScreenBefore(..));
-    if named_before && !has_log {
+    let is_named = matches!(choice, Choice::ScreenBefore(..));
+    if is_named && !has_log {
         return;
     }
-    let can_be_named_again = last.is_some() || !named_before;
-    if can_be_named_again && !(has_log && console::has_other_early_console()) {
-        console::name(screen);
-        LATER.store(last.is_some(), Ordering::Relaxed);
+    let can_add_later = last.is_some() || !is_named;
+    if can_add_later && !(has_log && earlycon::has_other()) {
+        console::add_preferred(screen);
+        ADDS_LATER.store(last.is_some(), Ordering::Relaxed);
         return;
     }
-    if !named_before {
-        console::name(screen);
+    if !is_named {
+        console::add_preferred(screen);
         if let Some(last) = last {
-            console::name(last);
+            console::add_preferred(last);
         }
     }
-    MUTED.store(true, Ordering::Relaxed);
-    console::locked(|| {
-        screen::with_log(|log| {
+    IS_MUTED.store(true, Ordering::Relaxed);
+    console::locked(|_| {
+        active::with_log(|log| {
             if log.catch_up() {
                 log.clear();
             }
@@ -119,29 +122,30 @@ pub(crate) fn begin() {
     });
 }
 
-/// The screen's console is registered, if it is to be, and those of other drivers are not yet.
-pub(crate) fn settle() {
-    if LATER.swap(false, Ordering::Relaxed) {
-        if let (_, Some(last)) = chosen() {
-            console::name(last);
+/// Adds the other console, and unregisters the early console if a terminal prints the log. Called
+/// when the screen's console is registered, and those of other drivers are not yet.
+pub(crate) fn finish() {
+    if ADDS_LATER.swap(false, Ordering::Relaxed) {
+        if let (_, Some(last)) = choice() {
+            console::add_preferred(last);
         }
     }
-    MUTED.store(false, Ordering::Relaxed);
+    IS_MUTED.store(false, Ordering::Relaxed);
     let keeps = parameters::words().any(|word| word == "keep_bootcon");
     if has_terminal() && !keeps {
         earlycon::unregister();
     }
 }
 
-/// Whether a virtual terminal prints the log.
+/// Returns whether a virtual terminal prints the log.
 fn has_terminal() -> bool {
     #[cfg(CONFIG_VT)]
-    return console::terminal_is_at().is_some();
+    return console::tty_seq().is_some();
     #[cfg(not(CONFIG_VT))]
     return false;
 }
 
-/// Whether somebody else shows what the early console is told to.
-pub(crate) fn are_others_on_screen() -> bool {
-    MUTED.load(Ordering::Relaxed) || nbcon::has_screen() || has_terminal()
+/// Returns whether another console shows, or is about to show, the text of the early console.
+pub(crate) fn earlycon_is_muted() -> bool {
+    IS_MUTED.load(Ordering::Relaxed) || nbcon::has_screen() || has_terminal()
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The second stage: the virtual terminal, from `con_init()` until the native driver's console
-//! takes it over, and when that goes.
+//! The virtual terminal, from `con_init()` until the native driver's console takes over, and again
+//! when that goes.
 //!
-//! The VT core tells what changes, and when it is done: [`put`], [`scroll`] and [`cursor`] only
-//! take notes, [`update`] and a cursor that appears show them.
+//! The VT core reports changes, and when it is done: [`put`](Consw::put), [`scroll`](Consw::scroll)
+//! and [`cursor`](Consw::cursor) only record them; [`update`](Consw::update), and a cursor that is
+//! shown, draw them.
 
 use core::{
     ops::Range,
@@ -28,21 +29,33 @@ use crate::{
         nbcon,
         pacing, //
     },
-    device::screen,
+    device::active,
     linux::{
-        console,
-        consw,
+        console::{
+            self,
+            Locked, //
+        },
+        consw::{
+            self,
+            Consw, //
+        },
         font::UserFont,
+        notifier::{
+            Notifier,
+            Vt,
+            VtNotifier, //
+        },
         owner::Owned,
-        shared::Shared,
-        vc::Vc, //
+        queue_memory::QueueMemory,
+        vc::Vc,
+        work, //
     },
     scanout::{
         display::DisplayError,
         log::{
             Log,
             LogError, //
-        }, //
+        },
     },
     text::{
         Cell,
@@ -50,50 +63,68 @@ use crate::{
         Font,
         Size,
         Way, //
-    }, //
+    },
 };
 
-/// The screen's columns and rows, the size of its glyphs, and how many they are; kept while there
-/// is no screen. Written with the console lock held.
+/// How long a missed blink of the cursor is put off.
+const BLINK_RETRY_MS: u32 = 200;
+
+/// When a new palette is drawn if the VT core does not report an update.
+const PALETTE_DELAY_MS: u32 = 20;
+
+// The size of the screen in columns and rows, the size of its glyphs in pixels, and their number.
+// They stay while there is no screen. Written with the console lock held.
 static COLS: AtomicU32 = AtomicU32::new(80);
 static ROWS: AtomicU32 = AtomicU32::new(25);
 static WIDTH: AtomicU32 = AtomicU32::new(8);
 static HEIGHT: AtomicU32 = AtomicU32::new(16);
 static GLYPHS: AtomicU32 = AtomicU32::new(256);
 
-/// The font that the user loaded.
+/// The font that the user has set.
 static FONT: Owned<Option<UserFont>> = Owned::new(None);
 
-/// Whether there is a screen, whose size is known then.
-pub(crate) fn begin() -> bool {
-    screen::begin() && console::locked(|| screen::with_log(measure)).is_some()
+static UPDATES: Notifier<Vt<Terminal>> = Notifier::new();
+
+/// The console driver.
+struct Terminal;
+
+/// Makes this the VT core's first console driver, if there is a screen. For the `console_initcall`.
+pub(crate) fn init() {
+    let has_screen = console::locked(|_| active::with_log(measure)).is_some();
+    if has_screen && consw::set_default::<Terminal>() {
+        UPDATES.register();
+    }
 }
 
-/// Runs `f` on the log, unless the screen was taken for what is more urgent.
-fn with_log<R>(f: impl FnOnce(&mut Log<'static, Shared>) -> R) -> Option<R> {
-    screen::with_log(|log| (!nbcon::has_screen()).then(|| f(log)))?
+/// Runs `f` on the log; returns `None` if there is none, or if an emergency or a panic has the screen.
+fn with_log<R>(f: impl FnOnce(&mut Log<'static, QueueMemory>) -> R) -> Option<R> {
+    active::with_log(|log| (!nbcon::has_screen()).then(|| f(log)))?
 }
 
-/// There is a screen, perhaps another one than before: all is drawn.
-pub(crate) fn lit() {
-    console::locked(|| {
-        FONT.with(|font| {
+/// Draws the terminal on a screen that is blank, and perhaps another one than before. May sleep.
+pub(crate) fn redraw() {
+    console::locked(|_| {
+        FONT.try_with(|font| {
             if let Some(font) = font {
-                // Where it cannot be used, the kernel's stays.
-                let _ = screen::with_log(|log| log.set_font(font.font()));
+                // If the screen cannot show it, it keeps the kernel's font.
+                let _ = active::with_log(|log| log.set_font(font.font()));
             }
         });
-        screen::with_log(measure)
+        active::with_log(measure)
     });
-    consw::take_over();
-    console::locked(|| {
-        adapt_all();
-        update();
+    console::locked(|lock| {
+        if consw::take_over::<Terminal>(lock) {
+            UPDATES.register();
+        }
+    });
+    console::locked(|lock| {
+        adapt_all(lock);
+        Terminal::update(lock);
     });
 }
 
-/// Keeps what consoles have to know of the screen.
-fn measure(log: &mut Log<'static, Shared>) {
+/// Stores the sizes of the screen.
+fn measure(log: &mut Log<'static, QueueMemory>) {
     let (cols, rows) = (log.grid().cols(), log.grid().rows());
     let Size { width, height } = log.grid().glyph();
     let glyphs = 1 << log.font().glyph_bits();
@@ -106,155 +137,84 @@ fn measure(log: &mut Log<'static, Shared>) {
     }
 }
 
-/// The columns and rows that a console can have at most.
-pub(crate) fn size() -> (usize, usize) {
-    let load = |of: &AtomicU32| of.load(Ordering::Relaxed) as usize;
-    (load(&COLS), load(&ROWS))
-}
-
-/// The screen's pixels, but for those that are no cell's.
-pub(crate) fn pixels() -> (u32, u32) {
-    let of = |cells: &AtomicU32, glyph: &AtomicU32| {
-        cells.load(Ordering::Relaxed) * glyph.load(Ordering::Relaxed)
-    };
-    (of(&COLS, &WIDTH), of(&ROWS, &HEIGHT))
-}
-
-/// Tells a console the size of the screen's glyphs, and how many there are for it.
-fn tell_font(vc: &mut Vc, glyphs: u32) {
-    let glyph = Size {
+/// Sets the size of a console's glyphs to the screen's, and their number to `glyphs`.
+fn set_glyphs(vc: &mut Vc<'_>, glyphs: u32) {
+    let size = Size {
         width: WIDTH.load(Ordering::Relaxed),
         height: HEIGHT.load(Ordering::Relaxed),
     };
-    vc.set_font(glyph, glyphs as usize);
+    vc.set_font(size, glyphs as usize);
 }
 
-/// Makes a console what the screen is.
-fn adapt(vc: &mut Vc) {
-    tell_font(vc, GLYPHS.load(Ordering::Relaxed));
-    let (cols, rows) = size();
+/// Adapts a console to the screen.
+fn adapt(vc: &mut Vc<'_>) {
+    set_glyphs(vc, GLYPHS.load(Ordering::Relaxed));
+    let (cols, rows) = Terminal::size();
     vc.resize(cols, rows);
 }
 
-/// Makes all consoles what the screen is, and has the one in the foreground drawn. The console lock
-/// is held.
-fn adapt_all() {
-    // SAFETY: The console lock is held: `lit()` calls this in `console::locked()`, and `set_font()`
-    // in the callbacks `con_font_set` and `con_font_default` of `struct consw`.
-    unsafe { Vc::ours(adapt) };
-    // SAFETY: As above; `vc` is not used any more when this returns.
-    if let Some(mut vc) = unsafe { Vc::foreground() } {
+/// Adapts all consoles to the screen, and draws the one in the foreground.
+fn adapt_all(lock: &Locked) {
+    Vc::for_each(consw::operations::<Terminal>(), lock, adapt);
+    if let Some(mut vc) = foreground(lock) {
         vc.redraw();
     }
 }
 
-/// A console begins, or is ours again.
-pub(crate) fn init(vc: &mut Vc, new: bool) {
-    tell_font(vc, GLYPHS.load(Ordering::Relaxed));
-    let (cols, rows) = size();
-    if new {
-        vc.set_size(cols, rows);
-    } else {
-        vc.resize(cols, rows);
-        vc.map_unicode();
-    }
+/// Returns the console in the foreground, if it is this driver's.
+fn foreground(lock: &Locked) -> Option<Vc<'_>> {
+    Vc::foreground(consw::operations::<Terminal>(), lock)
 }
 
-/// A console gets another driver, which begins with 256 glyphs. Its text does not stay on our
-/// screen, where it would not change any more.
-pub(crate) fn deinit(vc: &mut Vc) {
-    tell_font(vc, 256);
-    if vc.is_visible() {
-        with_log(|log| {
-            log.clear();
-            pacing::show(log);
-        });
-    }
-}
-
-/// Puts cells on the screen.
-pub(crate) fn put(vc: &Vc, row: usize, col: usize, cells: impl Iterator<Item = Cell>) {
-    if vc.is_visible() {
-        with_log(|log| log.screen().put(row, col, cells));
-    }
-}
-
-/// Scrolls rows of the screen.
-pub(crate) fn scroll(vc: &Vc, rows: Range<usize>, way: Way, lines: usize) {
-    let (cols, blank) = (vc.cols(), vc.erased());
-    with_log(|log| log.screen().scroll(rows, cols, way, lines, blank));
-}
-
-/// Shows the cursor, and all that changed; or hides it, which is shown with what comes next.
-pub(crate) fn cursor(vc: &mut Vc, enable: bool) {
-    return_to();
-    save(vc);
-    if !vc.is_visible() {
-        return;
-    }
-    let (row, col) = vc.position();
-    let blinks = with_log(|log| {
-        log.screen().set_position(row, col);
-        if enable {
-            let cursor = shape(vc, log);
-            log.screen().set_cursor(cursor);
-        }
-        pacing::show(log);
-        if !enable {
-            log.screen().set_cursor(None);
-        }
-    });
-    if blinks.is_some() {
-        consw::blink_later(vc.blink());
-    }
-}
-
-/// The cursor as it is to be seen.
-fn shape(vc: &Vc, log: &Log<'static, Shared>) -> Option<Cursor> {
+/// Returns the cursor, if it is visible.
+fn cursor(vc: &Vc<'_>, log: &Log<'static, QueueMemory>) -> Option<Cursor> {
     let lines = vc.cursor_lines(log.grid().glyph().height as usize);
     let (row, col) = vc.position();
     let col = col.min(vc.cols().saturating_sub(1));
     (!lines.is_empty() && vc.has_cursor()).then_some(Cursor { row, col, lines })
 }
 
-/// Time for the cursor to change. Returns in how many milliseconds it is again.
-pub(crate) fn blink(vc: &Vc) -> Option<u32> {
+/// Shows the cursor if it is hidden, and the other way round. Returns the time until the next call in
+/// ms; `None` if the cursor does not blink.
+fn blink(vc: &Vc<'_>) -> Option<u32> {
     with_log(|log| {
         let next = match log.screen().cursor() {
             Some(_) => None,
-            None => shape(vc, log),
+            None => cursor(vc, log),
         };
         let blinks = vc.has_cursor() && vc.is_visible();
         if blinks && !log.is_ahead() {
             log.screen().set_cursor(next);
         }
         pacing::show(log);
-        blinks.then(|| vc.blink())
+        blinks.then(|| vc.blink_ms())
     })?
 }
 
-/// Shows what changed.
-pub(crate) fn update() {
-    return_to();
-    with_log(pacing::show);
+/// The work of [`work::blink_later`].
+#[no_mangle]
+extern "C" fn rust_virtgpu_bridge_blink() {
+    let delay_ms = match console::try_locked(|lock| foreground(lock).as_ref().and_then(blink)) {
+        Some(delay_ms) => delay_ms,
+        None => Some(BLINK_RETRY_MS),
+    };
+    if let Some(delay_ms) = delay_ms {
+        work::blink_later(delay_ms);
+    }
 }
 
-/// Has the console in the foreground on the screen again, if that was taken for something urgent.
-/// Called by the VT core, or with the console lock held.
-fn return_to() {
+/// Draws the console in the foreground again if an emergency had the screen.
+fn restore(lock: &Locked) {
     if !nbcon::has_screen() {
         return;
     }
-    screen::with_log(|log| {
-        if !nbcon::give_back() {
+    active::with_log(|log| {
+        if !nbcon::return_screen() {
             return;
         }
         log.clear();
         log.catch_up();
-        // SAFETY: `cursor()` and `update()` call this: in callbacks of the VT core, for which
-        // `Vc::new()` says why that is enough, and `lit()` in `console::locked()`. `vc` is not used
-        // any more when this returns.
-        if let Some(mut vc) = unsafe { Vc::foreground() } {
+        if let Some(mut vc) = foreground(lock) {
             for row in 0..vc.rows() {
                 let cells = vc.row_mut(row).iter().map(|&cell| Cell(cell));
                 log.screen().put(row, 0, cells);
@@ -263,112 +223,184 @@ fn return_to() {
     });
 }
 
-/// Takes over into the VT core's buffer what the log wrote past it.
-pub(crate) fn save(vc: &mut Vc) {
-    if !vc.is_visible() {
-        return;
+/// Copies text that the early console wrote to the VT core's buffer of the console in the foreground.
+pub(crate) fn save_foreground(lock: &Locked) {
+    if let Some(mut vc) = foreground(lock) {
+        Terminal::save_screen(&mut vc);
     }
-    with_log(|log| {
-        if !log.catch_up() {
+}
+
+/// Lets a framebuffer console that waits for text take the terminal over, when this driver has no
+/// screen any more. May sleep.
+pub(crate) fn released() {
+    console::locked(|lock| {
+        if let Some(mut vc) = foreground(lock) {
+            vc.notify_dummy();
+        }
+    });
+}
+
+impl VtNotifier for Terminal {
+    fn updated(lock: &Locked) {
+        Self::update(lock);
+    }
+}
+
+impl Consw for Terminal {
+    fn init(vc: &mut Vc<'_>, is_new: bool) {
+        set_glyphs(vc, GLYPHS.load(Ordering::Relaxed));
+        let (cols, rows) = Self::size();
+        if is_new {
+            vc.set_size(cols, rows);
+        } else {
+            vc.resize(cols, rows);
+            vc.map_unicode();
+        }
+    }
+
+    // Another driver starts with 256 glyphs. Remove the text, which would not change any more.
+    fn deinit(vc: &mut Vc<'_>) {
+        set_glyphs(vc, 256);
+        if vc.is_visible() {
+            with_log(|log| {
+                log.clear();
+                pacing::show(log);
+            });
+        }
+    }
+
+    fn put(vc: &Vc<'_>, row: usize, col: usize, cells: impl Iterator<Item = Cell>) {
+        if vc.is_visible() {
+            with_log(|log| log.screen().put(row, col, cells));
+        }
+    }
+
+    fn scroll(vc: &Vc<'_>, rows: Range<usize>, direction: Way, lines: usize) {
+        let (cols, blank) = (vc.cols(), vc.erased());
+        with_log(|log| log.screen().scroll(rows, cols, direction, lines, blank));
+    }
+
+    // A cursor that is shown ends an update. One that is hidden is drawn with the next change.
+    fn cursor(vc: &mut Vc<'_>, enable: bool) {
+        restore(vc.lock());
+        Self::save_screen(vc);
+        if !vc.is_visible() {
             return;
         }
-        for row in 0..vc.rows() {
-            let cells = log.screen().row(row);
-            for (to, from) in vc.row_mut(row).iter_mut().zip(cells) {
-                *to = from.0;
+        let (row, col) = vc.position();
+        let drawn = with_log(|log| {
+            log.screen().set_position(row, col);
+            if enable {
+                let cursor = cursor(vc, log);
+                log.screen().set_cursor(cursor);
             }
+            pacing::show(log);
+            if !enable {
+                log.screen().set_cursor(None);
+            }
+        });
+        if drawn.is_some() {
+            work::blink_later(vc.blink_ms());
         }
-        let (row, col) = log.screen().position();
-        vc.set_position(row, col);
-    });
-}
-
-/// As [`save`], for the console in the foreground. The console lock is held.
-pub(crate) fn save_foreground() {
-    // SAFETY: The console lock is held: `screen::stop()` and `screen::quietly()`, the callers, do
-    // this in `console::locked()`.
-    if let Some(mut vc) = unsafe { Vc::foreground() } {
-        save(&mut vc);
     }
-}
 
-/// Our screen goes: a framebuffer console that waits for text may have the VT when it has a screen.
-pub(crate) fn let_go() {
-    console::locked(|| {
-        // SAFETY: `console::locked()` holds the console lock until this closure returns.
-        if let Some(mut vc) = unsafe { Vc::foreground() } {
-            vc.tell_dummy();
+    // Cells outside of the console become blank.
+    fn switch(vc: &Vc<'_>) {
+        let (cols, rows) = (vc.cols(), vc.rows());
+        let (all_cols, all_rows) = Self::size();
+        with_log(|log| {
+            for row in 0..all_rows {
+                let from = if row < rows { cols } else { 0 };
+                let blanks =
+                    core::iter::repeat_n(log.screen().nothing(), all_cols.saturating_sub(from));
+                log.screen().put(row, from, blanks);
+            }
+            log.set_palette(vc.palette());
+        });
+    }
+
+    fn blank(vc: &Vc<'_>, blank: bool) {
+        if !vc.is_visible() {
+            return;
         }
-    });
-}
+        with_log(|log| {
+            if blank {
+                log.blank();
+            } else {
+                log.screen().unblank();
+            }
+        });
+    }
 
-/// Another console comes into the foreground: what it has no cells for becomes blank.
-pub(crate) fn switch(vc: &Vc) {
-    let (cols, rows) = (vc.cols(), vc.rows());
-    let (all_cols, all_rows) = size();
-    with_log(|log| {
-        for row in 0..all_rows {
-            let from = if row < rows { cols } else { 0 };
-            let blanks =
-                core::iter::repeat_n(log.screen().nothing(), all_cols.saturating_sub(from));
-            log.screen().put(row, from, blanks);
+    fn set_palette(vc: &Vc<'_>) {
+        if vc.is_visible() {
+            with_log(|log| log.set_palette(vc.palette()));
+            // Some callers report no update.
+            work::blink_later(PALETTE_DELAY_MS);
         }
-        log.set_palette(vc.palette());
-    });
-}
-
-/// Blackens the screen, or shows it again when it is drawn next.
-pub(crate) fn blank(vc: &Vc, black: bool) {
-    if !vc.is_visible() {
-        return;
     }
-    with_log(|log| {
-        if black {
-            log.blank();
-        } else {
-            log.screen().unblank();
+
+    fn save_screen(vc: &mut Vc<'_>) {
+        if !vc.is_visible() {
+            return;
         }
-    });
-}
-
-/// Has everything drawn in the colours of a console.
-pub(crate) fn set_palette(vc: &Vc) {
-    if vc.is_visible() {
-        with_log(|log| log.set_palette(vc.palette()));
-        // Not all who change it say that they are done.
-        consw::blink_later(20);
+        with_log(|log| {
+            if !log.catch_up() {
+                return;
+            }
+            for row in 0..vc.rows() {
+                let cells = log.screen().row(row);
+                for (to, from) in vc.row_mut(row).iter_mut().zip(cells) {
+                    *to = from.0;
+                }
+            }
+            let (row, col) = log.screen().position();
+            vc.set_position(row, col);
+        });
     }
-}
 
-/// Shows all consoles with another font, be they in the background.
-///
-/// # Errors
-///
-/// EINVAL if the screen has no cell for it, ENODEV if there is no screen, EIO if the text does not
-/// fit.
-pub(crate) fn set_font(vc: &Vc, font: UserFont) -> Result {
-    if !vc.is_text() {
-        return Err(EINVAL);
+    fn update(lock: &Locked) {
+        restore(lock);
+        with_log(pacing::show);
     }
-    let set = with_log(|log| {
-        let result = log.set_font(font.font());
-        measure(log);
-        result
-    });
-    let set = set.ok_or(ENODEV)?;
-    match set {
-        Err(LogError::Display(DisplayError::Grid(_))) => return Err(EINVAL),
-        Ok(()) | Err(LogError::Display(DisplayError::Gpu(_))) => {}
-        Err(_) => return Err(EIO),
-    }
-    // The one before is not used any more, even if the device failed on the way. The text has the
-    // new one when the device answers again.
-    FONT.with(|slot| *slot = Some(font));
-    adapt_all();
-    Ok(())
-}
 
-/// Runs `f` on the font, if there is a screen.
-pub(crate) fn with_font<R>(f: impl FnOnce(&Font<'static>) -> R) -> Option<R> {
-    with_log(|log| f(log.font()))
+    // All consoles get the font, those in the background too. EINVAL if the screen has no cell for
+    // it, ENODEV if there is no screen, EIO if the text does not fit.
+    fn set_font(vc: &Vc<'_>, font: UserFont) -> Result {
+        if !vc.is_text() {
+            return Err(EINVAL);
+        }
+        let set = with_log(|log| {
+            let result = log.set_font(font.font());
+            measure(log);
+            result
+        });
+        match set.ok_or(ENODEV)? {
+            Err(LogError::Display(DisplayError::Grid(_))) => return Err(EINVAL),
+            Ok(()) | Err(LogError::Display(DisplayError::Gpu(_))) => {}
+            Err(_) => return Err(EIO),
+        }
+        // The screen does not use the old font any more, even if the device has failed: the text has
+        // the new one when the device recovers.
+        FONT.try_with(|slot| *slot = Some(font));
+        adapt_all(vc.lock());
+        Ok(())
+    }
+
+    fn with_font<R>(f: impl FnOnce(&Font<'static>) -> R) -> Option<R> {
+        with_log(|log| f(log.font()))
+    }
+
+    fn size() -> (usize, usize) {
+        let load = |of: &AtomicU32| of.load(Ordering::Relaxed) as usize;
+        (load(&COLS), load(&ROWS))
+    }
+
+    // Pixels that no cell covers do not count.
+    fn pixels() -> (u32, u32) {
+        let of = |cells: &AtomicU32, glyph: &AtomicU32| {
+            cells.load(Ordering::Relaxed) * glyph.load(Ordering::Relaxed)
+        };
+        (of(&COLS, &WIDTH), of(&ROWS, &HEIGHT))
+    }
 }

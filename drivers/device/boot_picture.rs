@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Firmware's picture on our screen, until there is text, or as long as text does not cover it: for
-//! who boots quietly, the screen goes on as it was.
+//! Shows firmware's picture until there is text, or where text does not cover it, so that the screen
+//! of a quiet boot stays as it was.
 //!
-//! It is what our UEFI driver has handed over, or else the boot logo. Both are in memory that is
-//! nobody's until there is an allocator, so that `earlycon=virtgpu` is the one stage that can read
-//! them.
+//! The picture is the one that the UEFI driver has handed over, or else the boot logo. Both are in
+//! memory that the kernel uses for other purposes once it has an allocator, so only
+//! `earlycon=virtgpu` can read them.
 
 use kernel::{
     pr_info,
@@ -13,7 +13,7 @@ use kernel::{
 };
 
 use crate::{
-    device::screen,
+    device::active,
     firmware::{
         bgrt::Bgrt,
         bmp::Bmp,
@@ -37,18 +37,18 @@ use crate::{
             self,
             PhysicalMemory, //
         },
-        shared::Shared, //
+        queue_memory::QueueMemory, //
     },
     scanout::log::Log,
     virtio::adoption::Found, //
 };
 
-/// What our UEFI driver has handed over, if it has; what is wrong with it is said.
+/// Returns the table of the UEFI driver, if it has run. Logs what is wrong with it.
 #[inline(never)]
-pub(crate) fn handed_over() -> Option<Handoff> {
+pub(crate) fn handoff() -> Option<Handoff> {
     let (table, map) = firmware()?;
     let memory = &mut PhysicalMemory::new();
-    // Who searches for the device says what is wrong with firmware.
+    // The discovery logs errors of firmware's tables.
     let at = efi::configuration_table(memory, table, Some(map), handoff::GUID).ok()??;
     match Handoff::read(memory, map, at) {
         Ok(handoff) => Some(handoff),
@@ -59,26 +59,27 @@ pub(crate) fn handed_over() -> Option<Handoff> {
     }
 }
 
-/// Shows the picture on the device that was found, and says so, or why not: what was handed over,
-/// or the logo. Where firmware did not start the kernel there is nothing to say, nor where the
-/// screen shows what somebody left there, unless text `keeps` it, and covers it row by row.
+/// Shows the picture of the UEFI driver, or the logo, on the active device, and logs that, or why
+/// not. Does nothing if firmware did not start the kernel, or if an adopted device shows another
+/// picture, unless `keeps` is set. `keeps` makes text cover the picture row by row. `shows_handoff`
+/// says that the device still shows the picture of the UEFI driver.
 ///
-/// A function of its own: its stack comes after that of the search, not on top of it.
+/// Not inlined: its stack is not needed together with that of the discovery.
 #[inline(never)]
-pub(crate) fn show(handoff: Option<&Handoff>, live: bool, keeps: bool) {
+pub(crate) fn show(handoff: Option<&Handoff>, shows_handoff: bool, keeps: bool) {
     let mut adopted = false;
-    screen::with_log(|log| adopted = log.found() == Found::Adopted);
+    active::with_log(|log| adopted = log.found() == Found::Adopted);
     if adopted && !keeps {
         return;
     }
-    // What runs and is not `live` shows what somebody has drawn since.
-    let handoff = handoff.filter(|_| live || !adopted);
+    // An adopted device that does not show it has another picture by now.
+    let handoff = handoff.filter(|_| shows_handoff || !adopted);
     if let Some(handoff) = handoff.filter(|handoff| handoff.has_picture(&mut PhysicalMemory::new()))
     {
         let mut memory = PhysicalMemory::new();
-        screen::with_log(|log| {
+        active::with_log(|log| {
             log.show_picture(0..handoff.height, keeps, |x, y, pixels| {
-                // What cannot be read stays black.
+                // Pixels that cannot be read stay black.
                 let _ = handoff.paint(&mut memory, x, y, pixels);
             });
             if keeps {
@@ -92,16 +93,17 @@ pub(crate) fn show(handoff: Option<&Handoff>, live: bool, keeps: bool) {
     }
 }
 
+/// Shows the boot logo, and logs that, or why not.
 #[inline(never)]
 fn show_logo(keeps: bool) {
     let Some((table, map)) = firmware() else {
         return;
     };
-    // As above.
+    // The discovery logs errors of firmware's tables.
     let Ok(root) = efi::acpi_root(&mut PhysicalMemory::new(), table, Some(map)) else {
         return;
     };
-    match screen::with_log(|log| draw_logo(log, root, map, keeps)) {
+    match active::with_log(|log| draw_logo(log, root, map, keeps)) {
         Some(Ok(picture)) => {
             let (columns, rows) = (picture.columns(), picture.rows());
             pr_info!(
@@ -117,7 +119,8 @@ fn show_logo(keeps: bool) {
     }
 }
 
-/// The physical address of the EFI system table, and firmware's memory map.
+/// Returns the physical address of the EFI system table, and firmware's memory map; `None` if firmware
+/// did not start the kernel.
 #[inline(never)]
 fn firmware() -> Option<(u64, MemoryMap)> {
     let tree = Tree::new(early::devicetree()).ok()?;
@@ -125,16 +128,21 @@ fn firmware() -> Option<(u64, MemoryMap)> {
     Some((chosen.system_table?, chosen.memory_map?))
 }
 
+/// Draws the boot logo.
+///
+/// # Errors
+///
+/// Fails if there is none, or none that can be shown.
 #[inline(never)]
 fn draw_logo(
-    log: &mut Log<'static, Shared>,
+    log: &mut Log<'static, QueueMemory>,
     root: u64,
     map: MemoryMap,
     keeps: bool,
 ) -> Result<Picture, Error> {
     let (width, height) = log.size();
     let bgrt = Bgrt::find(&mut PhysicalMemory::new(), root)?;
-    // Where there is memory, firmware's tables of ACPI are not believed alone.
+    // The image has to be in memory of boot services, by the memory map.
     let mut memory = Within {
         memory: PhysicalMemory::new(),
         range: efi::area(
@@ -148,7 +156,7 @@ fn draw_logo(
     let bmp = Bmp::read(&mut memory, bgrt.image)?;
     let picture = Picture::new(&bgrt, bmp, width, height)?;
     log.show_picture(picture.rows(), keeps, |x, y, pixels| {
-        // What cannot be read stays black.
+        // Pixels that cannot be read stay black.
         let _ = picture.paint(&mut memory, x, y, pixels);
     });
     Ok(picture)

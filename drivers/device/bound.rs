@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device that the driver core has bound to us: its registers, mapped, and a log on it.
+//! A device that the driver core has bound to the driver: its mapped registers and its memory.
 
 use kernel::alloc::{
     flags::GFP_KERNEL,
@@ -10,26 +10,26 @@ use kernel::alloc::{
 use crate::{
     device::bring_up::{
         self,
-        Refusal,
-        MEMORY_BYTES, //
+        BringUpError,
+        MEMORY_BYTES,
+        NOTIFY, //
     },
     gpu::GpuError,
     linux::{
         atomic_option::AtomicOption,
-        bell::Bell,
-        coherent::Coherent,
-        mapped::Mapped,
+        dma_memory::DmaMemory,
+        io_mapping::IoMapping,
         parameters,
         pci_device::{
             Enabled,
             PciDevice,
             PciError, //
         },
-        registers::Window,
-        shared::{
-            Block,
-            Shared, //
-        }, //
+        queue_memory::{
+            QueueMemory,
+            SharedBlock, //
+        },
+        registers::Window, //
     },
     scanout::log::{
         self,
@@ -57,10 +57,10 @@ use crate::{
 
 #[cfg(not(MODULE))]
 use crate::{
-    device::screen::MEMORY,
+    device::bring_up::MEMORY,
     gpu::config,
     linux::{
-        early::memory_is_private,
+        arch::memory_is_private,
         owner::must_not_sleep, //
     },
     virtio::{
@@ -72,49 +72,51 @@ use crate::{
     }, //
 };
 
-/// All that was taken of a device. It is given back in this order: the device reaches no memory any
-/// more when that goes.
-pub(crate) struct Held {
-    transport: Bus,
-    doorbells: Doorbells,
-    /// The doorbell's mapping. The bell may hang by it while there is a log: whatever ends that
-    /// takes the bell down ([`Held::stop`], [`Held::try_reset`], [`bring_up::light`] where it fails),
-    /// and both the mapping goes, and another one takes its place, when there is no log.
-    doorbell: Option<(Mapped, Doorbell)>,
-    _registers: Mapped,
-    _config: Option<Mapped>,
+/// The resources of a bound device. They are dropped in this order, so the device does not access
+/// memory any more when that is freed.
+pub(crate) struct BoundDevice {
+    transport: BoundTransport,
+    notify_region: NotifyRegion,
+    /// The mapping of the notify register. [`NOTIFY`] may use it while there is a log.
+    /// Every function that ends the log clears the register first ([`BoundDevice::stop`],
+    /// [`BoundDevice::try_reset`], [`bring_up::bring_up`] if it fails). The mapping is dropped or
+    /// replaced only while there is no log.
+    notify: Option<(IoMapping, Doorbell)>,
+    _registers: IoMapping,
+    _config: Option<IoMapping>,
     enabled: Option<Enabled>,
-    memory: Option<(Coherent, VVec<u32>)>,
-    /// Whether we have driven it: what runs there is ours.
+    memory: Option<(DmaMemory, VVec<u32>)>,
+    /// Whether this driver has brought the device up before, so its state is not an earlier driver's.
     was_ours: bool,
 }
 
-/// How a device is stopped: [`Held::reset`] or [`Held::quiesce`].
-pub(crate) type Stop = fn(&mut Held, &'static Bell, Log<'static, Shared>) -> Option<GpuError>;
+/// Stops a device and ends its log: [`BoundDevice::reset`] or [`BoundDevice::quiesce`].
+pub(crate) type Stop = fn(&mut BoundDevice, Log<'static, QueueMemory>) -> Option<GpuError>;
 
-/// The same, when its log is gone: [`setup::reset`] or [`setup::quiesce`].
-type Way = fn(&mut dyn Transport, &Shared) -> Result<(), SetupError>;
+/// Stops a device whose log has ended: [`setup::reset`] or [`setup::quiesce`].
+type StopTransport = fn(&mut dyn Transport, &QueueMemory) -> Result<(), SetupError>;
 
-/// What can become of a device that was set up.
+/// The state of a device that was brought up.
 #[cfg(not(MODULE))]
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum Health {
     /// It runs.
-    Runs,
-    /// Somebody has reset it, or it wants to be reset.
+    Running,
+    /// Something else has reset it, or it needs a reset (DEVICE_NEEDS_RESET).
     Reset,
-    /// It is not there any more: its registers read as ones.
+    /// It is gone: its registers read as ones.
     Gone,
 }
 
-/// How its registers are reached.
-enum Bus {
+/// The transport of a bound device.
+enum BoundTransport {
     Pci(Pci<Window<'static>>),
     #[cfg(not(MODULE))]
     Mmio(Mmio<Window<'static>>),
 }
 
-impl Bus {
+impl BoundTransport {
+    /// Returns the transport.
     fn transport(&mut self) -> &mut dyn Transport {
         match self {
             Self::Pci(pci) => pci,
@@ -124,16 +126,18 @@ impl Bus {
     }
 }
 
-/// Where its doorbells are.
+/// Where the notify registers are.
 #[derive(Clone, Copy)]
-enum Doorbells {
+enum NotifyRegion {
+    /// A region of a BAR.
     Bar(PciDevice, Place),
+    /// The registers of a virtio-mmio slot, at this physical address.
     #[cfg(not(MODULE))]
     Memory(u64),
 }
 
-impl Doorbells {
-    /// Keeps the device from memory. A device in a process of its own stops by this, see
+impl NotifyRegion {
+    /// Keeps the device from memory. This stops a device in a process of its own; see
     /// [`Function::end_mastering`](crate::pci::Function::end_mastering).
     fn clear_master(self) {
         match self {
@@ -143,7 +147,7 @@ impl Doorbells {
         }
     }
 
-    /// Lets the device reach memory.
+    /// Lets the device access memory.
     fn set_master(self) {
         match self {
             Self::Bar(device, _) => device.set_master(),
@@ -152,53 +156,56 @@ impl Doorbells {
         }
     }
 
-    /// Maps one.
-    fn map(self, doorbell: Doorbell) -> Result<Mapped, Refusal> {
+    /// Maps the register of `notify`.
+    fn map(self, notify: Doorbell) -> Result<IoMapping, BringUpError> {
         match self {
-            Self::Bar(device, notify) => {
-                let offset = u32::try_from(doorbell.offset)
+            Self::Bar(device, all) => {
+                let offset = u32::try_from(notify.offset)
                     .ok()
-                    .and_then(|offset| offset.checked_add(notify.offset))
-                    .ok_or(Refusal::Bar(notify.bar))?;
-                let place = Place {
+                    .and_then(|offset| offset.checked_add(all.offset))
+                    .ok_or(BringUpError::Bar(all.bar))?;
+                let region = Place {
                     offset,
                     length: 2,
-                    ..notify
+                    ..all
                 };
-                map(device, &place)
+                map(device, &region)
             }
             #[cfg(not(MODULE))]
             Self::Memory(base) => {
-                let at = base + doorbell.offset as u64;
-                Mapped::memory(at, 4).ok_or(Refusal::Map(at))
+                let at = base + notify.offset as u64;
+                IoMapping::memory(at, 4).ok_or(BringUpError::Map(at))
             }
         }
     }
 }
 
-impl Held {
-    /// Takes a PCI function.
+impl BoundDevice {
+    /// Enables a PCI function and maps its registers.
     ///
     /// # Errors
     ///
-    /// The reason why it cannot be used; it is as it was.
-    pub(crate) fn pci(device: PciDevice) -> Result<Self, Refusal> {
+    /// Fails if it cannot be used; it is as it was before then.
+    pub(crate) fn pci(device: PciDevice) -> Result<Self, BringUpError> {
         let sizes =
             core::array::from_fn(|bar| device.memory_bar(bar as u8).map_or(0, |(_, size)| size));
         let capabilities = Capabilities::read(|offset| device.read32(offset), &sizes)
-            .map_err(Refusal::Capabilities)?;
+            .map_err(BringUpError::Capabilities)?;
         let bars = 1 << capabilities.common.bar | 1 << capabilities.notify.bar;
-        let enabled = Enabled::new(device, bars).map_err(Refusal::Pci)?;
+        let enabled = Enabled::new(device, bars).map_err(BringUpError::Pci)?;
         let common = map(device, &capabilities.window())?;
         let config = capabilities.config();
-        let config = config.and_then(|place| Mapped::bar(device, &place));
-        // SAFETY: The windows are in `transport` alone. `Held` drops that before the mappings, as
-        // it is declared before them, and nothing gives it away.
-        let (window, own) = unsafe { (common.window(), config.as_ref().map(|it| it.window())) };
+        let config = config.and_then(|place| IoMapping::bar(device, &place));
+        // SAFETY: The windows are in `transport` alone. `BoundDevice` drops it before the mappings,
+        // since it is declared before them, and nothing moves it out.
+        let (window, config_window) =
+            unsafe { (common.window(), config.as_ref().map(|it| it.window())) };
         Ok(Self {
-            transport: Bus::Pci(Pci::new(window, &capabilities).with_config(own)),
-            doorbells: Doorbells::Bar(device, capabilities.notify),
-            doorbell: None,
+            transport: BoundTransport::Pci(
+                Pci::new(window, &capabilities).with_config(config_window),
+            ),
+            notify_region: NotifyRegion::Bar(device, capabilities.notify),
+            notify: None,
             _registers: common,
             _config: config,
             enabled: Some(enabled),
@@ -207,24 +214,24 @@ impl Held {
         })
     }
 
-    /// Takes the virtio-mmio slot at a physical address.
+    /// Maps the registers of the virtio-mmio slot at a physical address.
     ///
     /// # Errors
     ///
-    /// The reason why it cannot be used.
+    /// Fails if it cannot be used.
     #[cfg(not(MODULE))]
-    pub(crate) fn mmio(base: u64) -> Result<Self, Refusal> {
+    pub(crate) fn mmio(base: u64) -> Result<Self, BringUpError> {
         // Registers are words of 32 bits.
         let registers = Some(base)
             .filter(|base| base % 4 == 0)
-            .and_then(|base| Mapped::memory(base, mmio::WINDOW_WITH_CONFIG))
-            .ok_or(Refusal::Map(base))?;
+            .and_then(|base| IoMapping::memory(base, mmio::WINDOW_WITH_CONFIG))
+            .ok_or(BringUpError::Map(base))?;
         // SAFETY: As in `pci()`; should `Mmio::new()` fail, it has dropped the window.
         let window = unsafe { registers.window() };
         Ok(Self {
-            transport: Bus::Mmio(Mmio::new(window).map_err(Refusal::Mmio)?),
-            doorbells: Doorbells::Memory(base),
-            doorbell: None,
+            transport: BoundTransport::Mmio(Mmio::new(window).map_err(BringUpError::Mmio)?),
+            notify_region: NotifyRegion::Memory(base),
+            notify: None,
             _registers: registers,
             _config: None,
             enabled: None,
@@ -233,159 +240,160 @@ impl Held {
         })
     }
 
-    /// Hangs up the doorbell of a device that is running. The PCI core learns that it masters the
-    /// bus.
+    /// Maps the notify register of a running device for [`NOTIFY`], and tells the PCI core that the
+    /// device is a bus master.
     ///
     /// # Errors
     ///
-    /// It cannot be mapped.
+    /// Fails if it cannot be mapped.
     #[cfg(not(MODULE))]
-    pub(crate) fn hang(&mut self, bell: &Bell, doorbell: Doorbell) -> Result<(), Refusal> {
-        let mapped = self.doorbells.map(doorbell)?;
-        bell.take_down();
-        // SAFETY: The mapping is in `doorbell` from the next line on, and goes with it: see there.
-        bell.hang(unsafe { mapped.window() }, doorbell);
-        self.doorbell = Some((mapped, doorbell));
-        self.doorbells.set_master();
+    pub(crate) fn set_notify(&mut self, notify: Doorbell) -> Result<(), BringUpError> {
+        let mapping = self.notify_region.map(notify)?;
+        NOTIFY.clear();
+        // SAFETY: The field `notify` has the mapping from the next line on, and says why no window
+        // is used after it.
+        NOTIFY.set(unsafe { mapping.window() }, notify);
+        self.notify = Some((mapping, notify));
+        self.notify_region.set_master();
         self.was_ours = true;
         Ok(())
     }
 
-    /// Lets another driver have the device, while its registers stay mapped. What is returned is
-    /// given back when it is dropped.
+    /// Returns the PCI core's part of the resources, for another driver to take the device when that
+    /// is dropped. The registers stay mapped.
     #[cfg(not(MODULE))]
-    pub(crate) fn release(&mut self) -> Option<Enabled> {
+    pub(crate) fn take_enabled(&mut self) -> Option<Enabled> {
         self.enabled.take()
     }
 
-    /// Whether it can be set up after that: not in memory that the DMA API takes back.
+    /// Returns whether a panic can bring the device up after [`BoundDevice::take_enabled`]: not with
+    /// memory of the DMA API.
     #[cfg(not(MODULE))]
-    pub(crate) fn can_be_lent(&self) -> bool {
+    pub(crate) fn works_in_panic(&self) -> bool {
         self.memory.is_none()
     }
 
-    /// Sets the device up and starts the log on it, in memory of the image that it finds at a
-    /// physical address, or in memory of the DMA API where that does not do.
+    /// Brings the device up in memory of the kernel image, by physical addresses; or in memory of the
+    /// DMA API if that does not work.
     ///
     /// # Errors
     ///
-    /// As [`bring_up::light`], and of the DMA API.
+    /// Fails as [`bring_up::bring_up`] does, and with errors of the DMA API.
     #[cfg(not(MODULE))]
-    pub(crate) fn light(
+    pub(crate) fn bring_up(
         &mut self,
-        bell: &'static Bell,
-        to: &mut AtomicOption<Log<'static, Shared>>,
-    ) -> Result<(), Refusal> {
+        to: &mut AtomicOption<Log<'static, QueueMemory>>,
+    ) -> Result<(), BringUpError> {
         if self.memory.is_none() {
             let result = if memory_is_private() {
-                Err(Refusal::Private)
+                Err(BringUpError::Private)
             } else if let Some(memory) = MEMORY.take() {
-                self.start(memory, &mut [], bell, Addresses::Physical, to)
+                self.start(memory, &mut [], Addresses::Physical, to)
             } else {
-                Err(Refusal::Memory)
+                Err(BringUpError::Memory)
             };
             match result {
                 Err(
-                    Refusal::Setup(SetupError::AccessPlatform) | Refusal::Memory | Refusal::Private,
+                    BringUpError::Setup(SetupError::AccessPlatform)
+                    | BringUpError::Memory
+                    | BringUpError::Private,
                 ) if self.has_dma() => {}
                 result => return result,
             }
         }
-        self.light_mapped(bell, to)
+        self.bring_up_dma(to)
     }
 
-    /// Whether there is a DMA API for the device, and one may sleep to allocate.
+    /// Returns whether memory of the DMA API can be allocated for the device.
     #[cfg(not(MODULE))]
     fn has_dma(&self) -> bool {
-        matches!(self.doorbells, Doorbells::Bar(..)) && !must_not_sleep()
+        matches!(self.notify_region, NotifyRegion::Bar(..)) && !must_not_sleep()
     }
 
-    /// Whether something has happened to the device's displays since this was asked last.
+    /// Returns whether the device reports a change of its displays since the last call (virtio 1.3,
+    /// section 5.7.4, VIRTIO_GPU_EVENT_DISPLAY).
     #[cfg(not(MODULE))]
     pub(crate) fn displays_changed(&mut self) -> bool {
         config::displays_changed(self.transport.transport())
     }
 
-    /// What has become of the device, which we drive.
+    /// Returns the state of the device, which was brought up.
     #[cfg(not(MODULE))]
-    pub(crate) fn state(&mut self) -> State {
+    pub(crate) fn health(&mut self) -> Health {
         let status = self.transport.transport().status();
         if status.is_gone() {
-            State::Gone
+            Health::Gone
         } else if status.contains(Status::DRIVER_OK) && !status.contains(Status::DEVICE_NEEDS_RESET)
         {
-            State::Runs
+            Health::Running
         } else {
-            State::Reset
+            Health::Reset
         }
     }
 
-    /// As [`Held::light`], on the device that is quiet by [`Held::quiesce`]: what it shows stays
-    /// until there is text.
+    /// Brings the device up after [`BoundDevice::quiesce`], by adopting it: its picture stays until
+    /// there is text.
     ///
     /// # Errors
     ///
-    /// As [`bring_up::light`].
+    /// Fails as [`BoundDevice::bring_up`] does.
     #[cfg(not(MODULE))]
-    pub(crate) fn light_again(
+    pub(crate) fn bring_up_adopted(
         &mut self,
-        bell: &'static Bell,
-        to: &mut AtomicOption<Log<'static, Shared>>,
-    ) -> Result<(), Refusal> {
+        to: &mut AtomicOption<Log<'static, QueueMemory>>,
+    ) -> Result<(), BringUpError> {
         self.was_ours = false;
-        self.light(bell, to)
+        self.bring_up(to)
     }
 
-    /// Sets the device up and starts the log on it, in memory of the DMA API.
+    /// Brings the device up in memory of the DMA API. May sleep.
     ///
     /// # Errors
     ///
-    /// As [`bring_up::light`], and of the DMA API.
+    /// Fails as [`bring_up::bring_up`] does, and with errors of the DMA API.
     #[inline(never)]
-    pub(crate) fn light_mapped(
+    pub(crate) fn bring_up_dma(
         &mut self,
-        bell: &'static Bell,
-        to: &mut AtomicOption<Log<'static, Shared>>,
-    ) -> Result<(), Refusal> {
-        let device = match self.doorbells {
-            Doorbells::Bar(device, _) => device,
+        to: &mut AtomicOption<Log<'static, QueueMemory>>,
+    ) -> Result<(), BringUpError> {
+        let device = match self.notify_region {
+            NotifyRegion::Bar(device, _) => device,
             #[cfg(not(MODULE))]
-            Doorbells::Memory(_) => {
-                return Err(Refusal::Setup(setup::SetupError::AccessPlatform));
+            NotifyRegion::Memory(_) => {
+                return Err(BringUpError::Setup(setup::SetupError::AccessPlatform));
             }
         };
-        let (coherent, text) = match &mut self.memory {
+        let (dma, text) = match &mut self.memory {
             Some(memory) => memory,
             none => none.insert((
-                Coherent::new(device, MEMORY_BYTES).map_err(Refusal::Pci)?,
-                private(log::TEXT).map_err(Refusal::Pci)?,
+                DmaMemory::new(device, MEMORY_BYTES).map_err(BringUpError::Pci)?,
+                private_memory(log::TEXT).map_err(BringUpError::Pci)?,
             )),
         };
-        let memory = coherent.take().ok_or(Refusal::Memory)?;
-        let addresses = match coherent.is_behind_iommu() {
+        let memory = dma.take().ok_or(BringUpError::Memory)?;
+        let addresses = match dma.is_behind_iommu() {
             true => Addresses::Iommu,
             false => Addresses::Platform,
         };
         text.fill(0);
-        // SAFETY: The words are initialised, and stay where they are until `self.memory` is
-        // dropped: nobody resizes the vector, and whoever drops `Held` has ended the log that has
-        // them, as it has ended those before: `coherent` was lent once more, so that its memory was
-        // given back, which is done when the log is gone. The vector itself is not accessed before
-        // the next time.
+        // SAFETY: The words are initialised, and stay in place until `self.memory` is dropped, since
+        // nobody resizes the vector. The log that uses them ends before `self` is dropped. Earlier
+        // logs have ended: `dma.take()` has returned memory, so it was released, which happens when
+        // the log is gone. The vector is not accessed before the next call.
         let text = unsafe { core::slice::from_raw_parts_mut(text.as_mut_ptr(), text.len()) };
-        self.start(memory, text, bell, addresses, to)
+        self.start(memory, text, addresses, to)
     }
 
+    /// Brings the device up in `memory`.
     fn start(
         &mut self,
-        memory: Block,
+        memory: SharedBlock,
         text: &'static mut [u32],
-        bell: &'static Bell,
         addresses: Addresses,
-        to: &mut AtomicOption<Log<'static, Shared>>,
-    ) -> Result<(), Refusal> {
-        let (hal, shared) = Shared::new(memory, RING_BYTES, bell);
-        let (doorbells, mapping) = (self.doorbells, &mut self.doorbell);
+        to: &mut AtomicOption<Log<'static, QueueMemory>>,
+    ) -> Result<(), BringUpError> {
+        let (hal, shared) = QueueMemory::new(memory, RING_BYTES, &NOTIFY);
+        let (region, mapping) = (self.notify_region, &mut self.notify);
         let wish = Wish {
             scroll: bring_up::scroll(parameters::scroll()),
             mode: None,
@@ -393,46 +401,43 @@ impl Held {
             adopts: !core::mem::replace(&mut self.was_ours, true),
         };
         if wish.adopts {
-            doorbells.clear_master();
+            region.clear_master();
         }
         let transport = self.transport.transport();
-        let hang = |agreement: &Agreement| {
+        let set_notify = |agreement: &Agreement| {
             let mapped = match mapping.take() {
-                Some((mapped, doorbell)) if doorbell == agreement.doorbell => mapped,
-                // To map, and to unmap, is to sleep.
+                Some((mapped, notify)) if notify == agreement.doorbell => mapped,
+                // Mapping and unmapping sleep.
                 #[cfg(not(MODULE))]
                 other if must_not_sleep() => {
                     *mapping = other;
-                    return Err(Refusal::Map(agreement.doorbell.offset as u64));
+                    return Err(BringUpError::Map(agreement.doorbell.offset as u64));
                 }
-                _ => doorbells.map(agreement.doorbell)?,
+                _ => region.map(agreement.doorbell)?,
             };
-            // SAFETY: The mapping is in `doorbell` from the next line on, and goes with it: see
-            // there.
-            bell.hang(unsafe { mapped.window() }, agreement.doorbell);
+            // SAFETY: The field `notify` has the mapping from the next line on, and says why no
+            // window is used after it.
+            NOTIFY.set(unsafe { mapped.window() }, agreement.doorbell);
             *mapping = Some((mapped, agreement.doorbell));
             Ok(())
         };
         let memory = Memory { shared, text };
-        bring_up::light(
+        bring_up::bring_up(
             transport,
             hal,
             memory,
             wish,
-            || doorbells.set_master(),
-            hang,
+            || region.set_master(),
+            set_notify,
             to,
         )
     }
 
-    /// Resets the device, if it can be given to another driver then: Linux' virtio-pci waits for
-    /// the reset without an end. Returns whether it can; the log goes on otherwise.
+    /// Resets the device and ends the log. Returns false if the device does not finish the reset; the
+    /// log goes on then. Such a device must not get another driver: virtio-pci waits for the end of
+    /// a reset for ever.
     #[cfg(not(MODULE))]
-    pub(crate) fn try_reset(
-        &mut self,
-        bell: &'static Bell,
-        log: &mut AtomicOption<Log<'static, Shared>>,
-    ) -> bool {
+    pub(crate) fn try_reset(&mut self, log: &mut AtomicOption<Log<'static, QueueMemory>>) -> bool {
         #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
         if crate::dying::refuses_reset() {
             return false;
@@ -444,57 +449,42 @@ impl Held {
             return false;
         }
         log.clear();
-        bell.take_down();
-        // SAFETY: `setup::reset()` has seen the device at status 0 (virtio 1.3, section 2.1.2): it
-        // has no queue any more. `log.clear()` has dropped the log and all that was made of the
+        NOTIFY.clear();
+        // SAFETY: `setup::reset()` has read status 0 (virtio 1.3, section 2.1.2): the device has no
+        // queue any more. `log.clear()` has dropped the log, and with it all other uses of the
         // block; `hal` is the last copy.
-        unsafe { hal.give_back() };
+        unsafe { hal.release() };
         true
     }
 
-    /// Stops the device, and ends its log, which may have trouble to tell.
-    pub(crate) fn reset(
-        &mut self,
-        bell: &'static Bell,
-        log: Log<'static, Shared>,
-    ) -> Option<GpuError> {
-        self.end(|transport, hal| setup::reset(transport, hal), bell, log)
+    /// Ends the log and resets the device. Returns the log's error, if it has one to report.
+    pub(crate) fn reset(&mut self, log: Log<'static, QueueMemory>) -> Option<GpuError> {
+        self.end(|transport, hal| setup::reset(transport, hal), log)
     }
 
-    /// The same, with the device's picture left to whoever comes next, if that can be.
-    pub(crate) fn quiesce(
-        &mut self,
-        bell: &'static Bell,
-        log: Log<'static, Shared>,
-    ) -> Option<GpuError> {
-        self.end(|transport, hal| setup::quiesce(transport, hal), bell, log)
+    /// Ends the log and resets the queues of the device, if it allows that: its picture stays, and
+    /// the next driver can adopt the device. Returns the log's error, if it has one to report.
+    pub(crate) fn quiesce(&mut self, log: Log<'static, QueueMemory>) -> Option<GpuError> {
+        self.end(|transport, hal| setup::quiesce(transport, hal), log)
     }
 
-    fn end(
-        &mut self,
-        how: Way,
-        bell: &'static Bell,
-        log: Log<'static, Shared>,
-    ) -> Option<GpuError> {
-        let (hal, trouble) = log.end();
-        self.stop(how, bell, hal);
-        trouble
+    /// Ends the log and stops the device.
+    fn end(&mut self, how: StopTransport, log: Log<'static, QueueMemory>) -> Option<GpuError> {
+        let (hal, error) = log.end();
+        self.stop(how, hal);
+        error
     }
 
-    /// The same, when the log was left in the middle of something: nothing is waited for but the
-    /// reset.
+    /// Ends a log whose state may be half changed, and resets the device.
     #[cfg(not(MODULE))]
-    pub(crate) fn abandon(&mut self, bell: &'static Bell, log: Log<'static, Shared>) {
-        self.stop(
-            |transport, hal| setup::reset(transport, hal),
-            bell,
-            log.abandon(),
-        );
+    pub(crate) fn abandon(&mut self, log: Log<'static, QueueMemory>) {
+        self.stop(|transport, hal| setup::reset(transport, hal), log.abandon());
     }
 
-    /// Stops the device, whose log is gone. Its memory comes back, unless it does not even do that.
-    fn stop(&mut self, how: Way, bell: &'static Bell, hal: Shared) {
-        bell.take_down();
+    /// Stops the device, whose log has ended, and frees the memory. If the device does not stop, the
+    /// memory stays in use.
+    fn stop(&mut self, how: StopTransport, hal: QueueMemory) {
+        NOTIFY.clear();
         #[allow(unused_mut)]
         let mut is_stopped = how(self.transport.transport(), &hal).is_ok();
         #[cfg(all(CONFIG_VIRTGPU_BRIDGE_DYING, not(MODULE)))]
@@ -502,16 +492,16 @@ impl Held {
             is_stopped &= !crate::dying::refuses_reset();
         }
         if is_stopped {
-            // SAFETY: The device works on no queue any more: `setup::reset()` has seen it at status
-            // 0, or `setup::quiesce()` has seen all of its queues reset. The log is gone: `end()`
-            // and `abandon()`, the callers, have consumed it to get `hal`, which is the last copy.
-            unsafe { hal.give_back() };
+            // SAFETY: The device accesses no queue any more: `setup::reset()` has read status 0, or
+            // `setup::quiesce()` has read that all queues are reset. The log is gone: `end()` and
+            // `abandon()`, the callers, have consumed it to get `hal`, which is the last copy.
+            unsafe { hal.release() };
         }
     }
 }
 
-/// Memory of so many words that no device sees.
-fn private(words: usize) -> Result<VVec<u32>, PciError> {
+/// Allocates zeroed memory of `words` words that no device accesses.
+fn private_memory(words: usize) -> Result<VVec<u32>, PciError> {
     let mut memory = VVec::new();
     match memory.resize(words, 0, GFP_KERNEL) {
         Ok(()) => Ok(memory),
@@ -519,11 +509,11 @@ fn private(words: usize) -> Result<VVec<u32>, PciError> {
     }
 }
 
-/// Maps a piece of a device's BARs.
-fn map(device: PciDevice, piece: &Place) -> Result<Mapped, Refusal> {
+/// Maps a region of a device's BARs.
+fn map(device: PciDevice, region: &Place) -> Result<IoMapping, BringUpError> {
     let (start, _) = device
-        .memory_bar(piece.bar)
-        .filter(|(_, size)| piece.fits(*size))
-        .ok_or(Refusal::Bar(piece.bar))?;
-    Mapped::bar(device, piece).ok_or(Refusal::Map(start + u64::from(piece.offset)))
+        .memory_bar(region.bar)
+        .filter(|(_, size)| region.fits(*size))
+        .ok_or(BringUpError::Bar(region.bar))?;
+    IoMapping::bar(device, region).ok_or(BringUpError::Map(start + u64::from(region.offset)))
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the stages have in common: from a device's registers to a log on its screen, what is said
-//! about it, and why it may come to nothing.
+//! Brings a device up, from its registers to a log on its screen, and reports the result in the log.
 
 use core::{
     fmt,
@@ -23,13 +22,14 @@ use crate::{
     },
     linux::{
         atomic_option::AtomicOption,
-        font::default_font,
-        pci_device::PciError,
-        shared::{
+        clock::{
             microseconds_since,
-            ticks,
-            Shared, //
-        }, //
+            ticks, //
+        },
+        font::default_font,
+        notify::NotifyRegister,
+        pci_device::PciError,
+        queue_memory::QueueMemory, //
     },
     scanout::log::{
         Log,
@@ -56,6 +56,7 @@ use crate::{
 #[cfg(not(MODULE))]
 use crate::{
     firmware::ram::Misplaced,
+    linux::early::ImageMemory,
     pci::bars::NoRoom,
     scanout::display::DisplayError,
     virtio::{
@@ -64,47 +65,54 @@ use crate::{
     }, //
 };
 
-/// Bytes of all memory that is shared with the device or holds text.
+/// The size in bytes of the memory that is shared with the device or holds text.
 pub(crate) const MEMORY_BYTES: usize = 240 << 10;
 
-/// The features that we use beside the obligatory ones; the last is for the next kernel, which may
-/// adopt the device.
-const WANTED: Features = Features::EVENT_IDX.union(Features::RING_RESET);
+/// The memory for a device before there is an allocator.
+#[cfg(not(MODULE))]
+pub(crate) static MEMORY: ImageMemory<{ MEMORY_BYTES / 4 }> = ImageMemory::new();
 
-/// Why a device that was found is not used.
-pub(crate) enum Refusal {
-    /// Its registers are not where they should be.
+/// The notify register of the device that is driven. There is one such device.
+pub(crate) static NOTIFY: NotifyRegister = NotifyRegister::new();
+
+/// The optional features that the driver uses. RING_RESET is for the next kernel, which may adopt the
+/// device.
+const FEATURES: Features = Features::EVENT_IDX.union(Features::RING_RESET);
+
+/// The reason why a device is not used.
+pub(crate) enum BringUpError {
+    /// The device has no usable virtio capabilities.
     Capabilities(CapabilityError),
-    /// The BAR of this number does not hold what it should, or nobody gave it an address.
+    /// The BAR of this number is too small, or has no address.
     Bar(u8),
-    /// There is no address for a BAR.
+    /// There is no free address for a BAR.
     #[cfg(not(MODULE))]
     Room(NoRoom),
-    /// There can be no registers where they should be.
+    /// There cannot be registers at their address.
     #[cfg(not(MODULE))]
     Misplaced(Misplaced),
-    /// No virtio-mmio device that could be used.
+    /// The virtio-mmio slot has no usable device.
     #[cfg(not(MODULE))]
     Mmio(MmioError),
     /// The registers at this physical address cannot be mapped.
     Map(u64),
-    /// The PCI core says no.
+    /// The PCI core or the DMA API fails.
     Pci(PciError),
-    /// A device that did not finish a reset may still write to the memory for it.
+    /// A device that did not finish a reset may still write to the memory.
     Memory,
-    /// Devices cannot reach the memory that there is before the DMA API.
+    /// Devices cannot access the kernel image, the only memory before the DMA API.
     #[cfg(not(MODULE))]
     Private,
-    /// The device does not agree.
+    /// The device cannot be initialised.
     Setup(SetupError),
-    /// It shows no log.
+    /// The log cannot be shown.
     Log(LogError),
 }
 
-impl Refusal {
-    /// Whether the device was waited for in vain, so that another try takes as long.
+impl BringUpError {
+    /// Returns whether the device did not answer in time, so another try would take as long.
     #[cfg(not(MODULE))]
-    pub(crate) fn is_stall(&self) -> bool {
+    pub(crate) fn is_timeout(&self) -> bool {
         let stalled = GpuError::Ring(RingError::Stalled);
         match self {
             Self::Setup(error) => *error == SetupError::Reset,
@@ -116,13 +124,13 @@ impl Refusal {
     }
 }
 
-impl From<SetupError> for Refusal {
+impl From<SetupError> for BringUpError {
     fn from(error: SetupError) -> Self {
         Self::Setup(error)
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for BringUpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Capabilities(error) => error.fmt(f),
@@ -149,78 +157,78 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How the user wants the screen to scroll, if not as the device allows. Another word than there
-/// are is complained about once: later nobody may print, because the screen is being lit under its
-/// lock.
-pub(crate) fn scroll(said: Result<Option<Scroll>, &'static str>) -> Option<Scroll> {
-    static TOLD: AtomicBool = AtomicBool::new(false);
+/// Returns how the user wants the screen to scroll; `None` means as the device allows. Warns of an
+/// unknown value, but only once: a later caller owns the screen, and must not print.
+pub(crate) fn scroll(parameter: Result<Option<Scroll>, &'static str>) -> Option<Scroll> {
+    static WARNED: AtomicBool = AtomicBool::new(false);
 
-    said.unwrap_or_else(|word| {
-        if !TOLD.swap(true, Ordering::Relaxed) {
+    parameter.unwrap_or_else(|word| {
+        if !WARNED.swap(true, Ordering::Relaxed) {
             pr_warn!("virtgpu_bridge.scroll={word}: not pan, repaint or auto; taking auto\n");
         }
         None
     })
 }
 
-/// Sets a device up and starts the log on it, which is put into `to`: it is too large to be
-/// returned. `hal` is the ring's part of the memory that is shared with the device, and `memory`
-/// the log's. `master` lets the device reach memory, which happens once it works on nobody's.
-/// `hang` hangs the bell up that was agreed on.
+/// Initialises a device (virtio 1.3, section 3.1.1) and starts the log on it. The log is stored in
+/// `to`, since it is too large for a return value. `hal` is the virtqueue's memory, and `memory` the
+/// log's. `set_master` lets the device access memory; it is called when the device has no queue of an
+/// earlier driver any more. `set_notify` maps the notify register.
 ///
 /// # Errors
 ///
-/// As [`Refusal`] says; the device has been reset then, or FAILED. The memory was given back,
-/// unless the device does not finish the reset.
-pub(crate) fn light(
+/// Fails for any reason of [`BringUpError`]. The device has been reset then, or has status FAILED.
+/// The memory is free again, unless the device does not finish the reset.
+pub(crate) fn bring_up(
     transport: &mut (impl Transport + ?Sized),
-    hal: Shared,
+    hal: QueueMemory,
     memory: Memory<'static>,
     wish: Wish,
-    master: impl FnOnce(),
-    hang: impl FnOnce(&Agreement) -> Result<(), Refusal>,
-    to: &mut AtomicOption<Log<'static, Shared>>,
-) -> Result<(), Refusal> {
+    set_master: impl FnOnce(),
+    set_notify: impl FnOnce(&Agreement) -> Result<(), BringUpError>,
+    to: &mut AtomicOption<Log<'static, QueueMemory>>,
+) -> Result<(), BringUpError> {
     let wishes = Wishes {
-        features: WANTED,
+        features: FEATURES,
         addresses: wish.addresses,
         adopts: wish.adopts,
     };
-    // An earlier kernel's, perhaps at the same place.
-    let had_ring = (transport.status()).intersects(Status::FEATURES_OK | Status::DRIVER_OK);
+    // An earlier driver's queue may be in the same memory.
+    let had_queue = (transport.status()).intersects(Status::FEATURES_OK | Status::DRIVER_OK);
     let agreement = setup::initialise(transport, &hal, wishes, |size_max| {
-        master();
+        set_master();
         Ring::place(&hal, size_max)
     });
     let agreement = agreement.inspect_err(|error| {
-        if *error != SetupError::Reset || !had_ring {
-            // SAFETY: `setup::initialise()` fails, if it does, before it tells the device of the
-            // memory, and the device was reset or had none of its own; no log is made of it, and
-            // whoever called drops the rest.
-            unsafe { hal.give_back() };
+        if *error != SetupError::Reset || !had_queue {
+            // SAFETY: `setup::initialise()` fails only before it passes the memory's address to the
+            // device, and the device was reset, or had no queue. There is no log in the memory, and
+            // the caller drops the rest.
+            unsafe { hal.release() };
         }
     })?;
-    // Nobody before us on this device has begun at the same time.
+    // Earlier drivers of this device have started at another time.
     let resource = (ticks() as u32 | 1 << 31) & !1;
-    let result = hang(&agreement).and_then(|()| {
+    let result = set_notify(&agreement).and_then(|()| {
         let log = Log::start(hal, &agreement, wish, resource, memory, default_font);
-        log.map(|log| to.put(log)).map_err(Refusal::Log)
+        log.map(|log| to.put(log)).map_err(BringUpError::Log)
     });
     if result.is_err() {
-        hal.bell().take_down();
+        NOTIFY.clear();
         if setup::reset(transport, &hal).is_ok() {
-            // SAFETY: `setup::reset()` has seen the device at status 0: it has no queue any more.
-            // `Log::start()` has dropped what it had, or was not called; `hal` is the last copy.
-            unsafe { hal.give_back() };
+            // SAFETY: `setup::reset()` has read status 0: the device has no queue any more.
+            // `Log::start()` has dropped its part of the memory, or was not called; `hal` is the
+            // last copy.
+            unsafe { hal.release() };
         }
     }
     result
 }
 
-/// Scanouts, as they are announced.
-struct Heads<'a>(&'a [Mode]);
+/// Formats scanouts for the log.
+struct Scanouts<'a>(&'a [Mode]);
 
-impl fmt::Display for Heads<'_> {
+impl fmt::Display for Scanouts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, mode) in self.0.iter().enumerate() {
             let and = if number == 0 { "" } else { ", and " };
@@ -234,13 +242,13 @@ impl fmt::Display for Heads<'_> {
     }
 }
 
-/// Says what shows the log: the device at `place`, as of `begun` ticks.
-pub(crate) fn announce(place: impl fmt::Display, log: &Log<'_, Shared>, begun: u64) {
+/// Logs which device shows the log, and how long that took since `start` (in ticks).
+pub(crate) fn announce(device: impl fmt::Display, log: &Log<'_, QueueMemory>, start: u64) {
     let grid = log.grid();
     pr_info!(
         "{}: {}, {}x{} characters of {}, {}, {} KiB, {} us, {}\n",
-        format_args!("{place}"),
-        format_args!("{}", Heads(log.heads())),
+        format_args!("{device}"),
+        format_args!("{}", Scanouts(log.heads())),
         grid.cols(),
         grid.rows(),
         format_args!("{}", grid.glyph()),
@@ -249,24 +257,24 @@ pub(crate) fn announce(place: impl fmt::Display, log: &Log<'_, Shared>, begun: u
             Scroll::Repaint => "repainting",
         },
         MEMORY_BYTES >> 10,
-        microseconds_since(begun),
+        microseconds_since(start),
         format_args!("{}", log.found()),
     );
 }
 
-/// Says what a device that was found is not used for.
-pub(crate) fn refuse(place: impl fmt::Display, refusal: &Refusal) {
+/// Logs why a device is not used.
+pub(crate) fn report_error(device: impl fmt::Display, error: &BringUpError) {
     pr_warn!(
         "{}: {}\n",
-        format_args!("{place}"),
-        format_args!("{refusal}")
+        format_args!("{device}"),
+        format_args!("{error}")
     );
 }
 
-/// Says that the screen does not show everything.
-pub(crate) fn complain(trouble: GpuError) {
+/// Logs that the screen does not show all text.
+pub(crate) fn report_missing_text(error: GpuError) {
     pr_warn!(
         "text is missing on the screen: {}\n",
-        format_args!("{trouble}")
+        format_args!("{error}")
     );
 }

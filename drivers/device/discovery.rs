@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Looking for a device before the driver core does, in what firmware left ([`crate::firmware`]) or
-//! where the command line says, and lighting its screen.
+//! Discovers a device before the driver core does, by firmware's tables ([`crate::firmware`]) or where
+//! the command line says, and brings it up.
 
 use core::{
     fmt,
@@ -22,11 +22,9 @@ use crate::{
     device::{
         bring_up::{
             self,
-            Refusal, //
-        },
-        screen::{
-            BELL,
-            MEMORY, //
+            BringUpError,
+            MEMORY,
+            NOTIFY, //
         }, //
     },
     firmware::{
@@ -39,17 +37,20 @@ use crate::{
     },
     gpu::protocol::Mode,
     linux::{
+        arch::{
+            address_bits,
+            memory_is_private, //
+        },
         atomic_option::AtomicOption,
         early::{
             self,
-            memory_is_private,
             EarlyConfig,
-            PhysicalMemory,
-            Registered, //
+            EarlyRegisters,
+            PhysicalMemory, //
         },
-        mapped::Mapped,
+        io_mapping::IoMapping,
         parameters,
-        shared::Shared, //
+        queue_memory::QueueMemory, //
     },
     pci::{
         self,
@@ -93,22 +94,27 @@ use crate::{
     }, //
 };
 
-/// Where a device was found.
-pub(crate) enum Place {
+/// Where a device was discovered.
+pub(crate) enum DeviceLocation {
+    /// On a PCI bus.
     Pci {
+        /// The function.
         at: Location,
-        /// The doorbell's BAR, and its address on the bus when we found it.
+        /// The number of the BAR with the notify registers.
         bar: u8,
+        /// The bus address of that BAR.
         address: u64,
-        /// Where in it doorbells begin.
+        /// The offset of the notify registers in that BAR, in bytes.
         notify: u32,
     },
+    /// In a virtio-mmio slot.
     Mmio {
+        /// The physical address of its registers.
         base: u64,
     },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DeviceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pci { at, .. } => write!(f, "PCI {at}"),
@@ -117,55 +123,55 @@ impl fmt::Display for Place {
     }
 }
 
-/// A GPU whose screen shows the log.
-pub(crate) struct Lit {
-    pub(crate) place: Place,
-    pub(crate) doorbell: Doorbell,
-    /// The doorbell's mapping, where it is not the early console's.
-    pub(crate) bell: Option<Mapped>,
-    /// The physical address of the doorbell.
+/// A GPU that was brought up.
+pub(crate) struct Discovered {
+    pub(crate) location: DeviceLocation,
+    pub(crate) notify: Doorbell,
+    /// The mapping of the notify register, if it is not the page of early consoles.
+    pub(crate) mapping: Option<IoMapping>,
+    /// The physical address of the notify register.
     pub(crate) address: u64,
-    /// Whether it still shows what firmware has handed over.
-    pub(crate) live: bool,
+    /// Whether the device still shows the picture that firmware has handed over.
+    pub(crate) shows_handoff: bool,
 }
 
-/// A PCI function that is a GPU, and what it takes to reach it.
+/// A PCI function that is a GPU, with access to it.
 struct Candidate<'a, 'c> {
     config: &'a mut EarlyConfig<'c>,
     windows: &'a Windows,
-    /// For BARs that nobody has given an address.
+    /// Assigns addresses to BARs without one.
     allocator: Option<&'a mut Allocator<'c>>,
     at: Location,
 }
 
-/// When the search is.
+/// The phase of the boot.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum When {
-    /// While early parameters are read: there is nothing but fixed mappings.
-    Early,
-    /// When consoles are set up: there is `ioremap()`.
-    Consoles,
+pub(crate) enum Phase {
+    /// Early parameters are parsed: there are only early mappings.
+    EarlyParameters,
+    /// Consoles are initialised: `ioremap()` works.
+    ConsoleInit,
 }
 
-/// Whether a device that was found did not answer in time.
-static STALLED: AtomicBool = AtomicBool::new(false);
+/// Whether a device did not answer in time.
+static TIMED_OUT: AtomicBool = AtomicBool::new(false);
 
-/// Whether a device that was found did not answer in time. Each try takes seconds, so nobody
-/// searches again: the driver core offers the device later. Then it has its second try, if there is
-/// memory that it cannot write to any more.
-pub(crate) fn has_stalled() -> bool {
-    STALLED.load(Ordering::Relaxed)
+/// Returns whether a device did not answer in time. Since each attempt takes seconds, there is no
+/// other discovery then. There is a second attempt when the driver core offers the device, if there
+/// is memory that the device cannot write to.
+pub(crate) fn has_timed_out() -> bool {
+    TIMED_OUT.load(Ordering::Relaxed)
 }
 
-/// Says why the device at `place` is not used.
-fn refuse(place: impl fmt::Display, refusal: &Refusal) {
-    if refusal.is_stall() {
-        STALLED.store(true, Ordering::Relaxed);
+/// Logs why a device is not used.
+fn report_error(device: impl fmt::Display, error: &BringUpError) {
+    if error.is_timeout() {
+        TIMED_OUT.store(true, Ordering::Relaxed);
     }
-    bring_up::refuse(place, refusal);
+    bring_up::report_error(device, error);
 }
 
-/// The mode that firmware had.
+/// Returns the mode that firmware had set.
 fn mode(handoff: &Handoff) -> Mode {
     Mode {
         scanout: handoff.scanout,
@@ -174,53 +180,60 @@ fn mode(handoff: &Handoff) -> Mode {
     }
 }
 
-/// A search for a GPU that shows something.
-pub(crate) struct Search {
-    when: When,
+/// A discovery, which ends with the first GPU that can be brought up.
+pub(crate) struct Discovery {
+    phase: Phase,
     scroll: Option<Scroll>,
-    /// What firmware says of a device.
+    /// The table of the UEFI driver, if it has run.
     pub(crate) handoff: Option<Handoff>,
-    /// The GPU that was found, and its log: a large one, which is in no function's result.
-    pub(crate) lit: Option<Lit>,
-    pub(crate) log: AtomicOption<Log<'static, Shared>>,
-    /// GPUs met.
+    /// The GPU that was brought up.
+    pub(crate) discovered: Option<Discovered>,
+    /// The log of that GPU. It is too large for a return value.
+    pub(crate) log: AtomicOption<Log<'static, QueueMemory>>,
+    /// The number of GPUs that were examined.
     pub(crate) seen: u32,
     ram: Ram<'static>,
 }
 
-impl Search {
-    /// A search that has not begun.
-    pub(crate) fn new(when: When) -> Self {
+impl Discovery {
+    /// Makes a discovery that has not started.
+    pub(crate) fn new(phase: Phase) -> Self {
         Self {
-            when,
-            scroll: bring_up::scroll(match when {
-                When::Early => parameters::early_scroll(),
-                When::Consoles => parameters::scroll(),
+            phase,
+            scroll: bring_up::scroll(match phase {
+                Phase::EarlyParameters => parameters::early_scroll(),
+                Phase::ConsoleInit => parameters::scroll(),
             }),
             handoff: None,
-            lit: None,
+            discovered: None,
             log: AtomicOption::none(),
             seen: 0,
-            ram: Ram::new(Tree::new(early::devicetree()).ok(), early::address_bits()),
+            ram: Ram::new(Tree::new(early::devicetree()).ok(), address_bits()),
         }
     }
 
-    /// Checks that there can be `size` bytes of registers at the physical address `at`. Called
-    /// before anything there is mapped: whatever a table or a BAR names, RAM is not written to.
-    fn check(&mut self, at: u64, size: u64) -> Result<(), Refusal> {
+    /// Checks that there can be `size` bytes of registers at the physical address `at`. Called before
+    /// they are mapped, so RAM is not written to, whatever a table or a BAR says.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is RAM, or if the CPU cannot address it.
+    fn check(&mut self, at: u64, size: u64) -> Result<(), BringUpError> {
         let memory = &mut PhysicalMemory::new();
-        self.ram.check(memory, at, size).map_err(Refusal::Misplaced)
+        self.ram
+            .check(memory, at, size)
+            .map_err(BringUpError::Misplaced)
     }
 
-    /// Says what shows the log, if there is such a GPU, as of `begun` ticks.
-    pub(crate) fn announce(&mut self, begun: u64) {
-        if let (Some(lit), Some(log)) = (&self.lit, self.log.as_mut()) {
-            bring_up::announce(&lit.place, log, begun);
+    /// Logs which GPU shows the log, if one does, and how long that took since `start` (in ticks).
+    pub(crate) fn announce(&mut self, start: u64) {
+        if let (Some(gpu), Some(log)) = (&self.discovered, self.log.as_mut()) {
+            bring_up::announce(&gpu.location, log, start);
         }
     }
 
-    /// Looks where firmware says that there is something.
-    pub(crate) fn everywhere(&mut self) {
+    /// Examines all devices that firmware's tables lead to.
+    pub(crate) fn scan(&mut self) {
         let mut chosen = None;
         match Tree::new(early::devicetree()) {
             Ok(tree) => {
@@ -229,7 +242,7 @@ impl Search {
             }
             Err(error) => pr_warn!("devicetree: {}\n", format_args!("{error}")),
         }
-        if self.lit.is_some() {
+        if self.discovered.is_some() {
             return;
         }
         if let Some(chosen) = chosen {
@@ -239,13 +252,14 @@ impl Search {
         }
     }
 
+    /// Examines the host bridges and virtio-mmio slots of the devicetree.
     fn devicetree(&mut self, tree: &Tree<'_>) {
         for bridge in tree.host_bridges() {
             match bridge {
                 Ok(bridge) => self.host_bridge(&bridge.ecam, &bridge.windows, Numbers::Assign),
                 Err(error) => pr_warn!("devicetree: {}\n", format_args!("{error}")),
             }
-            if self.lit.is_some() {
+            if self.discovered.is_some() {
                 return;
             }
         }
@@ -254,12 +268,13 @@ impl Search {
                 Ok(slot) => self.mmio(slot.base, false),
                 Err(error) => pr_warn!("devicetree: {}\n", format_args!("{error}")),
             }
-            if self.lit.is_some() {
+            if self.discovered.is_some() {
                 return;
             }
         }
     }
 
+    /// Examines the host bridges of ACPI's MCFG table.
     fn acpi(&mut self, system_table: u64, map: Option<efi::MemoryMap>) {
         let mut memory = PhysicalMemory::new();
         let root = match efi::acpi_root(&mut memory, system_table, map) {
@@ -275,20 +290,21 @@ impl Search {
                 Ok(ecam) => self.host_bridge(&ecam, &Windows::default(), Numbers::Keep),
                 Err(error) => pr_warn!("ACPI: {}\n", format_args!("{error}")),
             }
-            if self.lit.is_some() {
+            if self.discovered.is_some() {
                 return;
             }
         }
     }
 
+    /// Examines the functions behind a host bridge.
     fn host_bridge(&mut self, ecam: &Ecam, windows: &Windows, numbers: Numbers) {
         if let Err(error) = self.check(ecam.base, ecam.size()) {
-            return refuse("PCI host bridge", &error);
+            return report_error("PCI host bridge", &error);
         }
         let mut config = EarlyConfig::new(ecam);
         let mut allocator = Allocator::new(windows);
         let walk = pci::find(&mut config, ecam, numbers, |config, function, path| {
-            // Without windows there is nothing to assign from: firmware has done it.
+            // Without windows firmware has assigned all addresses.
             let allocator = (!windows.as_slice().is_empty()).then_some(&mut allocator);
             self.pci(Candidate {
                 config,
@@ -300,13 +316,13 @@ impl Search {
                     path: *path,
                 },
             });
-            if self.lit.is_some() {
+            if self.discovered.is_some() {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
         });
-        if let (None, Some((bridge, trouble))) = (&self.lit, walk.trouble) {
+        if let (None, Some((bridge, trouble))) = (&self.discovered, walk.trouble) {
             pr_warn!(
                 "PCI bridge {} {}\n",
                 format_args!("{bridge}"),
@@ -315,19 +331,18 @@ impl Search {
         }
     }
 
-    /// Looks at a PCI function.
-    pub(crate) fn told(&mut self, place: &cmdline::Place) {
-        let function = place.function;
-        // Nobody says of which segment the window is, nor how many buses it has: the one that was
-        // named, and those before it.
-        let Some(ecam) = Ecam::new(place.ecam, Segment::Unknown, 0, function.bus()) else {
-            return pr_err!("no configuration space can be at {:#x}\n", place.ecam);
+    /// Brings the PCI function that the command line names up, and logs why if that fails.
+    pub(crate) fn pci_at(&mut self, address: &cmdline::Place) {
+        let function = address.function;
+        // The segment and the last bus are unknown: use the buses up to that of the function.
+        let Some(ecam) = Ecam::new(address.ecam, Segment::Unknown, 0, function.bus()) else {
+            return pr_err!("no configuration space can be at {:#x}\n", address.ecam);
         };
         if let Err(error) = self.check(ecam.base, ecam.size()) {
-            return refuse("PCI host bridge", &error);
+            return report_error("PCI host bridge", &error);
         }
         let mut config = EarlyConfig::new(&ecam);
-        // The bridges on the way, which the PCI core may close for a while.
+        // The bridges to the function, which the PCI core may disable for a while.
         let path = pci::path_to(&mut config, function);
         let id = Function::new(&mut config, function).read32(0);
         if id != pci::VIRTIO_GPU {
@@ -348,16 +363,18 @@ impl Search {
         });
     }
 
+    /// Brings a PCI function up, and logs why if that fails.
     fn pci(&mut self, candidate: Candidate<'_, '_>) {
         let at = candidate.at;
         self.seen += 1;
         match self.try_pci(candidate) {
-            Ok(lit) => self.lit = Some(lit),
-            Err(error) => refuse(format_args!("PCI {at}"), &error),
+            Ok(gpu) => self.discovered = Some(gpu),
+            Err(error) => report_error(format_args!("PCI {at}"), &error),
         }
     }
 
-    fn try_pci(&mut self, candidate: Candidate<'_, '_>) -> Result<Lit, Refusal> {
+    /// Brings a PCI function up.
+    fn try_pci(&mut self, candidate: Candidate<'_, '_>) -> Result<Discovered, BringUpError> {
         let Candidate {
             config,
             windows,
@@ -367,10 +384,10 @@ impl Search {
         if let Some(allocator) = allocator {
             allocator
                 .assign(config, at.function, &at.path)
-                .map_err(Refusal::Room)?;
+                .map_err(BringUpError::Room)?;
         }
         let mut gpu = Function::new(config, at.function);
-        // Each memory BAR's bus address, its address as the CPU has it, and its size.
+        // The bus address, the CPU's address and the size of each memory BAR.
         let bars: [Option<(u64, u64, u64)>; BARS] = core::array::from_fn(|index| {
             let index = index as u8;
             let bar = gpu
@@ -381,142 +398,144 @@ impl Search {
         });
         let sizes = bars.map(|bar| bar.map_or(0, |(_, _, size)| size));
         let capabilities = Capabilities::read(|offset| gpu.read32(offset), &sizes)
-            .map_err(Refusal::Capabilities)?;
-        let place = |piece: &crate::virtio::pci::Place| {
-            let bar = bars.get(usize::from(piece.bar)).copied().flatten();
-            bar.map(|(address, base, _)| (address, base + u64::from(piece.offset)))
-                .ok_or(Refusal::Bar(piece.bar))
+            .map_err(BringUpError::Capabilities)?;
+        let address_of = |region: &crate::virtio::pci::Place| {
+            let bar = bars.get(usize::from(region.bar)).copied().flatten();
+            bar.map(|(address, base, _)| (address, base + u64::from(region.offset)))
+                .ok_or(BringUpError::Bar(region.bar))
         };
-        let (_, common_at) = place(&capabilities.common)?;
-        let (address, notify_at) = place(&capabilities.notify)?;
+        let (_, common_at) = address_of(&capabilities.common)?;
+        let (address, notify_at) = address_of(&capabilities.notify)?;
         self.check(notify_at, capabilities.notify.length.into())?;
         self.check(common_at, capabilities.window().length.into())?;
 
-        // Bridges stay open, whatever comes: others may be behind them.
+        // Bridges stay enabled if this fails: other devices may be behind them.
         for &bridge in at.path.as_slice() {
             Function::new(config, bridge).enable();
         }
         let mut gpu = Function::new(config, at.function);
-        // Whatever it runs for, it stops.
+        // Stop the work of an earlier driver.
         gpu.end_mastering();
         let command = gpu.enable_memory();
         gpu.disable_interrupts();
-        let place = Place::Pci {
+        let location = DeviceLocation::Pci {
             at,
             bar: capabilities.notify.bar,
             address,
             notify: capabilities.notify.offset,
         };
-        let result = Registered::map(common_at, capabilities.window().length as usize)
-            .ok_or(Refusal::Map(common_at))
+        let result = EarlyRegisters::map(common_at, capabilities.window().length as usize)
+            .ok_or(BringUpError::Map(common_at))
             .and_then(|common| {
                 let mut transport = Pci::new(common.window(), &capabilities);
-                self.light(&mut transport, place, notify_at, || gpu.enable_master())
+                self.bring_up(&mut transport, location, notify_at, || gpu.enable_master())
             });
         if result.is_err() {
-            // It must not reach the memory that the next one gets.
+            // It must not access the memory, which the next device gets.
             gpu.disable(command);
         }
         result
     }
 
-    /// Looks into a virtio-mmio slot. An empty one is worth a line only if the user named it.
-    pub(crate) fn mmio(&mut self, base: u64, told: bool) {
+    /// Brings the device of a virtio-mmio slot up, and logs why if that fails. An empty slot is logged
+    /// only if the user has named it.
+    pub(crate) fn mmio(&mut self, base: u64, is_named: bool) {
         let result = self.try_mmio(base);
         match result {
-            Ok(lit) => {
+            Ok(gpu) => {
                 self.seen += 1;
-                self.lit = Some(lit);
+                self.discovered = Some(gpu);
             }
-            Err(Refusal::Mmio(MmioError::Empty | MmioError::NotGpu(_))) if !told => {}
+            Err(BringUpError::Mmio(MmioError::Empty | MmioError::NotGpu(_))) if !is_named => {}
             Err(error) => {
-                // A slot where none can be is no GPU that was met.
-                self.seen += u32::from(!matches!(error, Refusal::Misplaced(_)));
-                refuse(format_args!("MMIO {base:#x}"), &error);
+                // There is no slot, and so no GPU, at such an address.
+                self.seen += u32::from(!matches!(error, BringUpError::Misplaced(_)));
+                report_error(format_args!("MMIO {base:#x}"), &error);
             }
         }
     }
 
-    fn try_mmio(&mut self, base: u64) -> Result<Lit, Refusal> {
+    /// Brings the device of a virtio-mmio slot up.
+    fn try_mmio(&mut self, base: u64) -> Result<Discovered, BringUpError> {
         self.check(base, mmio::WINDOW as u64)?;
         let slot = Some(base)
             .filter(|base| base % 4 == 0)
-            .and_then(|base| Registered::map(base, mmio::WINDOW))
-            .ok_or(Refusal::Map(base))?;
-        let mut transport = Mmio::new(slot.window()).map_err(Refusal::Mmio)?;
-        self.light(&mut transport, Place::Mmio { base }, base, || ())
+            .and_then(|base| EarlyRegisters::map(base, mmio::WINDOW))
+            .ok_or(BringUpError::Map(base))?;
+        let mut transport = Mmio::new(slot.window()).map_err(BringUpError::Mmio)?;
+        self.bring_up(&mut transport, DeviceLocation::Mmio { base }, base, || ())
     }
 
-    /// Firmware's mode, if its picture goes on to the device at `place` and is still in memory.
+    /// Returns firmware's mode, if its picture is for the device at `location` and still in memory.
     #[inline(never)]
-    fn mode_of_picture(&self, place: &Place) -> Option<Mode> {
+    fn mode_of_picture(&self, location: &DeviceLocation) -> Option<Mode> {
         let handoff = self.handoff.as_ref()?;
-        let is_its = match place {
-            Place::Pci { at, .. } => handoff.is_of(at.segment, at.function),
-            // What is handed over names no device but one on PCI.
-            Place::Mmio { .. } => false,
+        let is_its = match location {
+            DeviceLocation::Pci { at, .. } => handoff.is_of(at.segment, at.function),
+            // The table names only devices on PCI.
+            DeviceLocation::Mmio { .. } => false,
         };
         let is_there = is_its
-            && self.when == When::Early
+            && self.phase == Phase::EarlyParameters
             && handoff.has_picture(&mut early::PhysicalMemory::new());
         is_there.then(|| mode(handoff))
     }
 
-    /// Sets the device at `place` up, hangs its doorbell up and starts the log on it. Its doorbells
-    /// begin at the physical address `notify`.
-    fn light(
+    /// Brings the device at `location` up. Its notify registers begin at the physical address
+    /// `notify_base`.
+    fn bring_up(
         &mut self,
         transport: &mut impl Transport,
-        place: Place,
-        notify: u64,
-        master: impl FnOnce(),
-    ) -> Result<Lit, Refusal> {
+        location: DeviceLocation,
+        notify_base: u64,
+        set_master: impl FnOnce(),
+    ) -> Result<Discovered, BringUpError> {
         if memory_is_private() {
-            return Err(Refusal::Private);
+            return Err(BringUpError::Private);
         }
-        let memory = MEMORY.take().ok_or(Refusal::Memory)?;
-        let (hal, shared) = Shared::new(memory, RING_BYTES, &BELL);
+        let memory = MEMORY.take().ok_or(BringUpError::Memory)?;
+        let (hal, shared) = QueueMemory::new(memory, RING_BYTES, &NOTIFY);
         let memory = Memory {
             shared,
             text: &mut [],
         };
-        // A device that runs shows what somebody has drawn since.
+        // A device that runs has another picture by now.
         let earlier = match transport.status().is_empty() {
-            true => self.mode_of_picture(&place),
+            true => self.mode_of_picture(&location),
             false => None,
         };
         let Self {
             log,
             handoff,
             scroll,
-            when,
+            phase,
             ..
         } = self;
-        let mut hung = None;
-        let hang = |agreement: &Agreement| {
-            let doorbell = agreement.doorbell;
-            let address = notify + doorbell.offset as u64;
-            let bell = match when {
-                When::Early => BELL.hang_at(address, doorbell).then_some(None),
-                When::Consoles => Mapped::memory(address, 4).map(Some),
+        let mut mapped = None;
+        let set_notify = |agreement: &Agreement| {
+            let notify = agreement.doorbell;
+            let address = notify_base + notify.offset as u64;
+            let mapping = match phase {
+                Phase::EarlyParameters => NOTIFY.map_early(address, notify).then_some(None),
+                Phase::ConsoleInit => IoMapping::memory(address, 4).map(Some),
             };
-            let bell = bell.ok_or(Refusal::Map(address))?;
-            if let Some(bell) = &bell {
-                // SAFETY: The mapping goes when the bell is down, or hangs by another one. If the
-                // log cannot start, `bring_up::light()` takes the bell down before this function
-                // returns. Otherwise it is in `Stage::bell`, which `screen::light()`,
-                // `screen::keep()` and `screen::gone()` drop: when the bell is down, or after they
-                // have hung it up anew.
-                BELL.hang(unsafe { bell.window() }, doorbell);
+            let mapping = mapping.ok_or(BringUpError::Map(address))?;
+            if let Some(mapping) = &mapping {
+                // SAFETY: The mapping is dropped after `NOTIFY` is cleared or set to another one. If
+                // the log cannot start, `bring_up::bring_up()` clears it before this function
+                // returns. Otherwise the mapping is in `EarlyDevice::mapping`, which
+                // `active::bring_up()`, `active::bind()` and `active::removed()` drop: after they
+                // have cleared `NOTIFY`, or set it anew.
+                NOTIFY.set(unsafe { mapping.window() }, notify);
             }
-            hung = Some((doorbell, bell, address));
+            mapped = Some((notify, mapping, address));
             Ok(())
         };
-        let live = handoff.as_ref().filter(|handoff| match place {
-            Place::Pci { at, .. } => {
+        let live = handoff.as_ref().filter(|handoff| match location {
+            DeviceLocation::Pci { at, .. } => {
                 handoff.is_live(at.segment, at.function, transport.descriptors(0))
             }
-            Place::Mmio { .. } => false,
+            DeviceLocation::Mmio { .. } => false,
         });
         let wish = Wish {
             scroll: *scroll,
@@ -524,20 +543,20 @@ impl Search {
             addresses: Addresses::Physical,
             adopts: true,
         };
-        bring_up::light(transport, hal, memory, wish, master, hang, log)?;
+        bring_up::bring_up(transport, hal, memory, wish, set_master, set_notify, log)?;
         if let (Some(handoff), Some(log)) = (live, log.as_mut()) {
             if let (Some(resource), Found::Adopted) = (handoff.live, log.found()) {
                 log.inherit(Left::on(handoff.scanout, resource));
             }
         }
-        let live = live.is_some();
-        let (doorbell, bell, address) = hung.ok_or(Refusal::Map(notify))?;
-        Ok(Lit {
-            place,
-            doorbell,
-            bell,
+        let shows_handoff = live.is_some();
+        let (notify, mapping, address) = mapped.ok_or(BringUpError::Map(notify_base))?;
+        Ok(Discovered {
+            location,
+            notify,
+            mapping,
             address,
-            live,
+            shows_handoff,
         })
     }
 }

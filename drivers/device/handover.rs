@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The last stage: the native driver is there, gets the device, and we are silent. If it cannot use
-//! the device, or goes, the screen is ours again.
+//! The handover of the device to the native driver, virtio_gpu, and back if that driver cannot use
+//! it, or goes. [`native`](super::native) decides when.
 //!
-//! Linux' own driver binds to a virtio device, which is there only once virtio-pci or virtio-mmio
-//! has the PCI function or the slot. So the device is released, the driver core finds them another
-//! driver, and what became of it is seen on the virtio device.
+//! virtio_gpu binds to a virtio device. There is one only while virtio-pci or virtio-mmio has the PCI
+//! function or the slot. So this driver releases the device, the driver core finds another driver
+//! for it, and the virtio device shows the result.
 
 use core::sync::atomic::{
-    AtomicBool,
+    AtomicU8,
+    AtomicUsize,
     Ordering, //
 };
 
@@ -18,183 +19,240 @@ use kernel::{
 };
 
 use crate::{
-    console::nbcon,
     device::{
-        bring_up::Refusal,
-        screen::{
-            self,
-            Device, //
-        }, //
+        active,
+        bring_up::BringUpError,
+        native::{
+            Event,
+            Handover,
+            Holder,
+            Step, //
+        },
     },
     linux::{
-        holder,
-        parameters,
-        shared::{
+        clock::{
             microseconds_since,
             ticks, //
-        }, //
-    }, //
+        },
+        device_id::DeviceId,
+        driver_core::{
+            BusDevice,
+            Device,
+            DeviceRef, //
+        },
+        notifier::{
+            Bus,
+            BusNotifier,
+            Notifier, //
+        },
+        parameters,
+        uevent,
+        work, //
+    },
 };
 
-/// The native driver is loaded.
-static READY: AtomicBool = AtomicBool::new(false);
-/// It does not want the device, or somebody has taken the device from it: it gets it when it, or
-/// what makes a virtio device of ours, is loaded again.
-static REFUSED: AtomicBool = AtomicBool::new(false);
-/// What is due is being done.
-static SETTLING: AtomicBool = AtomicBool::new(false);
-/// The device is on its way to it.
-static GIVING: AtomicBool = AtomicBool::new(false);
-/// The device is with it, or on its way.
-static AWAY: AtomicBool = AtomicBool::new(false);
-/// The device is on its way back to us.
-static TAKING: AtomicBool = AtomicBool::new(false);
+static STATE: AtomicU8 = AtomicU8::new(Handover::empty().bits());
 
-/// The device cannot be reset, so that nobody else can use it.
-static KEPT: AtomicBool = AtomicBool::new(false);
+/// The address of the `struct device_driver` that had the device then, which is this driver's for the
+/// device's bus.
+static DRIVER: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether a device that is offered to us is for the native driver: any while it gets ours, and
-/// others once it has it.
-pub(crate) fn is_for_native(device: Device) -> bool {
-    GIVING.load(Ordering::Relaxed) || is_away() && !holder::is(device.as_device())
-}
+/// The device that is bound to this driver, or was bound last.
+static DEVICE: DeviceRef = DeviceRef::none();
 
-/// Whether the native driver is about to get the device.
-pub(crate) fn is_giving() -> bool {
-    GIVING.load(Ordering::Relaxed)
-}
+/// Watches the bus of virtio devices.
+static VIRTIO: Notifier<Bus<Watch>> = Notifier::new();
 
-/// Whether a device that is offered to us is ours, on its way back.
-pub(crate) fn is_coming_back(device: Device) -> bool {
-    TAKING.load(Ordering::Relaxed) && holder::is(device.as_device())
-}
+/// Watches what becomes of the device, and of the virtio device that another driver makes of it.
+pub(crate) struct Watch;
 
-/// The device that was on its way back to us cannot be used. Says so.
-pub(crate) fn lost(device: Device, refusal: &Refusal) {
-    TAKING.store(false, Ordering::Relaxed);
-    pr_warn!(
-        "{}: not ours again, the screen stays dark: {}\n",
-        format_args!("{device}"),
-        format_args!("{refusal}")
-    );
-}
+impl BusNotifier for Watch {
+    fn unbound(device: DeviceId, parent: DeviceId) {
+        if DEVICE.is(device) || DEVICE.is(parent) {
+            work::handover_later();
+        }
+    }
 
-/// Whether the native driver is there to get the device.
-fn is_wanted() -> bool {
-    READY.load(Ordering::Relaxed) && !REFUSED.load(Ordering::Relaxed)
-}
-
-fn is_away() -> bool {
-    AWAY.load(Ordering::Relaxed)
-}
-
-/// The device is bound to us.
-pub(crate) fn held(device: Device) {
-    AWAY.store(false, Ordering::Relaxed);
-    holder::keep(device);
-    if is_wanted() && !SETTLING.load(Ordering::Relaxed) {
-        holder::settle_later();
+    fn removed(device: DeviceId) {
+        active::removed(device);
+        if DEVICE.is(device) {
+            update(Event::DeviceRemoved);
+        }
     }
 }
 
-/// The device is not bound to us any more; on whose wish, is for others to know.
+/// Returns the state.
+fn state() -> Handover {
+    Handover::from_bits_truncate(STATE.load(Ordering::Relaxed))
+}
+
+/// Changes the state.
+fn update(event: Event) {
+    let _ = STATE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| {
+        Some(Handover::from_bits_truncate(bits).after(event).bits())
+    });
+}
+
+/// Handles an event of the module loader, after which the native driver may get the device.
+pub(crate) fn driver_loaded(event: Event) {
+    update(event);
+    work::handover_later();
+}
+
+/// Handles the end of the native driver.
+pub(crate) fn native_unloaded() {
+    update(Event::NativeUnloaded);
+}
+
+/// Handles the end of the module of the virtio bus, which has unregistered the bus.
+pub(crate) fn virtio_bus_unloaded() {
+    VIRTIO.bus_is_gone();
+}
+
+/// Returns whether a device that the driver core offers to this driver is for the native driver.
+pub(crate) fn is_for_native(device: BusDevice) -> bool {
+    state().is_for_native(DEVICE.is(device.id()))
+}
+
+/// Returns whether the device is the one that is bound, or was bound last.
+pub(crate) fn is_active(device: BusDevice) -> bool {
+    DEVICE.is(device.id())
+}
+
+/// Returns whether the device is being offered to the native driver.
+pub(crate) fn is_offering() -> bool {
+    state().contains(Handover::OFFERING)
+}
+
+/// Returns whether a device that the driver core offers to this driver is being taken back.
+pub(crate) fn is_coming_back(device: BusDevice) -> bool {
+    state().is_coming_back(DEVICE.is(device.id()))
+}
+
+/// Handles the device that this driver has bound. May sleep.
+pub(crate) fn bound(device: BusDevice) {
+    update(Event::Bound);
+    DEVICE.set(device);
+    DEVICE.with(|device| {
+        // The driver core sets the driver before it probes it.
+        DRIVER.store(device.driver() as usize, Ordering::Relaxed);
+        device.set_keeps_picture(true);
+        uevent::add_child(device);
+    });
+    if state().needs_work() {
+        work::handover_later();
+    }
+}
+
+/// Handles the release of the device, for whatever reason. May sleep.
 pub(crate) fn released() {
-    holder::released();
+    uevent::remove_child();
+    DEVICE.with(|device| device.set_keeps_picture(false));
 }
 
-/// The device goes: what is found in its place later is another one.
-pub(crate) fn gone() {
-    AWAY.store(false, Ordering::Relaxed);
-    REFUSED.store(false, Ordering::Relaxed);
+/// Logs that the device which was being taken back cannot be used.
+pub(crate) fn not_taken_back(device: BusDevice, error: &BringUpError) {
+    update(Event::TookBack);
+    pr_warn!(
+        "{}: not ours again, the screen stays dark: {}\n",
+        format_args!("{device}"),
+        format_args!("{error}")
+    );
 }
 
-/// The native driver was loaded.
-pub(crate) fn native_is_ready() {
-    READY.store(true, Ordering::Relaxed);
-    transport_is_ready();
+/// Returns who has the device. Waits until a probe of the native driver has ended.
+fn holder() -> Holder {
+    DEVICE
+        .with(|device| {
+            if device.driver() as usize == DRIVER.load(Ordering::Relaxed) {
+                return Holder::Bridge;
+            }
+            if is_without_native(device) {
+                return Holder::TransportAlone;
+            }
+            match device.driver().is_null() {
+                true => Holder::Nobody,
+                false => Holder::Other,
+            }
+        })
+        .unwrap_or(Holder::Other)
 }
 
-/// What makes virtio devices was loaded.
-pub(crate) fn transport_is_ready() {
-    REFUSED.store(false, Ordering::Relaxed);
-    holder::settle_later();
+/// Returns whether another driver has made a virtio device of `device` that has no driver. Waits
+/// until a probe of it has ended.
+fn is_without_native(device: &Device) -> bool {
+    (device.virtio_child(&VIRTIO)).is_some_and(|child| !child.finish_probe())
 }
 
-/// The native driver is being unloaded.
-pub(crate) fn native_is_gone() {
-    READY.store(false, Ordering::Relaxed);
-}
-
-/// Gives the device away, or takes it back, if that is due. Called by one thread at a time.
-pub(crate) fn settle() {
-    SETTLING.store(true, Ordering::Relaxed);
-    settle_what_is_due();
-    SETTLING.store(false, Ordering::Relaxed);
-}
-
-fn settle_what_is_due() {
-    if is_away() {
-        // The native driver has lost it, or what made a virtio device of it has.
-        if holder::is_orphan() || holder::is_free() {
-            REFUSED.store(true, Ordering::Relaxed);
+/// The work of [`work::handover_later`]: offers the device, or takes it back, if that is to be done.
+#[no_mangle]
+extern "C" fn rust_virtgpu_bridge_handover() {
+    update(Event::WorkStarted);
+    match state().step(holder, parameters::hands_over) {
+        Step::Wait => {}
+        Step::Offer => offer(),
+        Step::TakeBack => {
+            update(Event::Refused);
             if take_back() {
                 pr_info!("the screen is ours again\n");
             }
         }
-    } else if is_wanted() && holder::is_ours() {
-        if parameters::hands_over() && !KEPT.load(Ordering::Relaxed) {
-            give();
-        }
     }
+    update(Event::WorkEnded);
 }
 
-fn give() {
-    let begun = ticks();
-    if !screen::stop() {
-        // Nor later: whoever resets it waits for ever, or finds it FAILED.
-        KEPT.store(true, Ordering::Relaxed);
+/// Gives the device to the native driver, and takes it back if that driver does not use it.
+fn offer() {
+    let start = ticks();
+    if !active::reset_for_native() {
+        // virtio-pci would wait for the reset for ever, or find the device FAILED.
+        update(Event::ResetFailed);
         pr_warn!(
             "the device stays ours: it does not finish a reset, which the native driver needs\n"
         );
         return;
     }
-    AWAY.store(true, Ordering::Relaxed);
-    GIVING.store(true, Ordering::Relaxed);
-    holder::release();
-    let found = holder::attach();
-    GIVING.store(false, Ordering::Relaxed);
-    if found && !holder::is_orphan() {
-        screen::settled();
-        nbcon::end();
+    update(Event::Offered);
+    DEVICE.with(Device::release_driver);
+    let has_driver = DEVICE.with(Device::attach).unwrap_or(false);
+    update(Event::OfferEnded);
+    if has_driver && !DEVICE.with(is_without_native).unwrap_or(false) {
+        active::end_release();
+        active::stopped();
         pr_info!(
             "handed over to the native driver, dark for {} us\n",
-            microseconds_since(begun)
+            microseconds_since(start)
         );
         return;
     }
-    REFUSED.store(found, Ordering::Relaxed);
-    // One line is said in the end, where the screen stays dark.
+    if has_driver {
+        update(Event::Refused);
+    } else {
+        update(Event::TransportLoaded);
+    }
+    // If the screen stays dark, `take_back()` logs the only line.
     if take_back() {
-        if found {
+        if has_driver {
             pr_warn!("the native driver does not take the device\n");
         } else {
             pr_info!("there is no driver yet that makes a virtio device of ours\n");
         }
         pr_info!("the screen is ours again\n");
     }
-    screen::settled();
+    active::end_release();
 }
 
-/// Takes the device from whoever has it. Returns whether the screen is ours again; if it is not, a
-/// line says why.
+/// Takes the device from the driver that has it. Returns whether the screen is back; logs why if it
+/// is not.
 fn take_back() -> bool {
-    holder::release();
-    AWAY.store(false, Ordering::Relaxed);
-    TAKING.store(true, Ordering::Relaxed);
-    let ours = holder::attach() && holder::is_ours();
-    // Unless `lost()` has said why.
-    if TAKING.swap(false, Ordering::Relaxed) && !ours {
+    DEVICE.with(Device::release_driver);
+    update(Event::TakesBack);
+    let has_driver = DEVICE.with(Device::attach).unwrap_or(false);
+    let is_back = has_driver && holder() == Holder::Bridge;
+    // `not_taken_back()` has ended this if it has logged the reason.
+    if state().contains(Handover::TAKING_BACK) && !is_back {
         pr_warn!("the device does not come back, the screen stays dark\n");
     }
-    ours
+    update(Event::TookBack);
+    is_back
 }

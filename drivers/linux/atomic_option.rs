@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A place for a value, at which a panic may look in the middle of a change.
+//! An optional value that a panic may read in the middle of a change.
 
 use core::{
     mem::MaybeUninit,
@@ -10,48 +10,48 @@ use core::{
     },
 };
 
-/// What an `Option` is, but it never looks full while the value is written, moved or dropped: who
-/// is stopped by a panic there leaves nothing, or a whole value.
+/// An `Option` that is `None` while its value is written, moved or dropped. If a panic stops a CPU in
+/// the middle of that, the panic finds no value, or a whole one.
 ///
 /// # Invariants
 ///
-/// `value` is initialised if `full` is set. That holds at any instant, for whoever looks on this
-/// CPU after having interrupted a change, or when the CPU that was at it is stopped.
+/// `value` is initialised if `full` is set. That holds at any instant, for code that has interrupted a
+/// change on this CPU, and for another CPU once the changing CPU is stopped.
 pub(crate) struct AtomicOption<T> {
     full: AtomicBool,
     value: MaybeUninit<T>,
 }
 
 impl<T> AtomicOption<T> {
-    /// None.
+    /// Makes an empty one.
     pub(crate) const fn none() -> Self {
-        // INVARIANT: It is not full.
+        // INVARIANT: `full` is not set.
         Self {
             full: AtomicBool::new(false),
             value: MaybeUninit::uninit(),
         }
     }
 
-    /// Whether there is a value.
+    /// Returns whether there is a value.
     pub(crate) fn is_some(&self) -> bool {
         self.full.load(Ordering::Acquire)
     }
 
-    /// Whether there is no value.
+    /// Returns whether there is no value.
     pub(crate) fn is_none(&self) -> bool {
         !self.is_some()
     }
 
-    /// Puts a value in; the one before is dropped.
+    /// Stores a value, and drops the one before.
     pub(crate) fn put(&mut self, value: T) {
         self.clear();
         self.value.write(value);
-        // INVARIANT: The value is written above; whoever sees the flag sees it, by the release.
+        // INVARIANT: The value is written above. By the release, a reader of the flag sees it.
         self.full.store(true, Ordering::Release);
     }
 
-    /// Becomes what another one is, which is none then; the value before is dropped. Large values
-    /// go this way without being on the stack once more.
+    /// Moves the value of `other` here, and drops the one before. A large value is not copied to the
+    /// stack.
     pub(crate) fn take_from(&mut self, other: &mut Self) {
         self.clear();
         if other.full.swap(false, Ordering::AcqRel) {
@@ -62,12 +62,12 @@ impl<T> AtomicOption<T> {
         }
     }
 
-    /// Takes the value out.
+    /// Removes the value and returns it.
     pub(crate) fn take(&mut self) -> Option<T> {
-        // The flag falls before the value moves.
+        // Clear the flag before the value moves.
         self.full.swap(false, Ordering::AcqRel).then(|| {
             // SAFETY: The flag was set, so that by the invariants the value is initialised. It is
-            // clear now, so that nobody reads or drops it again.
+            // clear now, so nobody reads or drops it again.
             unsafe { self.value.assume_init_read() }
         })
     }
@@ -77,7 +77,7 @@ impl<T> AtomicOption<T> {
         drop(self.take());
     }
 
-    /// The value.
+    /// Returns the value.
     pub(crate) fn as_mut(&mut self) -> Option<&mut T> {
         if self.is_none() {
             return None;

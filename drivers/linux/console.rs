@@ -2,7 +2,10 @@
 
 //! The printk core's consoles.
 
-use core::cell::UnsafeCell;
+use core::{
+    cell::UnsafeCell,
+    marker::PhantomData, //
+};
 
 use kernel::ffi::{
     c_char,
@@ -12,64 +15,104 @@ use kernel::ffi::{
 
 use crate::linux::bindings;
 
-/// Runs `f` with the console lock held, and the lock of [`lock_screen`]. Meanwhile no console of
-/// the older kind (`write()`) prints, the virtual terminal and the early console among them, nor
-/// does the thread of ours. Other consoles without the console lock (`CON_NBCON`) go on, and an
-/// emergency or a panic may still come to ours ([`nbcon`](crate::linux::nbcon)): whoever uses the
-/// screen takes it from its owner ([`owner`](crate::linux::owner)) as well.
+/// A proof that the console lock is held, or that nothing else uses what it guards.
 ///
-/// Called where sleeping is allowed.
-pub(crate) fn locked<R>(f: impl FnOnce() -> R) -> R {
-    // SAFETY: `console_lock()` (kernel/printk/printk.c) may sleep, which it may here: callers are
+/// # Invariants
+///
+/// As long as the value exists, one of these holds:
+///
+/// * This context holds the console lock.
+/// * The kernel prints without the lock, in a panic (`console_flush_on_panic()`) or a debugger
+///   (`kdb_msg_write()`): the other CPUs are stopped, and the code that this CPU has interrupted
+///   does not continue before the value is gone.
+pub(crate) struct Locked(PhantomData<*mut ()>);
+
+impl Locked {
+    /// Makes a proof.
+    ///
+    /// # Safety
+    ///
+    /// The invariants hold as long as the value exists.
+    pub(crate) unsafe fn new() -> Self {
+        // INVARIANT: By the safety requirement.
+        Self(PhantomData)
+    }
+}
+
+/// Tries to take the console lock, and runs `f` with it held; returns `None` if another context holds
+/// it. For tasks.
+#[cfg(not(MODULE))]
+pub(crate) fn try_locked<R>(f: impl FnOnce(&Locked) -> R) -> Option<R> {
+    // SAFETY: `console_trylock()` (kernel/printk/printk.c) may be called by a task.
+    if unsafe { bindings::console_trylock() } == 0 {
+        return None;
+    }
+    // INVARIANT: The lock is held until `f` returns, and the token does not live longer.
+    let result = f(&Locked(PhantomData));
+    // SAFETY: `console_trylock()` above has taken it in this task.
+    unsafe { bindings::console_unlock() };
+    Some(result)
+}
+
+/// Runs `f` with the console lock held, and the lock of [`lock_thread`]. Meanwhile no legacy console
+/// (with `write()`) prints, the virtual terminal and the early console included, and the thread of
+/// the driver's nbcon console does not either. Other nbcon consoles go on, and an emergency or a
+/// panic may still call the driver's ([`nbcon`](crate::linux::nbcon)). So users of the screen own it
+/// as well ([`owner`](crate::linux::owner)).
+///
+/// May sleep. The caller does not hold the console lock.
+pub(crate) fn locked<R>(f: impl FnOnce(&Locked) -> R) -> R {
+    // SAFETY: `console_lock()` (kernel/printk/printk.c) may sleep. The callers may: they are
     // initcalls, PCI fixups while a bus is scanned, callbacks of the driver core and the PM core,
-    // and work items. None of them has the lock.
+    // and work items. None of them holds the lock.
     unsafe { bindings::console_lock() };
     #[cfg(not(MODULE))]
-    lock_screen();
-    let result = f();
+    lock_thread();
+    // INVARIANT: The lock is held until `f` returns, and the token does not live longer.
+    let result = f(&Locked(PhantomData));
     #[cfg(not(MODULE))]
-    // SAFETY: `lock_screen()` above has taken it for this task.
+    // SAFETY: `lock_thread()` above has taken it in this task.
     unsafe {
-        unlock_screen()
+        unlock_thread()
     };
-    // SAFETY: `console_lock()` above has taken it for this task.
+    // SAFETY: `console_lock()` above has taken it in this task.
     unsafe { bindings::console_unlock() };
     result
 }
 
-/// Keeps out whoever prints on our console by `write_thread()`, without the console lock. Called
-/// where sleeping is allowed.
+/// Keeps the printk core from calling `write_thread()` of the driver's console, for which it does not
+/// take the console lock. May sleep.
 #[cfg(not(MODULE))]
-pub(crate) fn lock_screen() {
-    // SAFETY: `virtgpu_lock_screen()` takes a mutex, which may sleep. It may here: the callers are
-    // `locked()`, and the printk core's `device_lock()`, which it calls in our console's thread, in
+pub(crate) fn lock_thread() {
+    // SAFETY: The function takes a mutex, which may sleep. The callers may: they are `locked()`, and
+    // the console's `device_lock()`, which the printk core calls in the console's thread, in
     // `register_console()`, in `unregister_console()`, and when `console_unlock()` may sleep.
-    unsafe { bindings::virtgpu_lock_screen() };
+    unsafe { bindings::virtgpu_bridge_lock_thread() };
 }
 
-/// The end of [`lock_screen`].
+/// Undoes [`lock_thread`].
 ///
 /// # Safety
 ///
-/// This task has called [`lock_screen`], and not this function since.
+/// This task has called [`lock_thread`], and not this function since.
 #[cfg(not(MODULE))]
-pub(crate) unsafe fn unlock_screen() {
+pub(crate) unsafe fn unlock_thread() {
     // SAFETY: By the safety requirement this task has the mutex, and has disabled migration.
-    unsafe { bindings::virtgpu_unlock_screen() };
+    unsafe { bindings::virtgpu_bridge_unlock_thread() };
 }
 
-/// A console that the printk core has in its list, or shall have.
+/// A console of the printk core's, for a static.
 pub(crate) struct Console(UnsafeCell<bindings::console>);
 
-// SAFETY: All of it is written by `register()` before the printk core knows it, which nobody else
-// calls at the same time by its safety requirement. From `register_console()` on the printk core
-// writes it, under the mutex of its list (`console_list_lock()`), the console lock, or by atomic
-// operations, until `unregister_console()` has returned. We only read single words of it then, for
-// which any value will do that was ever there: see `is_enabled()` and `nbcon::is_wanted()`.
+// SAFETY: `register()` writes it before the printk core knows it; nobody else calls `register()` at
+// the same time, by its safety requirement. From `register_console()` on the printk core writes it,
+// under the mutex of its list (`console_list_lock()`), the console lock, or by atomic operations,
+// until `unregister_console()` has returned. The driver only reads single words of it then, for which
+// any earlier value will do: see `is_enabled()` and `nbcon::Registration::is_preferred()`.
 unsafe impl Sync for Console {}
 
 impl Console {
-    /// A console that is not registered.
+    /// Makes a console that is not registered.
     pub(crate) const fn new() -> Self {
         Self(UnsafeCell::new(bindings::console {
             index: -1,
@@ -79,18 +122,18 @@ impl Console {
         }))
     }
 
-    /// What the printk core knows it by.
+    /// Returns the console for the printk core's functions.
     pub(crate) fn as_ptr(&self) -> *mut bindings::console {
         self.0.get()
     }
 
-    /// Adds it to the printk core's list, enabled already: nobody has to name it on the command
+    /// Adds the console to the printk core's list. It is enabled without a `console=` on the command
     /// line.
     ///
     /// # Safety
     ///
     /// It is static, and not on the list, and nobody else adds it now. Sleeping is allowed. The
-    /// callbacks in `console` may be called by the printk core as `struct console` says.
+    /// printk core may call the callbacks in `console` as `struct console` says.
     pub(crate) unsafe fn register(&self, mut console: bindings::console) {
         for (to, &from) in console.name.iter_mut().zip(b"virtgpu") {
             *to = from;
@@ -105,14 +148,14 @@ impl Console {
         }
     }
 
-    /// Takes it from the list; nobody is in its callbacks when this returns. If it is not on the
-    /// list, nothing happens.
+    /// Removes the console from the list, if it is on it. No callback of it runs when this returns.
+    /// May sleep.
     pub(crate) fn unregister(&self) {
-        // SAFETY: `unregister_console()` (kernel/printk/printk.c) leaves a console alone that is
-        // not on the list, but for its flag CON_ENABLED. It waits until nobody walks the list any
-        // more (`synchronize_srcu()`), and ends the console's thread: so nobody is in a callback.
-        // Its `irq_work`, zeroes if it was never used, may be queued still, and is waited for:
-        // `register()` writes over it. Both may sleep, which they may where a console goes.
+        // SAFETY: `unregister_console()` (kernel/printk/printk.c) changes only the flag CON_ENABLED of a
+        // console that is not on the list. It waits until nobody walks the list any more
+        // (`synchronize_srcu()`), and ends the console's thread, so no callback runs. The console's
+        // `irq_work`, which is all zero if it was never used, may still be queued; the wait for it
+        // lets `register()` write over it. Both may sleep, and so may the caller.
         unsafe {
             bindings::unregister_console(self.0.get());
             bindings::irq_work_sync(&raw mut (*self.0.get()).irq_work);
@@ -120,7 +163,7 @@ impl Console {
     }
 }
 
-/// Whether a console prints.
+/// Returns whether a console is enabled.
 ///
 /// # Safety
 ///
@@ -134,16 +177,16 @@ pub(crate) unsafe fn is_enabled(console: *const bindings::console) -> bool {
     flags & bindings::cons_flags_CON_ENABLED as c_short != 0
 }
 
-/// Names a console, as `console=` on the command line does: it is enabled when it registers, and is
-/// `/dev/console` unless another one is named after it. For initcalls, one at a time.
+/// Adds a preferred console, as `console=` on the command line does. It is enabled when it is
+/// registered, and is `/dev/console` unless another one is added later. For initcalls.
 #[cfg(not(MODULE))]
-pub(crate) fn name(console: crate::firmware::consoles::Console<'_>) {
+pub(crate) fn add_preferred(console: crate::firmware::consoles::Console<'_>) {
     use kernel::str::CStrExt;
 
     let mut name = [0; 16];
     let bytes = console.name.as_bytes();
     match name.get_mut(..bytes.len()) {
-        // One byte at least is left for the end of the string.
+        // At least one byte is left for the end of the string.
         Some(to) if bytes.len() < 16 => to.copy_from_slice(bytes),
         _ => return,
     }
@@ -157,28 +200,28 @@ pub(crate) fn name(console: crate::firmware::consoles::Console<'_>) {
     }
 }
 
-/// Whether there is an early console that is not ours.
+/// Returns whether `console` is an early console (CON_BOOT).
+///
+/// # Safety
+///
+/// It points to a console that is not freed before this returns.
 #[cfg(not(MODULE))]
-pub(crate) fn has_other_early_console() -> bool {
-    any(|console| {
-        // SAFETY: `any()` keeps the console valid as long as this runs. The flags are read as
-        // in `is_enabled()`.
-        let flags = unsafe { (&raw const (*console).flags).read_volatile() };
-        flags & bindings::cons_flags_CON_BOOT as c_short != 0
-            && !crate::linux::earlycon::is(console)
-    })
+pub(crate) unsafe fn is_early(console: *const bindings::console) -> bool {
+    // SAFETY: By the safety requirement. The flags are read as in `is_enabled()`.
+    let flags = unsafe { (&raw const (*console).flags).read_volatile() };
+    flags & bindings::cons_flags_CON_BOOT as c_short != 0
 }
 
-/// Whether `f` is true of a console on the list, which `f` gets valid until it returns. From any
-/// context.
+/// Returns whether `f` returns true for a console on the list. The console is valid until `f`
+/// returns. In any context.
 #[cfg(not(MODULE))]
-fn any(mut f: impl FnMut(*const bindings::console) -> bool) -> bool {
+pub(crate) fn any(mut f: impl FnMut(*const bindings::console) -> bool) -> bool {
     let mut found = false;
     // SAFETY: `console_srcu_read_lock()` (kernel/printk/printk.c) may be called in any context, NMI
-    // included (`srcu_read_lock_nmisafe()`), and before SRCU is initialised. Until it is given up,
+    // included (`srcu_read_lock_nmisafe()`), and before SRCU is initialised. Until the unlock,
     // `unregister_console()` does not return, and a console that was on the list is valid. The list
-    // is read as `for_each_console_srcu()` (include/linux/console.h) does it: pointers are read
-    // once and followed, which arm64 does in this order. A node is part of its console.
+    // is read as `for_each_console_srcu()` (include/linux/console.h) does it: each pointer is read
+    // once and followed, which arm64 orders (address dependency). A node is part of its console.
     unsafe {
         let cookie = bindings::console_srcu_read_lock();
         let mut node = (&raw const bindings::console_list.first).read_volatile();
@@ -194,14 +237,15 @@ fn any(mut f: impl FnMut(*const bindings::console) -> bool) -> bool {
     found
 }
 
-/// The number of the record that the virtual terminal's console prints next, if there is one.
+/// Returns the sequence number of the record that the virtual terminal's console prints next; `None`
+/// if that console is not enabled. In any context.
 #[cfg(all(CONFIG_VT, not(MODULE)))]
-pub(crate) fn terminal_is_at() -> Option<u64> {
+pub(crate) fn tty_seq() -> Option<u64> {
     let mut found = None;
     any(|console| {
         // SAFETY: `any()` keeps the console valid as long as this runs. Its name does not change
         // while it is on the list. `seq` may change meanwhile: the read is volatile, of an aligned
-        // word, and a value that is old already is none the worse.
+        // word, and an old value will do, too.
         unsafe {
             if (*console).name.starts_with(b"tty\0") && is_enabled(console) {
                 found = Some((&raw const (*console).seq).read_volatile());
@@ -212,18 +256,17 @@ pub(crate) fn terminal_is_at() -> Option<u64> {
     found
 }
 
-/// The text of a console's `write()` callback.
+/// Returns the text that the printk core passes to a console's `write()`.
 ///
 /// # Safety
 ///
-/// `text` is null, or the start of `count` bytes which do not change as long as `'t`, as the printk
-/// core passes them to a console's `write()` (`console_emit_next_record()` in
-/// kernel/printk/printk.c).
+/// `text` is null, or the start of `count` bytes that do not change during `'t`, as the printk core
+/// passes them (`console_emit_next_record()` in kernel/printk/printk.c).
 pub(crate) unsafe fn text<'t>(text: *const c_char, count: c_uint) -> &'t [u8] {
     if text.is_null() {
         return &[];
     }
-    // SAFETY: By the safety requirement the bytes are there and initialised, and nobody writes them
-    // before the callback returns.
+    // SAFETY: By the safety requirement the bytes are initialised, and nobody writes them during
+    // `'t`.
     unsafe { core::slice::from_raw_parts(text.cast(), count as usize) }
 }

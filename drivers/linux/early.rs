@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory and registers before the driver core gives any: `early_ioremap()` and its kin
-//! (mm/early_ioremap.c), and `ioremap()` for registers as soon as there is one.
+//! Memory and registers before the driver core provides any: by `early_ioremap()` and
+//! `early_memremap()` (mm/early_ioremap.c), and registers by `ioremap()` as soon as that works.
 //!
-//! They are `__init`: their code goes with `free_initmem()`, and they have no lock. So only two may
-//! come here, both on the boot CPU, before there are others: the early console's `setup()`, while
-//! early parameters are read in `setup_arch()`, after `early_ioremap_init()`; and our
-//! `console_initcall` (`stages::device::begin()`), in `console_init()`. What they map here is
-//! unmapped before they return.
+//! The early functions are `__init`: `free_initmem()` frees their code, and they have no lock. So
+//! this module has two callers, both on the boot CPU before other CPUs are up: the early console's
+//! `setup()`, while early parameters are parsed in `setup_arch()`, after `early_ioremap_init()`; and
+//! the driver's `console_initcall`, in `console_init()`. They unmap what they map here before they
+//! return.
 
 use core::{
     cell::UnsafeCell,
@@ -26,9 +26,10 @@ use crate::{
         Unreadable, //
     },
     linux::{
+        arch,
         bindings,
-        registers::Window,
-        shared::Block, //
+        queue_memory::SharedBlock,
+        registers::Window, //
     },
     pci::{
         Address,
@@ -38,40 +39,34 @@ use crate::{
     virtio::Registers, //
 };
 
-/// What one early mapping may hold: less than NR_FIX_BTMAPS pages, whatever their size is.
+/// The size of one early mapping in bytes, at most. It is less than NR_FIX_BTMAPS pages of any size.
 const MAP_BYTES: usize = 0x10000;
-/// Bytes of one function's configuration space.
+/// Bytes of one PCI function's configuration space (PCI Express 5.0, section 7.2.2).
 const FUNCTION_BYTES: usize = 4096;
 
+/// Returns whether `length` bytes at the physical address `at` can be mapped.
 fn mappable(at: u64, length: usize) -> bool {
     length != 0
         && length <= MAP_BYTES
         && at
             .checked_add(length as u64)
-            .is_some_and(|end| end >> address_bits() == 0)
+            .is_some_and(|end| end >> arch::address_bits() == 0)
 }
 
-/// The bits that a physical address has. More of them would get into the other fields of a page
-/// table's entry: `__early_ioremap()` (mm/early_ioremap.c) does not look.
-pub(crate) fn address_bits() -> u32 {
-    // SAFETY: It reads a constant, or TCR_EL1, in any context.
-    unsafe { bindings::virtgpu_address_bits() }
-}
-
-// The functions called here are `__init`: `.ref.text` says that we know.
+// The functions called here are `__init`. `.ref.text` tells modpost that this is intended.
 
 #[link_section = ".ref.text"]
 #[inline(never)]
 fn ioremap(at: u64, length: usize) -> *mut u8 {
-    // SAFETY: The code is there, and nobody else is in it: see the module's description. It takes
-    // any address, `mappable()` has checked the length, and it returns null where it cannot map.
+    // SAFETY: The code is there, and nothing else runs it: see the module's description. It takes
+    // any address, `mappable()` has checked the length, and it returns null if it cannot map.
     unsafe { bindings::early_ioremap(at, length).cast() }
 }
 
 #[link_section = ".ref.text"]
 #[inline(never)]
-fn iounmap(mapping: &Registered) {
-    // SAFETY: The code is there, and nobody else is in it: see the module's description. By the
+fn iounmap(mapping: &EarlyRegisters) {
+    // SAFETY: The code is there, and nothing else runs it: see the module's description. By the
     // invariants `early_ioremap()` has made the mapping, with this length. Windows on it have ended
     // with the borrow.
     unsafe { bindings::early_iounmap(mapping.base.as_ptr().cast(), mapping.length) }
@@ -87,48 +82,49 @@ fn memremap(at: u64, length: usize) -> *mut u8 {
 #[link_section = ".ref.text"]
 #[inline(never)]
 fn memunmap(base: *mut u8, length: usize) {
-    // SAFETY: As in `iounmap()`: only `Piece::drop()` calls this, with what `memremap()` gave, and
-    // its length. Nothing borrows from a piece.
+    // SAFETY: As in `iounmap()`: only `EarlyMemory::drop()` calls this, with what `memremap()`
+    // returned, and its length. Nothing borrows from an `EarlyMemory`.
     unsafe { bindings::early_memunmap(base.cast(), length) }
 }
 
-/// Registers that are mapped for a moment.
+/// A short-lived mapping of registers.
 ///
 /// # Invariants
 ///
-/// `base` is a mapping of `length` bytes, which nobody else unmaps: by `early_ioremap()` if `early`
-/// is set, else by `ioremap()`.
-pub(crate) struct Registered {
+/// `base` is a mapping of `length` bytes, which nobody else unmaps: by `early_ioremap()` if
+/// `is_early` is set, else by `ioremap()`.
+pub(crate) struct EarlyRegisters {
     base: NonNull<u8>,
     length: usize,
-    early: bool,
+    is_early: bool,
 }
 
-impl Registered {
-    /// Maps `length` bytes of registers at the physical address `at`, if that is possible.
+impl EarlyRegisters {
+    /// Maps `length` bytes of registers at the physical address `at`; `None` if that is not
+    /// possible.
     pub(crate) fn map(at: u64, length: usize) -> Option<Self> {
         if !mappable(at, length) {
             return None;
         }
         // SAFETY: It reads a variable (mm/slab_common.c).
-        let early = !unsafe { kernel::bindings::slab_is_available() };
-        let base = if early {
+        let is_early = !unsafe { kernel::bindings::slab_is_available() };
+        let base = if is_early {
             ioremap(at, length)
         } else {
-            // This one alone knows how a guest whose memory is private reaches a device.
+            // Only `ioremap()` maps registers as a realm or a protected guest has to.
             // SAFETY: `ioremap()` (arch/arm64/mm/ioremap.c) takes any address, and refuses
-            // memory's.
+            // that of RAM.
             unsafe { kernel::bindings::ioremap(at, length) }.cast()
         };
         // INVARIANT: Both map all of `length` bytes, or return null.
         NonNull::new(base).map(|base| Self {
             base,
             length,
-            early,
+            is_early,
         })
     }
 
-    /// The registers.
+    /// Returns the registers.
     pub(crate) fn window(&self) -> Window<'_> {
         // SAFETY: By the invariants it is a mapping of device memory of `length` bytes, page by
         // page. The window lives no longer than the borrow of `self`, which keeps the mapping.
@@ -136,9 +132,9 @@ impl Registered {
     }
 }
 
-impl Drop for Registered {
+impl Drop for EarlyRegisters {
     fn drop(&mut self) {
-        if self.early {
+        if self.is_early {
             iounmap(self);
         } else {
             // SAFETY: By the invariants; windows on it borrow `self`.
@@ -147,25 +143,25 @@ impl Drop for Registered {
     }
 }
 
-/// Memory that is mapped for a moment.
+/// A short-lived mapping of memory.
 ///
 /// # Invariants
 ///
-/// `base` is a mapping of `length` bytes by `early_memremap()`, those from the physical address
-/// `at` on, which nobody else unmaps.
-struct Piece {
+/// `base` is a mapping by `early_memremap()` of the `length` bytes from the physical address `at`
+/// on, which nobody else unmaps.
+struct EarlyMemory {
     base: NonNull<u8>,
     at: u64,
     length: usize,
 }
 
-impl Piece {
+impl EarlyMemory {
     fn map(at: u64, length: usize) -> Option<Self> {
         // INVARIANT: `early_memremap()` maps all of `length` bytes, or returns null.
         NonNull::new(memremap(at, length)).map(|base| Self { base, at, length })
     }
 
-    /// Copies bytes from an address on. Returns whether all of them are in the mapping.
+    /// Copies bytes from the physical address `at` on. Returns whether the mapping has all of them.
     fn copy(&self, at: u64, into: &mut [u8]) -> bool {
         let Some(offset) = at.checked_sub(self.at) else {
             return false;
@@ -176,7 +172,7 @@ impl Piece {
         }
         // SAFETY: By the invariants and the check above the mapping holds as many bytes as `into`
         // from `offset` on. `into` is not part of it: the mapping has addresses of its own, in the
-        // fixmap. That there is memory is what firmware says; see `PhysicalMemory`.
+        // fixmap. Firmware says that there is memory; see `PhysicalMemory`.
         unsafe {
             let from = self.base.add(offset as usize);
             from.copy_to_nonoverlapping(NonNull::from(&mut *into).cast(), into.len());
@@ -185,25 +181,25 @@ impl Piece {
     }
 }
 
-impl Drop for Piece {
+impl Drop for EarlyMemory {
     fn drop(&mut self) {
         memunmap(self.base.as_ptr(), self.length);
     }
 }
 
-/// Physical memory, to be read. The page that was read last stays mapped: tables are read by
-/// entries.
+/// Read access to physical memory. The page that was read last stays mapped, because tables are
+/// read entry by entry.
 ///
-/// An address that firmware made up ends in an abort, as it does for `efi_init()` a moment later:
-/// what says where there is memory is read this way, too.
+/// An address without memory ends in an abort, as it does for `efi_init()` a moment later: the
+/// memory map itself is read this way, too.
 pub(crate) struct PhysicalMemory {
-    piece: Option<Piece>,
+    mapped: Option<EarlyMemory>,
 }
 
 impl PhysicalMemory {
-    /// Memory of which nothing is mapped yet.
+    /// Makes an accessor that has mapped nothing yet.
     pub(crate) fn new() -> Self {
-        Self { piece: None }
+        Self { mapped: None }
     }
 }
 
@@ -213,33 +209,33 @@ impl Memory for PhysicalMemory {
             return Err(Unreadable { at });
         }
         if self
-            .piece
+            .mapped
             .as_ref()
-            .is_some_and(|piece| piece.copy(at, into))
+            .is_some_and(|mapped| mapped.copy(at, into))
         {
             return Ok(());
         }
         // One mapping at a time: there are seven in all.
-        self.piece = None;
+        self.mapped = None;
         let page = at & !(PAGE - 1);
         let (start, length) = match at + into.len() as u64 <= page + PAGE {
             true => (page, PAGE as usize),
             false => (at, into.len()),
         };
-        let piece = Piece::map(start, length).filter(|piece| piece.copy(at, into));
-        self.piece = Some(piece.ok_or(Unreadable { at })?);
+        let mapped = EarlyMemory::map(start, length).filter(|mapped| mapped.copy(at, into));
+        self.mapped = Some(mapped.ok_or(Unreadable { at })?);
         Ok(())
     }
 }
 
-/// The configuration space behind a host bridge, a function at a time.
+/// Access to the configuration space of a host bridge by ECAM, one function at a time.
 pub(crate) struct EarlyConfig<'e> {
     ecam: &'e Ecam,
-    mapped: Option<(Address, Registered)>,
+    mapped: Option<(Address, EarlyRegisters)>,
 }
 
 impl<'e> EarlyConfig<'e> {
-    /// Configuration space by `ecam`.
+    /// Makes an accessor of the configuration space at `ecam`.
     pub(crate) fn new(ecam: &'e Ecam) -> Self {
         Self { ecam, mapped: None }
     }
@@ -248,7 +244,7 @@ impl<'e> EarlyConfig<'e> {
         if !matches!(&self.mapped, Some((at, _)) if *at == function) {
             // One mapping at a time: there are seven in all.
             self.mapped = None;
-            let registers = Registered::map(self.ecam.place(function)?, FUNCTION_BYTES)?;
+            let registers = EarlyRegisters::map(self.ecam.place(function)?, FUNCTION_BYTES)?;
             self.mapped = Some((function, registers));
         }
         self.mapped
@@ -270,74 +266,60 @@ impl Config for EarlyConfig<'_> {
     }
 }
 
-/// Whether devices cannot reach the guest's memory, but for what the DMA API shares: in a realm of
-/// Arm's, and in a protected guest of KVM's. Before `setup_arch()` has found that out, it says no.
-pub(crate) fn memory_is_private() -> bool {
-    #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
-    if crate::dying::hides_memory() {
-        return true;
-    }
-    // SAFETY: It reads what `setup_arch()` has found out, in any context.
-    unsafe { bindings::virtgpu_memory_is_private() }
-}
-
-/// The flattened devicetree that the kernel was given; empty if there is none.
+/// Returns the flattened devicetree that the boot loader passed to the kernel; empty if there is none.
 pub(crate) fn devicetree() -> &'static [u8] {
     // SAFETY: `early_init_dt_verify()` (drivers/of/fdt.c) sets the pointer, which on arm64 is
-    // called once, by `setup_machine_fdt()`, before any early parameter is looked at.
+    // called once, by `setup_machine_fdt()`, before any early parameter is parsed.
     let tree = unsafe { bindings::initial_boot_params }.cast::<u8>();
     if tree.is_null() {
         return &[];
     }
     // SAFETY: `fixmap_remap_fdt()` (arch/arm64/mm/fixmap.c) has mapped as many bytes as the header
-    // says, for good; read-only, once `setup_machine_fdt()` is done, so that nobody writes them any
-    // more. `early_init_dt_verify()` has checked the header.
+    // says, for good. The mapping is read-only since `setup_machine_fdt()`, so nobody writes them. `early_init_dt_verify()` has checked the header.
     let header = unsafe { core::slice::from_raw_parts(tree, Tree::HEADER) };
     let size = Tree::size(header).unwrap_or(0);
     // SAFETY: As above.
     unsafe { core::slice::from_raw_parts(tree, size) }
 }
 
-/// Memory of the kernel image, which a device can be told of before there is an allocator.
+/// Memory of the kernel image that a device can access before there is an allocator.
 ///
-/// A page's alignment is more than anything in it needs.
+/// It is aligned to a page, which is more than anything in it needs.
 #[repr(C, align(4096))]
 pub(crate) struct ImageMemory<const WORDS: usize> {
     words: UnsafeCell<[u32; WORDS]>,
-    /// Whether somebody has it.
-    lent: AtomicBool,
+    in_use: AtomicBool,
 }
 
-// SAFETY: `take()` is the only access to the words, and hands out one pointer to them at a time, by
-// the atomic flag.
+// SAFETY: Only `take()` accesses the words. By the atomic flag it returns one pointer to them at a
+// time.
 unsafe impl<const WORDS: usize> Sync for ImageMemory<WORDS> {}
 
 impl<const WORDS: usize> ImageMemory<WORDS> {
-    /// Memory of zeroes.
+    /// Makes memory that is all zero.
     pub(crate) const fn new() -> Self {
         Self {
             words: UnsafeCell::new([0; WORDS]),
-            lent: AtomicBool::new(false),
+            in_use: AtomicBool::new(false),
         }
     }
 
-    /// The memory, for a device that takes physical addresses; `None` if a device that was not
-    /// reset may still work on it.
-    pub(crate) fn take(&'static self) -> Option<Block> {
-        if self.lent.swap(true, Ordering::Acquire) {
+    /// Returns the memory, for a device that takes physical addresses; `None` if it is in use, for
+    /// example by a device that was not reset.
+    pub(crate) fn take(&'static self) -> Option<SharedBlock> {
+        if self.in_use.swap(true, Ordering::Acquire) {
             return None;
         }
         let words = NonNull::from(&self.words).cast::<u32>();
-        // SAFETY: `virtgpu_image_address()` takes a symbol of the kernel image, which this is: the
-        // only value of this type is the static `stages::device::MEMORY`.
-        let address = unsafe { bindings::virtgpu_image_address(words.as_ptr().cast()) };
+        // SAFETY: The words are in the kernel image: the only value of this type is the static
+        // `device::active::MEMORY`.
+        let address = unsafe { arch::image_address(words) };
         let words = NonNull::slice_from_raw_parts(words, WORDS);
         // SAFETY: The words come first in a structure that is aligned to a page, initialised and
         // static. The kernel image is mapped as normal memory, and a device without ACCESS_PLATFORM
         // finds it at its physical address (virtio 1.3, section 6.1); `Addresses::Physical` refuses
-        // others. The flag is set from above on. It was clear: what an earlier call returned was
-        // given back, and is not used any more, by the safety requirement of
-        // `Shared::give_back()`.
-        Some(unsafe { Block::new(words, address, &self.lent) })
+        // other devices. The flag is set above. It was clear before: what an earlier call returned
+        // is not used any more, by the safety requirement of `QueueMemory::release()`.
+        Some(unsafe { SharedBlock::new(words, address, &self.in_use) })
     }
 }

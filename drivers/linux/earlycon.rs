@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `earlycon=virtgpu`: what `drivers/tty/serial/earlycon.c` calls, and the console it registers.
+//! An early console: `earlycon=` as drivers/tty/serial/earlycon.c calls it.
+//!
+//! ```ignore
+//! struct Early;
+//!
+//! impl Earlycon for Early {
+//!     fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64> { .. }
+//!     fn write(text: &[u8]) { .. }
+//! }
+//!
+//! // The function that `EARLYCON_DECLARE()` in `helpers.c` names.
+//! declare_earlycon!(rust_virtgpu_bridge_earlycon_setup, Early);
+//! ```
 
 use core::{
     ffi::CStr,
@@ -21,29 +33,56 @@ use kernel::{
     str::CStrExt, //
 };
 
-use crate::{
-    console::earlycon,
-    device::screen,
-    linux::{
-        bindings,
-        console, //
-    }, //
+use crate::linux::{
+    arch,
+    bindings,
+    console, //
 };
 
-/// Our early console, or null.
+/// An early console.
+pub(crate) trait Earlycon {
+    /// Sets the console up, while early parameters are parsed. `options` are those on the command
+    /// line. `mmio` is an address that drivers/tty/serial/earlycon.c has parsed from them, or found
+    /// in ACPI or a devicetree. Returns the physical address of the device's registers for the log;
+    /// `None` after the reason has been logged.
+    fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64>;
+
+    /// Writes text, with the console lock held, or without it in a panic.
+    fn write(text: &[u8]);
+}
+
+/// Defines the function of the given name, which sets up the early console of the given type.
+macro_rules! declare_earlycon {
+    ($name:ident, $type:ty) => {
+        /// Sets the early console up; see `EARLYCON_DECLARE()` in `helpers.c`.
+        ///
+        /// # Safety
+        ///
+        /// Called by drivers/tty/serial/earlycon.c alone; see
+        /// [`setup`](crate::linux::earlycon::setup).
+        #[no_mangle]
+        unsafe extern "C" fn $name(
+            device: *mut $crate::linux::bindings::earlycon_device,
+            options: *const kernel::ffi::c_char,
+        ) -> kernel::ffi::c_int {
+            // SAFETY: By the safety requirement.
+            unsafe { $crate::linux::earlycon::setup::<$type>(device, options) }
+        }
+    };
+}
+pub(crate) use declare_earlycon;
+
+/// The driver's early console, or null.
 static CONSOLE: AtomicPtr<bindings::console> = AtomicPtr::new(ptr::null_mut());
 
-/// Sets the early console up; see `EARLYCON_DECLARE()` in `helpers.c`.
-///
-/// The reason of a failure is in the log by then. ENOENT is the one error that the caller does not
-/// call a malformed option.
+/// Sets the early console up. ENOENT is the only error that the caller does not report as a malformed
+/// option.
 ///
 /// # Safety
 ///
-/// Called by drivers/tty/serial/earlycon.c, while early parameters are read, with its
+/// Called by drivers/tty/serial/earlycon.c, while early parameters are parsed, with its
 /// `earlycon_device`, which has a console, and a terminated string or null.
-#[no_mangle]
-unsafe extern "C" fn virtgpu_bridge_earlycon_setup(
+pub(crate) unsafe fn setup<T: Earlycon>(
     early: *mut bindings::earlycon_device,
     options: *const c_char,
 ) -> c_int {
@@ -58,23 +97,22 @@ unsafe extern "C" fn virtgpu_bridge_earlycon_setup(
         // line, which nobody changes before this returns.
         Some(unsafe { CStr::from_char_ptr(options) }.to_bytes())
     };
-    // An address on the command line is parsed by the caller.
     let mmio = (early.port.mapbase != 0).then_some(early.port.mapbase);
     let address = if early.port.iobase != 0 {
         pr_err!("earlycon=virtgpu: a virtio device has no I/O ports\n");
         None
     } else {
-        earlycon::setup(options, mmio)
+        T::setup(options, mmio)
     };
     let Some(address) = address else {
-        // The caller's device is static: what is in it is taken for the next option's.
+        // The caller's device is static: its contents would be used for the next option.
         early.port.mapbase = 0;
         early.port.iobase = 0;
         if !early.port.membase.is_null() {
             early.port.membase = ptr::null_mut();
-            // SAFETY: The caller has mapped the page for us (`earlycon_map()`), and has no other
-            // early console: `setup_earlycon()` takes one.
-            unsafe { bindings::virtgpu_unmap_page() };
+            // SAFETY: The caller has mapped the page for this console (`earlycon_map()`), and has no
+            // other early console: `setup_earlycon()` accepts one.
+            unsafe { arch::unmap_early_console_page() };
         }
         return ENOENT;
     };
@@ -82,30 +120,32 @@ unsafe extern "C" fn virtgpu_bridge_earlycon_setup(
     early.port.mapbase = address;
     early.port.iotype = bindings::uart_iotype_UPIO_MEM32;
     // SAFETY: It is `early_con` of the same file, a static, which the caller registers after this
-    // returns. Where it is registered already, `setup_earlycon()` does not call this.
-    unsafe { (*early.con).write = Some(write) };
+    // returns. If it is registered already, `setup_earlycon()` does not call this.
+    unsafe { (*early.con).write = Some(write::<T>) };
     CONSOLE.store(early.con, Ordering::Relaxed);
     0
 }
 
-/// Whether the early console prints.
+/// Returns whether the driver's early console is enabled. In any context.
 pub(crate) fn is_enabled() -> bool {
     let console = CONSOLE.load(Ordering::Relaxed);
-    // SAFETY: If it is not null, it is `early_con` of drivers/tty/serial/earlycon.c, which is
-    // static and not in `__init` memory.
+    // SAFETY: If it is not null, it is `early_con` of drivers/tty/serial/earlycon.c, which is static
+    // and not in `__init` memory.
     !console.is_null() && unsafe { console::is_enabled(console) }
 }
 
-/// Whether a console is ours.
-pub(crate) fn is(console: *const bindings::console) -> bool {
-    CONSOLE.load(Ordering::Relaxed).cast_const() == console
+/// Returns whether there is an early console of another driver. In any context.
+pub(crate) fn has_other() -> bool {
+    let ours = CONSOLE.load(Ordering::Relaxed).cast_const();
+    // SAFETY: `any()` keeps the console valid until its function returns.
+    console::any(|console| console != ours && unsafe { console::is_early(console) })
 }
 
-/// Takes the early console from the printk core's list, where somebody else prints on its screen.
+/// Unregisters the driver's early console, if it is enabled. For initcalls.
 pub(crate) fn unregister() {
     let console = CONSOLE.load(Ordering::Relaxed);
-    // SAFETY: As in `is_enabled()`. `unregister_console()` (kernel/printk/printk.c) may sleep,
-    // which an initcall may, the caller; a console that is not on the list it leaves alone.
+    // SAFETY: As in `is_enabled()`. `unregister_console()` (kernel/printk/printk.c) may sleep, which
+    // an initcall may; it does nothing to a console that is not on the list.
     unsafe {
         if !console.is_null() && console::is_enabled(console) {
             bindings::unregister_console(console);
@@ -116,7 +156,12 @@ pub(crate) fn unregister() {
 /// # Safety
 ///
 /// Called by the printk core as a console's `write()`, with the start of `count` bytes.
-unsafe extern "C" fn write(_: *mut bindings::console, text: *const c_char, count: c_uint) {
-    // SAFETY: By the safety requirement; `screen::write()` keeps nothing of the text.
-    screen::write(unsafe { console::text(text, count) });
+unsafe extern "C" fn write<T: Earlycon>(
+    _: *mut bindings::console,
+    text: *const c_char,
+    count: c_uint,
+) {
+    // SAFETY: By the safety requirement the bytes do not change before this returns, and
+    // `Earlycon::write()` cannot keep a reference.
+    T::write(unsafe { console::text(text, count) });
 }

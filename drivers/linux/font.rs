@@ -22,19 +22,19 @@ use kernel::{
     prelude::*, //
 };
 
-/// The font that the kernel chooses for a screen of `width` by `height` pixels, as fbcon does.
-///
+/// Returns the built-in font that fbcon would choose for a screen of `width` by `height` pixels;
 /// `None` if the kernel has none that can be used.
 pub(crate) fn default_font(width: u32, height: u32) -> Option<Font<'static>> {
     let (width, height) = (i32::try_from(width).ok()?, i32::try_from(height).ok()?);
-    // SAFETY: `get_default_font()` (lib/fonts/fonts.c) takes null pointers for "every size is
-    // fine", and reads constants.
+    // SAFETY: `get_default_font()` (lib/fonts/fonts.c) takes null pointers for "any size", and reads constants.
     let desc =
         unsafe { bindings::get_default_font(width, height, ptr::null_mut(), ptr::null_mut()) };
     // SAFETY: `get_default_font()` returns null, or one of the static descriptions in lib/fonts/.
     unsafe { described(desc) }
 }
 
+/// Makes a font of a description; `None` if it is null or cannot be used.
+///
 /// # Safety
 ///
 /// `desc` is null, or one of the static descriptions in `lib/fonts/`.
@@ -54,7 +54,7 @@ unsafe fn described(desc: *const bindings::font_desc) -> Option<Font<'static>> {
     Font::new(desc.width, desc.height, desc.charcount as usize, data).ok()
 }
 
-/// A font that a user wants.
+/// A font that a user has loaded or chosen.
 ///
 /// # Invariants
 ///
@@ -71,7 +71,7 @@ impl UserFont {
     ///
     /// # Errors
     ///
-    /// EINVAL for a font that cannot be used, ENOMEM.
+    /// EINVAL for a font that cannot be used; ENOMEM.
     ///
     /// # Safety
     ///
@@ -93,8 +93,8 @@ impl UserFont {
             data.extend_from_slice(rows, GFP_KERNEL)?;
         }
         // SAFETY: The vector's memory is initialised, and stays where it is until the vector goes,
-        // also when that is moved; nobody changes it, or the vector, once it is in `_data`. `font`
-        // goes with it. Whoever gets a copy from `font()` gives up on it before that.
+        // also if that is moved. Nobody changes it, or the vector, once it is in `_data`. `font` is
+        // dropped with it. A user of `font()` replaces its copy before that.
         let kept = unsafe { core::slice::from_raw_parts(data.as_ptr(), data.len()) };
         let font = Font::new(from.width, from.height, from.charcount as usize, kept);
         // INVARIANT: It is in the memory of `_data`, which nobody has a way to change.
@@ -102,15 +102,16 @@ impl UserFont {
             .map_err(|_| EINVAL)
     }
 
-    /// The font, for a screen that has another one before this is dropped: `stages::vt::set_font()`
-    /// has it set another one first, and keeps that. Nobody else drops a font that a screen has,
-    /// and the console lock, held there and in `stages::vt::lit()`, keeps the place for it free.
+    /// Returns the font, for a screen that gets another one before this is dropped:
+    /// `console::vt::set_font()` sets the screen's new font before it drops the old one. Nothing else
+    /// drops a font that a screen has. The console lock is held there and in `console::vt::redraw()`.
     pub(crate) fn font(&self) -> Font<'static> {
         self.font
     }
 }
 
-/// The built-in font of a name, or the default one for so many pixels if there is none.
+/// Returns the built-in font of a name, or the default one for a screen of `pixels` if the name is
+/// null; `None` if there is none.
 ///
 /// # Safety
 ///
@@ -131,7 +132,7 @@ pub(crate) unsafe fn named(name: *const c_char, pixels: (u32, u32)) -> Option<Us
     })
 }
 
-/// Copies the glyphs of a font to where they are `pitch` scanlines apart, with zeroes between.
+/// Copies the glyphs of a font to `to`, `pitch` scanlines apart, and fills the gaps with zeroes.
 ///
 /// # Safety
 ///

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What only C can say: macros and inline functions of the kernel, for Rust to call, and the tables
- * that the kernel fills by macro. No logic.
+ * Helpers for macros and inline functions of the kernel that Rust cannot call, and objects that only
+ * macros of C can initialise at compile time. No logic.
  */
 #include <linux/aperture.h>
 #include <linux/cc_platform.h>
@@ -37,51 +37,51 @@ static char *scroll = "auto";
 module_param(scroll, charp, 0444);
 MODULE_PARM_DESC(scroll, "How the screen scrolls: pan, repaint or auto");
 
-const char *virtgpu_scroll(void)
+const char *virtgpu_bridge_scroll(void)
 {
 	return scroll;
 }
 
-void virtgpu_dma_wmb(void)
+void virtgpu_bridge_dma_wmb(void)
 {
 	dma_wmb();
 }
 
-void virtgpu_dma_rmb(void)
+void virtgpu_bridge_dma_rmb(void)
 {
 	dma_rmb();
 }
 
-void virtgpu_dma_mb(void)
+void virtgpu_bridge_dma_mb(void)
 {
 	dma_mb();
 }
 
-u64 virtgpu_counter(void)
+u64 virtgpu_bridge_counter(void)
 {
 	return __arch_counter_get_cntvct();
 }
 
-u32 virtgpu_counter_hz(void)
+u32 virtgpu_bridge_counter_hz(void)
 {
 	return arch_timer_get_cntfrq();
 }
 
-unsigned long virtgpu_context(void)
+unsigned long virtgpu_bridge_context(void)
 {
 	unsigned long level = in_nmi() ? 3 : in_hardirq() ? 2 : in_serving_softirq() ? 1 : 0;
 
 	return (unsigned long)current | level;
 }
 
-bool virtgpu_behind_iommu(struct device *dev)
+bool virtgpu_bridge_behind_iommu(struct device *dev)
 {
 	return use_dma_iommu(dev);
 }
 
 #ifdef MODULE
 /* The name of the driver that has the device, if one has. Another may take it right after. */
-bool virtgpu_driver_name(struct device *dev, char *name, size_t size)
+bool virtgpu_bridge_driver_name(struct device *dev, char *name, size_t size)
 {
 	bool bound;
 
@@ -99,12 +99,12 @@ static char *handover = "auto";
 module_param(handover, charp, 0444);
 MODULE_PARM_DESC(handover, "When the native driver gets the device: auto or never");
 
-const char *virtgpu_handover(void)
+const char *virtgpu_bridge_handover(void)
 {
 	return handover;
 }
 
-/* Read from the command line by hand, before there are parameters; here for who looks for it. */
+/* The driver parses it itself, before parameters are parsed; this is for modinfo and sysfs. */
 static char *picture = "clear";
 module_param(picture, charp, 0444);
 MODULE_PARM_DESC(picture, "What text does to firmware's picture: clear it, or keep it where there is none");
@@ -115,85 +115,82 @@ module_param(console, charp, 0444);
 MODULE_PARM_DESC(console, "Whether the log is on the screen where nobody says so: auto or never");
 
 static struct mutex mutexes[] = {
-	[VIRTGPU_MUTEX_CONSOLE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_MUTEX_CONSOLE]),
-	[VIRTGPU_MUTEX_PROBE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_MUTEX_PROBE]),
-	[VIRTGPU_MUTEX_HOLDER] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_MUTEX_HOLDER]),
+	[VIRTGPU_BRIDGE_MUTEX_CONSOLE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_CONSOLE]),
+	[VIRTGPU_BRIDGE_MUTEX_PROBE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_PROBE]),
+	[VIRTGPU_BRIDGE_MUTEX_DEVICE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_DEVICE]),
 };
 
-void virtgpu_lock(enum virtgpu_mutex which)
+void virtgpu_bridge_lock(enum virtgpu_bridge_mutex which)
 {
 	mutex_lock(&mutexes[which]);
 }
 
-void virtgpu_unlock(enum virtgpu_mutex which)
+void virtgpu_bridge_unlock(enum virtgpu_bridge_mutex which)
 {
 	mutex_unlock(&mutexes[which]);
 }
 
-/*
- * The device reaches memory again, if that can be said without waiting: whoever had the lock of
- * configuration space may be stopped.
- */
-void virtgpu_set_master(struct pci_dev *dev)
+/* For a panic: does nothing if the lock is held, since its owner may be stopped. */
+void virtgpu_bridge_set_master(struct pci_dev *dev)
 {
 	if (!raw_spin_is_locked(&pci_lock))
 		pci_set_master(dev);
 }
 
-unsigned int virtgpu_address_bits(void)
+unsigned int virtgpu_bridge_address_bits(void)
 {
 	return PHYS_MASK_SHIFT;
 }
 
-/* Whether devices cannot reach the guest's memory, but for what the DMA API shares. */
-bool virtgpu_memory_is_private(void)
+/* Whether devices cannot access the guest's memory, except for what the DMA API shares. */
+bool virtgpu_bridge_memory_is_private(void)
 {
 	return cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);
 }
 
-int virtgpu_pci_domain(struct pci_dev *dev)
+int virtgpu_bridge_pci_domain(struct pci_dev *dev)
 {
 	return pci_domain_nr(dev->bus);
 }
 
-/* Whether no other CPU runs: a panic stops them, and takes them offline, as this one may be. */
-bool virtgpu_alone(void)
+/* Whether no other CPU is online. A panic stops CPUs and sets them offline, perhaps this one too. */
+bool virtgpu_bridge_is_only_cpu(void)
 {
 	return cpumask_any_but(cpu_online_mask, raw_smp_processor_id()) >= nr_cpu_ids;
 }
 
-static DEFINE_MUTEX(screen_lock);
+static DEFINE_MUTEX(thread_lock);
 
-void virtgpu_lock_screen(void)
+void virtgpu_bridge_lock_thread(void)
 {
-	mutex_lock(&screen_lock);
-	/* As the printk core wants it of a console's device_lock(). */
+	mutex_lock(&thread_lock);
+	/* The printk core requires it of a console's device_lock(). */
 	migrate_disable();
 }
 
-void virtgpu_unlock_screen(void)
+void virtgpu_bridge_unlock_thread(void)
 {
 	migrate_enable();
-	mutex_unlock(&screen_lock);
+	mutex_unlock(&thread_lock);
 }
 
-bool virtgpu_kexec_in_progress(void)
+bool virtgpu_bridge_kexec_in_progress(void)
 {
 	return kexec_in_progress;
 }
 
-void virtgpu_watch_modules(struct notifier_block *nb)
+void virtgpu_bridge_watch_modules(struct notifier_block *nb)
 {
 	register_module_notifier(nb);
 }
 
-int virtgpu_register_platform_driver(struct platform_driver *driver)
+int virtgpu_bridge_register_platform_driver(struct platform_driver *driver)
 {
 	return platform_driver_register(driver);
 }
 
-/* Without a promise the PM core switches to another virtual terminal before it sleeps. */
-void virtgpu_keeps_its_picture(struct device *dev, bool keeps)
+/* By default the PM core switches to another virtual terminal before the system sleeps. */
+void virtgpu_bridge_keeps_picture(struct device *dev, bool keeps)
 {
 	if (keeps)
 		pm_vt_switch_required(dev, false);
@@ -201,177 +198,180 @@ void virtgpu_keeps_its_picture(struct device *dev, bool keeps)
 		pm_vt_switch_unregister(dev);
 }
 
-/* Takes the framebuffer that firmware has left in a BAR of the device from its driver. */
-void virtgpu_remove_framebuffers(struct pci_dev *dev)
+/* Removes the driver of the framebuffer that firmware has left in a BAR of the device. */
+void virtgpu_bridge_remove_framebuffers(struct pci_dev *dev)
 {
 	aperture_remove_conflicting_pci_devices(dev, KBUILD_MODNAME);
 }
 
 /*
- * Waits until a probe of the device has ended. One that is to be asynchronous and has not begun is
- * done here and now instead: the driver core then finds nothing left to do. Nothing else that is
- * asynchronous is waited for, as it may take long, or wait for us. Returns whether the device has a
- * driver.
+ * Waits until a probe of the device has ended. An asynchronous probe that has not begun is done here
+ * instead; the driver core finds the device bound later. The function does not wait for anything else
+ * that is asynchronous, which may take long, or wait for this driver. Returns whether the device has
+ * a driver.
  */
-bool virtgpu_finish_probe(struct device *dev)
+bool virtgpu_bridge_finish_probe(struct device *dev)
 {
 	bool bound, tried;
 
-	/* It has ended well, and perhaps the driver is being unloaded already. */
+	/* The probe has succeeded. The driver may already be unloading, so do not lock. */
 	if (device_is_bound(dev))
 		return true;
 	device_lock(dev);
 	bound = device_is_bound(dev);
 	tried = dev_can_match(dev);
 	device_unlock(dev);
-	/* A driver that has refused it is not asked twice. */
+	/* Do not probe again if a driver has refused the device. */
 	return bound || (!tried && device_attach(dev) == 1);
 }
 
-static void virtgpu_settle(struct work_struct *work)
+static void do_handover(struct work_struct *work)
 {
-	virtgpu_bridge_settle();
+	rust_virtgpu_bridge_handover();
 }
 
-static DECLARE_WORK(settle_work, virtgpu_settle);
+static DECLARE_WORK(handover_work, do_handover);
 
-void virtgpu_settle_later(void)
+void virtgpu_bridge_handover_later(void)
 {
-	/* Drivers are not probed while the system sleeps. */
-	queue_work(system_freezable_wq, &settle_work);
+	/* Freezable: drivers are not probed while the system sleeps. */
+	queue_work(system_freezable_wq, &handover_work);
 }
 
-void virtgpu_settle_now(void)
+void virtgpu_bridge_finish_handover(void)
 {
-	flush_work(&settle_work);
+	flush_work(&handover_work);
 }
 
-static void virtgpu_follow(struct work_struct *work)
+static void poll_device(struct work_struct *work)
 {
-	virtgpu_bridge_follow();
+	rust_virtgpu_bridge_poll_device();
 }
 
-/* We have no interrupts: who changes a window waits for a second. An idle CPU need not wake. */
-static DECLARE_DEFERRABLE_WORK(follow_work, virtgpu_follow);
+/*
+ * The driver uses no interrupts, so a change of the display is noticed within a second. Deferrable:
+ * an idle CPU does not wake up for it.
+ */
+static DECLARE_DEFERRABLE_WORK(poll_device_work, poll_device);
 
-void virtgpu_follow_later(void)
+void virtgpu_bridge_poll_device_later(void)
 {
-	queue_delayed_work(system_freezable_power_efficient_wq, &follow_work, HZ);
+	queue_delayed_work(system_freezable_power_efficient_wq, &poll_device_work, HZ);
 }
 
-static void virtgpu_wake(struct work_struct *work)
+static void show_frame(struct work_struct *work)
 {
-	virtgpu_bridge_wake();
+	rust_virtgpu_bridge_show_frame();
 }
 
-static DECLARE_DELAYED_WORK(wake_work, virtgpu_wake);
+static DECLARE_DELAYED_WORK(show_frame_work, show_frame);
 
-/* Timers and workqueues have locks that whoever prints may hold. */
-static void virtgpu_wake_soon(struct irq_work *work)
+/* By irq_work, since the code that prints may hold a lock of timers or workqueues. */
+static void queue_show_frame(struct irq_work *work)
 {
-	queue_delayed_work(system_power_efficient_wq, &wake_work, max(HZ / 60, 1));
+	queue_delayed_work(system_power_efficient_wq, &show_frame_work, max(HZ / 60, 1));
 }
 
-static DEFINE_IRQ_WORK(wake_irq_work, virtgpu_wake_soon);
+static DEFINE_IRQ_WORK(show_frame_irq_work, queue_show_frame);
 
-void virtgpu_wake_later(void)
+void virtgpu_bridge_show_frame_later(void)
 {
-	irq_work_queue(&wake_irq_work);
+	irq_work_queue(&show_frame_irq_work);
 }
 
-/* Whether such work is done: there are threads, and the machine does not sleep or stop. */
-bool virtgpu_schedules(void)
+/* Whether work items run: there are threads, and the machine neither sleeps nor stops. */
+bool virtgpu_bridge_schedules(void)
 {
 	return system_state > SYSTEM_BOOTING && system_state <= SYSTEM_RUNNING;
 }
 
-phys_addr_t virtgpu_image_address(const void *at)
+phys_addr_t virtgpu_bridge_image_address(const void *at)
 {
 	return __pa_symbol(at);
 }
 
-void __iomem *virtgpu_map_page(phys_addr_t address)
+void __iomem *virtgpu_bridge_map_page(phys_addr_t address)
 {
-	/* Clearing flushes the TLB, which setting does not: break before make. */
+	/* Break before make: clear_fixmap() flushes the TLB, set_fixmap_io() does not. */
 	clear_fixmap(FIX_EARLYCON_MEM_BASE);
 	set_fixmap_io(FIX_EARLYCON_MEM_BASE, address & PAGE_MASK);
 	return (void __iomem *)__fix_to_virt(FIX_EARLYCON_MEM_BASE) + (address & ~PAGE_MASK);
 }
 
-void virtgpu_unmap_page(void)
+void virtgpu_bridge_unmap_page(void)
 {
 	clear_fixmap(FIX_EARLYCON_MEM_BASE);
 }
 
-EARLYCON_DECLARE(virtgpu, virtgpu_bridge_earlycon_setup);
-arch_initcall(virtgpu_bridge_watch);
-DECLARE_PCI_FIXUP_EARLY(PCI_ANY_ID, PCI_ANY_ID, virtgpu_bridge_pci_early);
-device_initcall_sync(virtgpu_bridge_native);
+EARLYCON_DECLARE(virtgpu, rust_virtgpu_bridge_earlycon_setup);
+arch_initcall(rust_virtgpu_bridge_arch_init);
+DECLARE_PCI_FIXUP_EARLY(PCI_ANY_ID, PCI_ANY_ID, rust_virtgpu_bridge_pci_fixup);
+device_initcall_sync(rust_virtgpu_bridge_late_init);
 
 #ifdef CONFIG_VT
-static void virtgpu_blink(struct work_struct *work)
+static void blink(struct work_struct *work)
 {
-	virtgpu_bridge_blink();
+	rust_virtgpu_bridge_blink();
 }
 
-static DECLARE_DELAYED_WORK(blink_work, virtgpu_blink);
-static unsigned int blink_pause;
+static DECLARE_DELAYED_WORK(blink_work, blink);
+static unsigned int blink_delay_ms;
 
-/* Not at once: the timer code prints warnings with its lock held. */
-static void virtgpu_blink_soon(struct irq_work *work)
+/* By irq_work, since the timer code prints warnings with its lock held. */
+static void queue_blink(struct irq_work *work)
 {
 	queue_delayed_work(system_power_efficient_wq, &blink_work,
-			   msecs_to_jiffies(READ_ONCE(blink_pause)));
+			   msecs_to_jiffies(READ_ONCE(blink_delay_ms)));
 }
 
-static DEFINE_IRQ_WORK(blink_irq_work, virtgpu_blink_soon);
+static DEFINE_IRQ_WORK(blink_irq_work, queue_blink);
 
-void virtgpu_blink_later(unsigned int milliseconds)
+void virtgpu_bridge_blink_later(unsigned int milliseconds)
 {
-	/* It blinks soon enough, and each line asks for it. */
+	/* Each line of output calls this: leave a pending work item alone. */
 	if (delayed_work_pending(&blink_work))
 		return;
-	WRITE_ONCE(blink_pause, milliseconds);
+	WRITE_ONCE(blink_delay_ms, milliseconds);
 	irq_work_queue(&blink_irq_work);
 }
 
-static void virtgpu_look(struct timer_list *timer)
+static void check_tty(struct timer_list *timer)
 {
-	virtgpu_bridge_look();
+	rust_virtgpu_bridge_check_tty();
 }
 
-/* One for each CPU: another may be locked up with what it has still to do. */
-static DEFINE_PER_CPU(struct timer_list, look_timer) =
-	__TIMER_INITIALIZER(virtgpu_look, TIMER_PINNED);
+/* One timer for each CPU, since a CPU that is locked up runs no timers. */
+static DEFINE_PER_CPU(struct timer_list, check_tty_timer) =
+	__TIMER_INITIALIZER(check_tty, TIMER_PINNED);
 
-static void virtgpu_look_soon(struct irq_work *work)
+static void start_check_tty_timer(struct irq_work *work)
 {
-	struct timer_list *timer = this_cpu_ptr(&look_timer);
+	struct timer_list *timer = this_cpu_ptr(&check_tty_timer);
 
 	if (!timer_pending(timer))
 		mod_timer(timer, jiffies + HZ / 4);
 }
 
-static DEFINE_PER_CPU(struct irq_work, look_work) = IRQ_WORK_INIT(virtgpu_look_soon);
+static DEFINE_PER_CPU(struct irq_work, check_tty_irq_work) = IRQ_WORK_INIT(start_check_tty_timer);
 
-void virtgpu_look_later(void)
+void virtgpu_bridge_check_tty_later(void)
 {
 	unsigned int cpu;
 
-	/* The machine falls asleep: an interrupt would wake it, and the screen is dark. */
+	/* While the machine suspends, an interrupt would wake it up. */
 	if (console_irqwork_blocked)
 		return;
 	preempt_disable();
-	irq_work_queue(this_cpu_ptr(&look_work));
-	/* This CPU may say no more: another one looks in its place. None can be asked from NMI. */
+	irq_work_queue(this_cpu_ptr(&check_tty_irq_work));
+	/* This CPU may be locked up. Another one checks then; it cannot be told from NMI. */
 	for_each_online_cpu(cpu) {
 		if (!in_nmi() && cpu != smp_processor_id() &&
-		    !timer_pending(per_cpu_ptr(&look_timer, cpu)))
-			irq_work_queue_on(per_cpu_ptr(&look_work, cpu), cpu);
+		    !timer_pending(per_cpu_ptr(&check_tty_timer, cpu)))
+			irq_work_queue_on(per_cpu_ptr(&check_tty_irq_work, cpu), cpu);
 	}
 	preempt_enable();
 }
 #endif
 
-console_initcall(virtgpu_bridge_console);
+console_initcall(rust_virtgpu_bridge_console_init);
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What only C can say: macros and inline functions of the kernel, for Rust to call. */
+/* Helpers for macros and inline functions of the kernel that Rust cannot call. */
 #ifndef VIRTGPU_BRIDGE_HELPERS_H
 #define VIRTGPU_BRIDGE_HELPERS_H
 
@@ -12,73 +12,78 @@ struct notifier_block;
 struct pci_dev;
 struct platform_driver;
 
-void virtgpu_dma_wmb(void);
-void virtgpu_dma_rmb(void);
-void virtgpu_dma_mb(void);
-u64 virtgpu_counter(void);
-u32 virtgpu_counter_hz(void);
-const char *virtgpu_scroll(void);
+void virtgpu_bridge_dma_wmb(void);
+void virtgpu_bridge_dma_rmb(void);
+void virtgpu_bridge_dma_mb(void);
+u64 virtgpu_bridge_counter(void);
+u32 virtgpu_bridge_counter_hz(void);
+const char *virtgpu_bridge_scroll(void);
 
-unsigned long virtgpu_context(void);
-bool virtgpu_behind_iommu(struct device *dev);
+unsigned long virtgpu_bridge_context(void);
+bool virtgpu_bridge_behind_iommu(struct device *dev);
 
 #if defined(MODULE) || defined(__BINDGEN__)
-bool virtgpu_driver_name(struct device *dev, char *name, size_t size);
+bool virtgpu_bridge_driver_name(struct device *dev, char *name, size_t size);
 #endif
 
 #if !defined(MODULE) || defined(__BINDGEN__)
-/* Of kernel/printk/printk.c: whether the machine falls asleep. */
+/*
+ * Of kernel/printk/printk.c: true while the machine suspends. There is no other way to learn it.
+ */
 extern bool console_irqwork_blocked;
 
-/* Of drivers/pci/access.c: it is held wherever configuration space is accessed. */
+/*
+ * Of drivers/pci/access.c: held for each access to configuration space. A panic has to know whether
+ * it is free, and no function tells.
+ */
 extern raw_spinlock_t pci_lock;
 
-/* By what they guard: see mutex.rs. */
-enum virtgpu_mutex {
-	VIRTGPU_MUTEX_CONSOLE,
-	VIRTGPU_MUTEX_PROBE,
-	VIRTGPU_MUTEX_HOLDER,
+/* Named after what they guard: see mutex.rs. */
+enum virtgpu_bridge_mutex {
+	VIRTGPU_BRIDGE_MUTEX_CONSOLE,
+	VIRTGPU_BRIDGE_MUTEX_PROBE,
+	VIRTGPU_BRIDGE_MUTEX_DEVICE,
 };
 
-phys_addr_t virtgpu_image_address(const void *at);
-void __iomem *virtgpu_map_page(phys_addr_t address);
-void virtgpu_unmap_page(void);
+phys_addr_t virtgpu_bridge_image_address(const void *at);
+void __iomem *virtgpu_bridge_map_page(phys_addr_t address);
+void virtgpu_bridge_unmap_page(void);
 
-const char *virtgpu_handover(void);
-bool virtgpu_kexec_in_progress(void);
-void virtgpu_lock(enum virtgpu_mutex which);
-void virtgpu_unlock(enum virtgpu_mutex which);
-void virtgpu_set_master(struct pci_dev *dev);
-int virtgpu_pci_domain(struct pci_dev *dev);
-void virtgpu_remove_framebuffers(struct pci_dev *dev);
-bool virtgpu_alone(void);
-bool virtgpu_memory_is_private(void);
-unsigned int virtgpu_address_bits(void);
-void virtgpu_lock_screen(void);
-void virtgpu_unlock_screen(void);
-void virtgpu_watch_modules(struct notifier_block *nb);
-int virtgpu_register_platform_driver(struct platform_driver *driver);
-void virtgpu_keeps_its_picture(struct device *dev, bool keeps);
-bool virtgpu_finish_probe(struct device *dev);
-void virtgpu_settle_later(void);
-void virtgpu_settle_now(void);
-void virtgpu_follow_later(void);
-bool virtgpu_schedules(void);
-void virtgpu_wake_later(void);
-void virtgpu_blink_later(unsigned int milliseconds);
-void virtgpu_look_later(void);
+const char *virtgpu_bridge_handover(void);
+bool virtgpu_bridge_kexec_in_progress(void);
+void virtgpu_bridge_lock(enum virtgpu_bridge_mutex which);
+void virtgpu_bridge_unlock(enum virtgpu_bridge_mutex which);
+void virtgpu_bridge_set_master(struct pci_dev *dev);
+int virtgpu_bridge_pci_domain(struct pci_dev *dev);
+void virtgpu_bridge_remove_framebuffers(struct pci_dev *dev);
+bool virtgpu_bridge_is_only_cpu(void);
+bool virtgpu_bridge_memory_is_private(void);
+unsigned int virtgpu_bridge_address_bits(void);
+void virtgpu_bridge_lock_thread(void);
+void virtgpu_bridge_unlock_thread(void);
+void virtgpu_bridge_watch_modules(struct notifier_block *nb);
+int virtgpu_bridge_register_platform_driver(struct platform_driver *driver);
+void virtgpu_bridge_keeps_picture(struct device *dev, bool keeps);
+bool virtgpu_bridge_finish_probe(struct device *dev);
+void virtgpu_bridge_handover_later(void);
+void virtgpu_bridge_finish_handover(void);
+void virtgpu_bridge_poll_device_later(void);
+bool virtgpu_bridge_schedules(void);
+void virtgpu_bridge_show_frame_later(void);
+void virtgpu_bridge_blink_later(unsigned int milliseconds);
+void virtgpu_bridge_check_tty_later(void);
 
-/* Called from C: the Rust ends of what macros in helpers.c register. */
-int virtgpu_bridge_earlycon_setup(struct earlycon_device *device, const char *options);
-int virtgpu_bridge_watch(void);
-void virtgpu_bridge_pci_early(struct pci_dev *dev);
-int virtgpu_bridge_console(void);
-int virtgpu_bridge_native(void);
-void virtgpu_bridge_settle(void);
-void virtgpu_bridge_follow(void);
-void virtgpu_bridge_wake(void);
-void virtgpu_bridge_blink(void);
-void virtgpu_bridge_look(void);
+/* Functions of Rust's that helpers.c calls or registers. */
+int rust_virtgpu_bridge_earlycon_setup(struct earlycon_device *device, const char *options);
+int rust_virtgpu_bridge_arch_init(void);
+void rust_virtgpu_bridge_pci_fixup(struct pci_dev *dev);
+int rust_virtgpu_bridge_console_init(void);
+int rust_virtgpu_bridge_late_init(void);
+void rust_virtgpu_bridge_handover(void);
+void rust_virtgpu_bridge_poll_device(void);
+void rust_virtgpu_bridge_show_frame(void);
+void rust_virtgpu_bridge_blink(void);
+void rust_virtgpu_bridge_check_tty(void);
 #endif
 
 #endif

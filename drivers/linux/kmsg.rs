@@ -1,27 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's log itself, for who missed some of it: read from any context, without a lock.
+//! The kernel's log, read in any context, without a lock.
 
 use core::ptr;
 
 use crate::linux::bindings;
 
-/// Bytes that the printk core makes of a record at most.
-pub(crate) const RECORD_BYTES: usize = 2048;
-
 /// A record of the log.
 pub(crate) struct Record<'b> {
-    /// Its number.
-    pub(crate) number: u64,
+    /// Its sequence number.
+    pub(crate) seq: u64,
     text: &'b [u8],
 }
 
 impl<'b> Record<'b> {
-    /// Reads the first record from `number` on that the log still has, if there is one. Of one that
-    /// does not fit the buffer some lines are missing, or all.
-    pub(crate) fn read(number: u64, buffer: &'b mut [u8]) -> Option<Self> {
+    /// Reads the first record from `seq` on that the log still has; `None` if there is none. If it
+    /// does not fit the buffer, some of its lines are missing, or all.
+    pub(crate) fn read(seq: u64, buffer: &'b mut [u8]) -> Option<Self> {
         let mut iter = bindings::kmsg_dump_iter {
-            cur_seq: number,
+            cur_seq: seq,
             next_seq: 0,
         };
         let mut length = 0;
@@ -38,31 +35,32 @@ impl<'b> Record<'b> {
             )
         };
         found.then(|| Self {
-            number: iter.cur_seq - 1,
+            seq: iter.cur_seq - 1,
             text: buffer.get(..length).unwrap_or_default(),
         })
     }
 
-    /// Looks at the record `number`, if there is one that is not too long.
-    pub(crate) fn look<R>(number: u64, f: impl FnOnce(Record<'_>) -> R) -> Option<R> {
+    /// Runs `f` on the record `seq`; returns `None` if there is none. Only the first 256 bytes of the
+    /// record count.
+    pub(crate) fn with<R>(seq: u64, f: impl FnOnce(Record<'_>) -> R) -> Option<R> {
         let mut buffer = [0; 256];
-        let record = Record::read(number, &mut buffer)?;
-        (record.number == number).then(|| f(record))
+        let record = Record::read(seq, &mut buffer)?;
+        (record.seq == seq).then(|| f(record))
     }
 
-    /// Its lines without their ends, and the level of each (`KERN_EMERG` is 0).
+    /// Returns its lines without newlines, each with its level (`KERN_EMERG` is 0).
     pub(crate) fn lines(&self) -> impl Iterator<Item = (u8, &'b [u8])> {
         let text = self.text.strip_suffix(b"\n").unwrap_or(self.text);
         text.split(|&byte| byte == b'\n').map(parse)
     }
 
-    /// Its level, or [`u8::MAX`] if that is not known.
+    /// Returns its level, or [`u8::MAX`] if that is not known.
     pub(crate) fn level(&self) -> u8 {
         self.lines().next().map_or(u8::MAX, |(level, _)| level)
     }
 }
 
-/// Divides `<N>text`, where the lower three bits of N are the level.
+/// Parses `<N>text`. The lower three bits of N are the level.
 fn parse(line: &[u8]) -> (u8, &[u8]) {
     let mut parts = line.splitn(2, |&byte| byte == b'>');
     let number = parts.next().and_then(|number| number.strip_prefix(b"<"));
@@ -77,7 +75,7 @@ fn parse(line: &[u8]) -> (u8, &[u8]) {
     }
 }
 
-/// The number of the newest record.
+/// Returns the sequence number of the newest record. In any context.
 pub(crate) fn newest() -> u64 {
     let mut iter = bindings::kmsg_dump_iter {
         cur_seq: 0,
@@ -88,9 +86,9 @@ pub(crate) fn newest() -> u64 {
     iter.next_seq.saturating_sub(1)
 }
 
-/// The level from which on records are not for consoles.
+/// Returns the console loglevel: records of this level and above are not printed.
 pub(crate) fn console_level() -> u8 {
-    // SAFETY: `console_printk` is an array of words in kernel/printk/printk.c, whose first one is
+    // SAFETY: `console_printk` is an array of words in kernel/printk/printk.c, of which the first is
     // the level. It is read at once; others may change it meanwhile, and either value will do.
     let level = unsafe {
         (&raw const bindings::console_printk)
@@ -100,11 +98,11 @@ pub(crate) fn console_level() -> u8 {
     level.clamp(0, 8) as u8
 }
 
-/// Sets that level, as parameters of the command line do.
+/// Sets the console loglevel, as parameters on the command line do.
 pub(crate) fn set_console_level(level: i32) {
     // SAFETY: As in `console_level()`. The early console's `setup()`, the only caller, runs while
-    // early parameters are read, some of which write the level as well: on one CPU, one after the
-    // other.
+    // early parameters are parsed. Some of these write the level as well, on the same CPU, one after
+    // the other.
     unsafe {
         (&raw mut bindings::console_printk)
             .cast::<i32>()

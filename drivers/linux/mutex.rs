@@ -1,32 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mutexes of the driver's own. The kernel crate's are initialised at run time, by whoever comes
-//! first; these are initialised by the compiler, since several may come first.
+//! Mutexes that the compiler initialises. The kernel crate's mutexes are initialised at run time;
+//! that would need a lock here, since several threads may be the first user.
 
 use core::marker::PhantomData;
 
 use crate::linux::bindings;
 
-/// A mutex, by what it guards.
+/// The mutexes, named after what they guard.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum Mutex {
-    /// Registering our console, and taking it from the list again.
-    Console = bindings::virtgpu_mutex_VIRTGPU_MUTEX_CONSOLE,
-    /// Making a device the screen.
-    Probe = bindings::virtgpu_mutex_VIRTGPU_MUTEX_PROBE,
-    /// Which device that is to the driver core.
-    Holder = bindings::virtgpu_mutex_VIRTGPU_MUTEX_HOLDER,
+    /// Registering and unregistering the console.
+    Console = bindings::virtgpu_bridge_mutex_VIRTGPU_BRIDGE_MUTEX_CONSOLE,
+    /// Probing a device.
+    Probe = bindings::virtgpu_bridge_mutex_VIRTGPU_BRIDGE_MUTEX_PROBE,
+    /// The reference of the device that is, or was, bound.
+    Device = bindings::virtgpu_bridge_mutex_VIRTGPU_BRIDGE_MUTEX_DEVICE,
 }
 
 impl Mutex {
-    /// Waits for the mutex, which is given back when the result is dropped. Called where sleeping
-    /// is allowed.
+    /// Locks the mutex until the result is dropped. May sleep. The caller does not hold it already.
     pub(crate) fn lock(self) -> Guard {
         // SAFETY: The number is an index of the C side's array of mutexes, which the compiler has
-        // initialised. `mutex_lock()` may sleep, which the caller may, who does not have this mutex
-        // already.
-        unsafe { bindings::virtgpu_lock(self as bindings::virtgpu_mutex) };
+        // initialised. The caller may sleep, and does not hold this mutex.
+        unsafe { bindings::virtgpu_bridge_lock(self as bindings::virtgpu_bridge_mutex) };
         Guard {
             mutex: self,
             _here: PhantomData,
@@ -34,7 +32,7 @@ impl Mutex {
     }
 }
 
-/// A mutex that is held. It is given back by the task that has it.
+/// A locked mutex. The task that has locked it unlocks it.
 #[must_use]
 pub(crate) struct Guard {
     mutex: Mutex,
@@ -43,8 +41,8 @@ pub(crate) struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // SAFETY: `lock()` has taken the mutex for this very task: a guard is not `Send`, and is
-        // dropped once.
-        unsafe { bindings::virtgpu_unlock(self.mutex as bindings::virtgpu_mutex) };
+        // SAFETY: `lock()` has locked the mutex in this task: a guard is not `Send`, and is dropped
+        // once.
+        unsafe { bindings::virtgpu_bridge_unlock(self.mutex as bindings::virtgpu_bridge_mutex) };
     }
 }

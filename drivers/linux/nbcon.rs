@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Our console without the console lock (`CON_NBCON`): what the printk core calls, from any
-//! context.
+//! A console without the console lock (CON_NBCON), which the printk core calls in any context.
 
 use core::{
-    ffi::c_void,
+    marker::PhantomData,
     sync::atomic::{
         AtomicBool,
         Ordering, //
@@ -12,156 +11,160 @@ use core::{
 };
 
 use kernel::ffi::{
-    c_int,
     c_short,
     c_ulong, //
 };
 
-use crate::{
-    console::nbcon::{
+use crate::linux::{
+    bindings,
+    console::{
         self,
-        Urgency, //
+        Console, //
     },
-    linux::{
-        bindings,
-        console::{
-            self,
-            Console, //
-        },
-        mutex::Mutex,
-        notifier::Notifier, //
-    }, //
+    mutex::Mutex, //
 };
 
-static CONSOLE: Console = Console::new();
-static REGISTERED: AtomicBool = AtomicBool::new(false);
-static DEATHS: Notifier = Notifier::new(died);
+/// The priority with which the printk core acquires the console (`enum nbcon_prio`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Priority {
+    /// A normal message.
+    Normal,
+    /// A message of an oops, a warning, a lockup or a stall.
+    Emergency,
+    /// A message of a panic.
+    Panic,
+}
 
-/// Adds the console to the printk core's list, if it is not there. `all` wants the log from its
-/// start.
-pub(crate) fn register(all: bool) {
-    let change = Mutex::Console.lock();
-    if !REGISTERED.swap(true, Ordering::Relaxed) {
-        let all = if all {
-            bindings::cons_flags_CON_PRINTBUFFER
-        } else {
-            0
+/// A console that is told of each record.
+pub(crate) trait NbconConsole {
+    /// Prints the record `seq`, or all records up to it. In any context: with
+    /// [`console::lock_thread`] held if the printk core calls the console's thread.
+    fn write(priority: Priority, seq: u64);
+}
+
+/// The registration of a console, for a static.
+pub(crate) struct Registration<T> {
+    console: Console,
+    is_registered: AtomicBool,
+    user: PhantomData<fn() -> T>,
+}
+
+impl<T: NbconConsole> Registration<T> {
+    /// Makes a console that is not registered.
+    pub(crate) const fn new() -> Self {
+        Self {
+            console: Console::new(),
+            is_registered: AtomicBool::new(false),
+            user: PhantomData,
+        }
+    }
+
+    /// Adds the console to the printk core's list, unless it is there. `from_start` makes it print
+    /// the log from its start. May sleep.
+    pub(crate) fn register(&'static self, from_start: bool) {
+        let _guard = Mutex::Console.lock();
+        if self.is_registered.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let start = match from_start {
+            true => bindings::cons_flags_CON_PRINTBUFFER,
+            false => 0,
         };
-        // SAFETY: The console is static. It is not on the list, as the flag says, which changes
-        // with the mutex held, as it is here; for the same reason nobody else adds it. By that
-        // mutex sleeping is allowed. The callbacks are called by the printk core alone. Beside what
-        // is set the fields are numbers, pointers and optional functions, for which zeroes are
-        // valid.
+        // SAFETY: The console is static. The flag, which changes only with the mutex held, says that
+        // it is not on the list; for the same reason nobody else adds it now. The printk core alone
+        // calls the callbacks. The other fields are numbers, pointers and optional functions, for
+        // which zeroes are valid.
         unsafe {
-            CONSOLE.register(bindings::console {
-                write_atomic: Some(write_atomic),
-                write_thread: Some(write_thread),
+            self.console.register(bindings::console {
+                write_atomic: Some(write_atomic::<T>),
+                write_thread: Some(write_thread::<T>),
                 device_lock: Some(device_lock),
                 device_unlock: Some(device_unlock),
-                flags: (bindings::cons_flags_CON_NBCON | all) as c_short,
+                flags: (bindings::cons_flags_CON_NBCON | start) as c_short,
                 index: -1,
                 ..core::mem::zeroed()
             });
         }
     }
-    drop(change);
-    static WATCHED: AtomicBool = AtomicBool::new(false);
-    if !WATCHED.swap(true, Ordering::Relaxed) {
-        // SAFETY: The notifier is static, and by the flag it is registered once.
-        // `register_die_notifier()` (kernel/notifier.c) takes the lock of its list.
-        unsafe { bindings::register_die_notifier(DEATHS.as_ptr().cast()) };
+
+    /// Removes the console from the list, if it is there. No callback of it runs when this returns.
+    /// May sleep.
+    pub(crate) fn unregister(&self) {
+        let _guard = Mutex::Console.lock();
+        if self.is_registered.load(Ordering::Relaxed) {
+            self.console.unregister();
+            self.is_registered.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether the console is to print the log, because the command line names it or because
+    /// there is no other console. In any context. While the console is being registered, the result
+    /// may be either.
+    pub(crate) fn is_preferred(&self) -> bool {
+        // SAFETY: The console is static. `Console::register()` writes -1 here, and then
+        // `register_console()` (kernel/printk/printk.c) a number, if the console is preferred,
+        // before it is on the list. No lock keeps them from doing so now: the read is volatile, of
+        // an aligned 16-bit word, so it gives one of these values.
+        unsafe { (&raw const (*self.console.as_ptr()).index).read_volatile() >= 0 }
     }
 }
 
-/// Takes the console from the list, if it is there.
-pub(crate) fn unregister() {
-    let _change = Mutex::Console.lock();
-    if REGISTERED.load(Ordering::Relaxed) {
-        CONSOLE.unregister();
-        REGISTERED.store(false, Ordering::Relaxed);
-    }
-}
-
-/// # Safety
+/// Passes the priority and the number of the current record on.
 ///
-/// Called by `notify_die()`, for which arm64 has one caller: `die()` (arch/arm64/kernel/traps.c),
-/// in the context that has faulted. It looks at nothing that it is passed.
-unsafe extern "C" fn died(
-    _: *mut kernel::bindings::notifier_block,
-    _: c_ulong,
-    _: *mut c_void,
-) -> c_int {
-    nbcon::faulted();
-    0
-}
-
-/// Whether the command line, or the lack of another console, makes it the log's.
-///
-/// While the console is being registered the answer may be either.
-pub(crate) fn is_wanted() -> bool {
-    // SAFETY: The console is static. `Console::register()` writes -1 here, and then
-    // `register_console()` (kernel/printk/printk.c) a number, if it is wanted, before the console
-    // is on the list. No lock is held that would keep them from doing so at this time: the read is
-    // volatile, of an aligned 16-bit word, so that it gives one of these values.
-    unsafe { (&raw const (*CONSOLE.as_ptr()).index).read_volatile() >= 0 }
-}
-
-/// Writes the record that the printk core has at hand.
-///
-/// Only what it says of that is read while the console cannot be taken over: the screen has an
-/// owner of its own, who is waited for, and can be begun again.
+/// Only these two are read while the console cannot be taken over. The screen has an owner of its
+/// own (`linux::owner`), and can be set up again.
 ///
 /// # Safety
 ///
 /// `context` is what the printk core passes to `write_atomic()` or `write_thread()`
 /// (`nbcon_emit_next_record()` and `nbcon_kdb_try_acquire()` in kernel/printk/nbcon.c): valid until
-/// that returns, used by nobody else, and acquired for our console.
-unsafe fn write(context: *mut bindings::nbcon_write_context) {
-    // SAFETY: By the safety requirement. It returns false if another CPU has taken the console
-    // over; then nothing may be done any more.
+/// that returns, used by nobody else, and acquired for this console.
+unsafe fn write<T: NbconConsole>(context: *mut bindings::nbcon_write_context) {
+    // SAFETY: By the safety requirement. It returns false if another CPU has taken the console over;
+    // then nothing may be done any more.
     if !unsafe { bindings::nbcon_enter_unsafe(context) } {
         return;
     }
-    // SAFETY: By the safety requirement the context is valid, and a variable of this CPU's: who
-    // takes the console over does not write to it.
-    let (number, priority) = unsafe { ((*context).ctxt.seq, (*context).ctxt.prio) };
-    let urgency = match priority {
-        bindings::nbcon_prio_NBCON_PRIO_PANIC => Urgency::Panic,
-        bindings::nbcon_prio_NBCON_PRIO_EMERGENCY => Urgency::Emergency,
-        _ => Urgency::Normal,
+    // SAFETY: By the safety requirement the context is valid. It is a variable of this CPU's: a CPU
+    // that takes the console over does not write to it.
+    let (seq, priority) = unsafe { ((*context).ctxt.seq, (*context).ctxt.prio) };
+    let priority = match priority {
+        bindings::nbcon_prio_NBCON_PRIO_PANIC => Priority::Panic,
+        bindings::nbcon_prio_NBCON_PRIO_EMERGENCY => Priority::Emergency,
+        _ => Priority::Normal,
     };
     // SAFETY: As above; `nbcon_enter_unsafe()` has returned true.
     if unsafe { bindings::nbcon_exit_unsafe(context) } {
-        nbcon::write(urgency, number);
+        T::write(priority, seq);
     }
 }
 
 /// # Safety
 ///
 /// Called by the printk core, in any context, with a context as for [`write`].
-unsafe extern "C" fn write_atomic(
+unsafe extern "C" fn write_atomic<T: NbconConsole>(
     _: *mut bindings::console,
     context: *mut bindings::nbcon_write_context,
 ) {
     // SAFETY: By the safety requirement.
-    unsafe { write(context) };
+    unsafe { write::<T>(context) };
 }
 
 /// # Safety
 ///
 /// Called by the printk core between [`device_lock`] and [`device_unlock`], with a context as for
 /// [`write`].
-unsafe extern "C" fn write_thread(
+unsafe extern "C" fn write_thread<T: NbconConsole>(
     _: *mut bindings::console,
     context: *mut bindings::nbcon_write_context,
 ) {
     // SAFETY: By the safety requirement.
-    unsafe { write(context) };
+    unsafe { write::<T>(context) };
 }
 
-/// Keeps those out who light the screen, or give it away: see [`console::locked`].
+/// Excludes tasks that bring the screen up or give it away: see [`console::locked`].
 extern "C" fn device_lock(_: *mut bindings::console, _: *mut c_ulong) {
-    console::lock_screen();
+    console::lock_thread();
 }
 
 /// # Safety
@@ -171,5 +174,5 @@ extern "C" fn device_lock(_: *mut bindings::console, _: *mut c_ulong) {
 /// `unregister_console_locked()` in kernel/printk/printk.c).
 unsafe extern "C" fn device_unlock(_: *mut bindings::console, _: c_ulong) {
     // SAFETY: By the safety requirement this task has the lock.
-    unsafe { console::unlock_screen() };
+    unsafe { console::unlock_thread() };
 }

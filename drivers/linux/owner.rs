@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One owner for the screen, whoever comes: the printk core, a bus being scanned, a dying CPU.
+//! Exclusive access to the screen that a panic can take over, as the printk core takes over an nbcon
+//! console (`CON_NBCON`).
 
 use core::{
     cell::UnsafeCell,
@@ -20,202 +21,204 @@ use kernel::time::{
 };
 
 #[cfg(not(MODULE))]
-use crate::linux::shared::{
+use crate::linux::clock::{
     microseconds_since,
     ticks, //
 };
 use crate::linux::{
     bindings,
-    shared::begin_use, //
+    clock::begin_use, //
 };
 
-/// How long a panic waits for another CPU that has the value, in microseconds, before it leaves the
-/// value for later.
+/// How long a panic waits for another CPU that owns the value, before it goes on without it.
 #[cfg(not(MODULE))]
-const PATIENCE: u64 = 1_000_000;
-/// How long it waits at its end: for longer than a device is waited for in one use of the value
-/// (see [`Hal::wait`](crate::virtio::Hal::wait)).
+const PANIC_WAIT_US: u64 = 1_000_000;
+/// How long a panic waits at its last line. It is longer than one use of the value may wait for the
+/// device; see [`Hal::wait`](crate::virtio::Hal::wait).
 #[cfg(not(MODULE))]
-const LAST_PATIENCE: u64 = 7_000_000;
-/// How long somebody sleeps who waits for the value, in microseconds.
+const LAST_PANIC_WAIT_US: u64 = 7_000_000;
+/// How long [`Owned::with`] sleeps between two attempts.
 #[cfg(not(MODULE))]
-const NAP: i64 = 500;
+const RETRY_US: i64 = 500;
 
-/// A value that one context at a time may use, and a panic whatever happens.
+/// A value that one context at a time may use, and that a panic can take over.
 ///
-/// An emergency goes away again if the value is taken. Who has the console lock, and changes what
-/// the value is about, waits for it: only emergencies and panics are not kept out by that lock.
+/// An emergency that finds the value owned gives up. A task with the console lock waits for it: only
+/// emergencies and panics own the value without that lock.
 pub(crate) struct Owned<T> {
-    /// 0, [`DEAD`], or the context that has the value, see [`context`].
-    taken: AtomicUsize,
+    /// 0, [`DEAD`], or the context that owns the value; see [`context`].
+    owner: AtomicUsize,
     value: UnsafeCell<T>,
 }
 
-/// Who had the value does not run again, and has left it in the middle of something. No context's
-/// number: a task has an address.
+/// The owner has faulted, does not run again, and may have left the value half changed. No context
+/// has this number, since it contains the address of a task.
 #[cfg(not(MODULE))]
 const DEAD: usize = 1;
 
-// SAFETY: `with()` and `wait()` hand the value to one context at a time, on any CPU: `taken` goes
-// from 0, or DEAD, to the context by one atomic operation, and back when the context is done, with
-// acquire and release ordering. Another task or another level of interruption has another number,
-// so that what interrupts the owner does not take it for its own.
+// SAFETY: `try_with()` and `with()` give the value to one context at a time, on any CPU: one atomic
+// operation changes `owner` from 0 or DEAD to the context, and back when the context is done, with
+// acquire and release ordering. Another task, and another level of interruption, has another number,
+// so code that interrupts the owner does not take itself for the owner.
 //
-// `seize()`, for a kernel that dies, takes the value at once from what this CPU has interrupted,
-// which does not go on before it returns, and from DEAD, who does not go on at all (`abandon()`).
-// In a panic it takes it from anybody as soon as no other CPU runs. A panic prints its first lines
-// before it stops the others (`vpanic()` in kernel/panic.c); then a CPU that has the value keeps
-// it. Not every CPU can be stopped. From one that runs the value is taken at the panic's last line,
-// after LAST_PATIENCE: it has not given the value back in the time in which it must, and so hangs.
+// `take_over()`, in a panic, takes the value at once from code that this CPU has interrupted, which
+// does not continue before `take_over()` returns, and from DEAD, which does not continue at all
+// (`mark_dead()`). It takes it from any owner as soon as no other CPU runs. A panic prints its first
+// lines before it stops the other CPUs (`vpanic()` in kernel/panic.c); an owner on another CPU keeps
+// the value then. Not every CPU can be stopped. `take_over()` takes the value from a CPU that runs at
+// the panic's last line, after LAST_PANIC_WAIT_US: that CPU has exceeded the time of one use, so it
+// hangs.
 unsafe impl<T: Send> Sync for Owned<T> {}
 
 impl<T> Owned<T> {
-    /// A value that nobody has.
+    /// Makes a value without an owner.
     pub(crate) const fn new(value: T) -> Self {
         Self {
-            taken: AtomicUsize::new(0),
+            owner: AtomicUsize::new(0),
             value: UnsafeCell::new(value),
         }
     }
 
-    /// Runs `f` on the value, if it is free.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        if self.take() != 0 {
+    /// Runs `f` on the value if it has no owner; returns `None` otherwise. In any context.
+    pub(crate) fn try_with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        if self.acquire() != 0 {
             return None;
         }
-        // SAFETY: `take()` has found the value free, and has written this context to `taken`.
+        // SAFETY: `acquire()` has found no owner, and has stored this context as the owner.
         Some(unsafe { self.run(f) })
     }
 
-    /// As [`Owned::with`], but waits until the value is free. `f` learns whether it is left as it
-    /// was in the middle of something, by who has died of it.
+    /// Waits until the value has no owner, and runs `f` on it. The second argument of `f` is true if
+    /// the last owner has faulted, and may have left the value half changed.
     ///
-    /// Called where sleeping is allowed. A device bounds how long the value is had; see
+    /// May sleep. The wait is bounded, since each use of the value is; see
     /// [`Hal::wait`](crate::virtio::Hal::wait).
     #[cfg(not(MODULE))]
-    pub(crate) fn wait<R>(&self, f: impl FnOnce(&mut T, bool) -> R) -> R {
-        let torn = loop {
-            match self.take() {
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T, bool) -> R) -> R {
+        let is_torn = loop {
+            match self.acquire() {
                 0 => break false,
-                DEAD if self.inherit() => break true,
-                _ => fsleep(Delta::from_micros(NAP)),
+                DEAD if self.acquire_from_dead() => break true,
+                _ => fsleep(Delta::from_micros(RETRY_US)),
             }
         };
-        // SAFETY: `take()` has found the value free, or `inherit()` has found its owner dead;
-        // either has written this context to `taken`.
-        unsafe { self.run(|value| f(value, torn)) }
+        // SAFETY: `acquire()` has found no owner, or `acquire_from_dead()` a dead one. Either has
+        // stored this context as the owner.
+        unsafe { self.run(|value| f(value, is_torn)) }
     }
 
-    /// Runs `f` on the value, for a kernel that panics. `f` learns whether the value is left as it
-    /// was in the middle of something.
+    /// Takes the value over for a panic, and runs `f` on it. The second argument of `f` is true if
+    /// the last owner may have left the value half changed.
     ///
-    /// Returns `None` if another CPU has the value, which still runs. It has a second to give it
-    /// back, once; and more of them if this is the `last` time, when the value is taken in the end.
+    /// Returns `None` if another CPU owns the value and still runs. That CPU has [`PANIC_WAIT_US`]
+    /// to finish, once. If this is the panic's `last` line, it has [`LAST_PANIC_WAIT_US`], after
+    /// which the value is taken over.
     #[cfg(not(MODULE))]
-    pub(crate) fn seize<R>(&self, last: bool, f: impl FnOnce(&mut T, bool) -> R) -> Option<R> {
+    pub(crate) fn take_over<R>(&self, last: bool, f: impl FnOnce(&mut T, bool) -> R) -> Option<R> {
         static WAITED: AtomicBool = AtomicBool::new(false);
 
-        let begun = ticks();
-        let torn = loop {
-            let owner = self.take();
-            // What this task was doing, or what interrupted it, does not go on before we return.
-            let is_below = owner & !LEVEL == context() & !LEVEL;
+        let start = ticks();
+        let is_torn = loop {
+            let owner = self.acquire();
+            // This task, or code that it was interrupted in, does not continue before we return.
+            let is_interrupted = owner & !LEVEL == context() & !LEVEL;
             if owner == 0 {
                 break false;
             }
-            let is_over = is_below || is_dying() && is_alone();
-            if is_over || owner == DEAD && self.inherit() {
+            let is_stopped = is_interrupted || panic_on_this_cpu() && is_only_cpu();
+            if is_stopped || owner == DEAD && self.acquire_from_dead() {
                 break true;
             }
-            let waited = microseconds_since(begun);
-            if last && waited > LAST_PATIENCE {
+            let waited = microseconds_since(start);
+            if last && waited > LAST_PANIC_WAIT_US {
                 break true;
             }
-            if !last && (waited > PATIENCE || WAITED.load(Ordering::Relaxed)) {
+            if !last && (waited > PANIC_WAIT_US || WAITED.load(Ordering::Relaxed)) {
                 WAITED.store(true, Ordering::Relaxed);
                 return None;
             }
             core::hint::spin_loop();
         };
-        self.taken.store(context(), Ordering::Relaxed);
-        // SAFETY: `taken` says so since the line above. Before that the value was free, or was
-        // somebody else's: see `impl Sync`.
-        Some(unsafe { self.run(|value| f(value, torn)) })
+        self.owner.store(context(), Ordering::Relaxed);
+        // SAFETY: `owner` is this context since the line above. Before that the value had no owner,
+        // or one that does not use it any more: see `impl Sync`.
+        Some(unsafe { self.run(|value| f(value, is_torn)) })
     }
 
-    /// This very context has faulted, and does not go on. If it has the value, others may take that
-    /// from now on. Returns whether it has.
+    /// Marks the owner as dead if it is this context, which has faulted and does not continue.
+    /// Returns whether it was.
     #[cfg(not(MODULE))]
-    pub(crate) fn abandon(&self) -> bool {
-        (self.taken)
+    pub(crate) fn mark_dead(&self) -> bool {
+        (self.owner)
             .compare_exchange(context(), DEAD, Ordering::Release, Ordering::Relaxed)
             .is_ok()
     }
 
-    /// Runs `f` on the value, and gives that back. It is one use of the screen; see [`begin_use`].
+    /// Runs `f` on the value, and gives up ownership. It is one use of the screen; see
+    /// [`begin_use`].
     ///
     /// # Safety
     ///
-    /// `taken` says that this context has it, and whoever had it before does not use it any more.
+    /// `owner` is this context, and an earlier owner does not use the value any more.
     unsafe fn run<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         begin_use();
-        // SAFETY: By the safety requirement nobody else has a reference, or makes one before
-        // `taken` is 0 again.
+        // SAFETY: By the safety requirement there is no other reference, and nobody makes one before
+        // `owner` is 0 again.
         let result = f(unsafe { &mut *self.value.get() });
-        self.taken.store(0, Ordering::Release);
+        self.owner.store(0, Ordering::Release);
         result
     }
 
-    /// Takes the value from the dead.
+    /// Becomes the owner if the owner is dead. Returns whether it was.
     #[cfg(not(MODULE))]
-    fn inherit(&self) -> bool {
-        (self.taken)
+    fn acquire_from_dead(&self) -> bool {
+        (self.owner)
             .compare_exchange(DEAD, context(), Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
     }
 
-    /// Takes the value if it is free. Returns who has it otherwise.
-    fn take(&self) -> usize {
-        let taken =
-            (self.taken).compare_exchange(0, context(), Ordering::Acquire, Ordering::Relaxed);
-        taken.err().unwrap_or(0)
+    /// Becomes the owner if there is none. Returns 0 then, and the other owner otherwise.
+    fn acquire(&self) -> usize {
+        let owner =
+            (self.owner).compare_exchange(0, context(), Ordering::Acquire, Ordering::Relaxed);
+        owner.err().unwrap_or(0)
     }
 }
 
-/// Whether this CPU panics.
-pub(crate) fn is_dying() -> bool {
+/// Returns whether this CPU panics.
+pub(crate) fn panic_on_this_cpu() -> bool {
     // SAFETY: `panic_on_this_cpu()` (kernel/panic.c) compares an atomic with this CPU's number, and
     // may be called in any context.
     unsafe { bindings::panic_on_this_cpu() }
 }
 
-/// Whether what runs here must not sleep: a panic, or what has interrupted something.
+/// Returns whether the current context must not sleep: in a panic, or in an interrupt.
 #[cfg(not(MODULE))]
 pub(crate) fn must_not_sleep() -> bool {
-    is_dying() || context() & LEVEL != 0
+    panic_on_this_cpu() || context() & LEVEL != 0
 }
 
-/// Whether no other CPU runs any more.
+/// Returns whether no other CPU is online any more.
 #[cfg(not(MODULE))]
-pub(crate) fn is_alone() -> bool {
-    // SAFETY: It looks at the bits of the CPUs that are online, and may be called in any context.
-    unsafe { bindings::virtgpu_alone() }
+pub(crate) fn is_only_cpu() -> bool {
+    // SAFETY: It reads the mask of the CPUs that are online, and may be called in any context.
+    unsafe { bindings::virtgpu_bridge_is_only_cpu() }
 }
 
-/// Whether the kernel says something urgent: an oops, or a panic on this CPU.
-pub(crate) fn is_in_trouble() -> bool {
-    // SAFETY: A static of kernel/printk/printk.c: an aligned word, which is read at once. Others
-    // may change it meanwhile, and either value will do.
-    is_dying() || unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0
+/// Returns whether the kernel prints an oops, or panics on this CPU.
+pub(crate) fn oops_in_progress() -> bool {
+    // SAFETY: A static of kernel/printk/printk.c: an aligned word, which is read at once. Others may
+    // change it meanwhile, and either value will do.
+    panic_on_this_cpu() || unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0
 }
 
-/// The bits of [`context`] that are not the task's.
+/// The bits of [`context`] for the level of interruption.
 #[cfg(not(MODULE))]
 const LEVEL: usize = 3;
 
-/// The current task, which stays the same on whatever CPU, and what interrupts it: nothing, a
-/// softirq, an interrupt or an NMI.
+/// Returns a number of the current context: the current task, which is the same on any CPU, and the
+/// level of interruption (none, softirq, hardirq or NMI).
 fn context() -> usize {
     // SAFETY: It reads `current` and the preemption count of this CPU, in any context.
-    unsafe { bindings::virtgpu_context() as usize }
+    unsafe { bindings::virtgpu_bridge_context() as usize }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A PCI device that the driver core has bound to us, and what is taken of it and given back.
+//! A PCI device of the PCI core's, and the resources that the driver takes of it.
 
 use core::{
     ffi::CStr,
@@ -19,11 +19,12 @@ use kernel::{
 };
 
 #[cfg(not(MODULE))]
-use crate::linux::owner::is_dying;
+use crate::linux::owner::panic_on_this_cpu;
 use crate::{
     linux::{
         bindings as bridge_bindings,
-        pci_driver::NAME, //
+        device_id::DeviceId,
+        table::NAME, //
     },
     virtio::pci::{
         DEVICE_GPU,
@@ -31,17 +32,18 @@ use crate::{
     },
 };
 
-/// What the PCI core did not do, and its reason.
+/// An error of the PCI core or the DMA API, with what failed.
 pub(crate) struct PciError(&'static str, Error);
 
 impl PciError {
+    /// Makes an error: `what` failed with `error`.
     pub(crate) fn new(what: &'static str, error: Error) -> Self {
         Self(what, error)
     }
 
-    /// The reason.
+    /// Returns the error code.
     #[cfg(MODULE)]
-    pub(crate) fn reason(&self) -> Error {
+    pub(crate) fn code(&self) -> Error {
         self.1
     }
 }
@@ -52,13 +54,13 @@ impl fmt::Display for PciError {
     }
 }
 
-/// A device that is bound to this driver, or that somebody holds a reference of.
+/// A PCI device.
 ///
 /// # Invariants
 ///
 /// A `pci_dev` that is initialised, and is not freed as long as the value is used: the driver core
-/// has a reference from `probe()` to the end of `remove()`, and [`holder`](crate::linux::holder)
-/// one of its own for longer.
+/// has a reference from `probe()` to the end of `remove()`, and a
+/// [`DeviceRef`](crate::linux::driver_core::DeviceRef) has one for longer.
 #[derive(Clone, Copy)]
 pub(crate) struct PciDevice(NonNull<bindings::pci_dev>);
 
@@ -67,7 +69,7 @@ pub(crate) struct PciDevice(NonNull<bindings::pci_dev>);
 unsafe impl Send for PciDevice {}
 
 impl PciDevice {
-    /// A device from the PCI core; `None` if it is null.
+    /// Makes a device from a pointer of the PCI core's; `None` if that is null.
     ///
     /// # Safety
     ///
@@ -78,27 +80,32 @@ impl PciDevice {
         NonNull::new(device).map(Self)
     }
 
-    /// What the PCI core calls it by.
+    /// Returns the device for the PCI core's functions.
     pub(crate) fn as_ptr(self) -> *mut bindings::pci_dev {
         self.0.as_ptr()
     }
 
-    /// What the driver core and the DMA API call it by.
+    /// Returns the device for the functions of the driver core and the DMA API.
     pub(crate) fn as_device(self) -> *mut bindings::device {
         // SAFETY: By the invariants it is allocated; this is a part of it, and no reference is
         // made.
         unsafe { &raw mut (*self.as_ptr()).dev }
     }
 
-    /// The name of the driver that has it, if one does, put into `name`. Called where sleeping is
-    /// allowed.
+    /// Returns which device of the driver core's this is.
+    pub(crate) fn id(self) -> DeviceId {
+        DeviceId::of(self.as_device())
+    }
+
+    /// Copies the name of the driver that has the device to `name`, and returns it; `None` if it has
+    /// no driver. May sleep.
     #[cfg(MODULE)]
     pub(crate) fn driver(self, name: &mut [u8; 64]) -> Option<&str> {
         // SAFETY: By the invariants the device is valid, and there is room for as many bytes as
-        // said. `virtgpu_driver_name()` takes the device's lock, which is not held: the caller,
+        // said. The function takes the device's lock, which is not held: the caller,
         // `module::registered()`, runs in the module's `init()`.
         let bound = unsafe {
-            bridge_bindings::virtgpu_driver_name(
+            bridge_bindings::virtgpu_bridge_driver_name(
                 self.as_device().cast(),
                 name.as_mut_ptr().cast(),
                 name.len(),
@@ -108,16 +115,16 @@ impl PciDevice {
         name.to_str().ok().filter(|_| bound)
     }
 
-    /// Whether it is a virtio-gpu (VIRTIO 1.3, section 4.1.2).
+    /// Returns whether it is a virtio-gpu (virtio 1.3, section 4.1.2).
     pub(crate) fn is_gpu(self) -> bool {
         // SAFETY: By the invariants it is valid. `pci_setup_device()` (drivers/pci/probe.c) sets
-        // both before anybody else knows of it.
+        // both before other code gets the device.
         let id = unsafe { ((*self.as_ptr()).vendor, (*self.as_ptr()).device) };
         id == (VENDOR, DEVICE_GPU)
     }
 
-    /// Whether it is of the VGA class: then it may have a framebuffer in a BAR, which firmware
-    /// gives to the kernel.
+    /// Returns whether it is of the VGA class. Such a device may have a linear framebuffer in a BAR
+    /// that firmware has passed to the kernel.
     #[cfg(not(MODULE))]
     pub(crate) fn is_vga(self) -> bool {
         // SAFETY: By the invariants the device is valid. Its class does not change after the
@@ -125,34 +132,33 @@ impl PciDevice {
         unsafe { (*self.as_ptr()).class >> 8 == bindings::PCI_CLASS_DISPLAY_VGA }
     }
 
-    /// Takes firmware's framebuffer from efifb or simpledrm, as the native driver does. Called
-    /// while it is probed.
+    /// Removes efifb or simpledrm from the framebuffer that firmware has left in a BAR, as the native
+    /// driver does. Called while the device is probed.
     #[cfg(not(MODULE))]
     pub(crate) fn remove_framebuffers(self) {
         // SAFETY: By the invariants the device is valid. It is being probed, where
         // `aperture_remove_conflicting_pci_devices()` (drivers/video/aperture.c) may be called,
         // which sleeps.
-        unsafe { bridge_bindings::virtgpu_remove_framebuffers(self.as_ptr().cast()) };
+        unsafe { bridge_bindings::virtgpu_bridge_remove_framebuffers(self.as_ptr().cast()) };
     }
 
-    /// Keeps it from memory.
+    /// Clears Bus Master Enable (PCI 3.0, section 6.2.2): the device does not access memory.
     pub(crate) fn clear_master(self) {
-        // SAFETY: By the invariants the device is valid. It is being probed, so that nobody else
-        // changes the register.
+        // SAFETY: By the invariants the device is valid. It is being probed, so nobody else changes the
+        // register.
         unsafe { bindings::pci_clear_master(self.as_ptr()) };
     }
 
-    /// Lets it reach memory. In any context: in a kernel that dies this is not done if somebody has
-    /// the lock of configuration space, who may be stopped.
+    /// Sets Bus Master Enable: the device may access memory. In any context. In a panic nothing
+    /// happens if the lock of configuration space is held, since its owner may be stopped.
     pub(crate) fn set_master(self) {
         #[cfg(not(MODULE))]
-        if is_dying() {
+        if panic_on_this_cpu() {
             // SAFETY: By the invariants the device is valid. `pci_set_master()` (drivers/pci/pci.c)
             // does not sleep. It takes `pci_lock` (drivers/pci/access.c), with interrupts off,
-            // which `virtgpu_set_master()` has seen free: not taken by what this CPU has
-            // interrupted, even by an NMI, nor by a CPU that is stopped. One that runs gives it
-            // back.
-            return unsafe { bridge_bindings::virtgpu_set_master(self.as_ptr().cast()) };
+            // which the function has seen free. So neither the code that this CPU has interrupted,
+            // even by an NMI, nor a stopped CPU holds it. A running CPU releases it.
+            return unsafe { bridge_bindings::virtgpu_bridge_set_master(self.as_ptr().cast()) };
         }
         // SAFETY: By the invariants the device is valid. `pci_set_master()` (drivers/pci/pci.c)
         // takes a spinlock with interrupts off, and does not sleep. Nobody else changes the
@@ -160,7 +166,7 @@ impl PciDevice {
         unsafe { bindings::pci_set_master(self.as_ptr()) };
     }
 
-    /// The 32 bits of its configuration space at `offset`; all ones if they cannot be read.
+    /// Reads 32 bits of configuration space at `offset`; all ones if they cannot be read.
     pub(crate) fn read32(self, offset: u16) -> u32 {
         let mut value = u32::MAX;
         // SAFETY: By the invariants the device is valid, and there is a place for the value.
@@ -170,8 +176,8 @@ impl PciDevice {
         value
     }
 
-    /// The physical address and the size of a BAR of memory. `None` if nobody has given it an
-    /// address, or if it is something else.
+    /// Returns the physical address and the size in bytes of a memory BAR; `None` if it has no
+    /// address, or is no memory BAR.
     pub(crate) fn memory_bar(self, bar: u8) -> Option<(u64, u64)> {
         // SAFETY: By the invariants the device is valid. `pci_select_bars()` (drivers/pci/pci.c)
         // reads the flags of its resources, without a lock. They do not change while a driver has
@@ -181,7 +187,7 @@ impl PciDevice {
         if bar > 5 || memory & 1 << bar == 0 {
             return None;
         }
-        // SAFETY: As above. The number is below 6, so that there is such a resource.
+        // SAFETY: As above. The number is below 6, so there is such a resource.
         let (start, size) = unsafe {
             (
                 bindings::pci_resource_start(self.as_ptr(), bar.into()),
@@ -201,23 +207,22 @@ impl fmt::Display for PciDevice {
     }
 }
 
-/// A device that answers at its BARs and does not interrupt, until this is dropped. Then it does
-/// not reach memory either. It is made and dropped in probes, in `remove()` and in work items,
-/// where sleeping is allowed.
+/// An enabled device: it decodes its BARs and raises no interrupts, until this is dropped. Dropping
+/// it clears Bus Master Enable as well. Both may sleep.
 pub(crate) struct Enabled {
     device: PciDevice,
-    /// BARs that are ours, a bit for each.
+    /// The requested BARs, a bit for each.
     bars: c_int,
     /// Whether INTx was allowed before.
     intx: bool,
 }
 
 impl Enabled {
-    /// Enables a device and takes those of its BARs whose bit is set in `bars`.
+    /// Enables a device and requests those of its BARs whose bit is set in `bars`.
     ///
     /// # Errors
     ///
-    /// The PCI core does not, or somebody else has a BAR.
+    /// Fails if the PCI core does not enable the device, or if a BAR is requested already.
     pub(crate) fn new(device: PciDevice, bars: c_int) -> Result<Self, PciError> {
         let pdev = device.as_ptr();
         // SAFETY: By the invariants of `PciDevice` the device is valid, here and below. It is being
@@ -227,8 +232,9 @@ impl Enabled {
         let name = NAME.as_char_ptr();
         // SAFETY: As above. The name, to which the resources point until they are released, is
         // static.
-        let taken = to_result(unsafe { bindings::pci_request_selected_regions(pdev, bars, name) });
-        if let Err(error) = taken {
+        let requested =
+            to_result(unsafe { bindings::pci_request_selected_regions(pdev, bars, name) });
+        if let Err(error) = requested {
             // SAFETY: As above. `pci_enable_device_mem()` has succeeded, which this undoes.
             unsafe { bindings::pci_disable_device(pdev) };
             return Err(PciError::new("somebody has its BARs", error));
@@ -250,8 +256,8 @@ impl Enabled {
 impl Drop for Enabled {
     fn drop(&mut self) {
         let pdev = self.device.as_ptr();
-        // SAFETY: By the invariants of `PciDevice` the device is valid. Each undoes once what
-        // `new()` has done, or `set_master()`, which need not have been called.
+        // SAFETY: By the invariants of `PciDevice` the device is valid. Each call undoes once
+        // what `new()` has done, or `set_master()`, which need not have been called.
         unsafe {
             bindings::pci_clear_master(pdev);
             bindings::pci_intx(pdev, self.intx.into());

@@ -1,31 +1,51 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The driver of the PCI core's, by which it knows who has a virtio-gpu.
+//! A driver of the PCI core's for virtio-gpus.
 //!
-//! `kernel::pci::Driver` is not the same trait from one kernel to the next; the structure below it
-//! is.
+//! `kernel::pci::Driver` differs between kernel versions, and can neither compare drivers nor handle
+//! resets; `struct pci_driver` below it is the same in all of them.
+//!
+//! ```ignore
+//! struct Gpu;
+//!
+//! impl pci_driver::Driver for Gpu {
+//!     fn probe(device: PciDevice) -> Result { .. }
+//!     ..
+//! }
+//!
+//! static DRIVER: pci_driver::Registration<Gpu> = pci_driver::Registration::new();
+//!
+//! DRIVER.register(None)?;
+//! ```
 
 use core::{
     cell::UnsafeCell,
-    ffi::CStr, //
+    marker::PhantomData,
+    ptr,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    },
 };
-
-#[cfg(MODULE)]
-use core::ptr;
 
 use kernel::{
     bindings,
     error::{
+        code::ENODEV,
         to_result,
         Result, //
     },
     ffi::c_int,
     pr_warn,
-    str::CStrExt, //
+    str::CStrExt,
+    ThisModule, //
 };
 
 use crate::{
-    linux::pci_device::PciDevice,
+    linux::{
+        pci_device::PciDevice,
+        table::NAME, //
+    },
     virtio::pci::{
         DEVICE_GPU,
         VENDOR, //
@@ -33,19 +53,40 @@ use crate::{
 };
 
 #[cfg(not(MODULE))]
-use crate::{
-    device::screen as stage, //
-    linux::{
-        pm,
-        table::Table, //
+use crate::linux::{
+    pm::{
+        self,
+        Sleep, //
     },
+    table::Table, //
 };
 
-#[cfg(MODULE)]
-use crate::console::module as stage;
+/// What a driver does with its devices. The PCI core calls these functions with the device's lock
+/// held; all may sleep.
+pub(crate) trait Driver {
+    /// Takes a virtio-gpu that has no driver.
+    ///
+    /// # Errors
+    ///
+    /// Any error makes the PCI core ask another driver. Nothing of the device is used any more then.
+    fn probe(device: PciDevice) -> Result;
 
-/// What the driver is called in sysfs.
-pub(crate) const NAME: &CStr = c"virtgpu_bridge";
+    /// Gives up a device that was probed successfully.
+    fn remove(device: PciDevice);
+
+    /// Prepares a device that was probed successfully for the end of this kernel.
+    fn shutdown(device: PciDevice);
+}
+
+/// What a driver does when a function of its is reset.
+#[cfg(not(MODULE))]
+pub(crate) trait FunctionReset {
+    /// Prepares the device for a reset of its function.
+    fn reset_prepare();
+
+    /// Sets the device up again after the reset.
+    fn reset_done();
+}
 
 /// Matches any subsystem.
 const ANY_ID: u32 = !0;
@@ -61,95 +102,122 @@ static IDS: [bindings::pci_device_id; 2] = [
     NO_ID,
 ];
 
-/// The end of a table.
+/// The end of a table of IDs.
 const NO_ID: bindings::pci_device_id = {
     // SAFETY: The fields are numbers, for which zeroes are valid.
     unsafe { core::mem::zeroed() }
 };
 
-struct Driver(UnsafeCell<bindings::pci_driver>);
+/// The registration of a driver with the PCI core, for a static.
+pub(crate) struct Registration<T> {
+    driver: UnsafeCell<bindings::pci_driver>,
+    is_registered: AtomicBool,
+    user: PhantomData<fn() -> T>,
+}
 
-// SAFETY: `register()` writes it before the PCI core knows it. After that only the driver core and
-// the PCI core use it, with locks of their own; we only compare its address.
-unsafe impl Sync for Driver {}
+// SAFETY: `register()` writes the driver before the PCI core knows it, once at a time by the flag.
+// After that only the driver core and the PCI core access it, with locks of their own.
+unsafe impl<T> Sync for Registration<T> {}
 
-static DRIVER: Driver = Driver(UnsafeCell::new({
-    // SAFETY: The fields are numbers, lists, pointers and optional functions, for which zeroes are
-    // valid.
-    unsafe { core::mem::zeroed() }
-}));
-
-/// A reset of the function is a short sleep.
 #[cfg(not(MODULE))]
-static RESETS: Table<bindings::pci_error_handlers> = Table::new(bindings::pci_error_handlers {
-    reset_prepare: Some(reset_prepare),
-    reset_done: Some(reset_done),
-    // SAFETY: What is not set above is optional functions, for which zeroes are `None`.
-    ..unsafe { core::mem::zeroed() }
-});
+struct Resets<T>(PhantomData<T>);
 
-/// Registers the driver; devices that nobody has are probed before this returns. `owner` is the
-/// module, or null.
-///
-/// # Errors
-///
-/// As the PCI core says.
-///
-/// # Safety
-///
-/// Called once, where sleeping is allowed, and the owner calls [`unregister`] before it goes.
-pub(crate) unsafe fn register(owner: *mut bindings::module) -> Result {
-    let name = NAME.as_char_ptr();
-    // SAFETY: The driver is static, and by the safety requirement registered once: before that
-    // nobody else accesses it. So are its name and tables. The callbacks are called by the PCI core
-    // alone, as `struct pci_driver` says.
-    to_result(unsafe {
-        let driver = DRIVER.0.get();
-        (*driver).name = name;
-        (*driver).id_table = IDS.as_ptr();
-        (*driver).probe = Some(probe);
-        (*driver).remove = Some(remove);
-        // Whatever the command line says: we must be first, and who registers the driver, releases
-        // a device or takes it back looks at the outcome right after.
-        (*driver).driver.probe_type = bindings::probe_type_PROBE_FORCE_SYNCHRONOUS;
-        (*driver).shutdown = Some(shutdown);
-        #[cfg(not(MODULE))]
-        {
-            (*driver).driver.pm = pm::operations();
-            (*driver).err_handler = RESETS.as_ptr();
+#[cfg(not(MODULE))]
+impl<T: FunctionReset> Resets<T> {
+    const TABLE: Table<bindings::pci_error_handlers> = Table::new(bindings::pci_error_handlers {
+        reset_prepare: Some(reset_prepare::<T>),
+        reset_done: Some(reset_done::<T>),
+        // SAFETY: The other fields are optional functions, for which zeroes are `None`.
+        ..unsafe { core::mem::zeroed() }
+    });
+}
+
+/// What a user of [`Registration`] implements: in the kernel image also sleep and resets.
+#[cfg(not(MODULE))]
+pub(crate) trait User: Driver + FunctionReset + Sleep {}
+#[cfg(not(MODULE))]
+impl<T: Driver + FunctionReset + Sleep> User for T {}
+#[cfg(MODULE)]
+pub(crate) trait User: Driver {}
+#[cfg(MODULE)]
+impl<T: Driver> User for T {}
+
+impl<T: User> Registration<T> {
+    /// Makes a driver that is not registered.
+    pub(crate) const fn new() -> Self {
+        Self {
+            driver: UnsafeCell::new({
+                // SAFETY: The fields are numbers, lists, pointers and optional functions, for which
+                // zeroes are valid.
+                unsafe { core::mem::zeroed() }
+            }),
+            is_registered: AtomicBool::new(false),
+            user: PhantomData,
         }
-        bindings::__pci_register_driver(driver, owner, name)
-    })
+    }
+
+    /// Registers the driver, unless it is registered. Devices without a driver are probed before
+    /// this returns. `owner` is the module, which calls [`Registration::unregister`] before it goes.
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Fails as `__pci_register_driver()` does.
+    pub(crate) fn register(&'static self, owner: Option<&'static ThisModule>) -> Result {
+        if self.is_registered.swap(true, Ordering::Acquire) {
+            return Ok(());
+        }
+        let name = NAME.as_char_ptr();
+        // SAFETY: The driver is static. By the flag it is registered once, and nobody else accesses
+        // it before that. Its name and tables are static, too. The PCI core alone calls the
+        // callbacks, as `struct pci_driver` says.
+        let result = to_result(unsafe {
+            let driver = self.driver.get();
+            (*driver).name = name;
+            (*driver).id_table = IDS.as_ptr();
+            (*driver).probe = Some(probe::<T>);
+            (*driver).remove = Some(remove::<T>);
+            (*driver).shutdown = Some(shutdown::<T>);
+            // Whatever the command line says: this driver has to be the first, and the outcome of a
+            // probe is examined right after it.
+            (*driver).driver.probe_type = bindings::probe_type_PROBE_FORCE_SYNCHRONOUS;
+            #[cfg(not(MODULE))]
+            {
+                (*driver).driver.pm = pm::operations::<T>();
+                let resets: &'static Table<_> = &Resets::<T>::TABLE;
+                (*driver).err_handler = resets.as_ptr();
+            }
+            let owner = owner.map_or(ptr::null_mut(), ThisModule::as_ptr);
+            bindings::__pci_register_driver(driver, owner, name)
+        });
+        if result.is_err() {
+            self.is_registered.store(false, Ordering::Release);
+        }
+        result
+    }
+
+    /// Unregisters the driver, if it is registered, which releases its devices. May sleep.
+    #[cfg(MODULE)]
+    pub(crate) fn unregister(&'static self) {
+        if self.is_registered.load(Ordering::Acquire) {
+            // SAFETY: By the flag the PCI core knows the driver. The module's `exit()` is the only
+            // caller.
+            unsafe { bindings::pci_unregister_driver(self.driver.get()) };
+            self.is_registered.store(false, Ordering::Release);
+        }
+    }
 }
 
-/// Takes the driver from the PCI core, and from its devices.
-///
-/// # Safety
-///
-/// [`register`] has returned success, and this was not called since. Sleeping is allowed.
+/// Calls `f` on each virtio-gpu that the PCI core knows. May sleep.
 #[cfg(MODULE)]
-pub(crate) unsafe fn unregister() {
-    // SAFETY: By the safety requirement the PCI core knows the driver.
-    unsafe { bindings::pci_unregister_driver(DRIVER.0.get()) };
-}
-
-/// Whether this is our driver.
-#[cfg(not(MODULE))]
-pub(crate) fn is(driver: *const bindings::device_driver) -> bool {
-    // SAFETY: It is the address of a part of a static, which is not read.
-    driver == unsafe { &raw const (*DRIVER.0.get()).driver }
-}
-
-/// Calls `f` on all virtio-gpus that there are.
-#[cfg(MODULE)]
-pub(crate) fn gpus(mut f: impl FnMut(PciDevice)) {
+pub(crate) fn for_each_gpu(mut f: impl FnMut(PciDevice)) {
     let mut at = ptr::null_mut();
     loop {
         // SAFETY: `at` is null, or what this returned before, whose reference `pci_get_device()`
-        // (drivers/pci/search.c) gives up. The module's `init()` may sleep.
+        // (drivers/pci/search.c) gives up.
         at = unsafe { bindings::pci_get_device(VENDOR.into(), DEVICE_GPU.into(), at) };
-        // SAFETY: It is null, or a device that is initialised, and of which we have a reference
-        // until the next call; `f` keeps nothing of it.
+        // SAFETY: It is null, or an initialised device with a reference that lasts until the next
+        // call; `f` keeps nothing of it.
         let Some(device) = (unsafe { PciDevice::new(at) }) else {
             return;
         };
@@ -160,50 +228,42 @@ pub(crate) fn gpus(mut f: impl FnMut(PciDevice)) {
 /// # Safety
 ///
 /// Called by the PCI core (`local_pci_probe()` in drivers/pci/pci-driver.c) for a device of `IDS`,
-/// or one that the user has named, with the device's lock held.
-unsafe extern "C" fn probe(
+/// or one that the user has chosen, with the device's lock held.
+unsafe extern "C" fn probe<T: Driver>(
     device: *mut bindings::pci_dev,
     _: *const bindings::pci_device_id,
 ) -> c_int {
-    // SAFETY: The PCI core passes a device that is initialised, and has a reference of it as long
-    // as it is bound. If this succeeds it calls `remove()` before it gives that up; if not, nothing
-    // of the device is kept.
+    // SAFETY: The PCI core passes an initialised device, and has a reference of it as long as it is
+    // bound. If this succeeds, it calls `remove()` before it gives that up; if not, nothing of the
+    // device is kept.
     let Some(device) = (unsafe { PciDevice::new(device) }) else {
-        return kernel::error::code::ENODEV.to_errno();
+        return ENODEV.to_errno();
     };
     // `new_id` and `driver_override` in sysfs offer any device.
     if !device.is_gpu() {
         pr_warn!("{}: not a virtio-gpu\n", format_args!("{device}"));
-        return kernel::error::code::ENODEV.to_errno();
+        return ENODEV.to_errno();
     }
-    #[cfg(not(MODULE))]
-    let device = stage::Device::Pci(device);
-    stage::probe(device).map_or_else(|error| error.to_errno(), |()| 0)
+    T::probe(device).map_or_else(|error| error.to_errno(), |()| 0)
 }
 
 /// # Safety
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded, with the device's lock held.
-unsafe extern "C" fn remove(device: *mut bindings::pci_dev) {
-    // SAFETY: The device is bound, so that the PCI core has a reference of it until this has
-    // returned.
+unsafe extern "C" fn remove<T: Driver>(device: *mut bindings::pci_dev) {
+    // SAFETY: The device is bound, so the PCI core has a reference of it until this returns.
     if let Some(device) = unsafe { PciDevice::new(device) } {
-        #[cfg(not(MODULE))]
-        let device = stage::Device::Pci(device);
-        stage::remove(device);
+        T::remove(device);
     }
 }
 
 /// # Safety
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded, with the device's lock held.
-unsafe extern "C" fn shutdown(device: *mut bindings::pci_dev) {
-    // SAFETY: The device is bound, so that the PCI core has a reference of it until this has
-    // returned.
+unsafe extern "C" fn shutdown<T: Driver>(device: *mut bindings::pci_dev) {
+    // SAFETY: The device is bound, so the PCI core has a reference of it until this returns.
     if let Some(device) = unsafe { PciDevice::new(device) } {
-        #[cfg(not(MODULE))]
-        let device = stage::Device::Pci(device);
-        stage::shutdown(device);
+        T::shutdown(device);
     }
 }
 
@@ -211,14 +271,14 @@ unsafe extern "C" fn shutdown(device: *mut bindings::pci_dev) {
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded, with its lock held.
 #[cfg(not(MODULE))]
-unsafe extern "C" fn reset_prepare(_: *mut bindings::pci_dev) {
-    stage::suspend();
+unsafe extern "C" fn reset_prepare<T: FunctionReset>(_: *mut bindings::pci_dev) {
+    T::reset_prepare();
 }
 
 /// # Safety
 ///
 /// As [`reset_prepare`], which was called before.
 #[cfg(not(MODULE))]
-unsafe extern "C" fn reset_done(_: *mut bindings::pci_dev) {
-    stage::resume();
+unsafe extern "C" fn reset_done<T: FunctionReset>(_: *mut bindings::pci_dev) {
+    T::reset_done();
 }

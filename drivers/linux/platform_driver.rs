@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The driver of the platform bus', by which it knows who has the virtio-mmio slot of our GPU.
-//! Other slots are refused, for virtio-mmio to take.
+//! A driver of the platform bus for the virtio-mmio slot of a GPU. It refuses other slots, for which
+//! the driver core asks virtio-mmio then.
 
 use core::{
     cell::UnsafeCell,
     fmt,
-    ptr::NonNull, //
+    marker::PhantomData,
+    ptr::NonNull,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    },
 };
 
 use kernel::{
@@ -23,26 +28,43 @@ use kernel::{
     str::CStrExt, //
 };
 
-use crate::{
-    device::screen::{
+use crate::linux::{
+    bindings as bridge_bindings,
+    pm::{
         self,
-        Device, //
+        Sleep, //
     },
-    linux::{
-        bindings as bridge_bindings,
-        pci_driver::NAME,
-        pm,
-        table::Table, //
-    }, //
+    table::{
+        Table,
+        NAME, //
+    },
 };
 
-/// A virtio-mmio slot that is bound to this driver.
+/// What a driver does with its slots. The driver core calls these functions with the device's lock
+/// held; all may sleep.
+pub(crate) trait Driver: Sleep {
+    /// Takes a virtio-mmio slot that has no driver, if its device is a GPU.
+    ///
+    /// # Errors
+    ///
+    /// Any error makes the driver core ask another driver. Nothing of the slot is used any more
+    /// then.
+    fn probe(slot: Slot) -> Result;
+
+    /// Gives up a slot that was probed successfully.
+    fn remove(slot: Slot);
+
+    /// Prepares a slot that was probed successfully for the end of this kernel.
+    fn shutdown(slot: Slot);
+}
+
+/// A virtio-mmio slot.
 ///
 /// # Invariants
 ///
 /// A `platform_device` that is registered, and is not freed as long as the value is used: the
-/// driver core has a reference from `probe()` to the end of `remove()`, and
-/// [`holder`](crate::linux::holder) one of its own for longer.
+/// driver core has a reference from `probe()` to the end of `remove()`, and a
+/// [`DeviceRef`](crate::linux::driver_core::DeviceRef) has one for longer.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
     device: NonNull<bindings::platform_device>,
@@ -54,7 +76,7 @@ pub(crate) struct Slot {
 unsafe impl Send for Slot {}
 
 impl Slot {
-    /// A slot from the driver core; `None` if it is null, or has no registers.
+    /// Makes a slot from a pointer of the driver core's; `None` if that is null, or has no registers.
     ///
     /// # Safety
     ///
@@ -63,7 +85,7 @@ impl Slot {
         let device = NonNull::new(device)?;
         // SAFETY: By the safety requirement the device is valid. `platform_get_resource()`
         // (drivers/base/platform.c) returns null, or one of its resources, which do not change
-        // while a driver has it, or is asked.
+        // while a driver has it, or is probed.
         let resource = unsafe {
             bindings::platform_get_resource(device.as_ptr(), bindings::IORESOURCE_MEM, 0).as_ref()
         }?;
@@ -74,12 +96,12 @@ impl Slot {
         })
     }
 
-    /// The physical address of its registers.
+    /// Returns the physical address of its registers.
     pub(crate) fn base(self) -> u64 {
         self.base
     }
 
-    /// What the driver core calls it by.
+    /// Returns the device for the driver core's functions.
     pub(crate) fn as_device(self) -> *mut bindings::device {
         // SAFETY: By the invariants it is allocated; this is a part of it, and no reference is
         // made.
@@ -93,7 +115,7 @@ impl fmt::Display for Slot {
     }
 }
 
-/// The names of a slot: in a devicetree, and in ACPI.
+/// The IDs of a slot, in a devicetree and in ACPI.
 static COMPATIBLE: Table<[bindings::of_device_id; 2]> = Table::new({
     // SAFETY: The fields are bytes and pointers, for which zeroes are valid.
     let mut ids: [bindings::of_device_id; 2] = unsafe { core::mem::zeroed() };
@@ -107,7 +129,7 @@ static HARDWARE_ID: Table<[bindings::acpi_device_id; 2]> = Table::new({
     ids
 });
 
-/// Characters, and zeroes behind them. Evaluated by the compiler: text that is too long is an
+/// Returns `text`, padded with zeroes. The compiler evaluates it, so a text that is too long is an
 /// error.
 #[expect(clippy::indexing_slicing, reason = "it is done at compile time")]
 const fn chars<const LENGTH: usize>(text: &[u8]) -> [c_char; LENGTH] {
@@ -120,84 +142,89 @@ const fn chars<const LENGTH: usize>(text: &[u8]) -> [c_char; LENGTH] {
     chars
 }
 
-struct Driver(UnsafeCell<bindings::platform_driver>);
-
-// SAFETY: `register()` writes it before the driver core knows it. After that only the driver core
-// uses it, with locks of its own; we only compare its address.
-unsafe impl Sync for Driver {}
-
-static DRIVER: Driver = Driver(UnsafeCell::new({
-    // SAFETY: The fields are numbers, lists, pointers and optional functions, for which zeroes are
-    // valid.
-    unsafe { core::mem::zeroed() }
-}));
-
-/// Registers the driver.
-///
-/// # Errors
-///
-/// As the driver core says.
-///
-/// # Safety
-///
-/// Called once, where sleeping is allowed.
-pub(crate) unsafe fn register() -> Result {
-    // SAFETY: The driver is static, and by the safety requirement registered once: before that
-    // nobody else accesses it. So are its name and tables, which end with an empty entry. The
-    // callbacks are called by the driver core alone, as `struct platform_driver` says.
-    to_result(unsafe {
-        let driver = DRIVER.0.get();
-        (*driver).driver.name = NAME.as_char_ptr();
-        (*driver).driver.of_match_table = COMPATIBLE.as_ptr().cast();
-        (*driver).driver.acpi_match_table = HARDWARE_ID.as_ptr().cast();
-        (*driver).driver.pm = pm::operations();
-        // As for PCI.
-        (*driver).driver.probe_type = bindings::probe_type_PROBE_FORCE_SYNCHRONOUS;
-        (*driver).probe = Some(probe);
-        (*driver).remove = Some(remove);
-        (*driver).shutdown = Some(shutdown);
-        bridge_bindings::virtgpu_register_platform_driver(driver.cast())
-    })
+/// The registration of a driver with the platform bus, for a static.
+pub(crate) struct Registration<T> {
+    driver: UnsafeCell<bindings::platform_driver>,
+    is_registered: AtomicBool,
+    user: PhantomData<fn() -> T>,
 }
 
-/// Whether this is our driver.
-pub(crate) fn is(driver: *const bindings::device_driver) -> bool {
-    // SAFETY: It is the address of a part of a static, which is not read.
-    driver == unsafe { &raw const (*DRIVER.0.get()).driver }
+// SAFETY: `register()` writes the driver before the driver core knows it, once by the flag. After
+// that only the driver core accesses it, with locks of its own.
+unsafe impl<T> Sync for Registration<T> {}
+
+impl<T: Driver> Registration<T> {
+    /// Makes a driver that is not registered.
+    pub(crate) const fn new() -> Self {
+        Self {
+            driver: UnsafeCell::new({
+                // SAFETY: The fields are numbers, lists, pointers and optional functions, for which
+                // zeroes are valid.
+                unsafe { core::mem::zeroed() }
+            }),
+            is_registered: AtomicBool::new(false),
+            user: PhantomData,
+        }
+    }
+
+    /// Registers the driver, for good; a second call does nothing. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Fails as `platform_driver_register()` does.
+    pub(crate) fn register(&'static self) -> Result {
+        if self.is_registered.swap(true, Ordering::Acquire) {
+            return Ok(());
+        }
+        // SAFETY: The driver is static. By the flag it is registered once, and nobody else accesses
+        // it before that. Its name and tables are static, too; the tables end with an empty entry.
+        // The driver core alone calls the callbacks, as `struct platform_driver` says.
+        to_result(unsafe {
+            let driver = self.driver.get();
+            (*driver).driver.name = NAME.as_char_ptr();
+            (*driver).driver.of_match_table = COMPATIBLE.as_ptr().cast();
+            (*driver).driver.acpi_match_table = HARDWARE_ID.as_ptr().cast();
+            (*driver).driver.pm = pm::operations::<T>();
+            // As for PCI.
+            (*driver).driver.probe_type = bindings::probe_type_PROBE_FORCE_SYNCHRONOUS;
+            (*driver).probe = Some(probe::<T>);
+            (*driver).remove = Some(remove::<T>);
+            (*driver).shutdown = Some(shutdown::<T>);
+            bridge_bindings::virtgpu_bridge_register_platform_driver(driver.cast())
+        })
+    }
 }
 
 /// # Safety
 ///
 /// Called by the driver core (`platform_probe()` in drivers/base/platform.c) for a device of
 /// `COMPATIBLE` or `HARDWARE_ID`, with the device's lock held.
-unsafe extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
-    // SAFETY: The driver core passes a device that is registered, and has a reference of it as long
-    // as it is bound. If this succeeds it calls `remove()` before it gives that up; if not, nothing
+unsafe extern "C" fn probe<T: Driver>(device: *mut bindings::platform_device) -> c_int {
+    // SAFETY: The driver core passes a registered device, and has a reference of it as long as it is
+    // bound. If this succeeds, it calls `remove()` before it gives that up; if not, nothing
     // of the device is kept.
     let Some(slot) = (unsafe { Slot::new(device) }) else {
         return ENODEV.to_errno();
     };
-    screen::probe(Device::Mmio(slot)).map_or_else(|error| error.to_errno(), |()| 0)
+    T::probe(slot).map_or_else(|error| error.to_errno(), |()| 0)
 }
 
 /// # Safety
 ///
 /// Called by the driver core for a device whose `probe()` succeeded, with the device's lock held.
-unsafe extern "C" fn remove(slot: *mut bindings::platform_device) {
-    // SAFETY: The device is bound, so that the driver core has a reference of it until this has
-    // returned.
+unsafe extern "C" fn remove<T: Driver>(slot: *mut bindings::platform_device) {
+    // SAFETY: The device is bound, so the driver core has a reference of it until this returns.
     if let Some(slot) = unsafe { Slot::new(slot) } {
-        screen::remove(Device::Mmio(slot));
+        T::remove(slot);
     }
 }
 
 /// # Safety
 ///
 /// Called by the driver core for a device whose `probe()` succeeded, with the device's lock held.
-unsafe extern "C" fn shutdown(slot: *mut bindings::platform_device) {
-    // SAFETY: The device is bound, so that the driver core has a reference of it until this has
-    // returned.
+unsafe extern "C" fn shutdown<T: Driver>(slot: *mut bindings::platform_device) {
+    // SAFETY: The device is bound, so the driver core has a reference of it until this returns.
     if let Some(slot) = unsafe { Slot::new(slot) } {
-        screen::shutdown(Device::Mmio(slot));
+        T::shutdown(slot);
     }
 }

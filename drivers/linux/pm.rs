@@ -1,55 +1,68 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sleep, hibernation and the next kernel, as our device has to know of them.
+//! System sleep, hibernation and kexec, as a device driver sees them.
+
+use core::marker::PhantomData;
 
 use kernel::{
     bindings,
     ffi::c_int, //
 };
 
-use crate::{
-    device::screen,
-    linux::{
-        bindings as bridge_bindings,
-        table::Table, //
-    }, //
+use crate::linux::{
+    bindings as bridge_bindings,
+    table::Table, //
 };
 
-static OPERATIONS: Table<bindings::dev_pm_ops> = Table::new(bindings::dev_pm_ops {
-    suspend: Some(suspend),
-    resume: Some(resume),
-    freeze: Some(suspend),
-    thaw: Some(resume),
-    poweroff: Some(suspend),
-    restore: Some(resume),
-    // SAFETY: What is not set above is optional functions, for which zeroes are `None`.
-    ..unsafe { core::mem::zeroed() }
-});
+/// What a driver does when the system sleeps.
+pub(crate) trait Sleep {
+    /// Prepares the bound device for sleep, for hibernation, or for the kernel that is restored. May
+    /// sleep.
+    fn suspend();
 
-/// Whether what comes next is another kernel.
-pub(crate) fn kexec_in_progress() -> bool {
-    // SAFETY: It reads a `bool` of kernel/kexec_core.c, which is set before devices are shut down.
-    unsafe { bridge_bindings::virtgpu_kexec_in_progress() }
+    /// Sets the bound device up again. May sleep.
+    fn resume();
 }
 
-/// For a driver of ours.
-pub(crate) fn operations() -> *const bindings::dev_pm_ops {
-    OPERATIONS.as_ptr()
+struct Operations<T>(PhantomData<T>);
+
+impl<T: Sleep> Operations<T> {
+    const TABLE: Table<bindings::dev_pm_ops> = Table::new(bindings::dev_pm_ops {
+        suspend: Some(suspend::<T>),
+        resume: Some(resume::<T>),
+        freeze: Some(suspend::<T>),
+        thaw: Some(resume::<T>),
+        poweroff: Some(suspend::<T>),
+        restore: Some(resume::<T>),
+        // SAFETY: The other fields are optional functions, for which zeroes are `None`.
+        ..unsafe { core::mem::zeroed() }
+    });
+}
+
+/// Returns the operations for `struct device_driver`.
+pub(crate) fn operations<T: Sleep>() -> *const bindings::dev_pm_ops {
+    let table: &'static Table<_> = &Operations::<T>::TABLE;
+    table.as_ptr()
 }
 
 /// # Safety
 ///
-/// Called by the PM core for a device that is bound to us, where sleeping is allowed. It looks at
-/// nothing that it is passed.
-unsafe extern "C" fn suspend(_: *mut bindings::device) -> c_int {
-    screen::suspend();
+/// Called by the PM core for a device that is bound to the driver. It does not use its argument.
+unsafe extern "C" fn suspend<T: Sleep>(_: *mut bindings::device) -> c_int {
+    T::suspend();
     0
 }
 
 /// # Safety
 ///
 /// As [`suspend`].
-unsafe extern "C" fn resume(_: *mut bindings::device) -> c_int {
-    screen::resume();
+unsafe extern "C" fn resume<T: Sleep>(_: *mut bindings::device) -> c_int {
+    T::resume();
     0
+}
+
+/// Returns whether the machine is about to start another kernel by kexec.
+pub(crate) fn kexec_in_progress() -> bool {
+    // SAFETY: It reads a `bool` of kernel/kexec_core.c, which is set before devices are shut down.
+    unsafe { bridge_bindings::virtgpu_bridge_kexec_in_progress() }
 }

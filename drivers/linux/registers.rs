@@ -26,7 +26,7 @@ pub(crate) struct Window<'m> {
 unsafe impl Send for Window<'_> {}
 
 impl<'m> Window<'m> {
-    /// A window on a mapping.
+    /// Makes a window on a mapping.
     ///
     /// # Safety
     ///
@@ -42,11 +42,11 @@ impl<'m> Window<'m> {
         }
     }
 
-    /// The address of `size` bytes at `offset`, if they are all within the window, and at a
-    /// multiple of `size`.
+    /// Returns the address of `size` bytes at `offset`; `None` if they are not all within the
+    /// window, or not at a multiple of `size`.
     ///
-    /// No caller has another offset, and a console must not panic: others read ones, as of a device
-    /// that is gone.
+    /// No caller passes such an offset. If one did, a console must not panic: it reads ones, as from
+    /// a device that is gone.
     fn at(&self, offset: usize, size: usize) -> Option<*mut u8> {
         let end = offset.checked_add(size)?;
         let at = self.base.wrapping_add(offset);
@@ -68,7 +68,7 @@ macro_rules! accessors {
 
             fn $write(&self, offset: usize, value: $type) {
                 if let Some(at) = self.at(offset, size_of::<$type>()) {
-                    // SAFETY: As above. What the device does of it is its driver's business.
+                    // SAFETY: As above. The driver of the device is responsible for its effect.
                     unsafe { bindings::$writex(value, at.cast()) }
                 }
             }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ACPI's SPCR table, from which Linux takes a console when nobody names one.
+//! ACPI's SPCR table, which names a console for a kernel without `console=`.
 
 use crate::firmware::consoles::Console;
 
-/// The console that Linux has taken from the table, if it has. For initcalls.
+/// Returns the console that Linux has taken from the table, if it has. For initcalls.
 #[cfg(CONFIG_ACPI_SPCR_TABLE)]
 pub(crate) fn console() -> Option<Console<'static>> {
     use core::{
@@ -46,13 +46,13 @@ pub(crate) fn console() -> Option<Console<'static>> {
         slice::from_raw_parts(table.cast::<u8>(), length)
     };
     let found = of_spcr(bytes);
-    // SAFETY: `acpi_get_table()` above has given it, once. What was found borrows nothing of it:
-    // its names are static.
+    // SAFETY: `acpi_get_table()` above has given it, once. The result borrows nothing of it: its
+    // names are static.
     unsafe { bindings::acpi_put_table(table) };
     found
 }
 
-/// The console that Linux has taken from the table: none, as it does not read it.
+/// Returns `None`: without CONFIG_ACPI_SPCR_TABLE Linux does not read the table.
 #[cfg(not(CONFIG_ACPI_SPCR_TABLE))]
 pub(crate) fn console() -> Option<Console<'static>> {
     None

@@ -1,25 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel reads of us: operations, a class, the names of devices.
+//! Constant tables that the kernel reads: operations, a class, the IDs of devices; and the driver's
+//! name in them.
 
-/// A structure of the kernel's with pointers in it, for a static.
+use core::ffi::CStr;
+
+/// The name of the driver, in sysfs and for its resources.
+pub(crate) const NAME: &CStr = c"virtgpu_bridge";
+
+/// A structure of the kernel's that contains pointers, for a static or a constant.
 ///
 /// # Invariants
 ///
-/// It is never written: there is no access to it but by pointers to constants.
+/// It is never written: the only access is by pointers to constants.
 pub(crate) struct Table<T>(T);
 
-// SAFETY: By the invariants it is never written, neither by us nor by the kernel, which is given
-// pointers to constants: it may be read by all at once. The pointers in it are to statics.
+// SAFETY: By the invariants it is never written, neither by the driver nor by the kernel, which gets
+// pointers to constants. So all may read it at once. The pointers in it are to statics.
 unsafe impl<T> Sync for Table<T> {}
 
 impl<T> Table<T> {
-    /// A table for the kernel.
+    /// Makes a table.
     pub(crate) const fn new(table: T) -> Self {
         Self(table)
     }
 
-    /// The table, which the kernel is given as constant.
+    /// Returns a pointer to the table, for the kernel.
     pub(crate) const fn as_ptr(&'static self) -> *const T {
         &self.0
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What makes user space load the native driver: a virtio device's MODALIAS.
+//! A uevent that makes user space load the native driver, with the MODALIAS of a virtio device.
 //!
-//! While we hold the device there is no virtio device, of which udev, and what plays its part in an
-//! initramfs, would learn. A device of a class of ours, below the one that is held, says what the
-//! virtio device would.
+//! While this driver has the device, there is no virtio device, so udev does not load virtio_gpu. A
+//! device of a class of the driver's own, a child of the bound device, has the same MODALIAS
+//! instead.
 
 use core::{
     ffi::CStr,
@@ -26,56 +26,59 @@ use kernel::{
 };
 
 use crate::linux::{
-    pci_driver::NAME,
-    table::Table, //
+    driver_core::Device,
+    table::{
+        Table,
+        NAME, //
+    },
 };
 
-/// As `drivers/virtio/virtio.c` writes it: device 16 (VIRTIO 1.3, section 5), QEMU's subsystem
-/// vendor as virtio-pci has it, which no driver looks at.
+/// The alias of a GPU device as `drivers/virtio/virtio.c` writes it: device ID 16 (virtio 1.3,
+/// section 5), and the subsystem vendor ID of QEMU, which no driver compares.
 const MODALIAS: &CStr = c"MODALIAS=virtio:d00000010v00001AF4";
 
 static CLASS: Table<bindings::class> = Table::new(bindings::class {
     name: NAME.to_bytes_with_nul().as_ptr(),
-    dev_uevent: Some(tell),
-    // SAFETY: What is not set above is pointers and optional functions, for which zeroes are null
-    // and `None`.
+    dev_uevent: Some(add_modalias),
+    // SAFETY: The other fields are pointers and optional functions, for which zeroes are null and
+    // `None`.
     ..unsafe { core::mem::zeroed() }
 });
 
-/// Whether the class is registered. It stays so.
+/// Whether the class is registered. It stays registered.
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 /// Whether there is a device of the class.
-static SHOWN: AtomicBool = AtomicBool::new(false);
+static HAS_DEVICE: AtomicBool = AtomicBool::new(false);
 
-/// Registers the class. For one initcall, and where sleeping is allowed.
+/// Registers the class; a second call does nothing. May sleep.
 ///
 /// # Errors
 ///
-/// As the driver core says.
+/// Fails as `class_register()` does.
 pub(crate) fn register() -> Result {
-    // SAFETY: The class is static and is never written. It is registered once:
-    // `hooks::virtgpu_bridge_watch()`, an `arch_initcall`, is the only caller.
+    static CALLED: AtomicBool = AtomicBool::new(false);
+    if CALLED.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    // SAFETY: The class is static and never written. By the flag it is registered once.
     to_result(unsafe { bindings::class_register(CLASS.as_ptr()) })?;
     REGISTERED.store(true, Ordering::Release);
     Ok(())
 }
 
-/// Shows that a driver is wanted for `device`. Called where sleeping is allowed.
-///
-/// # Safety
-///
-/// `device` is valid and registered with the driver core.
-pub(crate) unsafe fn show(device: *mut bindings::device) {
-    if !REGISTERED.load(Ordering::Acquire) || SHOWN.swap(true, Ordering::AcqRel) {
+/// Adds the child of `device` that user space loads the native driver for, unless there is one. May
+/// sleep.
+pub(crate) fn add_child(device: &Device) {
+    if !REGISTERED.load(Ordering::Acquire) || HAS_DEVICE.swap(true, Ordering::AcqRel) {
         return;
     }
-    // SAFETY: The class is registered, as its flag says, and the parent valid by the safety
-    // requirement. The name is a format without conversions, so that no argument is read. If the
-    // device cannot be made, there is none, and `hide()` finds none.
+    // SAFETY: The class is registered, as its flag says, and the parent is valid as long as `device`
+    // lives. The name is a format without conversions, so no argument is read. If the child cannot
+    // be made, there is none, and `remove_child()` finds none.
     unsafe {
         bindings::device_create(
             CLASS.as_ptr(),
-            device,
+            device.as_ptr(),
             0,
             ptr::null_mut(),
             NAME.as_char_ptr(),
@@ -83,12 +86,12 @@ pub(crate) unsafe fn show(device: *mut bindings::device) {
     };
 }
 
-/// Shows nothing any more. Called where sleeping is allowed.
-pub(crate) fn hide() {
-    if SHOWN.swap(false, Ordering::AcqRel) {
-        // SAFETY: `show()` has set the flag, with the class registered. `device_destroy()`
+/// Removes the child, if there is one. May sleep.
+pub(crate) fn remove_child() {
+    if HAS_DEVICE.swap(false, Ordering::AcqRel) {
+        // SAFETY: `add_child()` has set the flag, with the class registered. `device_destroy()`
         // (drivers/base/core.c) looks for a device of the class with this number: there is the one
-        // that `show()` has made, or none.
+        // that `add_child()` has made, or none.
         unsafe { bindings::device_destroy(CLASS.as_ptr(), 0) };
     }
 }
@@ -96,12 +99,12 @@ pub(crate) fn hide() {
 /// # Safety
 ///
 /// Called by the driver core for a device of the class (`dev_uevent()` in drivers/base/core.c),
-/// with an environment that is valid until this returns and that nobody else changes.
-unsafe extern "C" fn tell(
+/// with an environment that is valid, and not used otherwise, until this returns.
+unsafe extern "C" fn add_modalias(
     _: *const bindings::device,
     environment: *mut bindings::kobj_uevent_env,
 ) -> c_int {
-    // SAFETY: By the safety requirement. The text is a format without conversions, so that no
+    // SAFETY: By the safety requirement. The text is a format without conversions, so no
     // argument is read.
     unsafe { bindings::add_uevent_var(environment, MODALIAS.as_char_ptr()) }
 }

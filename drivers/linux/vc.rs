@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A virtual console (`struct vc_data`), as the VT core hands it to a console driver.
+//! A virtual console (`struct vc_data`), as the VT core passes it to a console driver.
 
 use core::{
     ops::Range,
@@ -10,7 +10,10 @@ use core::{
 use kernel::ffi::c_uint;
 
 use crate::{
-    linux::bindings,
+    linux::{
+        bindings,
+        console::Locked, //
+    },
     text::{
         Cell,
         Palette,
@@ -18,7 +21,7 @@ use crate::{
     },
 };
 
-/// Virtual consoles that there can be.
+/// The largest number of virtual consoles.
 const CONSOLES: usize = bindings::MAX_NR_CONSOLES as usize;
 
 /// A virtual console.
@@ -28,9 +31,11 @@ const CONSOLES: usize = bindings::MAX_NR_CONSOLES as usize;
 ///
 /// # Invariants
 ///
-/// It is allocated, and nobody else accesses the fields and the cells that are used here, as
-/// [`Vc::new`] says.
-pub(crate) struct Vc(NonNull<bindings::vc_data>);
+/// It is allocated during `'l`, and nobody else accesses the fields and the cells that are used
+/// here: the VT core (`vt.c`, `vt_ioctl.c`), the selection (`selection.c`) and `/dev/vcs`
+/// (`vc_screen.c`, all in drivers/tty/vt) write them with the console lock alone, and [`Locked`]
+/// excludes them during `'l`.
+pub(crate) struct Vc<'l>(NonNull<bindings::vc_data>, &'l Locked);
 
 /// Reads a field.
 macro_rules! get {
@@ -49,80 +54,76 @@ macro_rules! set {
     }};
 }
 
-impl Vc {
-    /// What a callback of `struct consw` was called with; `None` if it is null.
+impl<'l> Vc<'l> {
+    /// Makes a console from an argument of a callback of `struct consw`; `None` if it is null.
     ///
     /// # Safety
     ///
-    /// It is null, or allocated as long as the new value is used. In that time one of these holds:
-    ///
-    /// * The console lock is held. The VT core (`vt.c`, `vt_ioctl.c`), the selection
-    ///   (`selection.c`) and `/dev/vcs` (`vc_screen.c`, all in drivers/tty/vt) write cells and the
-    ///   fields used here with that lock alone.
-    /// * The kernel prints without it, in a panic (`console_flush_on_panic()`) or a debugger
-    ///   (`kdb_msg_write()`): the other CPUs are stopped, and what this CPU has interrupted does
-    ///   not go on before the callback returns.
-    pub(crate) unsafe fn new(vc: *mut bindings::vc_data) -> Option<Self> {
-        // INVARIANT: By the safety requirement.
-        NonNull::new(vc).map(Self)
+    /// It is null, or allocated during `'l`.
+    pub(crate) unsafe fn new(vc: *mut bindings::vc_data, lock: &'l Locked) -> Option<Self> {
+        // INVARIANT: By the safety requirement and the invariants of `Locked`.
+        NonNull::new(vc).map(|vc| Self(vc, lock))
     }
 
-    /// Calls `f` on all virtual consoles that are ours.
-    ///
-    /// # Safety
-    ///
-    /// The console lock is held.
-    pub(crate) unsafe fn ours(mut f: impl FnMut(&mut Self)) {
+    /// Calls `f` on each virtual console whose driver is `driver`.
+    pub(crate) fn for_each(
+        driver: *const bindings::consw,
+        lock: &'l Locked,
+        mut f: impl FnMut(&mut Self),
+    ) {
         for number in 0..CONSOLES {
-            // SAFETY: The caller holds the console lock. `vc_allocate()` and `vc_deallocate()`
-            // (drivers/tty/vt/vt.c) change the pointer under it, and a console is freed after it
-            // has left the table: one that is found there is allocated until the lock is given up.
+            // SAFETY: By the invariants of `Locked`. `vc_allocate()` and `vc_deallocate()`
+            // (drivers/tty/vt/vt.c) change the pointer with the console lock held. A console is
+            // freed after it has left the table, so one that is in the table is allocated.
             #[expect(clippy::indexing_slicing, reason = "the table has CONSOLES entries")]
-            let vc = unsafe { Self::new((&raw const bindings::vc_cons[number].d).read()) };
-            if let Some(mut vc) = vc.filter(Self::is_ours) {
+            let vc = unsafe { Self::new((&raw const bindings::vc_cons[number].d).read(), lock) };
+            if let Some(mut vc) = vc.filter(|vc| vc.has_driver(driver)) {
                 f(&mut vc);
             }
         }
     }
 
-    /// The console in the foreground, if it is ours.
-    ///
-    /// # Safety
-    ///
-    /// As of [`Vc::new`], for the time in which the result is used.
-    pub(crate) unsafe fn foreground() -> Option<Self> {
-        // SAFETY: By the safety requirement nobody changes the number or the table of consoles
-        // meanwhile, and a console in the table is allocated; see `ours()`. The index is below the
-        // length of the table.
+    /// Returns the console in the foreground, if its driver is `driver`.
+    pub(crate) fn foreground(driver: *const bindings::consw, lock: &'l Locked) -> Option<Self> {
+        // SAFETY: By the invariants of `Locked` nobody changes the number or the table of consoles
+        // meanwhile. A console in the table is allocated; see `for_each()`.
         #[expect(clippy::indexing_slicing, reason = "the table has CONSOLES entries")]
         let vc = unsafe {
             let number = (&raw const bindings::fg_console).read() as usize;
-            Self::new((&raw const bindings::vc_cons[number % CONSOLES].d).read())
+            Self::new(
+                (&raw const bindings::vc_cons[number % CONSOLES].d).read(),
+                lock,
+            )
         };
-        vc.filter(Self::is_ours)
+        vc.filter(|vc| vc.has_driver(driver))
+    }
+
+    /// Returns the proof that the console lock is held.
+    pub(crate) fn lock(&self) -> &'l Locked {
+        self.1
     }
 
     /// Tells the VT's dummy driver that there is text.
     ///
-    /// fbcon with CONFIG_FRAMEBUFFER_CONSOLE_DEFERRED_TAKEOVER waits for the first text that the
-    /// dummy gets. Once the consoles are ours the dummy gets none, and so fbcon would never begin.
-    pub(crate) fn tell_dummy(&mut self) {
+    /// fbcon with CONFIG_FRAMEBUFFER_CONSOLE_DEFERRED_TAKEOVER takes over with the first text that
+    /// the dummy driver gets. While this driver has the consoles, the dummy driver gets none.
+    pub(crate) fn notify_dummy(&mut self) {
         // SAFETY: `dummy_con` is a constant of drivers/video/console/dummycon.c.
         let putc = unsafe { bindings::dummy_con.con_putc };
         if let Some(putc) = putc {
-            // SAFETY: By the invariants the console is allocated, and the console lock is held:
-            // `vt::let_go()`, the only caller, takes it. `dummycon_putc()` draws nothing, and looks
-            // at no field. It calls fbcon's notifier, which prints a line and queues work
+            // SAFETY: By the invariants the console is allocated, and the console lock is held.
+            // `dummycon_putc()` draws nothing, and reads no field. It calls fbcon's notifier, which prints a line and queues work
             // (`fbcon_output_notifier()` in drivers/video/fbdev/core/fbcon.c).
             unsafe { putc(self.0.as_ptr(), b' '.into(), 0, 0) };
         }
     }
 
-    fn is_ours(&self) -> bool {
-        core::ptr::eq(get!(self.vc_sw), super::consw::operations())
+    /// Returns whether `driver` is the driver of the console.
+    fn has_driver(&self, driver: *const bindings::consw) -> bool {
+        core::ptr::eq(get!(self.vc_sw), driver)
     }
 
-    /// Whether it is on the screen.
+    /// Returns whether it is on the screen.
     pub(crate) fn is_visible(&self) -> bool {
         let foreground = get!(self.vc_display_fg);
         // SAFETY: `visual_init()` (drivers/tty/vt/vt.c) has set the pointer to the address of a
@@ -131,23 +132,23 @@ impl Vc {
         self.0.as_ptr() == unsafe { *foreground }
     }
 
-    /// Whether it shows text, and not the graphics of a display server.
+    /// Returns whether it is in text mode (KD_TEXT), and not in the graphics mode of a display server.
     pub(crate) fn is_text(&self) -> bool {
         u32::from(get!(self.vc_mode)) == bindings::KD_TEXT
     }
 
-    /// Columns.
+    /// Returns its number of columns.
     pub(crate) fn cols(&self) -> usize {
         get!(self.vc_cols) as usize
     }
 
-    /// Rows.
+    /// Returns its number of rows.
     pub(crate) fn rows(&self) -> usize {
         get!(self.vc_rows) as usize
     }
 
-    /// Row and column of the cursor; the column is the one after the last if the next character
-    /// wraps.
+    /// Returns row and column of the cursor. The column is the one after the last if the next
+    /// character wraps.
     pub(crate) fn position(&self) -> (usize, usize) {
         // SAFETY: By the invariants it is allocated, and nobody writes the field meanwhile.
         let wraps = unsafe { bindings::vc_data::vc_need_wrap_raw(self.0.as_ptr()) } != 0;
@@ -169,7 +170,7 @@ impl Vc {
         set!(self.vc_pos = get!(self.vc_origin) + offset as usize);
     }
 
-    /// The cells of a row, to be written; none of a row that is not there.
+    /// Returns the cells of a row; none if there is no such row.
     pub(crate) fn row_mut(&mut self, row: usize) -> &mut [u16] {
         let cols = self.cols();
         let cells = get!(self.vc_screenbuf);
@@ -180,19 +181,19 @@ impl Vc {
         // `vc_allocate()` and `vc_do_resize()` (drivers/tty/vt/vt.c) allocate it with `kzalloc()`.
         // `vc_do_resize()` changes the size first and the buffer later, but calls no driver in
         // between. A panic may stop another CPU there; then nobody calls this, since `vt::save()`
-        // and `vt::return_to()` do nothing from `nbcon::has_screen()` on. By the invariants nobody
+        // and `vt::restore()` do nothing once `nbcon::has_screen()` returns true. By the invariants nobody
         // else accesses the cells.
         unsafe { core::slice::from_raw_parts_mut(cells.add(row * cols), cols) }
     }
 
-    /// What stands where there is nothing.
+    /// Returns the cell that fills erased places.
     pub(crate) fn erased(&self) -> Cell {
         Cell(get!(self.vc_video_erase_char))
     }
 
-    /// The scanlines of a cell of `height` that its cursor takes, as fbcon has them.
+    /// Returns the scanlines that the cursor covers of a cell of `height` pixels, as fbcon does.
     pub(crate) fn cursor_lines(&self, height: usize) -> Range<usize> {
-        // A cursor of the VT core's own making is in the text.
+        // The VT core draws a software cursor into the text.
         let cursor = get!(self.vc_cursor_type);
         if cursor & bindings::CUR_SW != 0 {
             return 0..0;
@@ -209,18 +210,18 @@ impl Vc {
         height - lines..height
     }
 
-    /// Whether its cursor is to be seen at all (DECTCEM).
+    /// Returns whether the cursor is visible (DECTCEM).
     pub(crate) fn has_cursor(&self) -> bool {
         // SAFETY: By the invariants it is allocated, and nobody writes the field meanwhile.
         unsafe { bindings::vc_data::vc_deccm_raw(self.0.as_ptr()) != 0 }
     }
 
-    /// Milliseconds for which the cursor is seen, and then is not.
-    pub(crate) fn blink(&self) -> u32 {
+    /// Returns the blink interval of the cursor in milliseconds.
+    pub(crate) fn blink_ms(&self) -> u32 {
         get!(self.vc_cur_blink_ms).into()
     }
 
-    /// Its colours, in the order of attributes.
+    /// Returns its palette, in the order of attributes.
     pub(crate) fn palette(&self) -> Palette {
         let mut palette = [0; 16];
         // SAFETY: `color_table` is a constant of drivers/tty/vt/vt.c, of 16 bytes.
@@ -235,8 +236,8 @@ impl Vc {
         Palette(palette)
     }
 
-    /// Tells the VT core what the console can do, and with which font: glyphs of this size, 256 or
-    /// 512 of them. The cells keep their colours and, as far as they are there, glyphs.
+    /// Tells the VT core that the console has colours, and the size and number (256 or 512) of its
+    /// glyphs. The cells keep their colours and, where these exist, their glyphs.
     pub(crate) fn set_font(&mut self, glyph: Size, count: usize) {
         // SAFETY: By the invariants it is allocated, and nobody else accesses the field.
         unsafe { bindings::vc_data::set_vc_can_do_color_raw(self.0.as_ptr(), 1) };
@@ -252,7 +253,7 @@ impl Vc {
         if before == after {
             return;
         }
-        // One bit less for the colours, or one more.
+        // One bit moves from the colours to the glyph, or back.
         let change = |cell: u16| match after {
             true => (cell & 0xff00) << 1 | cell & 0xff,
             false => (cell & 0xfe00) >> 1 | cell & 0xff,
@@ -273,37 +274,36 @@ impl Vc {
         }
     }
 
-    /// Tells the VT core the size of a console that it is just making.
+    /// Sets the size of a console that the VT core is creating.
     pub(crate) fn set_size(&mut self, cols: usize, rows: usize) {
         set!(self.vc_cols = cols as c_uint);
         set!(self.vc_rows = rows as c_uint);
     }
 
-    /// Has the VT core resize the console; it stays as it is where there is no memory for it.
-    ///
-    /// Called with the console lock held, where sleeping is allowed.
+    /// Has the VT core resize the console, which keeps its size if there is no memory. May sleep.
     pub(crate) fn resize(&mut self, cols: usize, rows: usize) {
-        // SAFETY: By the invariants it is allocated. The caller holds the console lock, which
+        // SAFETY: By the invariants it is allocated. The console lock is held, which
         // `__vc_resize()` (drivers/tty/vt/vt.c) asks for. It calls our callbacks for this console;
         // no reference into it is alive here.
         unsafe { bindings::__vc_resize(self.0.as_ptr(), cols as c_uint, rows as c_uint, false) };
     }
 
-    /// Has the VT core draw all of it. Called with the console lock held.
+    /// Has the VT core draw the whole console.
     pub(crate) fn redraw(&mut self) {
-        // SAFETY: By the invariants it is allocated. The caller holds the console lock, which
+        // SAFETY: By the invariants it is allocated. The console lock is held, which
         // `redraw_screen()` (drivers/tty/vt/vt.c) asks for. It calls our callbacks for this
         // console; no reference into it is alive here.
         unsafe { bindings::redraw_screen(self.0.as_ptr(), 0) };
     }
 
-    /// Gives it the map from Unicode to the glyphs of a built-in font, if it has none. Called with
-    /// the console lock held, where sleeping is allowed.
+    /// Sets the map from Unicode to the glyphs of a built-in font, if the console has none. May
+    /// sleep.
     pub(crate) fn map_unicode(&mut self) {
         let map = get!(self.uni_pagedict_loc);
         // SAFETY: The pointer is null before `visual_init()` (drivers/tty/vt/vt.c) sets it to the
-        // address of a field of this console. The caller holds the console lock, with which
-        // drivers/tty/vt/consolemap.c changes that field; `con_set_default_unimap()` wants it too.
+        // address of a field of this console. The console lock is held, with which
+        // drivers/tty/vt/consolemap.c changes that field, and which `con_set_default_unimap()` asks
+        // for.
         unsafe {
             if !map.is_null() && (*map).is_null() {
                 bindings::con_set_default_unimap(self.0.as_ptr());

@@ -4,3 +4,4 @@
 
 pub(crate) mod display;
 pub(crate) mod log;
+pub(crate) mod reader;

@@ -8,15 +8,15 @@ mod owner {
     use core::cell::Cell;
 
     use crate::linux::{
+        arch::hz_or_default,
         atomic_option::AtomicOption,
-        owner::Owned,
-        shared::{
+        clock::{
             begin_use,
-            hz_or_guess,
             microseconds_since,
             ticks,
             wait, //
-        }, //
+        },
+        owner::Owned, //
     };
 
     /// Waits as for a device that answers so many microseconds after it was asked. Returns whether
@@ -42,7 +42,10 @@ mod owner {
         assert!(wait_for_answer_after(0).0);
         // Whoever gets the screen next has all of the time.
         let screen = Owned::new(());
-        assert_eq!(screen.with(|()| wait_for_answer_after(LATE).0), Some(true));
+        assert_eq!(
+            screen.try_with(|()| wait_for_answer_after(LATE).0),
+            Some(true)
+        );
     }
 
     #[test]
@@ -57,34 +60,37 @@ mod owner {
 
     #[test]
     fn a_counter_whose_frequency_firmware_did_not_say() {
-        assert_eq!(hz_or_guess(62_500_000), 62_500_000);
-        assert_eq!(hz_or_guess(u32::MAX), u64::from(u32::MAX));
+        assert_eq!(hz_or_default(62_500_000), 62_500_000);
+        assert_eq!(hz_or_default(u32::MAX), u64::from(u32::MAX));
         // All waits end, and none at once.
-        assert!(hz_or_guess(0) > 1_000_000);
+        assert!(hz_or_default(0) > 1_000_000);
     }
 
     #[test]
     fn who_comes_second_goes_away() {
         let value = Owned::new(1);
-        let second = value.with(|it| {
+        let second = value.try_with(|it| {
             *it = 2;
-            value.with(|it| *it = 3)
+            value.try_with(|it| *it = 3)
         });
         assert_eq!(second, Some(None));
         // The second one has not given it back in the first one's place.
-        assert_eq!(value.with(|it| *it), Some(2));
-        assert_eq!(value.wait(|it, torn| (*it, torn)), (2, false));
+        assert_eq!(value.try_with(|it| *it), Some(2));
+        assert_eq!(value.with(|it, torn| (*it, torn)), (2, false));
         for last in [false, true] {
-            assert_eq!(value.seize(last, |it, torn| (*it, torn)), Some((2, false)));
+            assert_eq!(
+                value.take_over(last, |it, torn| (*it, torn)),
+                Some((2, false))
+            );
         }
     }
 
     #[test]
     fn who_has_nothing_abandons_nothing() {
         let value = Owned::new(());
-        assert!(!value.abandon());
-        assert!(value.with(|()| ()).is_some());
-        assert!(!value.wait(|(), torn| torn));
+        assert!(!value.mark_dead());
+        assert!(value.try_with(|()| ()).is_some());
+        assert!(!value.with(|(), torn| torn));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mappings of a device's registers, once there is `ioremap()`.
+//! Mappings of a device's registers by `ioremap()`.
 
 use core::ptr::NonNull;
 
@@ -16,13 +16,13 @@ use crate::{
     virtio::pci::Place, //
 };
 
-/// Registers, mapped until this is dropped.
+/// A mapping of registers, until this is dropped.
 ///
 /// # Invariants
 ///
 /// `base` is a mapping of at least `length` bytes of a device's registers: by `pci_iomap_range()`
 /// if there is a `device`, by `ioremap()` otherwise. Nobody else unmaps it.
-pub(crate) struct Mapped {
+pub(crate) struct IoMapping {
     device: Option<PciDevice>,
     base: NonNull<u8>,
     length: usize,
@@ -30,14 +30,14 @@ pub(crate) struct Mapped {
 
 // SAFETY: A mapping in the kernel's part of the address space is the same for every task and on
 // every CPU, and any task may unmap it.
-unsafe impl Send for Mapped {}
+unsafe impl Send for IoMapping {}
 
-impl Mapped {
-    /// Maps a piece of an enabled device's BARs; `None` if it is not within its BAR, or cannot be.
-    /// Called where sleeping is allowed, as is dropping it.
-    pub(crate) fn bar(device: PciDevice, piece: &Place) -> Option<Self> {
-        let (_, size) = device.memory_bar(piece.bar)?;
-        if piece.length == 0 || !piece.fits(size) {
+impl IoMapping {
+    /// Maps a region of an enabled device's BARs; `None` if it is not within its BAR, or cannot be
+    /// mapped. May sleep, as may dropping it.
+    pub(crate) fn bar(device: PciDevice, region: &Place) -> Option<Self> {
+        let (_, size) = device.memory_bar(region.bar)?;
+        if region.length == 0 || !region.fits(size) {
             return None;
         }
         // SAFETY: By the invariants of `PciDevice` the device is valid. `memory_bar()` has found
@@ -46,9 +46,9 @@ impl Mapped {
         let base = unsafe {
             bindings::pci_iomap_range(
                 device.as_ptr(),
-                piece.bar.into(),
-                piece.offset as usize,
-                piece.length as usize,
+                region.bar.into(),
+                region.offset as usize,
+                region.length as usize,
             )
         };
         // INVARIANT: `pci_iomap_range()` maps `length` bytes, or up to the end of the BAR, which is
@@ -56,13 +56,13 @@ impl Mapped {
         NonNull::new(base.cast()).map(|base| Self {
             device: Some(device),
             base,
-            length: piece.length as usize,
+            length: region.length as usize,
         })
     }
 
-    /// Maps `length` bytes at a physical address where a device has registers; `None` if that
-    /// cannot be, as where RAM is. (The PCI core gives no BAR an address there.) Called where
-    /// sleeping is allowed, as is dropping it.
+    /// Maps `length` bytes of registers at a physical address; `None` if that is not possible, for
+    /// example because RAM is there. (The PCI core assigns no BAR such an address.) May sleep, as
+    /// may dropping it.
     #[cfg(not(MODULE))]
     pub(crate) fn memory(address: u64, length: usize) -> Option<Self> {
         if address == 0 || address % 2 != 0 {
@@ -73,8 +73,8 @@ impl Mapped {
             return None;
         }
         // SAFETY: `ioremap()` (arch/arm64/mm/ioremap.c) takes any address, and refuses that of
-        // memory. To map what is not a device does no harm; the caller accesses what firmware says
-        // is one.
+        // memory. Mapping an address without a device does no harm; the caller accesses registers of
+        // which firmware says that they are a device's.
         let base = unsafe { bindings::ioremap(address, length) };
         // INVARIANT: `ioremap()` maps all of `length` bytes, or nothing.
         NonNull::new(base.cast()).map(|base| Self {
@@ -84,7 +84,7 @@ impl Mapped {
         })
     }
 
-    /// The registers.
+    /// Returns the registers.
     ///
     /// # Safety
     ///
@@ -97,21 +97,21 @@ impl Mapped {
     }
 }
 
-/// Whether Linux uses the page at a physical address as memory. `ioremap()` refuses that as well,
-/// but with a warning.
+/// Returns whether Linux uses the page at a physical address as memory. `ioremap()` refuses that as
+/// well, but prints a warning.
 #[cfg(not(MODULE))]
 fn is_ram(address: u64) -> bool {
     // SAFETY: Any number will do.
     unsafe { bindings::pfn_is_map_memory((address >> PAGE_SHIFT) as usize) != 0 }
 }
 
-impl Drop for Mapped {
+impl Drop for IoMapping {
     fn drop(&mut self) {
         let base = self.base.as_ptr().cast();
         match self.device {
             // SAFETY: By the invariants `pci_iomap_range()` has made the mapping, and nobody else
-            // unmaps it; whoever got a window on it does not use that any more. The device is valid
-            // by the invariants of `PciDevice`.
+            // unmaps it. Windows on it are not used any more, by the safety requirement of
+            // `window()`. The device is valid by the invariants of `PciDevice`.
             Some(device) => unsafe { bindings::pci_iounmap(device.as_ptr(), base) },
             // SAFETY: As above, by `ioremap()`.
             None => unsafe { bindings::iounmap(base) },

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory of the DMA API, which a module needs: its own is not contiguous for a device.
+//! Coherent memory of the DMA API. A module needs it, because its own memory is not physically
+//! contiguous; so does a device behind an IOMMU.
 
 use core::{
     ptr::NonNull,
@@ -24,21 +25,21 @@ use crate::linux::{
         PciDevice,
         PciError, //
     },
-    shared::Block, //
+    queue_memory::SharedBlock, //
 };
 
-/// Whether a device may work on the memory of the one [`Coherent`] that there is: of one screen.
-/// One that is dropped while this is set is never freed, and the flag is the next one's.
-static LENT: AtomicBool = AtomicBool::new(false);
+/// Whether a device may access the memory of the one [`DmaMemory`] that there is. The memory of a
+/// value that is dropped while this is set is never freed, and the next value uses the flag.
+static IN_USE: AtomicBool = AtomicBool::new(false);
 
-/// Memory that a device sees as we do, until this is dropped.
+/// Coherent memory that a device can access, until this is dropped.
 ///
 /// # Invariants
 ///
 /// `base` is the start of `length` bytes that `dma_alloc_attrs()` gave for the device at `address`,
-/// and which are not freed before this is dropped. There is no other `Coherent` whose memory is in
+/// and which are not freed before this is dropped. There is no other `DmaMemory` whose memory is in
 /// use.
-pub(crate) struct Coherent {
+pub(crate) struct DmaMemory {
     device: PciDevice,
     base: NonNull<u32>,
     length: usize,
@@ -47,15 +48,15 @@ pub(crate) struct Coherent {
 
 // SAFETY: The memory is mapped in the kernel's part of the address space, for every task and CPU,
 // and any task may free it.
-unsafe impl Send for Coherent {}
+unsafe impl Send for DmaMemory {}
 
-impl Coherent {
-    /// Allocates `length` bytes for a device that can address 64 bits. Called where sleeping is
-    /// allowed, as is dropping it.
+impl DmaMemory {
+    /// Allocates `length` bytes for a device that can address 64 bits. May sleep, as may dropping
+    /// it.
     ///
     /// # Errors
     ///
-    /// The DMA API has no such memory.
+    /// Fails if the DMA API has no such memory.
     pub(crate) fn new(device: PciDevice, length: usize) -> Result<Self, PciError> {
         // SAFETY: By the invariants of `PciDevice` the device is valid. It is bound to us, so that
         // nobody else sets its mask, and nothing is allocated for it yet.
@@ -64,7 +65,7 @@ impl Coherent {
         let mut address = 0;
         // SAFETY: The device is valid, as above, has a mask now, and `address` is a place for the
         // address. `dma_alloc_attrs()` (kernel/dma/mapping.c) may sleep with GFP_KERNEL, which the
-        // caller may. (`Held::has_dma()` asks for that; in the module it is a probe.)
+        // caller may. (`BoundDevice::has_dma()` checks that; in the module it is a probe.)
         let base = unsafe {
             bindings::dma_alloc_attrs(
                 device.as_device(),
@@ -74,7 +75,7 @@ impl Coherent {
                 0,
             )
         };
-        // INVARIANT: As it was allocated. The caller has one screen, and drops what it had before.
+        // INVARIANT: As it was allocated. The caller has one screen, and has dropped earlier memory.
         NonNull::new(base.cast())
             .map(|base| Self {
                 device,
@@ -85,37 +86,37 @@ impl Coherent {
             .ok_or(PciError::new("there is no DMA memory for it", ENOMEM))
     }
 
-    /// Whether the device has to go through an IOMMU to reach the memory.
+    /// Returns whether the device accesses the memory through an IOMMU.
     pub(crate) fn is_behind_iommu(&self) -> bool {
         // SAFETY: By the invariants of `PciDevice` the device is valid. `use_dma_iommu()`
         // (include/linux/iommu-dma.h) reads a bit that is set before the device is probed.
-        unsafe { bridge_bindings::virtgpu_behind_iommu(self.device.as_device().cast()) }
+        unsafe { bridge_bindings::virtgpu_bridge_behind_iommu(self.device.as_device().cast()) }
     }
 
-    /// The memory, all of it; `None` if a device that was not reset may still work on it.
-    pub(crate) fn take(&self) -> Option<Block> {
-        if LENT.swap(true, Ordering::Acquire) {
+    /// Returns all of the memory; `None` if a device that was not reset may still access it.
+    pub(crate) fn take(&self) -> Option<SharedBlock> {
+        if IN_USE.swap(true, Ordering::Acquire) {
             return None;
         }
         let words = self.length / size_of::<u32>();
         let words = NonNull::slice_from_raw_parts(self.base, words);
         // SAFETY: By the invariants. `dma_alloc_attrs()` aligns to a page and fills with zeroes
         // (`dma_direct_alloc()` in kernel/dma/direct.c, `iommu_dma_alloc()` in
-        // drivers/iommu/dma-iommu.c). While the flag is set, as it is from above on, `drop()` does
-        // not free it. The flag was clear: what an earlier call returned was given back, and is not
-        // used any more, by the safety requirement of `Shared::give_back()`.
-        Some(unsafe { Block::new(words, self.address, &LENT) })
+        // drivers/iommu/dma-iommu.c). While the flag is set, as it is above, `drop()` does not
+        // free it. The flag was clear before: what an earlier call returned is not used any more,
+        // by the safety requirement of `QueueMemory::release()`.
+        Some(unsafe { SharedBlock::new(words, self.address, &IN_USE) })
     }
 }
 
-impl Drop for Coherent {
+impl Drop for DmaMemory {
     fn drop(&mut self) {
-        // A device that was not reset keeps it for good; the next one gets other memory.
-        if LENT.swap(false, Ordering::Acquire) {
+        // A device that was not reset may access it for good; the next one gets other memory.
+        if IN_USE.swap(false, Ordering::Acquire) {
             return;
         }
         // SAFETY: By the invariants `dma_alloc_attrs()` gave this for the device, which is valid by
-        // the invariants of `PciDevice`. It is not lent: no device and no log uses it.
+        // the invariants of `PciDevice`. It is not in use: no device and no log accesses it.
         unsafe {
             bindings::dma_free_attrs(
                 self.device.as_device(),

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the consoles do when the screen comes, changes or goes.
+
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering, //
+};
+
+#[cfg(CONFIG_VT)]
+use crate::console::vt;
+use crate::{
+    console::{
+        nbcon,
+        preferred, //
+    },
+    device::{
+        active::{
+            self,
+            Observer, //
+        },
+        boot_picture, //
+    },
+    linux::console::Locked,
+};
+
+/// Whether an early console has shown the log from its start.
+static EARLYCON_HAS_LOG: AtomicBool = AtomicBool::new(false);
+
+/// The consoles.
+struct Consoles;
+
+/// Discovers a screen, if there is none yet, and starts the consoles on it. For the `console_initcall`.
+pub(crate) fn init() {
+    active::set_observer(&Consoles);
+    EARLYCON_HAS_LOG.store(active::is_discovered(), Ordering::Relaxed);
+    let has_gpu = active::is_discovered() || active::discover(boot_picture::handoff);
+    if has_gpu {
+        preferred::start();
+    }
+    if active::is_discovered() {
+        nbcon::start(EARLYCON_HAS_LOG.load(Ordering::Relaxed));
+        #[cfg(CONFIG_VT)]
+        vt::init();
+    }
+}
+
+impl Observer for Consoles {
+    fn started(&self) {
+        nbcon::start(EARLYCON_HAS_LOG.load(Ordering::Relaxed));
+    }
+
+    fn redraw(&self) {
+        nbcon::redraw();
+        #[cfg(CONFIG_VT)]
+        vt::redraw();
+    }
+
+    fn save(&self, _lock: &Locked) {
+        #[cfg(CONFIG_VT)]
+        vt::save_foreground(_lock);
+    }
+
+    fn released(&self) {
+        #[cfg(CONFIG_VT)]
+        vt::released();
+    }
+
+    fn stopped(&self) {
+        nbcon::stop();
+    }
+}
