@@ -14,11 +14,12 @@ use crate::{
         preferred, //
     },
     device::{
-        active, boot_picture,
+        active,
+        boot_picture,
         discovery::{
             Discovery,
             Phase, //
-        },
+        }, //
     },
     firmware::cmdline,
     linux::{
@@ -36,7 +37,7 @@ use crate::{
         queue_memory::QueueMemory, //
     },
     scanout::log::Log,
-    text::ATTRIBUTE,
+    text::ATTRIBUTE, //
 };
 
 /// The highest console loglevel of a quiet kernel, which does not print messages of normal operation.
@@ -59,7 +60,7 @@ impl Earlycon for Early {
         if let Some(base) = mmio {
             discovery.mmio(base, true);
         } else if let Some(options) = options {
-            match cmdline::Place::parse(options) {
+            match cmdline::DeviceAddress::parse(options) {
                 Ok(address) => discovery.pci_at(&address),
                 Err(error) => {
                     pr_err!("earlycon=virtgpu: {}\n", format_args!("{error}"));
@@ -94,7 +95,7 @@ impl Earlycon for Early {
             return;
         }
         let write = |log: &mut Log<'static, QueueMemory>| {
-            log.remember(text, ATTRIBUTE, oops_in_progress());
+            log.append(text, ATTRIBUTE, oops_in_progress());
             pacing::show(log);
         };
         if panic_on_this_cpu() {

@@ -30,7 +30,7 @@ use crate::{
         bring_up::{
             self,
             BringUpError, //
-        },
+        }, //
     },
     linux::{
         atomic_option::AtomicOption,
@@ -54,7 +54,7 @@ use crate::{
         },
         queue_memory::QueueMemory, //
     },
-    scanout::log::Log,
+    scanout::log::Log, //
 };
 
 static DEVICE: Owned<Option<ActiveDevice>> = Owned::new(None);
@@ -170,7 +170,7 @@ impl LegacyConsole for Module {
         let error = DEVICE.try_with(|active| {
             let log = active.as_mut()?.log.as_mut()?;
             log.write(text, oops_in_progress());
-            log.trouble()
+            log.take_error()
         });
         if let Some(Some(error)) = error {
             bring_up::report_missing_text(error);

@@ -52,7 +52,7 @@ use crate::{
     scanout::{
         log::Log,
         reader::LogReader, //
-    },
+    }, //
 };
 
 #[cfg(CONFIG_VT)]
@@ -322,14 +322,14 @@ fn show(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, last: u64, 
         };
         // Records before the log's first one are not counted as dropped.
         if record.seq > reader.next && reader.next > least {
-            log.remember_dropped(record.seq - reader.next);
+            log.append_dropped(record.seq - reader.next);
         }
         reader.next = record.seq + 1;
         let is_urgent = record.seq >= first;
         if is_urgent && reader.emergency != emergency {
             // The start of a new emergency is retained on the screen.
             reader.emergency = emergency;
-            log.calm();
+            log.end_urgent();
         }
         if record.level() >= if is_urgent { loglevel } else { normal_loglevel } {
             continue;
@@ -337,8 +337,8 @@ fn show(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, last: u64, 
         for (level, line) in record.lines() {
             #[expect(clippy::indexing_slicing, reason = "three bits are below 8")]
             let attribute = ATTRIBUTES[usize::from(level & 7)];
-            log.remember(line, attribute, is_urgent);
-            log.remember(b"\n", attribute, is_urgent);
+            log.append(line, attribute, is_urgent);
+            log.append(b"\n", attribute, is_urgent);
         }
     }
     if has_screen() {

@@ -21,7 +21,7 @@ use crate::{
         },
         boot_picture, //
     },
-    linux::console::Locked,
+    linux::console::Locked, //
 };
 
 /// Whether an early console has shown the log from its start.

@@ -28,7 +28,7 @@ use crate::{
         queue_memory::QueueMemory,
         work, //
     },
-    scanout::log::Log,
+    scanout::log::Log, //
 };
 
 /// The length of a frame.
@@ -45,7 +45,7 @@ pub(crate) fn show(log: &mut Log<'static, QueueMemory>) {
         log.show();
         return;
     }
-    if log.is_to_be_repainted() {
+    if log.needs_repaint() {
         if microseconds_since(LAST_REPAINT.load(Ordering::Relaxed)) < FRAME_US {
             return show_later();
         }
@@ -69,7 +69,7 @@ extern "C" fn rust_virtgpu_bridge_show_frame() {
     IS_PENDING.store(false, Ordering::Relaxed);
     console::locked(|_| {
         active::with_log(|log| {
-            if log.is_to_be_repainted() {
+            if log.needs_repaint() {
                 show(log);
             } else {
                 log.flush_again();

@@ -26,16 +26,16 @@ use crate::{
     console::nbcon,
     device::active,
     firmware::consoles::{
-        choose,
-        Choice,
-        Console, //
-    },
+            choose,
+            Choice,
+            Console, //
+        },
     linux::{
         console,
         earlycon,
         parameters,
         spcr, //
-    },
+    }, //
 };
 
 /// The console on the screen.
@@ -57,7 +57,7 @@ fn choice() -> (Choice<'static>, Option<Console<'static>>) {
     let words = words.filter_map(|word| word.strip_prefix("console="));
     let choice = choose(words, SCREEN.name, parameters::console_is_never());
     let last = match choice {
-        Choice::Nobody => spcr::console(),
+        Choice::Unspecified => spcr::console(),
         Choice::Stub(last) | Choice::ScreenBefore(_, last) => last,
         Choice::Never | Choice::Screen | Choice::Others => None,
     };
@@ -83,12 +83,12 @@ pub(crate) fn start() {
             )
         }
         // The printk core prefers the screen without help.
-        Choice::Nobody if last.is_none() => return,
+        Choice::Unspecified if last.is_none() => return,
         Choice::Screen => return,
         Choice::ScreenBefore(screen, _) => screen,
-        Choice::Nobody | Choice::Stub(_) => {
+        Choice::Unspecified | Choice::Stub(_) => {
             let reason = match choice {
-                Choice::Nobody => "only firmware names a console",
+                Choice::Unspecified => "only firmware names a console",
                 _ => "console=hvc0 alone is what boot stubs say",
             };
             pr_info!("the log is on the screen as well: {reason} (virtgpu_bridge.console=never keeps it off)\n");
@@ -115,7 +115,7 @@ pub(crate) fn start() {
     IS_MUTED.store(true, Ordering::Relaxed);
     console::locked(|_| {
         active::with_log(|log| {
-            if log.catch_up() {
+            if log.mark_vt_synced() {
                 log.clear();
             }
         })

@@ -55,15 +55,15 @@ use crate::{
         log::{
             Log,
             LogError, //
-        },
+        }, //
     },
     text::{
         Cell,
         Cursor,
         Font,
-        Size,
-        Way, //
-    },
+        ScrollDirection,
+        Size, //
+    }, //
 };
 
 /// How long a missed blink of the cursor is put off.
@@ -168,10 +168,14 @@ fn foreground(lock: &Locked) -> Option<Vc<'_>> {
 
 /// Returns the cursor, if it is visible.
 fn cursor(vc: &Vc<'_>, log: &Log<'static, QueueMemory>) -> Option<Cursor> {
-    let lines = vc.cursor_lines(log.grid().glyph().height as usize);
+    let scanlines = vc.cursor_lines(log.grid().glyph().height as usize);
     let (row, col) = vc.position();
     let col = col.min(vc.cols().saturating_sub(1));
-    (!lines.is_empty() && vc.has_cursor()).then_some(Cursor { row, col, lines })
+    (!scanlines.is_empty() && vc.has_cursor()).then_some(Cursor {
+        row,
+        col,
+        scanlines,
+    })
 }
 
 /// Shows the cursor if it is hidden, and the other way round. Returns the time until the next call in
@@ -183,7 +187,7 @@ fn blink(vc: &Vc<'_>) -> Option<u32> {
             None => cursor(vc, log),
         };
         let blinks = vc.has_cursor() && vc.is_visible();
-        if blinks && !log.is_ahead() {
+        if blinks && !log.is_vt_stale() {
             log.screen().set_cursor(next);
         }
         pacing::show(log);
@@ -213,7 +217,7 @@ fn restore(lock: &Locked) {
             return;
         }
         log.clear();
-        log.catch_up();
+        log.mark_vt_synced();
         if let Some(mut vc) = foreground(lock) {
             for row in 0..vc.rows() {
                 let cells = vc.row_mut(row).iter().map(|&cell| Cell(cell));
@@ -275,7 +279,7 @@ impl Consw for Terminal {
         }
     }
 
-    fn scroll(vc: &Vc<'_>, rows: Range<usize>, direction: Way, lines: usize) {
+    fn scroll(vc: &Vc<'_>, rows: Range<usize>, direction: ScrollDirection, lines: usize) {
         let (cols, blank) = (vc.cols(), vc.erased());
         with_log(|log| log.screen().scroll(rows, cols, direction, lines, blank));
     }
@@ -289,7 +293,7 @@ impl Consw for Terminal {
         }
         let (row, col) = vc.position();
         let drawn = with_log(|log| {
-            log.screen().set_position(row, col);
+            log.screen().set_write_position(row, col);
             if enable {
                 let cursor = cursor(vc, log);
                 log.screen().set_cursor(cursor);
@@ -312,7 +316,7 @@ impl Consw for Terminal {
             for row in 0..all_rows {
                 let from = if row < rows { cols } else { 0 };
                 let blanks =
-                    core::iter::repeat_n(log.screen().nothing(), all_cols.saturating_sub(from));
+                    core::iter::repeat_n(log.screen().blank_cell(), all_cols.saturating_sub(from));
                 log.screen().put(row, from, blanks);
             }
             log.set_palette(vc.palette());
@@ -345,7 +349,7 @@ impl Consw for Terminal {
             return;
         }
         with_log(|log| {
-            if !log.catch_up() {
+            if !log.mark_vt_synced() {
                 return;
             }
             for row in 0..vc.rows() {
@@ -354,7 +358,7 @@ impl Consw for Terminal {
                     *to = from.0;
                 }
             }
-            let (row, col) = log.screen().position();
+            let (row, col) = log.screen().write_position();
             vc.set_position(row, col);
         });
     }

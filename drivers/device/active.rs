@@ -45,7 +45,7 @@ use crate::{
             DeviceLocation,
             Discovery,
             Phase, //
-        },
+        }, //
     },
     firmware::handoff::Handoff,
     gpu::GpuError,
@@ -77,7 +77,7 @@ use crate::{
     scanout::{
         display::{
             DisplayError,
-            Left, //
+            RetainedScanouts, //
         },
         log::{
             Log,
@@ -86,9 +86,9 @@ use crate::{
         reader::LogReader, //
     },
     virtio::{
-        adoption::Found,
-        Doorbell, //
-    },
+        adoption::InitialState,
+        QueueNotify, //
+    }, //
 };
 
 static DEVICE: Owned<(AtomicOption<ActiveDevice>, LogReader)> =
@@ -172,7 +172,7 @@ struct ActiveDevice {
 /// A device before the driver core binds it.
 struct EarlyDevice {
     location: DeviceLocation,
-    notify: Doorbell,
+    notify: QueueNotify,
     /// The mapping of the notify register, with its physical address; none if it is the page of
     /// early consoles.
     mapping: Option<(IoMapping, u64)>,
@@ -247,7 +247,7 @@ impl ActiveDevice {
     /// # Errors
     ///
     /// Fails if the notify register cannot be mapped; there is no log then.
-    fn bind(&mut self, mut device: BoundDevice, notify: Doorbell) -> Result<(), BringUpError> {
+    fn bind(&mut self, mut device: BoundDevice, notify: QueueNotify) -> Result<(), BringUpError> {
         if let Err(error) = device.set_notify(notify) {
             if let Some(log) = self.log.take() {
                 device.reset(log);
@@ -345,7 +345,7 @@ pub(crate) fn activate(discovery: &mut Discovery) -> Option<()> {
 pub(crate) fn with_log<R>(f: impl FnOnce(&mut Log<'static, QueueMemory>) -> R) -> Option<R> {
     let (result, error) = DEVICE.try_with(|(device, _)| {
         let log = device.as_mut()?.log.as_mut()?;
-        Some((f(log), log.trouble()))
+        Some((f(log), log.take_error()))
     })??;
     if let Some(error) = error {
         bring_up::report_missing_text(error);
@@ -430,7 +430,7 @@ pub(crate) fn enumerated(found: &Enumerated, device: PciDevice, bar: impl FnOnce
         if PCI_DEVICE.load(Ordering::Relaxed) != 0 {
             return;
         }
-        let is_it = at.is(found, || bar(*number) == *address);
+        let is_it = at.matches(found, || bar(*number) == *address);
         if is_it {
             PCI_DEVICE.store(device.as_ptr() as usize, Ordering::Relaxed);
         }
@@ -484,7 +484,7 @@ fn was_discovered(device: BusDevice) -> bool {
 /// Fails with `None` if the device is not for this driver, and with the reason if it cannot be used.
 pub(crate) fn probe(device: BusDevice, is_for_native: bool) -> Result<(), Option<BringUpError>> {
     enum Plan {
-        Bind(Doorbell),
+        Bind(QueueNotify),
         BringUp,
         Leave,
     }
@@ -534,7 +534,7 @@ fn remove_framebuffers(device: BusDevice) {
 ///
 /// Fails if the device cannot be used; it is not active any more then.
 #[inline(never)]
-fn bind(device: BusDevice, notify_register: Doorbell) -> Result<(), BringUpError> {
+fn bind(device: BusDevice, notify_register: QueueNotify) -> Result<(), BringUpError> {
     let resources = take(device);
     let result = locked(|slot| {
         let result = match (resources, slot.as_mut()) {
@@ -702,11 +702,11 @@ fn follow_displays() -> bool {
         // process. If the process executes a command, it may wait for QEMU to take a picture. Then
         // neither goes on, and the guest is stopped for good (seen with vhost-user-gpu).
         let is_settled = match log.as_mut() {
-            Some(log) => log.settle(),
+            Some(log) => log.drain(),
             None => *is_display_lost,
         };
         let has_event = is_settled && device.displays_changed();
-        let differs = log.as_mut().is_none_or(Log::has_other_scanouts);
+        let differs = log.as_mut().is_none_or(Log::scanouts_changed);
         (true, has_event && differs)
     });
     if !changed {
@@ -727,7 +727,7 @@ fn follow_displays() -> bool {
         }
         let result = match device.bring_up_adopted(log) {
             // The host may not have the memory for both pictures.
-            Err(BringUpError::Log(LogError::Display(DisplayError::Gpu(GpuError::Refused(_))))) => {
+            Err(BringUpError::Log(LogError::Display(DisplayError::Gpu(GpuError::Response(_))))) => {
                 device.bring_up(log)
             }
             result => result,
@@ -736,8 +736,11 @@ fn follow_displays() -> bool {
         *is_display_lost = result.is_err();
         Some(result.map(|()| {
             // After a reset nothing is retained.
-            if let Some(log) = log.as_mut().filter(|log| log.found() == Found::Adopted) {
-                log.inherit(retained);
+            if let Some(log) = log
+                .as_mut()
+                .filter(|log| log.initial_state() == InitialState::Adopted)
+            {
+                log.adopt_scanouts(retained);
             }
         }))
     });
@@ -806,14 +809,14 @@ pub(crate) fn shutdown() {
 
 /// Ends the log and stops the device, and then runs `f` on the active device and on the resources
 /// that its scanouts retain. Returns `None` if there is no active device.
-fn stop_with<R>(stop: Stop, f: impl FnOnce(&mut ActiveDevice, Left) -> R) -> Option<R> {
+fn stop_with<R>(stop: Stop, f: impl FnOnce(&mut ActiveDevice, RetainedScanouts) -> R) -> Option<R> {
     console::locked(|lock| {
         notify(|observer| observer.save(lock));
         change(|slot| {
             let active = slot.as_mut()?;
-            let mut retained = Left::default();
+            let mut retained = RetainedScanouts::default();
             if let Some(mut log) = active.log.take() {
-                retained = log.leave();
+                retained = log.retain_scanouts();
                 match active.bound.as_mut() {
                     // The error is not reported: the log has ended.
                     Some(device) => drop(stop(device, log)),

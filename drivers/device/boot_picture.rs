@@ -30,7 +30,7 @@ use crate::{
             Error,
             Picture, //
         },
-        Within, //
+        BoundedMemory, //
     },
     linux::{
         early::{
@@ -40,7 +40,7 @@ use crate::{
         queue_memory::QueueMemory, //
     },
     scanout::log::Log,
-    virtio::adoption::Found, //
+    virtio::adoption::InitialState, //
 };
 
 /// Returns the table of the UEFI driver, if it has run. Logs what is wrong with it.
@@ -68,13 +68,14 @@ pub(crate) fn handoff() -> Option<Handoff> {
 #[inline(never)]
 pub(crate) fn show(handoff: Option<&Handoff>, shows_handoff: bool, keeps: bool) {
     let mut adopted = false;
-    active::with_log(|log| adopted = log.found() == Found::Adopted);
+    active::with_log(|log| adopted = log.initial_state() == InitialState::Adopted);
     if adopted && !keeps {
         return;
     }
     // An adopted device that does not show it has another picture by now.
     let handoff = handoff.filter(|_| shows_handoff || !adopted);
-    if let Some(handoff) = handoff.filter(|handoff| handoff.has_picture(&mut PhysicalMemory::new()))
+    if let Some(handoff) =
+        handoff.filter(|handoff| handoff.is_picture_intact(&mut PhysicalMemory::new()))
     {
         let mut memory = PhysicalMemory::new();
         active::with_log(|log| {
@@ -83,7 +84,7 @@ pub(crate) fn show(handoff: Option<&Handoff>, shows_handoff: bool, keeps: bool) 
                 let _ = handoff.paint(&mut memory, x, y, pixels);
             });
             if keeps {
-                log.begin_below(handoff.text_begins());
+                log.begin_below(handoff.text_start_y());
             }
         });
         return pr_info!("handoff: the screen as firmware left it\n");
@@ -100,7 +101,7 @@ fn show_logo(keeps: bool) {
         return;
     };
     // The discovery logs errors of firmware's tables.
-    let Ok(root) = efi::acpi_root(&mut PhysicalMemory::new(), table, Some(map)) else {
+    let Ok(root) = efi::rsdp_address(&mut PhysicalMemory::new(), table, Some(map)) else {
         return;
     };
     match active::with_log(|log| draw_logo(log, root, map, keeps)) {
@@ -143,9 +144,9 @@ fn draw_logo(
     let (width, height) = log.size();
     let bgrt = Bgrt::find(&mut PhysicalMemory::new(), root)?;
     // The image has to be in memory of boot services, by the memory map.
-    let mut memory = Within {
+    let mut memory = BoundedMemory {
         memory: PhysicalMemory::new(),
-        range: efi::area(
+        range: efi::memory_range(
             &mut PhysicalMemory::new(),
             map,
             efi::BOOT_SERVICES_DATA,

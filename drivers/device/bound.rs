@@ -9,11 +9,11 @@ use kernel::alloc::{
 
 use crate::{
     device::bring_up::{
-        self,
-        BringUpError,
-        MEMORY_BYTES,
-        NOTIFY, //
-    },
+            self,
+            BringUpError,
+            MEMORY_BYTES,
+            NOTIFY, //
+        },
     gpu::GpuError,
     linux::{
         atomic_option::AtomicOption,
@@ -32,25 +32,25 @@ use crate::{
         registers::Window, //
     },
     scanout::log::{
-        self,
-        Log,
-        Memory,
-        Wish, //
-    },
+            self,
+            Log,
+            Memory,
+            Options, //
+        },
     virtio::{
         pci::{
+            BarRegion,
             Capabilities,
-            Pci,
-            Place, //
+            Pci, //
         },
-        ring::RING_BYTES,
+        queue::QUEUE_BYTES,
         setup::{
             self,
             Addresses,
-            Agreement,
+            Negotiated,
             SetupError, //
         },
-        Doorbell,
+        QueueNotify,
         Transport, //
     }, //
 };
@@ -68,7 +68,7 @@ use crate::{
             self,
             Mmio, //
         },
-        Status, //
+        DeviceStatus, //
     }, //
 };
 
@@ -81,7 +81,7 @@ pub(crate) struct BoundDevice {
     /// Every function that ends the log clears the register first ([`BoundDevice::stop`],
     /// [`BoundDevice::try_reset`], [`bring_up::bring_up`] if it fails). The mapping is dropped or
     /// replaced only while there is no log.
-    notify: Option<(IoMapping, Doorbell)>,
+    notify: Option<(IoMapping, QueueNotify)>,
     _registers: IoMapping,
     _config: Option<IoMapping>,
     enabled: Option<Enabled>,
@@ -130,7 +130,7 @@ impl BoundTransport {
 #[derive(Clone, Copy)]
 enum NotifyRegion {
     /// A region of a BAR.
-    Bar(PciDevice, Place),
+    Bar(PciDevice, BarRegion),
     /// The registers of a virtio-mmio slot, at this physical address.
     #[cfg(not(MODULE))]
     Memory(u64),
@@ -138,7 +138,7 @@ enum NotifyRegion {
 
 impl NotifyRegion {
     /// Keeps the device from memory. This stops a device in a process of its own; see
-    /// [`Function::end_mastering`](crate::pci::Function::end_mastering).
+    /// [`Function::clear_master`](crate::pci::Function::clear_master).
     fn clear_master(self) {
         match self {
             Self::Bar(device, _) => device.clear_master(),
@@ -157,14 +157,14 @@ impl NotifyRegion {
     }
 
     /// Maps the register of `notify`.
-    fn map(self, notify: Doorbell) -> Result<IoMapping, BringUpError> {
+    fn map(self, notify: QueueNotify) -> Result<IoMapping, BringUpError> {
         match self {
             Self::Bar(device, all) => {
                 let offset = u32::try_from(notify.offset)
                     .ok()
                     .and_then(|offset| offset.checked_add(all.offset))
                     .ok_or(BringUpError::Bar(all.bar))?;
-                let region = Place {
+                let region = BarRegion {
                     offset,
                     length: 2,
                     ..all
@@ -224,7 +224,7 @@ impl BoundDevice {
         // Registers are words of 32 bits.
         let registers = Some(base)
             .filter(|base| base % 4 == 0)
-            .and_then(|base| IoMapping::memory(base, mmio::WINDOW_WITH_CONFIG))
+            .and_then(|base| IoMapping::memory(base, mmio::REGISTER_AND_CONFIG_BYTES))
             .ok_or(BringUpError::Map(base))?;
         // SAFETY: As in `pci()`; should `Mmio::new()` fail, it has dropped the window.
         let window = unsafe { registers.window() };
@@ -247,7 +247,7 @@ impl BoundDevice {
     ///
     /// Fails if it cannot be mapped.
     #[cfg(not(MODULE))]
-    pub(crate) fn set_notify(&mut self, notify: Doorbell) -> Result<(), BringUpError> {
+    pub(crate) fn set_notify(&mut self, notify: QueueNotify) -> Result<(), BringUpError> {
         let mapping = self.notify_region.map(notify)?;
         NOTIFY.clear();
         // SAFETY: The field `notify` has the mapping from the next line on, and says why no window
@@ -321,9 +321,10 @@ impl BoundDevice {
     #[cfg(not(MODULE))]
     pub(crate) fn health(&mut self) -> Health {
         let status = self.transport.transport().status();
-        if status.is_gone() {
+        if status.is_disconnected() {
             Health::Gone
-        } else if status.contains(Status::DRIVER_OK) && !status.contains(Status::DEVICE_NEEDS_RESET)
+        } else if status.contains(DeviceStatus::DRIVER_OK)
+            && !status.contains(DeviceStatus::DEVICE_NEEDS_RESET)
         {
             Health::Running
         } else {
@@ -367,7 +368,7 @@ impl BoundDevice {
             Some(memory) => memory,
             none => none.insert((
                 DmaMemory::new(device, MEMORY_BYTES).map_err(BringUpError::Pci)?,
-                private_memory(log::TEXT).map_err(BringUpError::Pci)?,
+                private_memory(log::TEXT_WORDS).map_err(BringUpError::Pci)?,
             )),
         };
         let memory = dma.take().ok_or(BringUpError::Memory)?;
@@ -392,33 +393,33 @@ impl BoundDevice {
         addresses: Addresses,
         to: &mut AtomicOption<Log<'static, QueueMemory>>,
     ) -> Result<(), BringUpError> {
-        let (hal, shared) = QueueMemory::new(memory, RING_BYTES, &NOTIFY);
+        let (hal, shared) = QueueMemory::new(memory, QUEUE_BYTES, &NOTIFY);
         let (region, mapping) = (self.notify_region, &mut self.notify);
-        let wish = Wish {
+        let options = Options {
             scroll: bring_up::scroll(parameters::scroll()),
             mode: None,
             addresses,
             adopts: !core::mem::replace(&mut self.was_ours, true),
         };
-        if wish.adopts {
+        if options.adopts {
             region.clear_master();
         }
         let transport = self.transport.transport();
-        let set_notify = |agreement: &Agreement| {
+        let set_notify = |negotiated: &Negotiated| {
             let mapped = match mapping.take() {
-                Some((mapped, notify)) if notify == agreement.doorbell => mapped,
+                Some((mapped, notify)) if notify == negotiated.queue_notify => mapped,
                 // Mapping and unmapping sleep.
                 #[cfg(not(MODULE))]
                 other if must_not_sleep() => {
                     *mapping = other;
-                    return Err(BringUpError::Map(agreement.doorbell.offset as u64));
+                    return Err(BringUpError::Map(negotiated.queue_notify.offset as u64));
                 }
-                _ => region.map(agreement.doorbell)?,
+                _ => region.map(negotiated.queue_notify)?,
             };
             // SAFETY: The field `notify` has the mapping from the next line on, and says why no
             // window is used after it.
-            NOTIFY.set(unsafe { mapped.window() }, agreement.doorbell);
-            *mapping = Some((mapped, agreement.doorbell));
+            NOTIFY.set(unsafe { mapped.window() }, negotiated.queue_notify);
+            *mapping = Some((mapped, negotiated.queue_notify));
             Ok(())
         };
         let memory = Memory { shared, text };
@@ -426,7 +427,7 @@ impl BoundDevice {
             transport,
             hal,
             memory,
-            wish,
+            options,
             || region.set_master(),
             set_notify,
             to,
@@ -510,7 +511,7 @@ fn private_memory(words: usize) -> Result<VVec<u32>, PciError> {
 }
 
 /// Maps a region of a device's BARs.
-fn map(device: PciDevice, region: &Place) -> Result<IoMapping, BringUpError> {
+fn map(device: PciDevice, region: &BarRegion) -> Result<IoMapping, BringUpError> {
     let (start, _) = device
         .memory_bar(region.bar)
         .filter(|(_, size)| region.fits(*size))

@@ -32,36 +32,36 @@ use crate::{
         queue_memory::QueueMemory, //
     },
     scanout::log::{
-        Log,
-        LogError,
-        Memory,
-        Wish, //
-    },
+            Log,
+            LogError,
+            Memory,
+            Options, //
+        },
     text::Scroll,
     virtio::{
         pci::CapabilityError,
         setup::{
             self,
-            Agreement,
-            SetupError,
-            Wishes, //
+            Negotiated,
+            Requested,
+            SetupError, //
         },
+        DeviceStatus,
         Features,
-        Ring,
-        Status,
-        Transport, //
+        Transport,
+        VirtQueue, //
     }, //
 };
 
 #[cfg(not(MODULE))]
 use crate::{
-    firmware::ram::Misplaced,
+    firmware::ram::RegistersError,
     linux::early::ImageMemory,
-    pci::bars::NoRoom,
+    pci::bars::AssignError,
     scanout::display::DisplayError,
     virtio::{
         mmio::MmioError,
-        ring::RingError, //
+        queue::QueueError, //
     }, //
 };
 
@@ -87,10 +87,10 @@ pub(crate) enum BringUpError {
     Bar(u8),
     /// There is no free address for a BAR.
     #[cfg(not(MODULE))]
-    Room(NoRoom),
+    Room(AssignError),
     /// There cannot be registers at their address.
     #[cfg(not(MODULE))]
-    Misplaced(Misplaced),
+    Misplaced(RegistersError),
     /// The virtio-mmio slot has no usable device.
     #[cfg(not(MODULE))]
     Mmio(MmioError),
@@ -113,7 +113,7 @@ impl BringUpError {
     /// Returns whether the device did not answer in time, so another try would take as long.
     #[cfg(not(MODULE))]
     pub(crate) fn is_timeout(&self) -> bool {
-        let stalled = GpuError::Ring(RingError::Stalled);
+        let stalled = GpuError::Queue(QueueError::Stalled);
         match self {
             Self::Setup(error) => *error == SetupError::Reset,
             Self::Log(LogError::Gpu(error) | LogError::Display(DisplayError::Gpu(error))) => {
@@ -183,23 +183,24 @@ pub(crate) fn bring_up(
     transport: &mut (impl Transport + ?Sized),
     hal: QueueMemory,
     memory: Memory<'static>,
-    wish: Wish,
+    options: Options,
     set_master: impl FnOnce(),
-    set_notify: impl FnOnce(&Agreement) -> Result<(), BringUpError>,
+    set_notify: impl FnOnce(&Negotiated) -> Result<(), BringUpError>,
     to: &mut AtomicOption<Log<'static, QueueMemory>>,
 ) -> Result<(), BringUpError> {
-    let wishes = Wishes {
+    let requested = Requested {
         features: FEATURES,
-        addresses: wish.addresses,
-        adopts: wish.adopts,
+        addresses: options.addresses,
+        adopts: options.adopts,
     };
     // An earlier driver's queue may be in the same memory.
-    let had_queue = (transport.status()).intersects(Status::FEATURES_OK | Status::DRIVER_OK);
-    let agreement = setup::initialise(transport, &hal, wishes, |size_max| {
+    let had_queue =
+        (transport.status()).intersects(DeviceStatus::FEATURES_OK | DeviceStatus::DRIVER_OK);
+    let negotiated = setup::initialise(transport, &hal, requested, |size_max| {
         set_master();
-        Ring::place(&hal, size_max)
+        VirtQueue::addresses(&hal, size_max)
     });
-    let agreement = agreement.inspect_err(|error| {
+    let negotiated = negotiated.inspect_err(|error| {
         if *error != SetupError::Reset || !had_queue {
             // SAFETY: `setup::initialise()` fails only before it passes the memory's address to the
             // device, and the device was reset, or had no queue. There is no log in the memory, and
@@ -209,8 +210,8 @@ pub(crate) fn bring_up(
     })?;
     // Earlier drivers of this device have started at another time.
     let resource = (ticks() as u32 | 1 << 31) & !1;
-    let result = set_notify(&agreement).and_then(|()| {
-        let log = Log::start(hal, &agreement, wish, resource, memory, default_font);
+    let result = set_notify(&negotiated).and_then(|()| {
+        let log = Log::start(hal, &negotiated, options, resource, memory, default_font);
         log.map(|log| to.put(log)).map_err(BringUpError::Log)
     });
     if result.is_err() {
@@ -248,7 +249,7 @@ pub(crate) fn announce(device: impl fmt::Display, log: &Log<'_, QueueMemory>, st
     pr_info!(
         "{}: {}, {}x{} characters of {}, {}, {} KiB, {} us, {}\n",
         format_args!("{device}"),
-        format_args!("{}", Scanouts(log.heads())),
+        format_args!("{}", Scanouts(log.scanouts())),
         grid.cols(),
         grid.rows(),
         format_args!("{}", grid.glyph()),
@@ -258,7 +259,7 @@ pub(crate) fn announce(device: impl fmt::Display, log: &Log<'_, QueueMemory>, st
         },
         MEMORY_BYTES >> 10,
         microseconds_since(start),
-        format_args!("{}", log.found()),
+        format_args!("{}", log.initial_state()),
     );
 }
 

@@ -19,21 +19,19 @@ use kernel::{
 };
 
 use crate::{
-    device::{
-        bring_up::{
+    device::bring_up::{
             self,
             BringUpError,
             MEMORY,
             NOTIFY, //
-        }, //
-    },
+        },
     firmware::{
         acpi::Mcfg,
         cmdline,
         efi,
         fdt::Tree,
         handoff::Handoff,
-        ram::Ram, //
+        ram::RamMap, //
     },
     gpu::protocol::Mode,
     linux::{
@@ -56,24 +54,24 @@ use crate::{
         self,
         bars::Space,
         Allocator,
+        BusNumbers,
         Ecam,
         Function,
         Location,
-        Numbers,
         Segment,
         Windows, //
     },
     scanout::{
-        display::Left,
+        display::RetainedScanouts,
         log::{
             Log,
             Memory,
-            Wish, //
+            Options, //
         }, //
     },
     text::Scroll,
     virtio::{
-        adoption::Found,
+        adoption::InitialState,
         mmio::{
             self,
             Mmio,
@@ -84,12 +82,12 @@ use crate::{
             Pci,
             BARS, //
         },
-        ring::RING_BYTES,
+        queue::QUEUE_BYTES,
         setup::{
             Addresses,
-            Agreement, //
+            Negotiated, //
         },
-        Doorbell,
+        QueueNotify,
         Transport, //
     }, //
 };
@@ -126,7 +124,7 @@ impl fmt::Display for DeviceLocation {
 /// A GPU that was brought up.
 pub(crate) struct Discovered {
     pub(crate) location: DeviceLocation,
-    pub(crate) notify: Doorbell,
+    pub(crate) notify: QueueNotify,
     /// The mapping of the notify register, if it is not the page of early consoles.
     pub(crate) mapping: Option<IoMapping>,
     /// The physical address of the notify register.
@@ -192,7 +190,7 @@ pub(crate) struct Discovery {
     pub(crate) log: AtomicOption<Log<'static, QueueMemory>>,
     /// The number of GPUs that were examined.
     pub(crate) seen: u32,
-    ram: Ram<'static>,
+    ram: RamMap<'static>,
 }
 
 impl Discovery {
@@ -208,7 +206,7 @@ impl Discovery {
             discovered: None,
             log: AtomicOption::none(),
             seen: 0,
-            ram: Ram::new(Tree::new(early::devicetree()).ok(), address_bits()),
+            ram: RamMap::new(Tree::new(early::devicetree()).ok(), address_bits()),
         }
     }
 
@@ -256,14 +254,14 @@ impl Discovery {
     fn devicetree(&mut self, tree: &Tree<'_>) {
         for bridge in tree.host_bridges() {
             match bridge {
-                Ok(bridge) => self.host_bridge(&bridge.ecam, &bridge.windows, Numbers::Assign),
+                Ok(bridge) => self.host_bridge(&bridge.ecam, &bridge.windows, BusNumbers::Assign),
                 Err(error) => pr_warn!("devicetree: {}\n", format_args!("{error}")),
             }
             if self.discovered.is_some() {
                 return;
             }
         }
-        for slot in tree.slots() {
+        for slot in tree.mmio_nodes() {
             match slot {
                 Ok(slot) => self.mmio(slot.base, false),
                 Err(error) => pr_warn!("devicetree: {}\n", format_args!("{error}")),
@@ -277,7 +275,7 @@ impl Discovery {
     /// Examines the host bridges of ACPI's MCFG table.
     fn acpi(&mut self, system_table: u64, map: Option<efi::MemoryMap>) {
         let mut memory = PhysicalMemory::new();
-        let root = match efi::acpi_root(&mut memory, system_table, map) {
+        let root = match efi::rsdp_address(&mut memory, system_table, map) {
             Ok(root) => root,
             Err(error) => return pr_info!("EFI: {}\n", format_args!("{error}")),
         };
@@ -287,7 +285,7 @@ impl Discovery {
         };
         for ecam in mcfg.host_bridges(&mut memory) {
             match ecam {
-                Ok(ecam) => self.host_bridge(&ecam, &Windows::default(), Numbers::Keep),
+                Ok(ecam) => self.host_bridge(&ecam, &Windows::default(), BusNumbers::Keep),
                 Err(error) => pr_warn!("ACPI: {}\n", format_args!("{error}")),
             }
             if self.discovered.is_some() {
@@ -297,13 +295,13 @@ impl Discovery {
     }
 
     /// Examines the functions behind a host bridge.
-    fn host_bridge(&mut self, ecam: &Ecam, windows: &Windows, numbers: Numbers) {
+    fn host_bridge(&mut self, ecam: &Ecam, windows: &Windows, numbers: BusNumbers) {
         if let Err(error) = self.check(ecam.base, ecam.size()) {
             return report_error("PCI host bridge", &error);
         }
         let mut config = EarlyConfig::new(ecam);
         let mut allocator = Allocator::new(windows);
-        let walk = pci::find(&mut config, ecam, numbers, |config, function, path| {
+        let walk = pci::enumerate(&mut config, ecam, numbers, |config, function, path| {
             // Without windows firmware has assigned all addresses.
             let allocator = (!windows.as_slice().is_empty()).then_some(&mut allocator);
             self.pci(Candidate {
@@ -322,7 +320,7 @@ impl Discovery {
                 ControlFlow::Continue(())
             }
         });
-        if let (None, Some((bridge, trouble))) = (&self.discovered, walk.trouble) {
+        if let (None, Some((bridge, trouble))) = (&self.discovered, walk.skipped) {
             pr_warn!(
                 "PCI bridge {} {}\n",
                 format_args!("{bridge}"),
@@ -332,7 +330,7 @@ impl Discovery {
     }
 
     /// Brings the PCI function that the command line names up, and logs why if that fails.
-    pub(crate) fn pci_at(&mut self, address: &cmdline::Place) {
+    pub(crate) fn pci_at(&mut self, address: &cmdline::DeviceAddress) {
         let function = address.function;
         // The segment and the last bus are unknown: use the buses up to that of the function.
         let Some(ecam) = Ecam::new(address.ecam, Segment::Unknown, 0, function.bus()) else {
@@ -394,12 +392,12 @@ impl Discovery {
                 .bar(index)
                 .filter(|bar| bar.space != Space::Io && bar.address != 0)?;
             let size = gpu.bar_size(index);
-            Some((bar.address, windows.cpu(bar.address, size)?, size))
+            Some((bar.address, windows.cpu_address(bar.address, size)?, size))
         });
         let sizes = bars.map(|bar| bar.map_or(0, |(_, _, size)| size));
         let capabilities = Capabilities::read(|offset| gpu.read32(offset), &sizes)
             .map_err(BringUpError::Capabilities)?;
-        let address_of = |region: &crate::virtio::pci::Place| {
+        let address_of = |region: &crate::virtio::pci::BarRegion| {
             let bar = bars.get(usize::from(region.bar)).copied().flatten();
             bar.map(|(address, base, _)| (address, base + u64::from(region.offset)))
                 .ok_or(BringUpError::Bar(region.bar))
@@ -411,13 +409,13 @@ impl Discovery {
 
         // Bridges stay enabled if this fails: other devices may be behind them.
         for &bridge in at.path.as_slice() {
-            Function::new(config, bridge).enable();
+            Function::new(config, bridge).enable_forwarding();
         }
         let mut gpu = Function::new(config, at.function);
         // Stop the work of an earlier driver.
-        gpu.end_mastering();
+        gpu.clear_master();
         let command = gpu.enable_memory();
-        gpu.disable_interrupts();
+        gpu.disable_intx();
         let location = DeviceLocation::Pci {
             at,
             bar: capabilities.notify.bar,
@@ -428,11 +426,11 @@ impl Discovery {
             .ok_or(BringUpError::Map(common_at))
             .and_then(|common| {
                 let mut transport = Pci::new(common.window(), &capabilities);
-                self.bring_up(&mut transport, location, notify_at, || gpu.enable_master())
+                self.bring_up(&mut transport, location, notify_at, || gpu.set_master())
             });
         if result.is_err() {
             // It must not access the memory, which the next device gets.
-            gpu.disable(command);
+            gpu.restore_command(command);
         }
         result
     }
@@ -446,7 +444,7 @@ impl Discovery {
                 self.seen += 1;
                 self.discovered = Some(gpu);
             }
-            Err(BringUpError::Mmio(MmioError::Empty | MmioError::NotGpu(_))) if !is_named => {}
+            Err(BringUpError::Mmio(MmioError::NoDevice | MmioError::NotGpu(_))) if !is_named => {}
             Err(error) => {
                 // There is no slot, and so no GPU, at such an address.
                 self.seen += u32::from(!matches!(error, BringUpError::Misplaced(_)));
@@ -457,10 +455,10 @@ impl Discovery {
 
     /// Brings the device of a virtio-mmio slot up.
     fn try_mmio(&mut self, base: u64) -> Result<Discovered, BringUpError> {
-        self.check(base, mmio::WINDOW as u64)?;
+        self.check(base, mmio::REGISTER_BYTES as u64)?;
         let slot = Some(base)
             .filter(|base| base % 4 == 0)
-            .and_then(|base| EarlyRegisters::map(base, mmio::WINDOW))
+            .and_then(|base| EarlyRegisters::map(base, mmio::REGISTER_BYTES))
             .ok_or(BringUpError::Map(base))?;
         let mut transport = Mmio::new(slot.window()).map_err(BringUpError::Mmio)?;
         self.bring_up(&mut transport, DeviceLocation::Mmio { base }, base, || ())
@@ -471,13 +469,13 @@ impl Discovery {
     fn mode_of_picture(&self, location: &DeviceLocation) -> Option<Mode> {
         let handoff = self.handoff.as_ref()?;
         let is_its = match location {
-            DeviceLocation::Pci { at, .. } => handoff.is_of(at.segment, at.function),
+            DeviceLocation::Pci { at, .. } => handoff.names_device(at.segment, at.function),
             // The table names only devices on PCI.
             DeviceLocation::Mmio { .. } => false,
         };
         let is_there = is_its
             && self.phase == Phase::EarlyParameters
-            && handoff.has_picture(&mut early::PhysicalMemory::new());
+            && handoff.is_picture_intact(&mut early::PhysicalMemory::new());
         is_there.then(|| mode(handoff))
     }
 
@@ -494,7 +492,7 @@ impl Discovery {
             return Err(BringUpError::Private);
         }
         let memory = MEMORY.take().ok_or(BringUpError::Memory)?;
-        let (hal, shared) = QueueMemory::new(memory, RING_BYTES, &NOTIFY);
+        let (hal, shared) = QueueMemory::new(memory, QUEUE_BYTES, &NOTIFY);
         let memory = Memory {
             shared,
             text: &mut [],
@@ -512,8 +510,8 @@ impl Discovery {
             ..
         } = self;
         let mut mapped = None;
-        let set_notify = |agreement: &Agreement| {
-            let notify = agreement.doorbell;
+        let set_notify = |negotiated: &Negotiated| {
+            let notify = negotiated.queue_notify;
             let address = notify_base + notify.offset as u64;
             let mapping = match phase {
                 Phase::EarlyParameters => NOTIFY.map_early(address, notify).then_some(None),
@@ -533,20 +531,21 @@ impl Discovery {
         };
         let live = handoff.as_ref().filter(|handoff| match location {
             DeviceLocation::Pci { at, .. } => {
-                handoff.is_live(at.segment, at.function, transport.descriptors(0))
+                handoff.is_running(at.segment, at.function, transport.queue_desc(0))
             }
             DeviceLocation::Mmio { .. } => false,
         });
-        let wish = Wish {
+        let options = Options {
             scroll: *scroll,
             mode: live.map(mode).or(earlier),
             addresses: Addresses::Physical,
             adopts: true,
         };
-        bring_up::bring_up(transport, hal, memory, wish, set_master, set_notify, log)?;
+        bring_up::bring_up(transport, hal, memory, options, set_master, set_notify, log)?;
         if let (Some(handoff), Some(log)) = (live, log.as_mut()) {
-            if let (Some(resource), Found::Adopted) = (handoff.live, log.found()) {
-                log.inherit(Left::on(handoff.scanout, resource));
+            if let (Some(resource), InitialState::Adopted) = (handoff.resource, log.initial_state())
+            {
+                log.adopt_scanouts(RetainedScanouts::on(handoff.scanout, resource));
             }
         }
         let shows_handoff = live.is_some();

@@ -49,7 +49,7 @@ use crate::{
         uevent,
         work, //
     },
-    pci::Enumerated,
+    pci::Enumerated, //
 };
 
 /// The native driver's module.

@@ -23,11 +23,11 @@ use crate::{
         active,
         bring_up::BringUpError,
         native::{
+            CurrentDriver,
             Event,
             Handover,
-            Holder,
             Step, //
-        },
+        }, //
     },
     linux::{
         clock::{
@@ -48,7 +48,7 @@ use crate::{
         parameters,
         uevent,
         work, //
-    },
+    }, //
 };
 
 static STATE: AtomicU8 = AtomicU8::new(Handover::empty().bits());
@@ -161,21 +161,21 @@ pub(crate) fn not_taken_back(device: BusDevice, error: &BringUpError) {
 }
 
 /// Returns who has the device. Waits until a probe of the native driver has ended.
-fn holder() -> Holder {
+fn current_driver() -> CurrentDriver {
     DEVICE
         .with(|device| {
             if device.driver() as usize == DRIVER.load(Ordering::Relaxed) {
-                return Holder::Bridge;
+                return CurrentDriver::Bridge;
             }
             if is_without_native(device) {
-                return Holder::TransportAlone;
+                return CurrentDriver::TransportOnly;
             }
             match device.driver().is_null() {
-                true => Holder::Nobody,
-                false => Holder::Other,
+                true => CurrentDriver::None,
+                false => CurrentDriver::Other,
             }
         })
-        .unwrap_or(Holder::Other)
+        .unwrap_or(CurrentDriver::Other)
 }
 
 /// Returns whether another driver has made a virtio device of `device` that has no driver. Waits
@@ -188,7 +188,7 @@ fn is_without_native(device: &Device) -> bool {
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_handover() {
     update(Event::WorkStarted);
-    match state().step(holder, parameters::hands_over) {
+    match state().step(current_driver, parameters::hands_over) {
         Step::Wait => {}
         Step::Offer => offer(),
         Step::TakeBack => {
@@ -248,7 +248,7 @@ fn take_back() -> bool {
     DEVICE.with(Device::release_driver);
     update(Event::TakesBack);
     let has_driver = DEVICE.with(Device::attach).unwrap_or(false);
-    let is_back = has_driver && holder() == Holder::Bridge;
+    let is_back = has_driver && current_driver() == CurrentDriver::Bridge;
     // `not_taken_back()` has ended this if it has logged the reason.
     if state().contains(Handover::TAKING_BACK) && !is_back {
         pr_warn!("the device does not come back, the screen stays dark\n");

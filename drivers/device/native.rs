@@ -58,15 +58,15 @@ pub(crate) enum Event {
     TookBack,
 }
 
-/// Who has the device.
+/// Which driver has the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Holder {
+pub(crate) enum CurrentDriver {
     /// This driver.
     Bridge,
     /// No driver at all.
-    Nobody,
+    None,
     /// A driver that has made a virtio device of it, which has no driver.
-    TransportAlone,
+    TransportOnly,
     /// Any other driver, and the native driver if it made a virtio device.
     Other,
 }
@@ -123,21 +123,21 @@ impl Handover {
         self.contains(Self::TAKING_BACK) && is_active
     }
 
-    /// Returns what is to be done. `holder` waits for the outcome of a probe if it has to;
+    /// Returns what is to be done. `current_driver` waits for the outcome of a probe if it has to;
     /// `is_allowed` says whether the user allows a handover.
     pub(crate) fn step(
         self,
-        holder: impl FnOnce() -> Holder,
+        current_driver: impl FnOnce() -> CurrentDriver,
         is_allowed: impl FnOnce() -> bool,
     ) -> Step {
         if self.contains(Self::AWAY) {
-            return match holder() {
-                Holder::Nobody | Holder::TransportAlone => Step::TakeBack,
-                Holder::Bridge | Holder::Other => Step::Wait,
+            return match current_driver() {
+                CurrentDriver::None | CurrentDriver::TransportOnly => Step::TakeBack,
+                CurrentDriver::Bridge | CurrentDriver::Other => Step::Wait,
             };
         }
         if self.is_wanted()
-            && holder() == Holder::Bridge
+            && current_driver() == CurrentDriver::Bridge
             && is_allowed()
             && !self.contains(Self::UNRESETTABLE)
         {

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From ACPI's root pointer to a table (ACPI 6.5, section 5.2), and from the MCFG to the PCI host
-//! bridges (PCI Firmware 3.3, section 4.1.2).
+//! ACPI's tables: from the RSDP to a table (ACPI 6.5, section 5.2), and the PCI host bridges in the
+//! MCFG (PCI Firmware 3.3, section 4.1.2).
 
 use super::{
     read,
     Memory,
     Unreadable, //
 };
-use crate::pci::{
-    Ecam,
-    Segment, //
-};
+use crate::pci::config::{
+            Ecam,
+            Segment, //
+        };
 use core::fmt;
 use zerocopy::{
     little_endian::{
@@ -27,7 +27,7 @@ use zerocopy_derive::{
     IntoBytes, //
 };
 
-/// The Root System Description Pointer of ACPI 1.0 (5.2.5.3).
+/// The Root System Description Pointer (RSDP) of ACPI 1.0 (5.2.5.3).
 #[derive(FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 struct Rsdp {
@@ -38,7 +38,7 @@ struct Rsdp {
     rsdt_address: U32,
 }
 
-/// The same since ACPI 2.0, with an address of 64 bits.
+/// The RSDP since ACPI 2.0, with a 64-bit address (5.2.5.3).
 #[derive(FromBytes, Immutable, IntoBytes)]
 #[repr(C)]
 struct ExtendedRsdp {
@@ -49,7 +49,7 @@ struct ExtendedRsdp {
     reserved: [u8; 3],
 }
 
-/// What every other table begins with (5.2.6).
+/// `DESCRIPTION_HEADER`, the header of every other table (5.2.6).
 #[derive(FromBytes, IntoBytes)]
 #[repr(C)]
 pub(super) struct Header {
@@ -64,7 +64,7 @@ pub(super) struct Header {
     creator_revision: U32,
 }
 
-/// One host bridge in the MCFG.
+/// An allocation structure of the MCFG: one host bridge.
 #[derive(FromBytes, IntoBytes)]
 #[repr(C)]
 struct Allocation {
@@ -75,12 +75,12 @@ struct Allocation {
     reserved: U32,
 }
 
-/// A table longer than this is not believed: nothing that is looked for here comes near it.
-const MAX_LENGTH: u32 = 64 << 10;
-/// Bytes of the MCFG before its first allocation: header and eight reserved.
-const MCFG_PREFIX: u64 = size_of::<Header>() as u64 + 8;
+/// The limit for the length of a table. The tables that are read here are far shorter.
+const MAX_TABLE_BYTES: u32 = 64 << 10;
+/// Bytes of the MCFG before its first allocation structure: the header and eight reserved bytes.
+const MCFG_PREFIX_BYTES: u64 = size_of::<Header>() as u64 + 8;
 
-/// The name of a table, four letters by specification and four bytes in practice.
+/// The signature of a table: four letters by specification, any four bytes in practice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Signature(pub(crate) [u8; 4]);
 
@@ -90,37 +90,38 @@ impl fmt::Display for Signature {
     }
 }
 
-/// Why a table or what it names was not found, for a line that begins with `ACPI: `.
+/// The reason why a table was not found or cannot be used, for a log line that begins with
+/// `ACPI: `.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Error {
-    /// A table lies in memory that cannot be read.
+    /// A table is in memory that cannot be read.
     Unreadable(Unreadable),
-    /// No "RSD PTR " where the root pointer should be.
-    NoRoot(u64),
-    /// The root pointer's bytes do not add up to zero.
-    RootChecksum,
-    /// The length that the root pointer gives itself.
-    RootLength(u32),
-    /// The root pointer points to no list of tables.
+    /// There is no signature "RSD PTR " at the address of the RSDP.
+    NoRsdp(u64),
+    /// The bytes of the RSDP do not add up to zero.
+    RsdpChecksum,
+    /// The RSDP has an invalid length.
+    RsdpLength(u32),
+    /// The RSDP has neither the address of an RSDT nor that of an XSDT.
     NoTables,
-    /// Another table than the expected one was found.
+    /// A table has another signature than expected.
     Signature {
-        /// The table that should have been there.
+        /// The expected signature.
         expected: Signature,
-        /// What was found in its place.
+        /// The signature in memory.
         found: Signature,
     },
-    /// A table's length is too short for what every table of its kind has, or absurd.
+    /// A table is too short for its fixed fields, or too long.
     Length(Signature, u32),
-    /// A table's bytes do not add up to zero.
+    /// The bytes of a table do not add up to zero.
     Checksum(Signature),
-    /// A table's address wraps around.
+    /// The address of a table wraps around.
     Address(Signature, u64),
     /// There is no MCFG.
     NoMcfg,
-    /// An allocation in the MCFG whose buses or addresses make no sense.
+    /// An allocation structure of the MCFG has invalid buses or addresses.
     Allocation {
-        /// `base_address`: physical address of bus 0.
+        /// `base_address`: physical address of the configuration space of bus 0.
         base: u64,
         /// First bus.
         first: u8,
@@ -130,18 +131,18 @@ pub(crate) enum Error {
 }
 
 impl From<Unreadable> for Error {
-    fn from(why: Unreadable) -> Self {
-        Self::Unreadable(why)
+    fn from(error: Unreadable) -> Self {
+        Self::Unreadable(error)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(why) => write!(f, "{why}"),
-            Self::NoRoot(at) => write!(f, "no root pointer at {at:#x}"),
-            Self::RootChecksum => f.write_str("the root pointer's checksum is wrong"),
-            Self::RootLength(length) => write!(f, "the root pointer has {length} bytes"),
+            Self::Unreadable(error) => write!(f, "{error}"),
+            Self::NoRsdp(at) => write!(f, "no root pointer at {at:#x}"),
+            Self::RsdpChecksum => f.write_str("the root pointer's checksum is wrong"),
+            Self::RsdpLength(length) => write!(f, "the root pointer has {length} bytes"),
             Self::NoTables => f.write_str("the root pointer points to no tables"),
             Self::Signature { expected, found } => {
                 write!(f, "{found} where {expected} should be")
@@ -158,58 +159,63 @@ impl fmt::Display for Error {
     }
 }
 
-/// A table whose length and checksum were found right.
+/// A table whose length and checksum have been checked.
 #[derive(Clone, Copy)]
 pub(super) struct Table {
     /// Physical address.
     pub(super) at: u64,
-    /// Bytes, the header's among them.
+    /// Length in bytes, with the header.
     length: u32,
 }
 
 impl Table {
-    /// Finds a table of at least `least` bytes, header and all, from ACPI's root pointer at the
-    /// physical address `root`; [`None`] if firmware has none of this name.
+    /// Finds the table with this `signature` and at least `min_length` bytes, header included.
+    /// `rsdp_at` is the physical address of the RSDP. Returns [`None`] if firmware has no such
+    /// table.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong on the way, see [`Error`]. A table that is not on the way is
-    /// not looked at.
+    /// [`Error`] for the first problem in the RSDP, in the RSDT or XSDT, or in the table. Other
+    /// tables are not checked.
     pub(super) fn find(
         memory: &mut impl Memory,
-        root: u64,
-        wanted: Signature,
-        least: u64,
+        rsdp_at: u64,
+        signature: Signature,
+        min_length: u64,
     ) -> Result<Option<Self>, Error> {
-        let rsdp: Rsdp = read(memory, root)?;
+        let rsdp: Rsdp = read(memory, rsdp_at)?;
         if rsdp.signature != *b"RSD PTR " {
-            return Err(Error::NoRoot(root));
+            return Err(Error::NoRsdp(rsdp_at));
         }
         if checksum(rsdp.as_bytes()) != 0 {
-            return Err(Error::RootChecksum);
+            return Err(Error::RsdpChecksum);
         }
         let rsdt = u64::from(rsdp.rsdt_address.get());
         let xsdt = match rsdp.revision {
             0 | 1 => 0,
-            _ => extended(memory, root)?,
+            _ => xsdt_address(memory, rsdp_at)?,
         };
         let table = if xsdt != 0 {
-            Self::open(memory, xsdt, Signature(*b"XSDT"))?.among::<U64>(memory, wanted)?
+            Self::open(memory, xsdt, Signature(*b"XSDT"))?.find_entry::<U64>(memory, signature)?
         } else if rsdt != 0 {
-            Self::open(memory, rsdt, Signature(*b"RSDT"))?.among::<U32>(memory, wanted)?
+            Self::open(memory, rsdt, Signature(*b"RSDT"))?.find_entry::<U32>(memory, signature)?
         } else {
             return Err(Error::NoTables);
         };
         match table {
-            Some(table) if u64::from(table.length) < least => {
-                Err(Error::Length(wanted, table.length))
+            Some(table) if u64::from(table.length) < min_length => {
+                Err(Error::Length(signature, table.length))
             }
             table => Ok(table),
         }
     }
 
-    /// Looks for a table in this list of tables, whose addresses are `A`s.
-    fn among<A>(&self, memory: &mut impl Memory, wanted: Signature) -> Result<Option<Self>, Error>
+    /// Finds a table in this RSDT or XSDT, whose entries are `A`s.
+    fn find_entry<A>(
+        &self,
+        memory: &mut impl Memory,
+        signature: Signature,
+    ) -> Result<Option<Self>, Error>
     where
         A: zerocopy::FromBytes + IntoBytes + Into<u64>,
     {
@@ -217,16 +223,16 @@ impl Table {
         let end = self.at + u64::from(self.length);
         while end - at >= size_of::<A>() as u64 {
             let table: u64 = read::<A>(memory, at)?.into();
-            // Some firmware leaves entries empty, which ACPICA passes over as well.
-            if table != 0 && read::<[u8; 4]>(memory, table)? == wanted.0 {
-                return Self::open(memory, table, wanted).map(Some);
+            // Some firmware has empty entries. ACPICA skips them as well.
+            if table != 0 && read::<[u8; 4]>(memory, table)? == signature.0 {
+                return Self::open(memory, table, signature).map(Some);
             }
             at += size_of::<A>() as u64;
         }
         Ok(None)
     }
 
-    /// Opens the table at the physical address `at`, which must be an `expected` one.
+    /// Opens the table at the physical address `at`, which must have the signature `expected`.
     fn open(memory: &mut impl Memory, at: u64, expected: Signature) -> Result<Self, Error> {
         let header: Header = read(memory, at)?;
         if header.signature != expected.0 {
@@ -236,7 +242,7 @@ impl Table {
             });
         }
         let length = header.length.get();
-        if length < size_of::<Header>() as u32 || length > MAX_LENGTH {
+        if length < size_of::<Header>() as u32 || length > MAX_TABLE_BYTES {
             return Err(Error::Length(expected, length));
         }
         at.checked_add(u64::from(length))
@@ -248,79 +254,80 @@ impl Table {
         }
     }
 
-    /// Adds up all bytes, a piece at a time: the stack is small and a table need not be.
+    /// Adds up all bytes of the table, a chunk at a time, since the stack is small.
     fn sum(&self, memory: &mut impl Memory) -> Result<u8, Unreadable> {
         let mut sum = 0u8;
-        let mut piece = [0; 128];
+        let mut chunk = [0; 128];
         let mut at = self.at;
-        let mut left = self.length as usize;
-        while left > 0 {
-            let (piece, _) = piece.split_at_mut(left.min(128));
-            memory.read(at, piece)?;
-            sum = sum.wrapping_add(checksum(piece));
-            // The end was not checked: where it wraps around, nothing can be read.
-            at = at.wrapping_add(piece.len() as u64);
-            left -= piece.len();
+        let mut remaining = self.length as usize;
+        while remaining > 0 {
+            let (chunk, _) = chunk.split_at_mut(remaining.min(128));
+            memory.read(at, chunk)?;
+            sum = sum.wrapping_add(checksum(chunk));
+            // The end of the RSDP was not checked. If it wraps around, the next read fails.
+            at = at.wrapping_add(chunk.len() as u64);
+            remaining -= chunk.len();
         }
         Ok(sum)
     }
 }
 
-/// The sum that ACPI wants to be zero.
+/// Returns the sum of all bytes, which is 0 for a valid table.
 pub(super) fn checksum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
 }
 
-/// The PCI host bridges that the MCFG names.
+/// The PCI host bridges of the MCFG.
 #[derive(Clone, Copy)]
 pub(crate) struct Mcfg {
     table: Table,
 }
 
 impl Mcfg {
-    /// Finds the MCFG from ACPI's root pointer, at the physical address `root`.
+    /// Finds the MCFG. `rsdp_at` is the physical address of the RSDP.
     ///
     /// # Errors
     ///
-    /// As [`Table::find`], and [`Error::NoMcfg`].
-    pub(crate) fn find(memory: &mut impl Memory, root: u64) -> Result<Self, Error> {
-        Table::find(memory, root, Signature(*b"MCFG"), MCFG_PREFIX)?
+    /// As [`Table::find`]; [`Error::NoMcfg`] if there is no MCFG.
+    pub(crate) fn find(memory: &mut impl Memory, rsdp_at: u64) -> Result<Self, Error> {
+        Table::find(memory, rsdp_at, Signature(*b"MCFG"), MCFG_PREFIX_BYTES)?
             .map(|table| Self { table })
             .ok_or(Error::NoMcfg)
     }
 
-    /// The host bridges, in the table's order.
+    /// Returns the host bridges in the order of the table.
     ///
-    /// Each is an [`Error::Allocation`] if its numbers make no sense, without harm to the others.
+    /// An item is [`Error::Allocation`] if its buses or addresses are invalid, and
+    /// [`Error::Unreadable`] if it cannot be read. The other items are still valid.
     pub(crate) fn host_bridges<'m, M: Memory>(
         &self,
         memory: &'m mut M,
     ) -> impl Iterator<Item = Result<Ecam, Error>> + 'm {
-        let first = self.table.at + MCFG_PREFIX;
+        let first = self.table.at + MCFG_PREFIX_BYTES;
         let size = size_of::<Allocation>() as u64;
-        let count = (u64::from(self.table.length) - MCFG_PREFIX) / size;
+        let count = (u64::from(self.table.length) - MCFG_PREFIX_BYTES) / size;
         (0..count).map(move |index| {
             let entry: Allocation = read(memory, first + index * size)?;
             let (base, first, last) = (entry.base_address.get(), entry.start_bus, entry.end_bus);
             let segment = Segment::Mcfg(entry.segment_group.get());
-            // The base is that of bus 0, whatever the first bus is.
-            base.checked_add(Ecam::OF_ONE_BUS * u64::from(first))
+            // `base_address` is the address of bus 0, even if the first bus is another one.
+            base.checked_add(Ecam::BUS_BYTES * u64::from(first))
                 .and_then(|base| Ecam::new(base, segment, first, last))
                 .ok_or(Error::Allocation { base, first, last })
         })
     }
 }
 
-/// Checks the root pointer of ACPI 2.0 and gives its address of 64 bits.
-fn extended(memory: &mut impl Memory, root: u64) -> Result<u64, Error> {
-    let rsdp: ExtendedRsdp = read(memory, root)?;
-    // A later revision may be longer; so far none is.
+/// Checks the RSDP of ACPI 2.0 and returns the address of the XSDT.
+fn xsdt_address(memory: &mut impl Memory, at: u64) -> Result<u64, Error> {
+    let rsdp: ExtendedRsdp = read(memory, at)?;
+    // A later revision may be longer; so far there is none.
     let length = rsdp.length.get();
-    if length < size_of::<ExtendedRsdp>() as u32 || length > MAX_LENGTH {
-        return Err(Error::RootLength(length));
+    if length < size_of::<ExtendedRsdp>() as u32 || length > MAX_TABLE_BYTES {
+        return Err(Error::RsdpLength(length));
     }
-    match (Table { at: root, length }).sum(memory)? {
+    match (Table { at, length }).sum(memory)? {
         0 => Ok(rsdp.xsdt_address.get()),
-        _ => Err(Error::RootChecksum),
+        _ => Err(Error::RsdpChecksum),
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where firmware keeps its boot logo: the Boot Graphics Resource Table (ACPI 6.5, section 5.2.23).
+//! The Boot Graphics Resource Table (BGRT): where the boot logo is (ACPI 6.5, section 5.2.23).
 
 use super::{
     acpi::{
@@ -26,7 +26,7 @@ use zerocopy_derive::{
 /// The table as it is in memory.
 #[derive(FromBytes, IntoBytes)]
 #[repr(C)]
-struct Fields {
+struct RawBgrt {
     header: Header,
     version: U16,
     status: u8,
@@ -36,36 +36,36 @@ struct Fields {
     image_offset_y: U32,
 }
 
-/// The only version that there is. Linux takes 0 as well, for laptops of 2012.
+/// The only version. Linux accepts 0 as well, for laptops of 2012.
 const VERSION: u16 = 1;
-/// Image type: a bitmap.
+/// Image type: bitmap.
 const BITMAP: u8 = 0;
 
-/// Why firmware left no boot logo, for a line that begins with `BGRT: `.
+/// The reason why there is no boot logo, for a log line that begins with `BGRT: `.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Error {
-    /// ACPI's tables do not lead there, or its length or checksum is wrong.
+    /// The table cannot be found, or its length or checksum is wrong.
     Acpi(acpi::Error),
-    /// There is no such table: firmware drew no logo.
+    /// There is no BGRT: firmware drew no logo.
     Missing,
-    /// A version that is not known.
+    /// Unknown version.
     Version(u16),
     /// The image is no bitmap.
     ImageType(u8),
-    /// The image's address is 0.
+    /// The address of the image is 0.
     NoImage,
 }
 
 impl From<acpi::Error> for Error {
-    fn from(why: acpi::Error) -> Self {
-        Self::Acpi(why)
+    fn from(error: acpi::Error) -> Self {
+        Self::Acpi(error)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Acpi(why) => why.fmt(f),
+            Self::Acpi(error) => error.fmt(f),
             Self::Missing => f.write_str("firmware left no boot logo"),
             Self::Version(version) => write!(f, "version {version} is not known, only {VERSION}"),
             Self::ImageType(kind) => write!(f, "an image of type {kind} is no bitmap"),
@@ -74,11 +74,11 @@ impl fmt::Display for Error {
     }
 }
 
-/// The boot logo's place, in memory and on the screen.
+/// The position of the boot logo, in memory and on the screen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Bgrt {
-    /// Physical address of the image, a [`Bmp`](super::bmp::Bmp). It is in memory for boot
-    /// services, which Linux takes for its own unless it is told to keep it (`efi_bgrt_init()`).
+    /// Physical address of the image, a [`Bmp`](super::bmp::Bmp). It is in memory of type
+    /// `EfiBootServicesData`, which Linux reuses unless it reserves it (`efi_bgrt_init()`).
     pub(crate) image: u64,
     /// Pixels between the left edge of the screen and the image.
     pub(crate) x: u32,
@@ -89,20 +89,20 @@ pub(crate) struct Bgrt {
 }
 
 impl Bgrt {
-    /// Finds the table from ACPI's root pointer, at the physical address `root`.
+    /// Finds the table. `rsdp_at` is the physical address of the RSDP.
     ///
-    /// Bits of the status that are reserved are not looked at: whatever they come to mean, the
-    /// image is where it is. Nor is bit 0, that nothing was drawn over it: EDK2 says so when the
-    /// boot loader begins and does not look again, and efifb, which restores the logo, does not ask
-    /// either.
+    /// Reserved bits of the status are ignored, since they do not move the image. Bit 0 (displayed)
+    /// is ignored as well: EDK2 sets it when the boot loader starts, and does not update it. efifb,
+    /// which restores the logo, ignores it, too.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong on the way, see [`Error`]. The image itself is not looked at.
-    pub(crate) fn find(memory: &mut impl Memory, root: u64) -> Result<Self, Error> {
-        let least = size_of::<Fields>() as u64;
-        let table = Table::find(memory, root, Signature(*b"BGRT"), least)?.ok_or(Error::Missing)?;
-        let fields: Fields = read(memory, table.at).map_err(acpi::Error::from)?;
+    /// [`Error`] for the first problem in the tables. The image itself is not checked.
+    pub(crate) fn find(memory: &mut impl Memory, rsdp_at: u64) -> Result<Self, Error> {
+        let min_length = size_of::<RawBgrt>() as u64;
+        let table =
+            Table::find(memory, rsdp_at, Signature(*b"BGRT"), min_length)?.ok_or(Error::Missing)?;
+        let fields: RawBgrt = read(memory, table.at).map_err(acpi::Error::from)?;
         if fields.version.get() != VERSION {
             return Err(Error::Version(fields.version.get()));
         }

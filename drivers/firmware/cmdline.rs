@@ -1,39 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the user says the device is: `earlycon=virtgpu,pci,<ECAM base>,<bus:device.function>`.
+//! The device address on the command line:
+//! `earlycon=virtgpu,pci,<ECAM base>,<bus:device.function>`.
 //!
 //! Numbers are hexadecimal, as in `lspci` and `/proc/iomem`; the base may begin with `0x`.
 
-use crate::pci::{
-    Address,
-    BadAddress, //
-};
+use crate::pci::config::{
+            Address,
+            BadAddress, //
+        };
 use core::{
     fmt,
     str, //
 };
 
-/// A PCI function that the command line names.
+/// The address of a PCI function on the command line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Place {
+pub(crate) struct DeviceAddress {
     /// Physical address of the configuration space of bus 0.
     pub(crate) ecam: u64,
-    /// The function.
+    /// Bus, device and function.
     pub(crate) function: Address,
 }
 
-/// Options that say nothing usable.
+/// The reason why options cannot be parsed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum BadOptions {
-    /// The first word is no way of reaching a device.
+    /// The first word is not `pci`.
     Kind,
-    /// The ECAM base is missing or no hexadecimal number.
+    /// The ECAM base is missing or not a hexadecimal number.
     Base,
-    /// The ECAM base is not aligned to one bus, 1 MiB.
+    /// The ECAM base is not aligned to 1 MiB, the configuration space of one bus.
     Unaligned(u64),
-    /// The function is missing or no address.
+    /// The function is missing or no valid address.
     Function(BadAddress),
-    /// Something follows the function.
+    /// There is another word after the function.
     Trailing,
 }
 
@@ -45,18 +46,18 @@ impl fmt::Display for BadOptions {
                 f.write_str("the ECAM base is no hexadecimal number such as 0x4010000000")
             }
             Self::Unaligned(base) => write!(f, "the ECAM base {base:#x} is not aligned to 1 MiB"),
-            Self::Function(why) => write!(f, "the PCI function is {why}"),
+            Self::Function(error) => write!(f, "the PCI function is {error}"),
             Self::Trailing => f.write_str("nothing may follow pci,<ECAM base>,<bus:dev.fn>"),
         }
     }
 }
 
-impl Place {
-    /// Reads the options that follow `earlycon=virtgpu,`.
+impl DeviceAddress {
+    /// Parses the options that follow `earlycon=virtgpu,`.
     ///
     /// # Errors
     ///
-    /// [`BadOptions`] says which part cannot be read.
+    /// [`BadOptions`] names the first part that cannot be parsed.
     pub(crate) fn parse(options: &[u8]) -> Result<Self, BadOptions> {
         let mut words = options
             .split(|&byte| byte == b',')
@@ -85,7 +86,7 @@ impl Place {
     }
 }
 
-/// Reads a number as `/proc/iomem` writes it, with or without `0x`. No sign, no spaces.
+/// Parses a number as in `/proc/iomem`, with or without `0x`. Signs and spaces are refused.
 fn hexadecimal(word: &str) -> Option<u64> {
     let digits = word.strip_prefix("0x").unwrap_or(word);
     if digits.starts_with('+') {

@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the command line says of consoles and levels, wherever it says so.
+//! The consoles and the log level on the kernel's command line, and the console of ACPI's SPCR.
 //!
-//! **Whether the log is on the screen** is decided by these rules, the first that applies:
+//! The first of these rules that applies decides **whether the log is on the screen**:
 //!
-//! | the command line | the log is on the screen |
-//! |---|---|
-//! | `console=tty0` or another terminal | yes: the user has said so, and in which order |
-//! | `virtgpu_bridge.console=never` | no |
-//! | no `console=` | yes, beside what firmware names (ACPI's SPCR, a devicetree's stdout-path) |
-//! | nothing but `console=hvc0` (or hvc1 ..), or our own `console=virtgpu` | yes: boot stubs and tools that start virtual machines add `hvc0` by themselves, for machines that need not have one |
-//! | any other `console=` | no: somebody wants the log there, and there alone |
+//! 1. `console=tty0` or another virtual terminal: yes. The user asks for it, and chooses the order.
+//! 2. `virtgpu_bridge.console=never`: no.
+//! 3. No `console=`: yes, beside the console that firmware names (ACPI's SPCR, a devicetree's
+//!    stdout-path).
+//! 4. Only `console=hvc0` (or hvc1 ..), or our own `console=virtgpu`: yes. Boot stubs and tools
+//!    that start virtual machines add `hvc0`, even for machines that do not have one.
+//! 5. Any other `console=`: no. The user wants the log on that console alone.
 //!
-//! What is named last, or by firmware, stays `/dev/console`.
+//! `/dev/console` stays the console that is named last, or by firmware.
 
 use core::str;
 
-/// A console as the printk core knows it.
+/// A console, by its names in the printk core.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Console<'a> {
-    /// Its name without the number, such as "ttyAMA".
+    /// The name without the number, such as "ttyAMA".
     pub(crate) name: &'a str,
-    /// Its number.
+    /// The number.
     pub(crate) index: i16,
 }
 
 impl<'a> Console<'a> {
-    /// Reads what follows `console=`: a name, a number and options behind a comma. A number alone
-    /// is a serial port's. None of what the printk core finds by the name of a device, or of no
-    /// console.
+    /// Parses the value of `console=`: a name, a number, and options after a comma. A number alone
+    /// is a serial port, "ttyS". Returns [`None`] for a console that the printk core finds by a
+    /// device name, and for no console (`null` or an empty value).
     pub(crate) fn parse(word: &'a str) -> Option<Self> {
         let word = word.split(',').next().unwrap_or_default();
         if word.is_empty() || word == "null" || word.contains(':') {
@@ -50,25 +50,27 @@ impl<'a> Console<'a> {
     }
 }
 
-/// What becomes of the log and the screen.
+/// The decision whether the log is on the screen, and its reason.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Choice<'a> {
-    /// A parameter keeps it off.
+    /// No: `virtgpu_bridge.console=never`.
     Never,
-    /// Nobody names a console.
-    Nobody,
-    /// What is named is what boot stubs name; the last of them, if it is not the screen.
+    /// Yes: no console is named.
+    Unspecified,
+    /// Yes: only consoles are named that boot stubs add. The field is the last one, unless that is
+    /// the screen.
     Stub(Option<Console<'a>>),
-    /// The screen is named last.
+    /// Yes: the screen is named last.
     Screen,
-    /// The screen is named, and then another console, if that has a name and a number.
+    /// Yes: the screen is named, and after it another console, if that has a name and a number.
     ScreenBefore(Console<'a>, Option<Console<'a>>),
-    /// Other consoles are named.
+    /// No: other consoles are named.
     Others,
 }
 
-/// Chooses, by the words that follow each `console=` and the name that the screen's console has:
-/// "tty", or "virtgpu" where there are no terminals. `never` is what the parameter says.
+/// Applies the rules above to the values of all `console=`. `screen` is the name of the screen's
+/// console: "tty", or "virtgpu" without virtual terminals. `never` is set for
+/// `virtgpu_bridge.console=never`.
 pub(crate) fn choose<'a>(
     words: impl Iterator<Item = &'a str> + Clone,
     screen: &str,
@@ -76,7 +78,11 @@ pub(crate) fn choose<'a>(
 ) -> Choice<'a> {
     let mut consoles = words.map(Console::parse);
     let Some(last) = consoles.clone().last() else {
-        return if never { Choice::Never } else { Choice::Nobody };
+        return if never {
+            Choice::Never
+        } else {
+            Choice::Unspecified
+        };
     };
     let named = consoles.clone().flatten().filter(|it| it.name == screen);
     match (named.last(), last) {
@@ -91,13 +97,17 @@ pub(crate) fn choose<'a>(
     }
 }
 
-/// Which messages consoles print, as the command line says by `quiet`, `debug`, `loglevel=` and
-/// `ignore_loglevel`: those of a lower level. None if it says nothing. Of the first three the last
-/// one counts. `quiet` is the level of a quiet kernel, `CONFIG_CONSOLE_LOGLEVEL_QUIET`.
-pub(crate) fn level<'a>(words: impl Iterator<Item = &'a str>, quiet: i32) -> Option<i32> {
-    /// `CONSOLE_LOGLEVEL_DEBUG` in `include/linux/printk.h`.
+/// Returns the console log level from `quiet`, `debug`, `loglevel=` and `ignore_loglevel`: consoles
+/// print messages of a lower level. Returns [`None`] if there is none of these words.
+/// `ignore_loglevel` overrides the others, of which the last one counts. `quiet` is the level for
+/// the word `quiet`, `CONFIG_CONSOLE_LOGLEVEL_QUIET`.
+pub(crate) fn console_loglevel<'a>(
+    words: impl Iterator<Item = &'a str>,
+    quiet: i32,
+) -> Option<i32> {
+    /// `CONSOLE_LOGLEVEL_DEBUG` of `include/linux/printk.h`.
     const DEBUG: i32 = 10;
-    /// `CONSOLE_LOGLEVEL_MOTORMOUTH` there.
+    /// `CONSOLE_LOGLEVEL_MOTORMOUTH` of `include/linux/printk.h`.
     const ALL: i32 = 15;
 
     let (mut level, mut all) = (None, false);
@@ -120,10 +130,10 @@ pub(crate) fn level<'a>(words: impl Iterator<Item = &'a str>, quiet: i32) -> Opt
     }
 }
 
-/// The console that ACPI's SPCR names, out of the bytes of that table ("Serial Port Console
-/// Redirection Table", version 4): the name by which Linux looks for it. None if Linux takes no
-/// console from it.
-pub(crate) fn of_spcr(table: &[u8]) -> Option<Console<'static>> {
+/// Returns the console of ACPI's SPCR ("Serial Port Console Redirection Table", version 4), by the
+/// name under which Linux looks for it. `table` is the whole table. Returns [`None`] if Linux takes
+/// no console from it.
+pub(crate) fn spcr_console(table: &[u8]) -> Option<Console<'static>> {
     const REVISION: usize = 8;
     const INTERFACE: usize = 36;
     const BAUD_RATE: usize = 58;
@@ -131,9 +141,9 @@ pub(crate) fn of_spcr(table: &[u8]) -> Option<Console<'static>> {
 
     let byte = |at: usize| table.get(at).copied();
     let name = match byte(INTERFACE)? {
-        // 16550 and its like.
+        // 16550 and compatible ones.
         0x00 | 0x01 | 0x05 | 0x12 => "uart",
-        // pl011, SBSA's (32 bits and any), BCM2835.
+        // PL011, SBSA (32 bits and any width), BCM2835.
         0x03 | 0x0d | 0x0e | 0x10 => "pl011",
         _ => return None,
     };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From the EFI system table to ACPI's root (UEFI 2.10, sections 4.3, 4.6 and 7.2).
+//! The EFI system table, its configuration tables and the memory map (UEFI 2.10, sections 4.3, 4.6
+//! and 7.2).
 
 use super::{
     read,
@@ -52,11 +53,11 @@ struct ConfigurationTable {
     vendor_table: U64,
 }
 
-/// `EFI_MEMORY_DESCRIPTOR` (7.2.3). Firmware may append fields: go by the map's descriptor size.
+/// `EFI_MEMORY_DESCRIPTOR` (7.2.3). Firmware may append fields: use the map's descriptor size.
 #[derive(FromBytes, IntoBytes)]
 #[repr(C)]
 struct MemoryDescriptor {
-    kind: U32,
+    memory_type: U32,
     padding: U32,
     physical_start: U64,
     virtual_start: U64,
@@ -74,65 +75,68 @@ const ACPI_20: [u8; 16] = [
 const ACPI_10: [u8; 16] = [
     0x30, 0x2d, 0x9d, 0xeb, 0x88, 0x2d, 0xd3, 0x11, 0x9a, 0x16, 0x00, 0x90, 0x27, 0x3f, 0xc1, 0x4d,
 ];
-/// `EFI_MEMORY_WB`: it can be cached, as RAM can.
-const WRITE_BACK: u64 = 1 << 3;
-/// `EFI_MEMORY_RUNTIME`.
-const RUNTIME: u64 = 1 << 63;
-/// `EfiBootServicesData` (7.2.1): nobody uses it from firmware's end until Linux has an allocator.
+/// `EFI_MEMORY_WB`: the memory can be cached, as RAM can.
+const MEMORY_WB: u64 = 1 << 3;
+/// `EFI_MEMORY_RUNTIME`: runtime services use the memory.
+const MEMORY_RUNTIME: u64 = 1 << 63;
+/// `EfiBootServicesData` (7.2.1). Nobody uses this memory between the exit of boot services and the
+/// time when Linux has an allocator.
 pub(crate) const BOOT_SERVICES_DATA: u32 = 4;
-/// `EfiACPIReclaimMemory` (7.2.1), which Linux on arm64 keeps as it is.
+/// `EfiACPIReclaimMemory` (7.2.1). Linux on arm64 does not reuse this memory.
 pub(crate) const ACPI_RECLAIM: u32 = 9;
 /// `EFI_PAGE_SIZE` as a shift.
 const PAGE_SHIFT: u32 = 12;
-/// The same in bytes.
-pub(crate) const PAGE: u64 = 1 << PAGE_SHIFT;
-/// More configuration tables than any firmware has (AAVMF has a dozen).
+/// `EFI_PAGE_SIZE` in bytes.
+pub(crate) const PAGE_BYTES: u64 = 1 << PAGE_SHIFT;
+/// The limit for configuration tables. AAVMF has a dozen.
 const MAX_TABLES: u64 = 256;
-/// More memory descriptors than any firmware has.
+/// The limit for memory descriptors, more than any firmware has.
 const MAX_DESCRIPTORS: u64 = 4096;
 
-/// Where the EFI stub left firmware's memory map, from `/chosen` of the devicetree.
+/// The memory map that the EFI stub passes in `/chosen` of the devicetree.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct MemoryMap {
     /// Physical address, `linux,uefi-mmap-start`.
     pub(crate) start: u64,
-    /// Bytes in all, `linux,uefi-mmap-size`.
+    /// Size in bytes, `linux,uefi-mmap-size`.
     pub(crate) size: u32,
-    /// Bytes of one descriptor, `linux,uefi-mmap-desc-size`.
+    /// Size of a descriptor in bytes, `linux,uefi-mmap-desc-size`.
     pub(crate) descriptor_size: u32,
-    /// `linux,uefi-mmap-desc-ver`; 1 is the only one there is.
+    /// Version of the descriptors, `linux,uefi-mmap-desc-ver`. The only one is 1.
     pub(crate) descriptor_version: u32,
 }
 
-/// Why no ACPI root was found, for a line that begins with `EFI: `.
+/// The reason why the system table or the memory map cannot be used, for a log line that begins
+/// with `EFI: `.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Error {
-    /// A table lies in memory that cannot be read.
+    /// A table is in memory that cannot be read.
     Unreadable(Unreadable),
-    /// The system table's signature.
+    /// The system table has another signature.
     Signature(u64),
-    /// The system table's header says that it is shorter than a system table.
+    /// The header of the system table has a size that is too small.
     HeaderSize(u32),
-    /// So many configuration tables are not believed.
+    /// There are too many configuration tables.
     TableCount(u64),
-    /// The configuration tables' address wraps around.
+    /// The address of the configuration tables wraps around.
     TableAddress(u64),
-    /// The memory map is empty, too long, or of an unknown version.
+    /// The memory map is too long or wraps around, its descriptors are too short, or their version
+    /// is unknown.
     MemoryMap(MemoryMap),
-    /// None of the configuration tables is ACPI's.
+    /// None of the configuration tables is ACPI's RSDP.
     NoAcpi,
 }
 
 impl From<Unreadable> for Error {
-    fn from(why: Unreadable) -> Self {
-        Self::Unreadable(why)
+    fn from(error: Unreadable) -> Self {
+        Self::Unreadable(error)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(why) => write!(f, "{why}"),
+            Self::Unreadable(error) => write!(f, "{error}"),
             Self::Signature(found) => write!(f, "system table has signature {found:#018x}"),
             Self::HeaderSize(size) => write!(f, "system table of only {size} bytes"),
             Self::TableCount(count) => write!(f, "{count} configuration tables are too many"),
@@ -147,20 +151,20 @@ impl fmt::Display for Error {
     }
 }
 
-/// Finds the physical address of ACPI's root pointer, that of ACPI 2.0 before that of 1.0.
+/// Returns the physical address of ACPI's RSDP. ACPI 2.0 has precedence over ACPI 1.0.
 ///
-/// `system_table` is a physical address. `map` is used once firmware runs at virtual addresses.
+/// `system_table` is a physical address. `map` is needed after `SetVirtualAddressMap()`.
 ///
 /// # Errors
 ///
-/// The first thing that is wrong on the way, see [`Error`].
-pub(crate) fn acpi_root(
+/// [`Error`] for the first problem.
+pub(crate) fn rsdp_address(
     memory: &mut impl Memory,
     system_table: u64,
     map: Option<MemoryMap>,
 ) -> Result<u64, Error> {
     let mut acpi_10 = None;
-    let acpi_20 = find(memory, system_table, map, |guid, at| match guid {
+    let acpi_20 = find_table(memory, system_table, map, |guid, at| match guid {
         ACPI_20 => true,
         ACPI_10 => {
             acpi_10 = Some(at);
@@ -171,23 +175,24 @@ pub(crate) fn acpi_root(
     acpi_20.or(acpi_10).ok_or(Error::NoAcpi)
 }
 
-/// Finds the physical address of the configuration table with this GUID, if there is one; the rest
-/// is as for [`acpi_root`].
+/// Returns the physical address of the configuration table with this GUID, [`None`] if there is
+/// none. `system_table` and `map` are as for [`rsdp_address`].
 ///
 /// # Errors
 ///
-/// The first thing that is wrong on the way, see [`Error`].
+/// [`Error`] for the first problem.
 pub(crate) fn configuration_table(
     memory: &mut impl Memory,
     system_table: u64,
     map: Option<MemoryMap>,
     guid: [u8; 16],
 ) -> Result<Option<u64>, Error> {
-    find(memory, system_table, map, |found, _| found == guid)
+    find_table(memory, system_table, map, |found, _| found == guid)
 }
 
-/// The address of the first configuration table that is `wanted`, by its GUID and that address.
-fn find(
+/// Returns the address of the first configuration table for which `wanted` returns true. `wanted`
+/// gets the GUID and the address of a table.
+fn find_table(
     memory: &mut impl Memory,
     system_table: u64,
     map: Option<MemoryMap>,
@@ -204,7 +209,7 @@ fn find(
     if count > MAX_TABLES {
         return Err(Error::TableCount(count));
     }
-    let mut at = physical(memory, table.configuration_table.get(), map)?;
+    let mut at = physical_address(memory, table.configuration_table.get(), map)?;
     for _ in 0..count {
         let entry: ConfigurationTable = read(memory, at)?;
         if wanted(entry.vendor_guid, entry.vendor_table.get()) {
@@ -217,69 +222,70 @@ fn find(
     Ok(None)
 }
 
-/// The memory of this `kind`, [`BOOT_SERVICES_DATA`] or [`ACPI_RECLAIM`], that holds the physical
-/// address `at`, if the map has it and says nothing else of any of it.
-pub(crate) fn area(
+/// Returns the memory of type `memory_type` that contains the physical address `at`. The type is
+/// [`BOOT_SERVICES_DATA`] or [`ACPI_RECLAIM`]. Returns [`None`] if the map has no such memory, if
+/// another descriptor overlaps it, or if the map is invalid or cannot be read.
+pub(crate) fn memory_range(
     memory: &mut impl Memory,
     map: MemoryMap,
-    kind: u32,
+    memory_type: u32,
     at: u64,
 ) -> Option<Range<u64>> {
-    let mut pages = |place| {
-        let entry: MemoryDescriptor = read(memory, place).ok()?;
+    let mut pages = |descriptor| {
+        let entry: MemoryDescriptor = read(memory, descriptor).ok()?;
         let start = entry.physical_start.get();
         let bytes = entry.number_of_pages.get().checked_mul(1 << PAGE_SHIFT)?;
-        Some((entry.kind.get(), start..start.checked_add(bytes)?))
+        Some((entry.memory_type.get(), start..start.checked_add(bytes)?))
     };
     let mut found = None;
-    for place in descriptors(map).ok()? {
-        let (is, range) = pages(place)?;
+    for descriptor in descriptors(map).ok()? {
+        let (found_type, range) = pages(descriptor)?;
         if range.contains(&at) {
-            found = (is == kind).then_some(range);
+            found = (found_type == memory_type).then_some(range);
             break;
         }
     }
     let found: Range<u64> = found?;
     let mut overlaps = 0;
-    for place in descriptors(map).ok()? {
-        let (_, range) = pages(place)?;
+    for descriptor in descriptors(map).ok()? {
+        let (_, range) = pages(descriptor)?;
         overlaps += u32::from(range.start < found.end && found.start < range.end);
     }
-    // It is one of them.
+    // The range itself is one of them.
     (overlaps == 1).then_some(found)
 }
 
-/// Hands each range of RAM in firmware's memory map to `found`: memory that is Linux' by now, and
-/// what firmware keeps of it. What is reserved may be anything.
+/// Passes each range of RAM in firmware's memory map to `found`: memory that Linux may use, and
+/// memory that firmware keeps. Reserved memory is left out, since it may be anything.
 ///
 /// # Errors
 ///
-/// [`Error::MemoryMap`] if it is none, [`Error::Unreadable`] where it cannot be read.
-pub(crate) fn ram(
+/// [`Error::MemoryMap`] if the map is invalid, [`Error::Unreadable`] if it cannot be read.
+pub(crate) fn for_each_ram_range(
     memory: &mut impl Memory,
     map: MemoryMap,
     mut found: impl FnMut(Range<u64>),
 ) -> Result<(), Error> {
-    for place in descriptors(map)? {
-        let entry: MemoryDescriptor = read(memory, place)?;
-        // From EfiLoaderCode to EfiConventionalMemory, EfiACPIReclaimMemory and EfiACPIMemoryNVS,
+    for descriptor in descriptors(map)? {
+        let entry: MemoryDescriptor = read(memory, descriptor)?;
+        // EfiLoaderCode to EfiConventionalMemory, EfiACPIReclaimMemory, EfiACPIMemoryNVS and
         // EfiPersistentMemory (7.2.1).
-        let is_ram = matches!(entry.kind.get(), 1..=7 | ACPI_RECLAIM | 10 | 14)
-            && entry.attribute.get() & WRITE_BACK != 0;
+        let is_ram = matches!(entry.memory_type.get(), 1..=7 | ACPI_RECLAIM | 10 | 14)
+            && entry.attribute.get() & MEMORY_WB != 0;
         if is_ram {
             let start = entry.physical_start.get();
-            let bytes = entry.number_of_pages.get().saturating_mul(PAGE);
+            let bytes = entry.number_of_pages.get().saturating_mul(PAGE_BYTES);
             found(start..start.saturating_add(bytes));
         }
     }
     Ok(())
 }
 
-/// The addresses of the descriptors in a memory map.
+/// Returns the addresses of the descriptors in a memory map.
 ///
 /// # Errors
 ///
-/// [`Error::MemoryMap`] if it is none.
+/// [`Error::MemoryMap`] if the map is invalid.
 fn descriptors(map: MemoryMap) -> Result<impl Iterator<Item = u64>, Error> {
     let step = u64::from(map.descriptor_size);
     if map.descriptor_version != 1 || step < size_of::<MemoryDescriptor>() as u64 {
@@ -293,16 +299,22 @@ fn descriptors(map: MemoryMap) -> Result<impl Iterator<Item = u64>, Error> {
     Ok((0..count).map(move |index| map.start + index * step))
 }
 
-/// Undoes what `SetVirtualAddressMap()` (8.4.1) did to a pointer in the system table.
+/// Converts a pointer of the system table to a physical address, by undoing
+/// `SetVirtualAddressMap()` (8.4.1).
 ///
-/// An address that no mapping covers is physical already, as it is if nobody called that service.
-fn physical(memory: &mut impl Memory, at: u64, map: Option<MemoryMap>) -> Result<u64, Error> {
+/// An address that no mapping covers is physical already, as all are if that service was not
+/// called.
+fn physical_address(
+    memory: &mut impl Memory,
+    at: u64,
+    map: Option<MemoryMap>,
+) -> Result<u64, Error> {
     let Some(map) = map else {
         return Ok(at);
     };
-    for place in descriptors(map)? {
-        let entry: MemoryDescriptor = read(memory, place)?;
-        if entry.attribute.get() & RUNTIME == 0 {
+    for descriptor in descriptors(map)? {
+        let entry: MemoryDescriptor = read(memory, descriptor)?;
+        if entry.attribute.get() & MEMORY_RUNTIME == 0 {
             continue;
         }
         if entry.virtual_start.get() == 0 {

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The flattened devicetree (Devicetree Specification 0.4, chapter 5): what `/chosen` says, and
-//! where host bridges and virtio-mmio slots are.
+//! The flattened devicetree (Devicetree Specification 0.4, chapter 5): `/chosen`, RAM, PCI host
+//! bridges and virtio-mmio nodes.
 //!
-//! Nothing is built in memory. A walk keeps the nodes from the root to where it is; every token is
-//! checked and consumed, so that it ends on any bytes whatever.
+//! No tree is built in memory. A traversal keeps the nodes from the root to the current one. It
+//! checks and consumes each token, so that it ends on any input.
 
 use super::efi::MemoryMap;
 use crate::pci::{
-    Ecam,
-    Segment,
-    Window,
-    Windows, //
-};
+        bars::{
+            Window,
+            Windows, //
+        },
+        config::{
+            Ecam,
+            Segment, //
+        }, //
+    };
 use core::{
     fmt,
     iter,
@@ -45,11 +49,12 @@ struct Header {
 
 /// The magic number of a flattened devicetree.
 const MAGIC: u32 = 0xd00d_feed;
-/// The version described in 5.2; it is also the first that gives the structure's size.
+/// The version that 5.2 describes, and the first that has the size of the structure block.
 const VERSION: u32 = 17;
-/// The kernel refuses larger trees, too (`MAX_FDT_SIZE` of arm64).
+/// The limit for the size of a tree, in bytes. The kernel has the same (`MAX_FDT_SIZE` of arm64).
 const MAX_SIZE: u32 = 2 << 20;
-/// So many nodes may be inside each other. QEMU's trees have four, the largest boards' eight.
+/// The limit for the depth of nodes. QEMU's trees have a depth of four, the largest boards' of
+/// eight.
 const MAX_DEPTH: usize = 16;
 
 const BEGIN_NODE: u32 = 1;
@@ -58,30 +63,30 @@ const PROP: u32 = 3;
 const NOP: u32 = 4;
 const END: u32 = 9;
 
-/// Why a tree, or a node of it, cannot be used, for a line that begins with `devicetree: `.
+/// The reason why a tree or a node cannot be used, for a log line that begins with `devicetree: `.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Error {
-    /// No tree begins here.
+    /// The magic number is wrong.
     Magic(u32),
-    /// The tree is of a version that cannot be read.
+    /// The version is not supported.
     Version(u32),
-    /// The header's sizes and offsets contradict each other, or what there is of the tree.
+    /// The sizes and offsets in the header contradict each other or the size of the tree.
     Bounds,
-    /// The structure ends in the middle of something.
+    /// The structure block ends inside of a token or node.
     Truncated,
-    /// A token that is none, or not where it may be.
+    /// An unknown token, or a token at a position where it is not allowed.
     Token(u32),
-    /// Too many nodes inside each other.
+    /// The nodes are nested too deeply.
     TooDeep,
-    /// A property's value is not of the size it must have.
+    /// The value of this property has an invalid size.
     Property(&'static str),
-    /// A node's addresses cannot be translated to the CPU's.
+    /// The addresses of a node cannot be translated to CPU addresses.
     Untranslatable,
-    /// A host bridge's configuration space makes no sense.
+    /// The configuration space of a host bridge has an invalid address or size.
     Ecam {
         /// Physical address from `reg`.
         base: u64,
-        /// Bytes from `reg`.
+        /// Size in bytes from `reg`.
         size: u64,
     },
 }
@@ -105,7 +110,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// What the EFI stub wrote in `/chosen`.
+/// The properties that the EFI stub adds to `/chosen`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Chosen {
     /// `linux,uefi-system-table`: physical address of the EFI system table.
@@ -117,26 +122,26 @@ pub(crate) struct Chosen {
 /// A PCI host bridge, `pci-host-ecam-generic`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct HostBridge {
-    /// Its configuration space.
+    /// The configuration space.
     pub(crate) ecam: Ecam,
-    /// Its memory windows.
+    /// The memory windows.
     pub(crate) windows: Windows,
-    /// `dma-coherent`: what devices behind it read and write goes through the CPU's caches.
+    /// `dma-coherent`: DMA of the devices behind it is coherent with the CPU's caches.
     pub(crate) coherent: bool,
 }
 
-/// A virtio-mmio slot, `virtio,mmio`; most are empty.
+/// A virtio-mmio node, `virtio,mmio`. Most have no device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Slot {
-    /// Physical address of its registers.
+pub(crate) struct MmioNode {
+    /// Physical address of the registers.
     pub(crate) base: u64,
-    /// Bytes of registers.
+    /// Size of the registers in bytes.
     pub(crate) size: u64,
-    /// `dma-coherent`: what the device reads and writes goes through the CPU's caches.
+    /// `dma-coherent`: DMA of the device is coherent with the CPU's caches.
     pub(crate) coherent: bool,
 }
 
-/// A flattened devicetree whose header was found right.
+/// A flattened devicetree whose header has been checked.
 #[derive(Clone, Copy)]
 pub(crate) struct Tree<'a> {
     structure: &'a [u8],
@@ -144,15 +149,16 @@ pub(crate) struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    /// Bytes of header that [`Self::size`] wants.
-    pub(crate) const HEADER: usize = size_of::<Header>();
+    /// Bytes of header that [`Self::total_size`] needs.
+    pub(crate) const HEADER_BYTES: usize = size_of::<Header>();
 
-    /// Bytes of the whole tree, by its header. For those who must map it before they can read it.
+    /// Returns the size of the whole tree in bytes, from its header. Callers that have to map the
+    /// tree need it first.
     ///
     /// # Errors
     ///
-    /// [`Error`] if this is not the header of a tree that can be read.
-    pub(crate) fn size(header: &[u8]) -> Result<usize, Error> {
+    /// [`Error`] if this is not the header of a supported tree.
+    pub(crate) fn total_size(header: &[u8]) -> Result<usize, Error> {
         let header = Self::header(header)?;
         usize::try_from(header.totalsize.get()).map_err(|_| Error::Bounds)
     }
@@ -161,7 +167,7 @@ impl<'a> Tree<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error`] names what is wrong with the header.
+    /// [`Error`] for the first problem in the header.
     pub(crate) fn new(blob: &'a [u8]) -> Result<Self, Error> {
         let header = Self::header(blob)?;
         let blob = prefix(blob, header.totalsize).ok_or(Error::Bounds)?;
@@ -178,7 +184,7 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// Checks what the header says about itself.
+    /// Checks and returns the header.
     fn header(blob: &[u8]) -> Result<Header, Error> {
         let (header, _) = Header::read_from_prefix(blob).map_err(|_| Error::Bounds)?;
         if header.magic.get() != MAGIC {
@@ -193,14 +199,15 @@ impl<'a> Tree<'a> {
         Ok(header)
     }
 
-    /// What `/chosen` says; nothing, if there is no such node.
+    /// Returns the properties of `/chosen`, the default if there is no such node.
     ///
     /// # Errors
     ///
-    /// [`Error`] if the tree is damaged at or before `/chosen`, or a property has not its size.
+    /// [`Error`] if the tree is damaged at or before `/chosen`, or if a property has an invalid
+    /// size.
     pub(crate) fn chosen(&self) -> Result<Chosen, Error> {
-        let mut walk = Walk::new(self);
-        while let Some(nodes) = walk.next()? {
+        let mut traversal = Traversal::new(self);
+        while let Some(nodes) = traversal.next()? {
             if let [_, node] = nodes {
                 if node.name == b"chosen" {
                     return node.chosen();
@@ -210,21 +217,21 @@ impl<'a> Tree<'a> {
         Ok(Chosen::default())
     }
 
-    /// Every enabled host bridge, in the tree's order.
+    /// Returns the enabled host bridges in the order of the tree.
     ///
-    /// A node that makes no sense is an error of its own; an error in the tree's structure is the
-    /// last item.
+    /// A node with invalid properties is an error item. An error in the structure block is the last
+    /// item.
     pub(crate) fn host_bridges(&self) -> impl Iterator<Item = Result<HostBridge, Error>> + 'a {
         self.compatible(b"pci-host-ecam-generic", host_bridge)
     }
 
-    /// Every enabled virtio-mmio slot, in the tree's order: QEMU's `virt` has 32.
+    /// Returns the enabled virtio-mmio nodes in the order of the tree. QEMU's `virt` has 32.
     ///
-    /// Errors as in [`Self::host_bridges`].
-    pub(crate) fn slots(&self) -> impl Iterator<Item = Result<Slot, Error>> + 'a {
+    /// Errors are items as in [`Self::host_bridges`].
+    pub(crate) fn mmio_nodes(&self) -> impl Iterator<Item = Result<MmioNode, Error>> + 'a {
         self.compatible(b"virtio,mmio", |nodes| {
             let (base, size) = reg(nodes)?;
-            Ok(Slot {
+            Ok(MmioNode {
                 base,
                 size,
                 coherent: is_coherent(nodes),
@@ -232,16 +239,18 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// Hands each range of RAM to `found`: what the enabled nodes for memory below the root say
-    /// (3.4).
+    /// Passes each range of RAM to `found`: those of the enabled memory nodes below the root (3.4).
     ///
     /// # Errors
     ///
-    /// [`Error`] if the tree is damaged, or such a node; nothing is known behind that.
-    pub(crate) fn ram(&self, mut found: impl FnMut(Range<u64>)) -> Result<(), Error> {
-        const BAD: Error = Error::Property("reg");
-        let mut walk = Walk::new(self);
-        while let Some(nodes) = walk.next()? {
+    /// [`Error`] if the tree or a memory node is damaged; the nodes behind it are not read.
+    pub(crate) fn for_each_ram_range(
+        &self,
+        mut found: impl FnMut(Range<u64>),
+    ) -> Result<(), Error> {
+        const INVALID: Error = Error::Property("reg");
+        let mut traversal = Traversal::new(self);
+        while let Some(nodes) = traversal.next()? {
             let [root, node] = nodes else { continue };
             if node.property("device_type") != Some(b"memory\0") || !node.is_enabled() {
                 continue;
@@ -249,29 +258,29 @@ impl<'a> Tree<'a> {
             let (address, size) = (4 * root.address_cells()?, 4 * root.size_cells()?);
             let ranges = node.property("reg").unwrap_or_default();
             if address + size == 0 || ranges.len() % (address + size) != 0 {
-                return Err(BAD);
+                return Err(INVALID);
             }
             for range in ranges.chunks_exact(address + size) {
-                let (start, size) = range.split_at_checked(address).ok_or(BAD)?;
-                let (start, size) = cells(start).zip(cells(size)).ok_or(BAD)?;
+                let (start, size) = range.split_at_checked(address).ok_or(INVALID)?;
+                let (start, size) = parse_cells(start).zip(parse_cells(size)).ok_or(INVALID)?;
                 found(start..start.saturating_add(size));
             }
         }
         Ok(())
     }
 
-    /// What `read` makes of every enabled node that is compatible with `wanted`.
+    /// Returns the results of `read` for all enabled nodes that are compatible with `wanted`.
     ///
-    /// `read` gets the nodes from the root down to the one in question.
+    /// `read` gets the nodes from the root to the compatible one.
     fn compatible<T: 'a>(
         &self,
         wanted: &'static [u8],
         read: fn(&[Node<'a>]) -> Result<T, Error>,
     ) -> impl Iterator<Item = Result<T, Error>> + 'a {
-        let mut walk = Walk::new(self);
+        let mut traversal = Traversal::new(self);
         iter::from_fn(move || loop {
-            match walk.next() {
-                Err(why) => return Some(Err(why)),
+            match traversal.next() {
+                Err(error) => return Some(Err(error)),
                 Ok(None) => return None,
                 Ok(Some(nodes)) => {
                     let node = nodes.last()?;
@@ -284,32 +293,33 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// The first `size` bytes.
+/// Returns the first `size` bytes.
 fn prefix(bytes: &[u8], size: U32) -> Option<&[u8]> {
     bytes.get(..usize::try_from(size.get()).ok()?)
 }
 
-/// What is before and behind the first zero byte.
-fn until_nul(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Splits a slice at its first zero byte, which is in neither part.
+fn split_at_nul(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|&byte| byte == 0)?;
     Some((bytes.get(..end)?, bytes.get(end + 1..)?))
 }
 
-/// Tokens of the structure block (5.4), from one on.
+/// The tokens of the structure block (5.4), from a position on.
 #[derive(Clone, Copy, Default)]
 struct Tokens<'a> {
-    rest: &'a [u8],
+    remaining: &'a [u8],
 }
 
 impl<'a> Tokens<'a> {
-    /// Takes 32 bits.
+    /// Consumes 32 bits.
     fn word(&mut self) -> Result<u32, Error> {
-        let (word, rest) = U32::read_from_prefix(self.rest).map_err(|_| Error::Truncated)?;
-        self.rest = rest;
+        let (word, remaining) =
+            U32::read_from_prefix(self.remaining).map_err(|_| Error::Truncated)?;
+        self.remaining = remaining;
         Ok(word.get())
     }
 
-    /// Takes the next token that means something.
+    /// Consumes the next token that is not NOP.
     fn token(&mut self) -> Result<u32, Error> {
         loop {
             match self.word()? {
@@ -319,22 +329,23 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Takes `size` bytes, and those that fill the last word.
+    /// Consumes `size` bytes and the padding to 32 bits.
     fn bytes(&mut self, size: usize) -> Result<&'a [u8], Error> {
         let padded = size.checked_next_multiple_of(4).ok_or(Error::Truncated)?;
-        let bytes = self.rest.get(..size).ok_or(Error::Truncated)?;
-        self.rest = self.rest.get(padded..).ok_or(Error::Truncated)?;
+        let bytes = self.remaining.get(..size).ok_or(Error::Truncated)?;
+        self.remaining = self.remaining.get(padded..).ok_or(Error::Truncated)?;
         Ok(bytes)
     }
 
-    /// Takes a node's name, behind its token.
+    /// Consumes the name of a node. The token before it is consumed already.
     fn name(&mut self) -> Result<&'a [u8], Error> {
-        let (name, _) = until_nul(self.rest).ok_or(Error::Truncated)?;
+        let (name, _) = split_at_nul(self.remaining).ok_or(Error::Truncated)?;
         self.bytes(name.len() + 1)?;
         Ok(name)
     }
 
-    /// Takes a property, behind its token: its value, and where its name is among the strings.
+    /// Consumes a property. The token before it is consumed already. Returns the offset of the name
+    /// in the strings block, and the value.
     fn property(&mut self) -> Result<(u32, &'a [u8]), Error> {
         let size = self.word()?;
         let name = self.word()?;
@@ -342,7 +353,7 @@ impl<'a> Tokens<'a> {
         Ok((name, self.bytes(size)?))
     }
 
-    /// Takes all properties up to the next token that is none.
+    /// Consumes all properties up to the next token that is not PROP.
     fn properties(&mut self) -> Result<(), Error> {
         loop {
             let mut ahead = *self;
@@ -355,7 +366,7 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// A node: its name and its properties, which come before the nodes inside it.
+/// A node: its name and its properties, which come before its children.
 #[derive(Clone, Copy, Default)]
 struct Node<'a> {
     name: &'a [u8],
@@ -364,48 +375,48 @@ struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// The value of a property.
+    /// Returns the value of a property.
     fn property(&self, wanted: &str) -> Option<&'a [u8]> {
         let mut tokens = self.properties;
         while let Ok(PROP) = tokens.token() {
             let (name, value) = tokens.property().ok()?;
             let name = self.strings.get(usize::try_from(name).ok()?..);
-            // No more is read than the name that is wanted: the strings may be long, and their end
-            // far.
-            let rest = name.and_then(|name| name.strip_prefix(wanted.as_bytes()));
-            if rest.is_some_and(|rest| rest.starts_with(b"\0")) {
+            // Read no more than the wanted name: the strings block may be long, and the next NUL
+            // far away.
+            let remaining = name.and_then(|name| name.strip_prefix(wanted.as_bytes()));
+            if remaining.is_some_and(|remaining| remaining.starts_with(b"\0")) {
                 return Some(value);
             }
         }
         None
     }
 
-    /// The value of a property of 32 bits.
+    /// Returns the value of a 32-bit property.
     fn u32(&self, name: &'static str) -> Result<Option<u32>, Error> {
         let number = |value| U32::read_from_bytes(value).map_err(|_| Error::Property(name));
         Ok(self.property(name).map(number).transpose()?.map(U32::get))
     }
 
-    /// The value of a property that is one address, of 32 or 64 bits.
+    /// Returns the value of a property that is one address of 32 or 64 bits.
     fn u64(&self, name: &'static str) -> Result<Option<u64>, Error> {
-        let number = |value: &[u8]| cells(value).ok_or(Error::Property(name));
+        let number = |value: &[u8]| parse_cells(value).ok_or(Error::Property(name));
         self.property(name).map(number).transpose()
     }
 
-    /// Cells of an address inside this node (2.3.5).
+    /// Returns the number of cells of an address of the children (2.3.5).
     fn address_cells(&self) -> Result<usize, Error> {
         self.cells("#address-cells", 2)
     }
 
-    /// Cells of a size inside this node (2.3.5).
+    /// Returns the number of cells of a size of the children (2.3.5).
     fn size_cells(&self) -> Result<usize, Error> {
         self.cells("#size-cells", 1)
     }
 
-    /// A number of cells, at most four.
-    fn cells(&self, name: &'static str, otherwise: usize) -> Result<usize, Error> {
+    /// Returns the value of a property that is a number of cells, at most four.
+    fn cells(&self, name: &'static str, default: usize) -> Result<usize, Error> {
         match self.u32(name)? {
-            None => Ok(otherwise),
+            None => Ok(default),
             Some(count) => usize::try_from(count)
                 .ok()
                 .filter(|count| *count <= 4)
@@ -413,12 +424,12 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Whether `status` (2.3.4) lets the node be used.
+    /// Returns whether `status` (2.3.4) is "okay", or missing.
     fn is_enabled(&self) -> bool {
         matches!(self.property("status"), None | Some(b"okay\0" | b"ok\0"))
     }
 
-    /// Whether `wanted` is in the list `compatible` (2.3.1).
+    /// Returns whether `wanted` is in the list `compatible` (2.3.1).
     fn is_compatible(&self, wanted: &[u8]) -> bool {
         self.property("compatible")
             .is_some_and(|list| list.split(|&byte| byte == 0).any(|name| name == wanted))
@@ -449,8 +460,8 @@ impl<'a> Node<'a> {
     }
 }
 
-/// A number of one or two cells.
-fn cells(value: &[u8]) -> Option<u64> {
+/// Returns a number of one or two cells, 0 for no cells.
+fn parse_cells(value: &[u8]) -> Option<u64> {
     match value.len() {
         0 => Some(0),
         4 | 8 => Some(
@@ -462,8 +473,8 @@ fn cells(value: &[u8]) -> Option<u64> {
     }
 }
 
-/// A walk through all nodes, in the tree's order.
-struct Walk<'a> {
+/// A traversal of all nodes in the order of the tree.
+struct Traversal<'a> {
     tokens: Tokens<'a>,
     strings: &'a [u8],
     /// The nodes from the root to the current one.
@@ -471,12 +482,12 @@ struct Walk<'a> {
     depth: usize,
 }
 
-impl<'a> Walk<'a> {
-    /// Stands before the root.
+impl<'a> Traversal<'a> {
+    /// Starts a traversal before the root.
     fn new(tree: &Tree<'a>) -> Self {
         Self {
             tokens: Tokens {
-                rest: tree.structure,
+                remaining: tree.structure,
             },
             strings: tree.strings,
             nodes: [Node::default(); MAX_DEPTH],
@@ -484,24 +495,24 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Steps to the next node; gives the nodes from the root to it, or [`None`] at the end.
+    /// Moves to the next node. Returns the nodes from the root to it, [`None`] at the end.
     ///
-    /// After an error there is nothing more.
+    /// After an error it returns [`None`].
     fn next(&mut self) -> Result<Option<&[Node<'a>]>, Error> {
-        if self.tokens.rest.is_empty() {
+        if self.tokens.remaining.is_empty() {
             return Ok(None);
         }
-        if let Err(why) = self.step() {
-            self.tokens.rest = &[];
-            return Err(why);
+        if let Err(error) = self.step() {
+            self.tokens.remaining = &[];
+            return Err(error);
         }
-        if self.tokens.rest.is_empty() {
+        if self.tokens.remaining.is_empty() {
             return Ok(None);
         }
         Ok(self.nodes.get(..self.depth))
     }
 
-    /// Consumes tokens up to the end of the next node's properties, or all.
+    /// Consumes tokens up to the end of the next node's properties, or up to the end of the tree.
     fn step(&mut self) -> Result<(), Error> {
         loop {
             match self.tokens.token()? {
@@ -518,7 +529,7 @@ impl<'a> Walk<'a> {
                 }
                 END_NODE if self.depth > 0 => self.depth -= 1,
                 END if self.depth == 0 => {
-                    self.tokens.rest = &[];
+                    self.tokens.remaining = &[];
                     return Ok(());
                 }
                 token => return Err(Error::Token(token)),
@@ -527,42 +538,42 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether a node, or a bus it is on, is `dma-coherent`.
+/// Returns whether a node or one of its parents is `dma-coherent`.
 fn is_coherent(nodes: &[Node<'_>]) -> bool {
     nodes
         .iter()
         .any(|node| node.property("dma-coherent").is_some())
 }
 
-/// The first address and size in the last node's `reg` (2.3.6), as the CPU sees it.
+/// Returns the first address and size in the last node's `reg` (2.3.6), as a CPU address.
 fn reg(nodes: &[Node<'_>]) -> Result<(u64, u64), Error> {
-    const BAD: Error = Error::Property("reg");
+    const INVALID: Error = Error::Property("reg");
     let [above @ .., node] = nodes else {
-        return Err(BAD);
+        return Err(INVALID);
     };
-    let parent = above.last().ok_or(BAD)?;
-    let value = node.property("reg").ok_or(BAD)?;
-    let (address, rest) = value
+    let parent = above.last().ok_or(INVALID)?;
+    let value = node.property("reg").ok_or(INVALID)?;
+    let (address, remaining) = value
         .split_at_checked(4 * parent.address_cells()?)
-        .ok_or(BAD)?;
-    let size = rest
+        .ok_or(INVALID)?;
+    let size = remaining
         .get(..4 * parent.size_cells()?)
-        .and_then(cells)
-        .ok_or(BAD)?;
-    let address = cells(address).ok_or(BAD)?;
+        .and_then(parse_cells)
+        .ok_or(INVALID)?;
+    let address = parse_cells(address).ok_or(INVALID)?;
     if size == 0 {
-        return Err(BAD);
+        return Err(INVALID);
     }
     Ok((translate(above, address, size)?, size))
 }
 
-/// Translates an address on the last bus of `buses` to the CPU's, through `ranges` (2.3.8).
+/// Translates an address on the last bus of `buses` to a CPU address, by `ranges` (2.3.8).
 fn translate(buses: &[Node<'_>], mut address: u64, size: u64) -> Result<u64, Error> {
-    const BAD: Error = Error::Property("ranges");
+    const INVALID: Error = Error::Property("ranges");
     let mut buses = buses;
     while let [above @ .., bus] = buses {
         let Some(parent) = above.last() else {
-            // The root's addresses are the CPU's.
+            // The addresses below the root are CPU addresses.
             break;
         };
         buses = above;
@@ -574,18 +585,18 @@ fn translate(buses: &[Node<'_>], mut address: u64, size: u64) -> Result<u64, Err
         let parent_cells = 4 * parent.address_cells()?;
         let entry = child_cells + parent_cells + 4 * bus.size_cells()?;
         if entry == 0 || ranges.len() % entry != 0 {
-            return Err(BAD);
+            return Err(INVALID);
         }
         address = ranges
             .chunks_exact(entry)
             .find_map(|range| {
-                let (child, rest) = range.split_at_checked(child_cells)?;
-                let (parent, length) = rest.split_at_checked(parent_cells)?;
-                let offset = address.checked_sub(cells(child)?)?;
-                if offset.checked_add(size)? > cells(length)? {
+                let (child, remaining) = range.split_at_checked(child_cells)?;
+                let (parent, length) = remaining.split_at_checked(parent_cells)?;
+                let offset = address.checked_sub(parse_cells(child)?)?;
+                if offset.checked_add(size)? > parse_cells(length)? {
                     return None;
                 }
-                cells(parent)?.checked_add(offset)
+                parse_cells(parent)?.checked_add(offset)
             })
             .ok_or(Error::Untranslatable)?;
     }
@@ -612,10 +623,10 @@ fn host_bridge(nodes: &[Node<'_>]) -> Result<HostBridge, Error> {
     if first > last {
         return Err(BUS_RANGE);
     }
-    // There are no more buses than `reg` has room for.
-    let room = (size / Ecam::OF_ONE_BUS).checked_sub(1).ok_or(ecam)?;
-    let room = u8::try_from(room).unwrap_or(u8::MAX);
-    let last = last.min(first.saturating_add(room));
+    // `reg` limits the number of buses.
+    let buses = (size / Ecam::BUS_BYTES).checked_sub(1).ok_or(ecam)?;
+    let buses = u8::try_from(buses).unwrap_or(u8::MAX);
+    let last = last.min(first.saturating_add(buses));
     let segment = match node.u32(DOMAIN)? {
         Some(domain) => {
             Segment::Devicetree(u16::try_from(domain).map_err(|_| Error::Property(DOMAIN))?)
@@ -631,34 +642,34 @@ fn host_bridge(nodes: &[Node<'_>]) -> Result<HostBridge, Error> {
 
 /// Reads the memory windows in a host bridge's `ranges` (IEEE 1275 PCI binding, 2.2.1.1).
 ///
-/// Those that the CPU cannot reach are left out. Of those beyond [`Windows::MAX`] only that they
-/// exist is kept.
+/// Windows that the CPU cannot access are left out. Of more than [`Windows::MAX`] windows the
+/// result only says that they exist.
 fn windows(nodes: &[Node<'_>]) -> Result<Windows, Error> {
-    const BAD: Error = Error::Property("ranges");
+    const INVALID: Error = Error::Property("ranges");
     let mut windows = Windows::default();
     let [above @ .., node] = nodes else {
-        return Err(BAD);
+        return Err(INVALID);
     };
     let ranges = node.property("ranges").unwrap_or_default();
-    let parent_cells = 4 * above.last().ok_or(BAD)?.address_cells()?;
+    let parent_cells = 4 * above.last().ok_or(INVALID)?.address_cells()?;
     let (child_cells, size_cells) = (4 * 3, 4 * 2);
     if node.address_cells()? != 3 || node.size_cells()? != 2 {
         return Err(Error::Property("#address-cells"));
     }
     let ranges = ranges.chunks_exact(child_cells + parent_cells + size_cells);
     if !ranges.remainder().is_empty() {
-        return Err(BAD);
+        return Err(INVALID);
     }
     for range in ranges {
-        let (flags, rest) = U32::read_from_prefix(range).map_err(|_| BAD)?;
-        let (pci, rest) = rest.split_at_checked(8).ok_or(BAD)?;
-        let (cpu, size) = rest.split_at_checked(parent_cells).ok_or(BAD)?;
-        let (pci, cpu, size) = cells(pci)
-            .zip(cells(cpu))
-            .zip(cells(size))
+        let (flags, remaining) = U32::read_from_prefix(range).map_err(|_| INVALID)?;
+        let (pci, remaining) = remaining.split_at_checked(8).ok_or(INVALID)?;
+        let (cpu, size) = remaining.split_at_checked(parent_cells).ok_or(INVALID)?;
+        let (pci, cpu, size) = parse_cells(pci)
+            .zip(parse_cells(cpu))
+            .zip(parse_cells(size))
             .map(|((pci, cpu), size)| (pci, cpu, size))
-            .ok_or(BAD)?;
-        // `npt000ss`: prefetchable, and the space, of which 2 and 3 are memory.
+            .ok_or(INVALID)?;
+        // `npt000ss`: p is prefetchable, ss is the space, in which 2 and 3 are memory.
         let flags = flags.get() >> 24;
         if flags & 2 == 0 {
             continue;

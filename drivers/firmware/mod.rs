@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What firmware left: where the device is, and the picture that was on its screen.
+//! The firmware's tables and the command line: where the device is, and the picture on its screen.
 //!
-//! Before the kernel has an allocator, ACPI or a PCI core, this room finds the places where a
-//! virtio-gpu may be, and the boot logo. Every answer comes from bytes that firmware or the user
-//! wrote; none of them is trusted, and every table, length and bus number is checked before it is
-//! followed.
+//! This runs before the kernel has an allocator, ACPI or a PCI core. Its input is bytes that
+//! firmware or the user wrote. It trusts none of them: it checks each table, length and bus number
+//! before it uses it.
 //!
-//! - [`cmdline`]: the user said where, in the options of `earlycon=virtgpu`.
-//! - [`consoles`]: which consoles the user, a boot stub or firmware names, and which levels.
-//! - [`fdt`]: the flattened devicetree; it names the EFI system table, host bridges and
-//!   virtio-mmio slots.
-//! - [`efi`] and [`acpi`]: from the EFI system table to ACPI's tables, and to the MCFG, which names
-//!   host bridges.
-//! - [`ram`]: where RAM is, and so no registers.
-//! - [`bgrt`] and [`bmp`]: the boot logo that firmware keeps, and where it was drawn.
-//! - [`picture`]: what of it is where on the screen.
-//! - [`handoff`]: the same for the whole screen, where our UEFI driver has run.
+//! | file | what it contains |
+//! |---|---|
+//! | [`cmdline`] | the device address in the options of `earlycon=virtgpu` |
+//! | [`consoles`] | consoles and log level on the command line, the console of ACPI's SPCR |
+//! | [`fdt`] | the flattened devicetree: EFI system table, host bridges, virtio-mmio nodes, RAM |
+//! | [`efi`] | the EFI system table: the RSDP, other configuration tables, the memory map |
+//! | [`acpi`] | ACPI's tables: from the RSDP to the MCFG, which lists the host bridges |
+//! | [`ram`] | where RAM is, and therefore no device registers |
+//! | [`bgrt`] | ACPI's BGRT: where the boot logo is, in memory and on the screen |
+//! | [`bmp`] | bitmap files, the format of the boot logo |
+//! | [`picture`] | the part of the boot logo that is on the screen |
+//! | [`handoff`] | the table and the picture that our UEFI driver hands over |
 //!
-//! The folder is pure: physical memory is reached through [`Memory`].
+//! The folder is pure (see `drivers/README.md`): it reads physical memory through [`Memory`].
 
 use core::{
     fmt,
@@ -42,23 +43,23 @@ pub(crate) mod ram;
 
 /// Read access to physical memory.
 pub(crate) trait Memory {
-    /// Fills `into` with the bytes from the physical address `at` on.
+    /// Copies the bytes at the physical address `at` to `into`.
     ///
     /// # Errors
     ///
-    /// [`Unreadable`] if there is no way to reach all of these bytes.
+    /// [`Unreadable`] if not all of these bytes can be read.
     fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable>;
 }
 
-/// A piece of memory, beyond which nothing is read.
-pub(crate) struct Within<M> {
-    /// All of it.
+/// A range of physical memory; reads outside of it fail.
+pub(crate) struct BoundedMemory<M> {
+    /// All of the memory.
     pub(crate) memory: M,
-    /// The physical addresses of the piece.
+    /// The physical addresses of the range.
     pub(crate) range: Range<u64>,
 }
 
-impl<M: Memory> Memory for Within<M> {
+impl<M: Memory> Memory for BoundedMemory<M> {
     fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable> {
         let end = at.checked_add(into.len() as u64);
         if at < self.range.start || end.is_none_or(|end| end > self.range.end) {
@@ -68,10 +69,10 @@ impl<M: Memory> Memory for Within<M> {
     }
 }
 
-/// Physical memory that could not be read.
+/// The error for physical memory that cannot be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Unreadable {
-    /// Physical address of the first byte that was asked for.
+    /// Physical address of the first byte of the read.
     pub(crate) at: u64,
 }
 
@@ -81,7 +82,7 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// Reads a `T`, whose fields are of fixed byte order, from the physical address `at`.
+/// Reads a `T`, whose fields have a fixed byte order, at the physical address `at`.
 ///
 /// # Errors
 ///

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where RAM is, so that nobody takes it for the registers of a device.
+//! Where RAM is, so that it is never used as the registers of a device.
 //!
-//! Registers are where a BAR or a table says. What is wrong there would be written into memory that
-//! is somebody's. Firmware's memory map says where RAM is, or the devicetree, as it does to Linux;
-//! where neither does, only what no address can be is refused.
+//! A BAR or a table gives the address of registers. If it is wrong, the driver would write to
+//! memory that something else uses. Firmware's memory map says where RAM is, or else the
+//! devicetree, as for Linux. If there is neither, only addresses are refused that the CPU does not
+//! have.
 
 use super::{
     efi,
@@ -16,28 +17,28 @@ use core::{
     ops::Range, //
 };
 
-/// Why there can be no registers at an address.
+/// The reason why there can be no registers at an address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Misplaced {
+pub(crate) enum RegistersError {
     /// There is RAM.
     Ram {
-        /// Where the registers begin.
+        /// Physical address of the registers.
         at: u64,
     },
-    /// They do not end where addresses do.
-    Beyond {
-        /// Where the registers begin.
+    /// The registers are beyond the last physical address.
+    OutOfRange {
+        /// Physical address of the registers.
         at: u64,
-        /// The bits that addresses have.
+        /// The number of bits in a physical address.
         bits: u32,
     },
 }
 
-impl fmt::Display for Misplaced {
+impl fmt::Display for RegistersError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ram { at } => write!(f, "its registers cannot be at {at:#x}, where RAM is"),
-            Self::Beyond { at, bits } => write!(
+            Self::OutOfRange { at, bits } => write!(
                 f,
                 "its registers cannot be at {at:#x}, beyond {bits} bits of address"
             ),
@@ -45,19 +46,20 @@ impl fmt::Display for Misplaced {
     }
 }
 
-/// What is known of RAM.
-pub(crate) struct Ram<'a> {
+/// The ranges of RAM, as far as they are known.
+pub(crate) struct RamMap<'a> {
     tree: Option<Tree<'a>>,
-    /// The bits that physical addresses have.
+    /// The number of bits in a physical address.
     bits: u32,
-    /// Addresses without RAM: below all of it, above it, and around what was asked last. The answer
-    /// takes a walk through a map, and most registers are in the first two.
+    /// Address ranges without RAM: below all RAM, above it, and around the last address that was
+    /// checked. Most registers are in the first two. All others need a pass through the map.
     free: [Range<u64>; 3],
 }
 
-impl<'a> Ram<'a> {
-    /// As the devicetree says, or the memory map that it names. Nothing is read yet. `bits` are
-    /// those that a physical address has, 52 at most: page tables take others for something else.
+impl<'a> RamMap<'a> {
+    /// Creates the map of RAM from the memory map that the devicetree names, or from the devicetree
+    /// itself. It reads nothing yet. `bits` is the number of bits in a physical address. It is
+    /// limited to 52, since page tables use the other bits for something else.
     pub(crate) fn new(tree: Option<Tree<'a>>, bits: u32) -> Self {
         Self {
             tree,
@@ -70,76 +72,79 @@ impl<'a> Ram<'a> {
     ///
     /// # Errors
     ///
-    /// [`Misplaced`] if there is RAM at any of them, or if they end where there are no addresses.
+    /// [`RegistersError::Ram`] if there is RAM at any of them, [`RegistersError::OutOfRange`] if
+    /// they end beyond the last physical address.
     pub(crate) fn check(
         &mut self,
         memory: &mut impl Memory,
         at: u64,
         size: u64,
-    ) -> Result<(), Misplaced> {
+    ) -> Result<(), RegistersError> {
         let (bits, top) = (self.bits, 1 << self.bits);
         let end = at
             .checked_add(size)
             .filter(|end| *end <= top)
-            .ok_or(Misplaced::Beyond { at, bits })?;
+            .ok_or(RegistersError::OutOfRange { at, bits })?;
         let mut free = self.free.iter();
         if free.any(|free| free.start <= at && end <= free.end) {
             return Ok(());
         }
-        let mut gap = Gap::around(at..end, top);
+        let mut range = FreeRange::new(at..end, top);
         if let Some(tree) = self.tree {
-            // Where firmware has a map, Linux does not ask the devicetree either. What cannot be
-            // read says nothing, and somebody else complains about it.
+            // If firmware has a map, Linux does not use the devicetree either. Ignore errors: other
+            // code reports them.
             let _ = match tree.chosen().map(|chosen| chosen.memory_map) {
-                Ok(Some(map)) => efi::ram(memory, map, |ram| gap.exclude(ram)).is_ok(),
-                Ok(None) => tree.ram(|ram| gap.exclude(ram)).is_ok(),
+                Ok(Some(map)) => {
+                    efi::for_each_ram_range(memory, map, |ram| range.exclude(ram)).is_ok()
+                }
+                Ok(None) => tree.for_each_ram_range(|ram| range.exclude(ram)).is_ok(),
                 Err(_) => false,
             };
         }
-        let around = gap.around.ok_or(Misplaced::Ram { at });
+        let free = range.free.ok_or(RegistersError::Ram { at });
         self.free = [
-            0..gap.lowest,
-            gap.highest..top,
-            around.clone().unwrap_or_default(),
+            0..range.lowest,
+            range.highest..top,
+            free.clone().unwrap_or_default(),
         ];
-        around.map(|_| ())
+        free.map(|_| ())
     }
 }
 
-/// Addresses without RAM.
-struct Gap {
-    wanted: Range<u64>,
-    /// Those around the wanted ones; [`None`] if there is RAM at any of these.
-    around: Option<Range<u64>>,
-    /// Where the first RAM begins.
+/// The range without RAM around some registers.
+struct FreeRange {
+    registers: Range<u64>,
+    /// The range that contains the registers, [`None`] if there is RAM in them.
+    free: Option<Range<u64>>,
+    /// The start of the first RAM.
     lowest: u64,
-    /// Where the last RAM ends.
+    /// The end of the last RAM.
     highest: u64,
 }
 
-impl Gap {
-    /// All addresses below `top`.
-    fn around(wanted: Range<u64>, top: u64) -> Self {
+impl FreeRange {
+    /// Starts with all addresses below `top`.
+    fn new(registers: Range<u64>, top: u64) -> Self {
         Self {
-            wanted,
-            around: Some(0..top),
+            registers,
+            free: Some(0..top),
             lowest: top,
             highest: 0,
         }
     }
 
-    /// Takes away those up to, or from, a range of RAM, or all of them.
+    /// Removes a range of RAM, and all addresses that it separates from the registers.
     fn exclude(&mut self, ram: Range<u64>) {
         if ram.is_empty() {
             return;
         }
         self.lowest = self.lowest.min(ram.start);
         self.highest = self.highest.max(ram.end);
-        let wanted = &self.wanted;
-        self.around = self.around.take().and_then(|free| {
-            if ram.end <= wanted.start {
+        let registers = &self.registers;
+        self.free = self.free.take().and_then(|free| {
+            if ram.end <= registers.start {
                 Some(free.start.max(ram.end)..free.end)
-            } else if wanted.end <= ram.start {
+            } else if registers.end <= ram.start {
                 Some(free.start..free.end.min(ram.start))
             } else {
                 None

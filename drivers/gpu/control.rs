@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The control queue: typed commands out, answers in (VIRTIO 1.3, section 5.7.6).
+//! The control queue: typed commands and their responses (VIRTIO 1.3, sections 5.7.2 and 5.7.6).
 //!
-//! Commands that draw are posted and forgotten: they run even if the guest dies next. Their answers
-//! are collected later; an error counts, and the first one is kept for a report.
+//! The driver does not wait for the commands that draw: they run even if the guest dies next. It
+//! reads their responses later, counts the errors, and keeps the first one for a report.
 
 use core::fmt;
 
@@ -14,55 +14,55 @@ use zerocopy::{
 
 use crate::{
     gpu::protocol::{
-        Command,
-        Header,
-        OK_NODATA,
-        RESOURCE_UNREF, //
-    },
+            Command,
+            Header,
+            OK_NODATA,
+            RESOURCE_UNREF, //
+        },
     virtio::{
-        ring::{
-            Part,
-            Ring,
-            RingError, //
+        queue::{
+            BufferElement,
+            QueueError,
+            VirtQueue, //
         },
         Hal, //
-    },
+    }, //
 };
 
-/// Why a command did not do what it should.
+/// Why a command did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GpuError {
     /// The queue failed.
-    Ring(RingError),
-    /// The device refused the command.
-    Refused(Refusal),
+    Queue(QueueError),
+    /// The device responded with an error.
+    Response(ErrorResponse),
 }
 
-/// An answer that is not the one hoped for.
+/// A response of another type than the one that means success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// The command's type (section 5.7.6.7).
+pub(crate) struct ErrorResponse {
+    /// The type of the command (section 5.7.6.7).
     pub(crate) command: u32,
-    /// The response's type.
+    /// The type of the response (section 5.7.6.7).
     pub(crate) response: u32,
 }
 
-impl From<RingError> for GpuError {
-    fn from(error: RingError) -> Self {
-        Self::Ring(error)
+impl From<QueueError> for GpuError {
+    fn from(error: QueueError) -> Self {
+        Self::Queue(error)
     }
 }
 
 impl fmt::Display for GpuError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ring(error) => error.fmt(f),
-            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Queue(error) => error.fmt(f),
+            Self::Response(error) => error.fmt(f),
         }
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ErrorResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -74,31 +74,32 @@ impl fmt::Display for Refusal {
 
 /// The control queue of a virtio-gpu device.
 pub(crate) struct Control<H> {
-    ring: Ring<H>,
-    answers: Answers,
+    queue: VirtQueue<H>,
+    errors: Errors,
 }
 
-/// What came of the commands that nobody waits for.
+/// The error responses to commands that [`Control::add`] added.
 #[derive(Default)]
-struct Answers {
-    errors: u32,
-    first: Option<Refusal>,
+struct Errors {
+    count: u32,
+    first: Option<ErrorResponse>,
 }
 
-impl Answers {
-    fn note<H: Hal + Clone>(&mut self, ring: &Ring<H>, slot: u16) {
+impl Errors {
+    /// Checks the response in `slot`. Counts an error, and keeps the first one.
+    fn check<H: Hal + Clone>(&mut self, queue: &VirtQueue<H>, slot: u16) {
         let mut response = [0; 4];
-        ring.response(slot, &mut response);
+        queue.response(slot, &mut response);
         let response = u32::from_le_bytes(response);
         if response != OK_NODATA {
             let mut command = [0; 4];
-            ring.request(slot, &mut command);
-            // A resource that the host keeps costs it memory, and no text.
+            queue.request(slot, &mut command);
+            // Ignore this error: a resource that the host keeps costs memory, but no text.
             if u32::from_le_bytes(command) == RESOURCE_UNREF {
                 return;
             }
-            self.errors = self.errors.saturating_add(1);
-            self.first.get_or_insert(Refusal {
+            self.count = self.count.saturating_add(1);
+            self.first.get_or_insert(ErrorResponse {
                 command: u32::from_le_bytes(command),
                 response,
             });
@@ -107,113 +108,115 @@ impl Answers {
 }
 
 impl<H: Hal + Clone> Control<H> {
-    /// The control queue on `ring`.
-    pub(crate) fn new(ring: Ring<H>) -> Self {
+    /// Creates the control queue on `queue`, which is number 0 of its device.
+    pub(crate) fn new(queue: VirtQueue<H>) -> Self {
         Self {
-            ring,
-            answers: Answers::default(),
+            queue,
+            errors: Errors::default(),
         }
     }
 
-    /// The ring's memory and doorbell.
+    /// Returns the queue's environment: its memory and its notification.
     pub(crate) fn hal(&self) -> &H {
-        self.ring.hal()
+        self.queue.hal()
     }
 
-    /// Puts a command into the queue and returns the bit of its slot; the device sees it with the
-    /// next [`Control::publish`].
+    /// Adds a command to the queue and returns the bit of its slot. Waits for a free slot if there
+    /// is none. The device sees the command after the next [`Control::kick`].
     ///
     /// # Errors
     ///
-    /// The queue failed, now or before.
-    pub(crate) fn post<C: Command<Response = Header>>(
+    /// [`GpuError::Queue`] if the queue failed, now or before.
+    pub(crate) fn add<C: Command<Response = Header>>(
         &mut self,
         command: &C,
     ) -> Result<u32, GpuError> {
-        let Self { ring, answers } = self;
-        let slot = ring.post(
+        let Self { queue, errors } = self;
+        let slot = queue.add(
             command.as_bytes(),
             size_of::<Header>(),
-            &mut |ring, slot| answers.note(ring, slot),
+            &mut |queue, slot| errors.check(queue, slot),
         )?;
         Ok(1 << slot)
     }
 
-    /// Sends a command, with an extra part if it has one, and waits for the answer.
+    /// Sends a command, with a second device-readable element if it has one, and waits for the
+    /// response, which it returns.
     ///
     /// # Errors
     ///
-    /// The queue failed, or the device refused the command.
+    /// [`GpuError::Queue`] if the queue failed, [`GpuError::Response`] if the command did.
     pub(crate) fn call<C: Command>(
         &mut self,
         command: &C,
-        extra: Option<Part>,
+        extra: Option<BufferElement>,
     ) -> Result<C::Response, GpuError> {
-        let Self { ring, answers } = self;
+        let Self { queue, errors } = self;
         let mut response = C::Response::default();
-        ring.call(
+        queue.call(
             command.as_bytes(),
             extra,
             response.as_mut_bytes(),
-            &mut |ring, slot| answers.note(ring, slot),
+            &mut |queue, slot| errors.check(queue, slot),
         )?;
         let kind = |bytes: &[u8]| match Header::read_from_prefix(bytes) {
             Ok((header, _)) => header.kind.get(),
             Err(_) => 0,
         };
-        let answer = kind(response.as_bytes());
-        if answer == C::OK {
+        let response_kind = kind(response.as_bytes());
+        if response_kind == C::OK {
             Ok(response)
         } else {
-            Err(GpuError::Refused(Refusal {
+            Err(GpuError::Response(ErrorResponse {
                 command: kind(command.as_bytes()),
-                response: answer,
+                response: response_kind,
             }))
         }
     }
 
-    /// As [`Control::call`], of a command that the device may refuse.
+    /// Sends a command and waits for the response. Treats an error response as success.
     ///
     /// # Errors
     ///
-    /// The queue failed.
+    /// [`GpuError::Queue`] if the queue failed.
     pub(crate) fn try_call<C: Command>(&mut self, command: &C) -> Result<(), GpuError> {
         match self.call(command, None) {
-            Err(GpuError::Refused(_)) => Ok(()),
+            Err(GpuError::Response(_)) => Ok(()),
             result => result.map(drop),
         }
     }
 
-    /// Shows the device what was posted.
-    pub(crate) fn publish(&mut self) {
-        self.ring.publish();
+    /// Makes the added commands available to the device, as [`VirtQueue::kick`].
+    pub(crate) fn kick(&mut self) {
+        self.queue.kick();
     }
 
     /// Waits until the device has completed the commands in the slots of `bits`.
     ///
     /// # Errors
     ///
-    /// The queue failed, now or before.
+    /// [`GpuError::Queue`] if the queue failed, now or before.
     pub(crate) fn wait(&mut self, bits: u32) -> Result<(), GpuError> {
-        let Self { ring, answers } = self;
-        if ring.in_flight() & bits == 0 {
+        let Self { queue, errors } = self;
+        if queue.in_flight() & bits == 0 {
             return Ok(());
         }
-        ring.publish();
-        ring.wait(&mut |ring, slot| answers.note(ring, slot), |ring| {
-            ring.in_flight() & bits == 0
+        queue.kick();
+        queue.wait(&mut |queue, slot| errors.check(queue, slot), |queue| {
+            queue.in_flight() & bits == 0
         })?;
         Ok(())
     }
 
-    /// As [`Ring::recover`].
+    /// Makes a queue that has stalled usable again, as [`VirtQueue::recover`]. Returns whether it
+    /// did.
     pub(crate) fn recover(&mut self) -> bool {
-        let Self { ring, answers } = self;
-        ring.recover(&mut |ring, slot| answers.note(ring, slot))
+        let Self { queue, errors } = self;
+        queue.recover(&mut |queue, slot| errors.check(queue, slot))
     }
 
-    /// How many posted commands the device has refused, and the first of them.
-    pub(crate) fn refusals(&self) -> (u32, Option<Refusal>) {
-        (self.answers.errors, self.answers.first)
+    /// Returns the number of error responses to commands that were added, and the first of them.
+    pub(crate) fn errors(&self) -> (u32, Option<ErrorResponse>) {
+        (self.errors.count, self.errors.first)
     }
 }

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether a device honours the origin of SET_SCANOUT's rectangle, so that a scanout can be panned
-//! over a resource that is higher than it.
+//! Detects whether a device honours the origin of SET_SCANOUT's rectangle, so that a scanout can
+//! pan over a resource that is higher than the scanout.
 //!
-//! The specification says that it does (VIRTIO 1.3, section 5.7.6.8). Of the devices that there
-//! are, one family does, and nothing in the features tells it from those that do not. The rule is,
-//! in this order:
+//! The specification says that a device does (VIRTIO 1.3, section 5.7.6.8). Of the existing
+//! devices, one family does, and no feature tells it from those that do not. The rule is, in this
+//! order:
 //!
-//! | what the device offers or answers | origin | devices |
+//! | offered feature or response | origin | devices |
 //! |---|---|---|
 //! | VIRGL or CONTEXT_INIT | ignored | QEMU `virtio-gpu-gl`, `virtio-gpu-rutabaga`; libkrun, krunkit; crosvm with a renderer: they show a whole texture |
-//! | no INDIRECT_DESC | ignored | crosvm's 2D device; ACRN, and QEMU with `indirect_desc=off`, which are not asked |
-//! | SET_SCANOUT of 1x1 px refused with ERR_INVALID_PARAMETER | honoured | QEMU's 2D device, which wants 16x16 px at least in all versions since 2.4 |
-//! | any other answer | ignored | QEMU `vhost-user-gpu` |
+//! | no INDIRECT_DESC | ignored | crosvm's 2D device; ACRN, and QEMU with `indirect_desc=off`, which are not probed |
+//! | ERR_INVALID_PARAMETER to a SET_SCANOUT of 1x1 px | honoured | QEMU's 2D device, which requires at least 16x16 px in all versions since 2.4 |
+//! | any other response | ignored | QEMU `vhost-user-gpu` |
 //!
-//! A device that nobody has met is right either way, because a screen that does not pan is right on
-//! all. The question is asked of devices of the second half alone: who takes it shows 1x1 px for a
-//! moment.
+//! An unknown device works either way, because a screen that does not pan is right on all devices.
+//! The driver probes only the devices of the last two rows: one that accepts the command shows
+//! 1x1 px for a moment.
 
 use crate::{
     gpu::{
@@ -32,28 +32,28 @@ use crate::{
             ResourceUnref,
             SetScanout,
             ERR_INVALID_PARAMETER, //
-        },
+        }, //
     },
     virtio::{
         Features,
         Hal, //
-    },
+    }, //
 };
 
-/// What is known of the origin of a device's scanouts.
+/// Whether a device honours the origin of SET_SCANOUT's rectangle (section 5.7.6.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The scanout shows the rectangle that SET_SCANOUT names.
+    /// A scanout shows the rectangle of SET_SCANOUT.
     Honoured,
-    /// It shows the resource from its upper left, or all of it.
+    /// A scanout shows the resource from its upper left corner on, or all of it.
     Ignored,
-    /// The device is to be asked, see [`Origin::ask`].
+    /// The features do not tell: [`Origin::probe`] does.
     Unknown,
 }
 
 impl Origin {
-    /// What the features tell that a device offers.
-    pub(crate) fn of(offered: Features) -> Self {
+    /// Returns what the features that a device offers tell of its origin.
+    pub(crate) fn from_features(offered: Features) -> Self {
         let renders = offered.intersects(Features::VIRGL | Features::CONTEXT_INIT);
         match offered.contains(Features::INDIRECT_DESC) && !renders {
             true => Self::Unknown,
@@ -61,43 +61,44 @@ impl Origin {
         }
     }
 
-    /// Asks the device, if nothing else tells, on a scanout that is set to something else after
-    /// that. The device has no resource of the ID `resource`.
+    /// Probes the device with a SET_SCANOUT of 1x1 px, if the origin is unknown. Returns
+    /// [`Origin::Honoured`] or [`Origin::Ignored`]. The caller sets `scanout` anew after this. The
+    /// device must not have a resource of the ID `resource`.
     ///
     /// # Errors
     ///
-    /// The queue failed.
-    pub(crate) fn ask(
+    /// [`GpuError::Queue`] if the queue failed.
+    pub(crate) fn probe(
         self,
         control: &mut Control<impl Hal + Clone>,
         scanout: u32,
         resource: u32,
     ) -> Result<Self, GpuError> {
-        const SIDE: u32 = 16;
+        const SIDE_PX: u32 = 16;
 
         if self != Self::Unknown {
             return Ok(self);
         }
-        // QEMU looks whether there is a backing store before it looks at the size. Nothing is read
-        // from it.
-        let backing = MemEntry::new(control.hal().device_address(0), SIDE * SIDE * 4);
-        control.post(&ResourceCreate2d::new(resource, SIDE, SIDE))?;
-        control.post(&ResourceAttachOne::new(resource, backing))?;
+        // QEMU checks that there is a backing store before it checks the size. It does not read the
+        // backing store.
+        let backing = MemEntry::new(control.hal().device_address(0), SIDE_PX * SIDE_PX * 4);
+        control.add(&ResourceCreate2d::new(resource, SIDE_PX, SIDE_PX))?;
+        control.add(&ResourceAttachOne::new(resource, backing))?;
         let small = SetScanout::new(Rect::new(0, 0, 1, 1), scanout, resource);
         let origin = match control.call(&small, None) {
-            Err(GpuError::Refused(refusal)) if refusal.response == ERR_INVALID_PARAMETER => {
+            Err(GpuError::Response(error)) if error.response == ERR_INVALID_PARAMETER => {
                 Self::Honoured
             }
-            Err(error @ GpuError::Ring(_)) => return Err(error),
-            Err(GpuError::Refused(_)) => Self::Ignored,
+            Err(error @ GpuError::Queue(_)) => return Err(error),
+            Err(GpuError::Response(_)) => Self::Ignored,
             Ok(_) => {
-                // What is shown may not be forgotten.
+                // Disable the scanout: a resource must not be destroyed while a scanout shows it.
                 let nothing = SetScanout::new(Rect::default(), scanout, 0);
                 control.try_call(&nothing)?;
                 Self::Ignored
             }
         };
-        control.post(&ResourceUnref::new(resource))?;
+        control.add(&ResourceUnref::new(resource))?;
         Ok(origin)
     }
 }

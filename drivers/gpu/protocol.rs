@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The structures of the control queue (VIRTIO 1.3, section 5.7.6), byte for byte.
+//! The structures of the control queue's requests and responses (VIRTIO 1.3, sections 5.7.6.7 and
+//! 5.7.6.8), byte for byte.
 //!
-//! Each command is a type of its own that carries its header, and knows the type of its response.
-//! All numbers are little-endian on the wire; sizes are in pixels unless they say otherwise.
+//! Each command is a type of its own, which contains its header and names the type of its response.
+//! All numbers are little-endian; positions and sizes are in pixels if nothing else is said.
 
 use zerocopy::{
     little_endian::{
@@ -21,25 +22,25 @@ use zerocopy_derive::{
     KnownLayout, //
 };
 
-/// VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM.
+/// VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM (section 5.7.6.8).
 const FORMAT_B8G8R8X8: u32 = 2;
-/// VIRTIO_GPU_MAX_SCANOUTS.
-pub(crate) const SCANOUTS: usize = 16;
+/// VIRTIO_GPU_MAX_SCANOUTS: the maximum number of scanouts (section 5.7.6.8).
+pub(crate) const MAX_SCANOUTS: usize = 16;
 
-/// VIRTIO_GPU_RESP_OK_NODATA.
+/// VIRTIO_GPU_RESP_OK_NODATA (section 5.7.6.7).
 pub(crate) const OK_NODATA: u32 = 0x1100;
-/// VIRTIO_GPU_RESP_OK_DISPLAY_INFO.
+/// VIRTIO_GPU_RESP_OK_DISPLAY_INFO (section 5.7.6.7).
 const OK_DISPLAY_INFO: u32 = 0x1101;
-/// VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER.
+/// VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER (section 5.7.6.7).
 pub(crate) const ERR_INVALID_PARAMETER: u32 = 0x1205;
-/// The type of [`ResourceUnref`].
+/// VIRTIO_GPU_CMD_RESOURCE_UNREF, the type of [`ResourceUnref`] (section 5.7.6.7).
 pub(crate) const RESOURCE_UNREF: u32 = 0x0102;
 
-/// `struct virtio_gpu_ctrl_hdr` (section 5.7.6.7).
+/// `struct virtio_gpu_ctrl_hdr`: the header of requests and responses (section 5.7.6.7).
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Header {
-    /// Which command or response this is.
+    /// The type of the command or response.
     pub(crate) kind: U32,
     flags: U32,
     fence_id: U64,
@@ -49,6 +50,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// Creates the header of a command of the type `kind`, without a fence.
     fn new(kind: u32) -> Self {
         Self {
             kind: U32::new(kind),
@@ -57,7 +59,7 @@ impl Header {
     }
 }
 
-/// `struct virtio_gpu_rect`.
+/// `struct virtio_gpu_rect`: a rectangle (section 5.7.6.8).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -74,7 +76,7 @@ pub(crate) struct Rect {
 }
 
 impl Rect {
-    /// A rectangle at (x, y).
+    /// Creates a rectangle with its upper left corner at (x, y).
     pub(crate) fn new(x: u32, y: u32, width: u32, height: u32) -> Self {
         Self {
             x: U32::new(x),
@@ -85,11 +87,11 @@ impl Rect {
     }
 }
 
-/// A command of the control queue.
+/// A command of the control queue (section 5.7.6.8).
 pub(crate) trait Command: IntoBytes + Immutable {
-    /// What the device answers when all is well.
+    /// The structure of the response to a successful command.
     type Response: FromBytes + IntoBytes + Immutable + Default;
-    /// The type that such an answer has in its header.
+    /// The type of that response (section 5.7.6.7).
     const OK: u32;
 }
 
@@ -101,7 +103,7 @@ macro_rules! commands {
     )*) => {$(
         $(#[$attr])*
         #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-        // Aligned, to be copied word by word.
+        // Aligned, so that it can be copied word by word.
         #[repr(C, align(8))]
         pub(crate) struct $name {
             header: Header,
@@ -109,9 +111,9 @@ macro_rules! commands {
         }
 
         impl $name {
-            /// The command with its fields in the order of the specification.
-            // Some commands have nothing to leave at zero, and some are of use to one home of the
-            // room alone.
+            /// Creates the command from its fields.
+            // Some commands have no field that stays zero, and Linux and the UEFI driver each use
+            // some commands alone.
             #[allow(clippy::needless_update, dead_code)]
             pub(crate) fn new($($arg: $arg_type),*) -> Self {
                 Self {
@@ -130,11 +132,12 @@ macro_rules! commands {
 }
 
 commands! {
-    /// VIRTIO_GPU_CMD_GET_DISPLAY_INFO: which scanouts are there, and which mode they have.
+    /// VIRTIO_GPU_CMD_GET_DISPLAY_INFO: returns which scanouts are enabled, and their preferred
+    /// modes.
     GetDisplayInfo = 0x0100 -> DisplayInfo, OK_DISPLAY_INFO, {}
     new() {}
 
-    /// VIRTIO_GPU_CMD_RESOURCE_CREATE_2D: a picture on the host, of format B8G8R8X8.
+    /// VIRTIO_GPU_CMD_RESOURCE_CREATE_2D: creates a resource on the host, of format B8G8R8X8.
     ResourceCreate2d = 0x0101 -> Header, OK_NODATA, {
         resource_id: U32,
         format: U32,
@@ -148,11 +151,12 @@ commands! {
         height: U32::new(height),
     }
 
-    /// VIRTIO_GPU_CMD_RESOURCE_UNREF: a picture that is not needed any more.
+    /// VIRTIO_GPU_CMD_RESOURCE_UNREF: destroys a resource.
     ResourceUnref = 0x0102 -> Header, OK_NODATA, { resource_id: U32, padding: U32 }
     new(resource: u32) { resource_id: U32::new(resource) }
 
-    /// VIRTIO_GPU_CMD_SET_SCANOUT: a scanout shows a rectangle of a resource (0: of none).
+    /// VIRTIO_GPU_CMD_SET_SCANOUT: has a scanout show a rectangle of a resource. Resource 0
+    /// disables the scanout.
     SetScanout = 0x0103 -> Header, OK_NODATA, { rect: Rect, scanout_id: U32, resource_id: U32 }
     new(rect: Rect, scanout: u32, resource: u32) {
         rect: rect,
@@ -160,11 +164,12 @@ commands! {
         resource_id: U32::new(resource),
     }
 
-    /// VIRTIO_GPU_CMD_RESOURCE_FLUSH: what was transferred becomes visible.
+    /// VIRTIO_GPU_CMD_RESOURCE_FLUSH: makes transferred pixels visible on the scanouts.
     ResourceFlush = 0x0104 -> Header, OK_NODATA, { rect: Rect, resource_id: U32, padding: U32 }
     new(rect: Rect, resource: u32) { rect: rect, resource_id: U32::new(resource) }
 
-    /// VIRTIO_GPU_CMD_TRANSFER_TO_HOST_2D: backing memory, from byte `offset` on, becomes pixels.
+    /// VIRTIO_GPU_CMD_TRANSFER_TO_HOST_2D: copies pixels from the backing store, from byte `offset`
+    /// on, to a rectangle of the resource.
     TransferToHost2d = 0x0105 -> Header, OK_NODATA, {
         rect: Rect,
         offset: U64,
@@ -177,14 +182,15 @@ commands! {
         resource_id: U32::new(resource),
     }
 
-    /// VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING: `entries` [`MemEntry`] follow.
+    /// VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING: attaches a backing store to a resource. `entries`
+    /// [`MemEntry`] follow, in a second element of the buffer.
     ResourceAttachBacking = 0x0106 -> Header, OK_NODATA, { resource_id: U32, nr_entries: U32 }
     new(resource: u32, entries: u32) {
         resource_id: U32::new(resource),
         nr_entries: U32::new(entries),
     }
 
-    /// The same with its one [`MemEntry`].
+    /// VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING with its one [`MemEntry`].
     ResourceAttachOne = 0x0106 -> Header, OK_NODATA, {
         resource_id: U32,
         nr_entries: U32,
@@ -196,13 +202,13 @@ commands! {
         entry: entry,
     }
 
-    /// VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING: the resource keeps its pixels, and its memory is
-    /// left alone.
+    /// VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING: detaches the backing store. The resource keeps its
+    /// pixels, and the device does not access that memory any more.
     ResourceDetachBacking = 0x0107 -> Header, OK_NODATA, { resource_id: U32, padding: U32 }
     new(resource: u32) { resource_id: U32::new(resource) }
 }
 
-/// `struct virtio_gpu_mem_entry`: a piece of guest memory behind a resource.
+/// `struct virtio_gpu_mem_entry`: a range of guest memory in a backing store (section 5.7.6.8).
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct MemEntry {
@@ -212,7 +218,7 @@ pub(crate) struct MemEntry {
 }
 
 impl MemEntry {
-    /// `length` bytes at the device's address `addr`.
+    /// Creates an entry of `length` bytes at the device's address `addr`.
     pub(crate) fn new(addr: u64, length: u32) -> Self {
         Self {
             addr: U64::new(addr),
@@ -222,24 +228,24 @@ impl MemEntry {
     }
 }
 
-/// `struct virtio_gpu_display_one`: one scanout.
+/// `struct virtio_gpu_display_one`: one scanout (section 5.7.6.8).
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct DisplayOne {
-    /// Where it is among the others, and its size.
+    /// The preferred position relative to the other scanouts, and the preferred size.
     pub(crate) rect: Rect,
-    /// Not 0 when somebody looks at it.
+    /// Not 0 if the user has enabled the display.
     pub(crate) enabled: U32,
     flags: U32,
 }
 
-/// `struct virtio_gpu_resp_display_info`.
+/// `struct virtio_gpu_resp_display_info`: the response to [`GetDisplayInfo`] (section 5.7.6.8).
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct DisplayInfo {
     header: Header,
-    /// The scanouts by number.
-    pub(crate) scanouts: [DisplayOne; SCANOUTS],
+    /// The scanouts, by number.
+    pub(crate) scanouts: [DisplayOne; MAX_SCANOUTS],
 }
 
 /// The preferred mode of a scanout.
@@ -255,7 +261,7 @@ pub(crate) struct Mode {
 }
 
 impl DisplayInfo {
-    /// The enabled scanouts that have a size.
+    /// Returns the preferred modes of the enabled scanouts that have a size.
     pub(crate) fn enabled(&self) -> impl Iterator<Item = Mode> + '_ {
         self.scanouts.iter().zip(0..).filter_map(|(one, scanout)| {
             let (width, height) = (one.rect.width.get(), one.rect.height.get());

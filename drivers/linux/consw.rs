@@ -50,8 +50,8 @@ use crate::{
     text::{
         Cell,
         Font,
-        Way, //
-    },
+        ScrollDirection, //
+    }, //
 };
 
 /// The callbacks of a console driver. The VT core calls them with the console lock held, or in a
@@ -70,7 +70,7 @@ pub(crate) trait Consw {
     fn cursor(vc: &mut Vc<'_>, enable: bool);
 
     /// Scrolls rows by a number of lines.
-    fn scroll(vc: &Vc<'_>, rows: Range<usize>, direction: Way, lines: usize);
+    fn scroll(vc: &Vc<'_>, rows: Range<usize>, direction: ScrollDirection, lines: usize);
 
     /// Brings a console to the foreground.
     fn switch(vc: &Vc<'_>);
@@ -250,7 +250,11 @@ callbacks! {
 
     /// Scrolls rows; false makes the VT core scroll its buffer, too.
     fn scroll(vc, top: c_uint, bottom: c_uint, way: bindings::con_scroll, lines: c_uint) -> bool, false {
-        let direction = if way == bindings::con_scroll::SM_UP { Way::Up } else { Way::Down };
+        let direction = if way == bindings::con_scroll::SM_UP {
+            ScrollDirection::Up
+        } else {
+            ScrollDirection::Down
+        };
         T::scroll(&vc, top as usize..bottom as usize, direction, lines as usize);
         false
     }

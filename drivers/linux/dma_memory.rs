@@ -20,13 +20,13 @@ use kernel::{
 };
 
 use crate::linux::{
-    bindings as bridge_bindings,
-    pci_device::{
-        PciDevice,
-        PciError, //
-    },
-    queue_memory::SharedBlock, //
-};
+        bindings as bridge_bindings,
+        pci_device::{
+            PciDevice,
+            PciError, //
+        },
+        queue_memory::SharedBlock, //
+    };
 
 /// Whether a device may access the memory of the one [`DmaMemory`] that there is. The memory of a
 /// value that is dropped while this is set is never freed, and the next value uses the flag.

@@ -25,17 +25,17 @@ use kernel::{
 };
 
 use crate::linux::{
-    bindings as bridge_bindings,
-    device_id::DeviceId,
-    mutex::Mutex,
-    notifier::{
-        Bus,
-        BusNotifier,
-        Notifier, //
-    },
-    pci_device::PciDevice,
-    platform_driver::Slot, //
-};
+        bindings as bridge_bindings,
+        device_id::DeviceId,
+        mutex::Mutex,
+        notifier::{
+            Bus,
+            BusNotifier,
+            Notifier, //
+        },
+        pci_device::PciDevice,
+        platform_driver::Slot, //
+    };
 
 /// A device that the driver core offers to the driver, or has bound to it.
 #[derive(Clone, Copy)]

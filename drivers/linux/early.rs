@@ -20,7 +20,7 @@ use core::{
 
 use crate::{
     firmware::{
-        efi::PAGE,
+        efi::PAGE_BYTES,
         fdt::Tree,
         Memory,
         Unreadable, //
@@ -217,9 +217,9 @@ impl Memory for PhysicalMemory {
         }
         // One mapping at a time: there are seven in all.
         self.mapped = None;
-        let page = at & !(PAGE - 1);
-        let (start, length) = match at + into.len() as u64 <= page + PAGE {
-            true => (page, PAGE as usize),
+        let page = at & !(PAGE_BYTES - 1);
+        let (start, length) = match at + into.len() as u64 <= page + PAGE_BYTES {
+            true => (page, PAGE_BYTES as usize),
             false => (at, into.len()),
         };
         let mapped = EarlyMemory::map(start, length).filter(|mapped| mapped.copy(at, into));
@@ -244,7 +244,8 @@ impl<'e> EarlyConfig<'e> {
         if !matches!(&self.mapped, Some((at, _)) if *at == function) {
             // One mapping at a time: there are seven in all.
             self.mapped = None;
-            let registers = EarlyRegisters::map(self.ecam.place(function)?, FUNCTION_BYTES)?;
+            let registers =
+                EarlyRegisters::map(self.ecam.function_address(function)?, FUNCTION_BYTES)?;
             self.mapped = Some((function, registers));
         }
         self.mapped
@@ -276,8 +277,8 @@ pub(crate) fn devicetree() -> &'static [u8] {
     }
     // SAFETY: `fixmap_remap_fdt()` (arch/arm64/mm/fixmap.c) has mapped as many bytes as the header
     // says, for good. The mapping is read-only since `setup_machine_fdt()`, so nobody writes them. `early_init_dt_verify()` has checked the header.
-    let header = unsafe { core::slice::from_raw_parts(tree, Tree::HEADER) };
-    let size = Tree::size(header).unwrap_or(0);
+    let header = unsafe { core::slice::from_raw_parts(tree, Tree::HEADER_BYTES) };
+    let size = Tree::total_size(header).unwrap_or(0);
     // SAFETY: As above.
     unsafe { core::slice::from_raw_parts(tree, size) }
 }

@@ -34,10 +34,10 @@ use kernel::{
 };
 
 use crate::linux::{
-    arch,
-    bindings,
-    console, //
-};
+        arch,
+        bindings,
+        console, //
+    };
 
 /// An early console.
 pub(crate) trait Earlycon {

@@ -13,7 +13,7 @@ use crate::{
         pci_device::PciDevice,
         registers::Window, //
     },
-    virtio::pci::Place, //
+    virtio::pci::BarRegion, //
 };
 
 /// A mapping of registers, until this is dropped.
@@ -35,7 +35,7 @@ unsafe impl Send for IoMapping {}
 impl IoMapping {
     /// Maps a region of an enabled device's BARs; `None` if it is not within its BAR, or cannot be
     /// mapped. May sleep, as may dropping it.
-    pub(crate) fn bar(device: PciDevice, region: &Place) -> Option<Self> {
+    pub(crate) fn bar(device: PciDevice, region: &BarRegion) -> Option<Self> {
         let (_, size) = device.memory_bar(region.bar)?;
         if region.length == 0 || !region.fits(size) {
             return None;

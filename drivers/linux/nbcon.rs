@@ -16,13 +16,13 @@ use kernel::ffi::{
 };
 
 use crate::linux::{
-    bindings,
-    console::{
-        self,
-        Console, //
-    },
-    mutex::Mutex, //
-};
+        bindings,
+        console::{
+            self,
+            Console, //
+        },
+        mutex::Mutex, //
+    };
 
 /// The priority with which the printk core acquires the console (`enum nbcon_prio`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

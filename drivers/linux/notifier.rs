@@ -44,9 +44,9 @@ use kernel::{
 #[cfg(CONFIG_VT)]
 use crate::linux::console::Locked;
 use crate::linux::{
-    bindings as bridge_bindings,
-    device_id::DeviceId, //
-};
+        bindings as bridge_bindings,
+        device_id::DeviceId, //
+    };
 
 /// A kind of event.
 pub(crate) trait Event {

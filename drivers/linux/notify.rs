@@ -10,15 +10,15 @@ use crate::linux::arch;
 use crate::{
     linux::registers::Window,
     virtio::{
-        Doorbell,
+        QueueNotify,
         Registers,
         Width, //
-    },
+    }, //
 };
 
 /// The notify register of the one device that is driven; unmapped at first.
 pub(crate) struct NotifyRegister {
-    mapped: Cell<Option<(Window<'static>, Doorbell)>>,
+    mapped: Cell<Option<(Window<'static>, QueueNotify)>>,
     /// Whether the mapping is the page of early consoles.
     #[cfg(not(MODULE))]
     is_early: Cell<bool>,
@@ -42,7 +42,7 @@ impl NotifyRegister {
     }
 
     /// Uses a mapping: `window` begins with the register of `notify`.
-    pub(crate) fn set(&self, window: Window<'static>, notify: Doorbell) {
+    pub(crate) fn set(&self, window: Window<'static>, notify: QueueNotify) {
         self.clear();
         self.mapped.set(Some((window, notify)));
     }
@@ -74,7 +74,7 @@ impl NotifyRegister {
     /// In any context.
     #[cfg(not(MODULE))]
     #[must_use]
-    pub(crate) fn map_early(&self, at: u64, notify: Doorbell) -> bool {
+    pub(crate) fn map_early(&self, at: u64, notify: QueueNotify) -> bool {
         self.clear();
         if at >> arch::address_bits() != 0
             || at == 0

@@ -22,13 +22,13 @@ use kernel::time::{
 
 #[cfg(not(MODULE))]
 use crate::linux::clock::{
-    microseconds_since,
-    ticks, //
-};
+            microseconds_since,
+            ticks, //
+        };
 use crate::linux::{
-    bindings,
-    clock::begin_use, //
-};
+        bindings,
+        clock::begin_use, //
+    };
 
 /// How long a panic waits for another CPU that owns the value, before it goes on without it.
 #[cfg(not(MODULE))]

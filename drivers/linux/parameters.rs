@@ -85,7 +85,7 @@ pub(crate) fn hands_over() -> bool {
 /// has parsed all parameters: see [`consoles::level`].
 #[cfg(not(MODULE))]
 pub(crate) fn loglevel() -> Option<i32> {
-    consoles::level(words(), bindings::CONSOLE_LOGLEVEL_QUIET as i32)
+    consoles::console_loglevel(words(), bindings::CONSOLE_LOGLEVEL_QUIET as i32)
 }
 
 /// Returns whether `virtgpu_bridge.console=never`: the driver does not add the screen as a console

@@ -47,19 +47,19 @@ use crate::{
         table::NAME, //
     },
     virtio::pci::{
-        DEVICE_GPU,
-        VENDOR, //
-    },
+            DEVICE_GPU,
+            VENDOR, //
+        }, //
 };
 
 #[cfg(not(MODULE))]
 use crate::linux::{
-    pm::{
-        self,
-        Sleep, //
-    },
-    table::Table, //
-};
+        pm::{
+            self,
+            Sleep, //
+        },
+        table::Table, //
+    };
 
 /// What a driver does with its devices. The PCI core calls these functions with the device's lock
 /// held; all may sleep.

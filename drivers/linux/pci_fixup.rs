@@ -23,7 +23,7 @@ use crate::{
     pci::{
         Address,
         Enumerated, //
-    },
+    }, //
 };
 
 /// The offset of the first BAR in configuration space (PCI 3.0, section 6.2.5.1).

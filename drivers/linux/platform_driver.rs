@@ -29,16 +29,16 @@ use kernel::{
 };
 
 use crate::linux::{
-    bindings as bridge_bindings,
-    pm::{
-        self,
-        Sleep, //
-    },
-    table::{
-        Table,
-        NAME, //
-    },
-};
+        bindings as bridge_bindings,
+        pm::{
+            self,
+            Sleep, //
+        },
+        table::{
+            Table,
+            NAME, //
+        }, //
+    };
 
 /// What a driver does with its slots. The driver core calls these functions with the device's lock
 /// held; all may sleep.

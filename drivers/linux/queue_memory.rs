@@ -22,7 +22,7 @@ use crate::{
         clock,
         notify::NotifyRegister, //
     },
-    virtio::Hal,
+    virtio::Hal, //
 };
 
 /// A block of memory that a device can access.

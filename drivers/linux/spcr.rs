@@ -18,7 +18,7 @@ pub(crate) fn console() -> Option<Console<'static>> {
     };
 
     use crate::{
-        firmware::consoles::of_spcr,
+        firmware::consoles::spcr_console,
         linux::parameters, //
     };
 
@@ -45,7 +45,7 @@ pub(crate) fn console() -> Option<Console<'static>> {
         let length = (*table).length as usize;
         slice::from_raw_parts(table.cast::<u8>(), length)
     };
-    let found = of_spcr(bytes);
+    let found = spcr_console(bytes);
     // SAFETY: `acpi_get_table()` above has given it, once. The result borrows nothing of it: its
     // names are static.
     unsafe { bindings::acpi_put_table(table) };

@@ -26,12 +26,12 @@ use kernel::{
 };
 
 use crate::linux::{
-    driver_core::Device,
-    table::{
-        Table,
-        NAME, //
-    },
-};
+        driver_core::Device,
+        table::{
+            Table,
+            NAME, //
+        }, //
+    };
 
 /// The alias of a GPU device as `drivers/virtio/virtio.c` writes it: device ID 16 (virtio 1.3,
 /// section 5), and the subsystem vendor ID of QEMU, which no driver compares.

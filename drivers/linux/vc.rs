@@ -18,7 +18,7 @@ use crate::{
         Cell,
         Palette,
         Size, //
-    },
+    }, //
 };
 
 /// The largest number of virtual consoles.

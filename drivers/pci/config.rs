@@ -7,27 +7,29 @@ use core::{
     str::FromStr, //
 };
 
-/// Virtio's vendor id with the device id of a GPU (virtio 1.3, 4.1.2: 0x1040 + 16). The ids from
-/// 0x1000 to 0x103f are those of transitional devices; there never was such a GPU.
+/// Vendor and device ID of a virtio-gpu, as one register has them (virtio 1.3, 4.1.2: 0x1040 + 16).
+/// The IDs from 0x1000 to 0x103f belong to transitional devices; no virtio-gpu ever had one.
 pub(crate) const VIRTIO_GPU: u32 = 0x1050_1af4;
 
-/// Vendor and device id, one register.
+/// Offset of the vendor ID and the device ID, one register.
 pub(super) const ID: u16 = 0x00;
-/// Command and status register.
+/// Offset of the command register and the status register.
 pub(super) const COMMAND: u16 = 0x04;
-/// The byte that says what kind of header this is, and whether the device has more functions.
+/// Offset of the header type: the layout of the header, and whether the device has more functions.
 pub(super) const HEADER_TYPE: u16 = 0x0e;
 
-/// Command: decode I/O.
+/// Command register: I/O space enable.
 pub(super) const COMMAND_IO: u16 = 1 << 0;
-/// Command: decode memory.
+/// Command register: memory space enable.
 pub(super) const COMMAND_MEMORY: u16 = 1 << 1;
-/// Command: master the bus; in a bridge, forward what those behind it master.
+/// Command register: bus master enable. In a bridge, it forwards the requests of the devices behind
+/// the bridge.
 pub(super) const COMMAND_MASTER: u16 = 1 << 2;
-/// No INTx interrupts.
+/// Command register: interrupt disable (INTx).
 const COMMAND_INTX_DISABLE: u16 = 1 << 10;
 
-/// Where a function is: bus, device and function, `bus:device.function` in hexadecimal.
+/// The address of a PCI function: bus, device and function, printed as `bus:device.function` in
+/// hexadecimal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Address {
     pub(super) bus: u8,
@@ -35,7 +37,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Makes an address; [`None`] if `device` is above 31 or `function` above 7.
+    /// Creates an address. Returns [`None`] if `device` is above 31 or `function` is above 7.
     pub(crate) const fn new(bus: u8, device: u8, function: u8) -> Option<Self> {
         if device > 31 || function > 7 {
             return None;
@@ -46,17 +48,17 @@ impl Address {
         })
     }
 
-    /// The bus, 0 to 255.
+    /// Returns the bus number, 0 to 255.
     pub(crate) const fn bus(self) -> u8 {
         self.bus
     }
 
-    /// The device on its bus, 0 to 31.
+    /// Returns the device number, 0 to 31.
     pub(crate) const fn device(self) -> u8 {
         self.devfn >> 3
     }
 
-    /// The function of its device, 0 to 7.
+    /// Returns the function number, 0 to 7.
     pub(crate) const fn function(self) -> u8 {
         self.devfn & 7
     }
@@ -74,7 +76,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A text that is no [`Address`].
+/// The error for a string that is no [`Address`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct BadAddress;
 
@@ -88,7 +90,7 @@ impl FromStr for Address {
     type Err = BadAddress;
 
     fn from_str(text: &str) -> Result<Self, BadAddress> {
-        /// One or two hexadecimal digits: `from_str_radix` alone would take a sign.
+        /// Parses one or two hexadecimal digits. `from_str_radix` alone would accept a sign.
         fn number(text: &str) -> Option<u8> {
             if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) || text.len() > 2 {
                 return None;
@@ -105,29 +107,30 @@ impl FromStr for Address {
     }
 }
 
-/// The number of a segment group, and who says it.
+/// The number of a PCI segment group, and its source.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Segment {
-    /// Nobody.
+    /// No source gives the number.
     Unknown,
-    /// ACPI's MCFG: firmware numbers its segments so, and Linux its domains.
+    /// ACPI's MCFG gives it. Firmware uses the same number for the segment, and Linux for the
+    /// domain.
     Mcfg(u16),
-    /// The devicetree, by `linux,pci-domain`: Linux numbers its domains so. Where that is not said,
-    /// Linux takes any number that is free. Firmware has numbers of its own.
+    /// The devicetree gives it, as `linux,pci-domain`. Linux uses it as the domain. Without this
+    /// property, Linux takes any free number. Firmware numbers its segments independently.
     Devicetree(u16),
 }
 
 impl Segment {
-    /// Says whether it may be the one that firmware calls `number`.
-    pub(crate) fn agrees_with_firmware(self, number: u16) -> bool {
+    /// Returns whether this may be the segment that firmware calls `number`.
+    pub(crate) fn matches_firmware(self, number: u16) -> bool {
         match self {
             Self::Mcfg(own) => own == number,
             Self::Devicetree(_) | Self::Unknown => true,
         }
     }
 
-    /// Says whether it may be Linux' domain `number`.
-    pub(crate) fn agrees_with_linux(self, number: i32) -> bool {
+    /// Returns whether this may be the domain that Linux calls `number`.
+    pub(crate) fn matches_linux(self, number: i32) -> bool {
         match self {
             Self::Mcfg(own) | Self::Devicetree(own) => i32::from(own) == number,
             Self::Unknown => true,
@@ -135,32 +138,32 @@ impl Segment {
     }
 }
 
-/// A host bridge's window into configuration space (PCI Express 5.0, 7.2.2): 4 KiB for each
-/// function.
+/// The enhanced configuration access mechanism of one host bridge (PCI Express 5.0, 7.2.2): 4 KiB
+/// of memory for each function.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Ecam {
     /// Physical address of the configuration space of `first_bus`.
     pub(crate) base: u64,
-    /// The segment group.
+    /// The segment group of the host bridge.
     pub(crate) segment: Segment,
-    /// The host bridge's own bus.
+    /// The bus number of the root bus.
     pub(crate) first_bus: u8,
-    /// The last bus that can be behind it.
+    /// The highest bus number behind the host bridge.
     pub(crate) last_bus: u8,
 }
 
 impl Ecam {
     /// Bytes of configuration space of one bus.
-    pub(crate) const OF_ONE_BUS: u64 = 1 << 20;
+    pub(crate) const BUS_BYTES: u64 = 1 << 20;
 
-    /// Makes one; [`None`] if `base` is not aligned, `last_bus` is before `first_bus` or the
-    /// addresses wrap around.
+    /// Creates an ECAM window. Returns [`None`] if `base` is not aligned to [`Self::BUS_BYTES`], if
+    /// `last_bus` is below `first_bus`, or if the addresses wrap around.
     pub(crate) fn new(base: u64, segment: Segment, first_bus: u8, last_bus: u8) -> Option<Self> {
         let buses = u64::from(last_bus.checked_sub(first_bus)?) + 1;
-        if base % Self::OF_ONE_BUS != 0 {
+        if base % Self::BUS_BYTES != 0 {
             return None;
         }
-        base.checked_add(buses * Self::OF_ONE_BUS - 1)?;
+        base.checked_add(buses * Self::BUS_BYTES - 1)?;
         Some(Self {
             base,
             segment,
@@ -169,14 +172,16 @@ impl Ecam {
         })
     }
 
-    /// Bytes of the window. Cannot overflow: it has 256 buses at most.
+    /// Returns the size of the window in bytes. It cannot overflow, since there are at most 256
+    /// buses.
     pub(crate) fn size(&self) -> u64 {
-        let above_first = self.last_bus.saturating_sub(self.first_bus);
-        (u64::from(above_first) + 1) * Self::OF_ONE_BUS
+        let buses_above_first = self.last_bus.saturating_sub(self.first_bus);
+        (u64::from(buses_above_first) + 1) * Self::BUS_BYTES
     }
 
-    /// Physical address of the 4 KiB of a function; [`None`] for a bus that is not in the window.
-    pub(crate) fn place(&self, function: Address) -> Option<u64> {
+    /// Returns the physical address of the configuration space of a function, 4 KiB. Returns
+    /// [`None`] if its bus is outside of the window.
+    pub(crate) fn function_address(&self, function: Address) -> Option<u64> {
         if function.bus > self.last_bus {
             return None;
         }
@@ -185,24 +190,24 @@ impl Ecam {
     }
 }
 
-/// Access to configuration space.
+/// Access to the configuration space of all functions.
 pub(crate) trait Config {
-    /// Reads the 32 bits at `offset`, a multiple of 4 below 4096. Where no function is, all are
-    /// ones.
+    /// Reads 32 bits at `offset`, a multiple of 4 below 4096. Returns all ones if there is no such
+    /// function.
     fn read32(&mut self, function: Address, offset: u16) -> u32;
 
-    /// Writes the 32 bits at `offset`, a multiple of 4 below 4096.
+    /// Writes 32 bits at `offset`, a multiple of 4 below 4096.
     fn write32(&mut self, function: Address, offset: u16, value: u32);
 }
 
-/// One function's configuration space.
+/// The configuration space of one function.
 pub(crate) struct Function<'c, C> {
     config: &'c mut C,
     address: Address,
 }
 
 impl<'c, C: Config> Function<'c, C> {
-    /// The function at `address`, whether there is one or not.
+    /// Creates access to the function at `address`, whether it exists or not.
     pub(crate) fn new(config: &'c mut C, address: Address) -> Self {
         Self { config, address }
     }
@@ -240,47 +245,49 @@ impl<'c, C: Config> Function<'c, C> {
 
     /// Writes the command register.
     pub(crate) fn set_command(&mut self, command: u16) {
-        // The status register in the upper half clears where ones are written.
+        // The upper half is the status register. Its bits are cleared by writing ones, so write
+        // zeros.
         self.write32(COMMAND, command.into());
     }
 
-    /// Clears bits of the command register, and then sets some. Gives it as it was.
+    /// Clears the bits `clear` of the command register, then sets the bits `set`. Returns the old
+    /// value.
     fn change_command(&mut self, clear: u16, set: u16) -> u16 {
         let command = self.command();
         self.set_command(command & !clear | set);
         command
     }
 
-    /// Lets a bridge forward accesses to memory, in both directions.
-    pub(crate) fn enable(&mut self) {
+    /// Has a bridge forward memory accesses in both directions.
+    pub(crate) fn enable_forwarding(&mut self) {
         self.change_command(0, COMMAND_MEMORY | COMMAND_MASTER);
     }
 
-    /// Lets the function decode memory. Gives the command register as it was, for
-    /// [`Self::disable`] to put back.
+    /// Has the function decode memory accesses. Returns the old command register, for
+    /// [`Self::restore_command`].
     pub(crate) fn enable_memory(&mut self) -> u16 {
         self.change_command(0, COMMAND_MEMORY)
     }
 
-    /// Lets the function master the bus.
-    pub(crate) fn enable_master(&mut self) {
+    /// Allows the function to master the bus.
+    pub(crate) fn set_master(&mut self) {
         self.change_command(0, COMMAND_MASTER);
     }
 
-    /// Takes the bus from the function. QEMU has a device in a process of its own (vhost-user) stop
-    /// by this: such a device answers a reset of a queue, but its process is not told of it.
-    pub(crate) fn end_mastering(&mut self) {
+    /// Forbids the function to master the bus. QEMU stops a vhost-user device on this. Such a
+    /// device answers the reset of a queue, but its process does not get the reset.
+    pub(crate) fn clear_master(&mut self) {
         self.change_command(COMMAND_MASTER, 0);
     }
 
-    /// Puts the command register back as [`Self::enable_memory`] gave it, without mastering the
-    /// bus: what the function was told of is not its any more.
-    pub(crate) fn disable(&mut self, command: u16) {
+    /// Writes the command register that [`Self::enable_memory`] returned, without bus mastering:
+    /// the memory that the driver gave to the function is no longer the function's.
+    pub(crate) fn restore_command(&mut self, command: u16) {
         self.set_command(command & !COMMAND_MASTER);
     }
 
-    /// Keeps the function from raising INTx interrupts, which nobody serves: its queues are polled.
-    pub(crate) fn disable_interrupts(&mut self) {
+    /// Disables INTx interrupts. Nothing handles them, since the queues are polled.
+    pub(crate) fn disable_intx(&mut self) {
         self.change_command(0, COMMAND_INTX_DISABLE);
     }
 }

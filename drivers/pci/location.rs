@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a function was found, and how it is known again when the PCI core finds it.
+//! The location of a function, by which it is recognised when the PCI core enumerates it.
 //!
-//! The PCI core may number buses anew: with a devicetree it does so, and leaves out numbers for
-//! hotplug ports (`pci=hpbussize=`); with ACPI it does so where firmware's numbers are wrong. What
-//! stays is the number of a host bridge's own bus, a function's numbers on its bus, and the address
-//! in a BAR until the PCI core sizes it.
+//! The PCI core may change bus numbers. With a devicetree it numbers all buses again, and leaves
+//! numbers free for hotplug ports (`pci=hpbussize=`). With ACPI it does so where firmware's numbers
+//! are wrong. These do not change: the number of the root bus, the device and function number, and
+//! the address in a BAR, until the PCI core sizes it.
 
 use super::{
     config::{
@@ -13,65 +13,65 @@ use super::{
         Segment,
         VIRTIO_GPU, //
     },
-    walk::Path, //
+    enumeration::Path, //
 };
 use core::{
     fmt,
     ops::RangeInclusive, //
 };
 
-/// Where a function was found before there was a PCI core.
+/// The location of a function that was found before there was a PCI core.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Location {
     /// The segment of its host bridge.
     pub(crate) segment: Segment,
-    /// The function.
+    /// The address of the function.
     pub(crate) function: Address,
-    /// The bridges that lead to it.
+    /// The bridges between the host bridge and the function.
     pub(crate) path: Path,
 }
 
-/// A function that the PCI core has just found, and has changed nothing of.
+/// A function that the PCI core has just enumerated and not changed yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Enumerated {
-    /// Linux' number of its segment.
+    /// The PCI domain, Linux' number of the segment.
     pub(crate) domain: i32,
-    /// The buses behind its host bridge, from that one's own bus on.
+    /// The bus numbers behind its host bridge, the root bus first.
     pub(crate) buses: RangeInclusive<u8>,
-    /// Where it is, by the numbers that buses have by now.
+    /// The address of the function, with the current bus number.
     pub(crate) function: Address,
-    /// Vendor and device id, as in configuration space.
+    /// Vendor ID and device ID, as in configuration space.
     pub(crate) id: u32,
 }
 
 impl Location {
-    /// The host bridge's own bus.
-    fn root(&self) -> u8 {
+    /// Returns the number of the root bus.
+    fn root_bus(&self) -> u8 {
         let first = self.path.as_slice().first();
         first.unwrap_or(&self.function).bus
     }
 
-    /// Says whether a function may be behind the same host bridge. Host bridges of one segment
-    /// share no bus.
-    fn is_beside(&self, other: &Enumerated) -> bool {
-        self.segment.agrees_with_linux(other.domain) && other.buses.contains(&self.root())
+    /// Returns whether `other` may be behind the same host bridge. Host bridges of one segment
+    /// share no bus numbers.
+    fn may_share_host_bridge(&self, other: &Enumerated) -> bool {
+        self.segment.matches_linux(other.domain) && other.buses.contains(&self.root_bus())
     }
 
-    /// Says whether `other` is this function, a virtio-gpu. `is_in_bar` says whether `other` has in
-    /// one of its BARs the address that this one was found with.
+    /// Returns whether `other` is this function, a virtio-gpu. `is_in_bar` returns whether one of
+    /// `other`'s BARs contains the address that this function was found with.
     ///
-    /// Its bus is not compared, since that may have another number by now.
-    pub(crate) fn is(&self, other: &Enumerated, is_in_bar: impl FnOnce() -> bool) -> bool {
+    /// The bus number is not compared, since the PCI core may have changed it.
+    pub(crate) fn matches(&self, other: &Enumerated, is_in_bar: impl FnOnce() -> bool) -> bool {
         other.id == VIRTIO_GPU
             && other.function.devfn == self.function.devfn
-            && self.is_beside(other)
+            && self.may_share_host_bridge(other)
             && is_in_bar()
     }
 
-    /// Says whether `other` is the bridge on the host bridge's own bus that leads to this function.
-    /// The numbers of those below it may have changed, but it comes before them all.
+    /// Returns whether `other` is the bridge on the root bus that leads to this function. The PCI
+    /// core enumerates this bridge before all bridges below it, whose bus numbers may change.
     pub(crate) fn is_behind(&self, other: &Enumerated) -> bool {
-        self.path.as_slice().first() == Some(&other.function) && self.is_beside(other)
+        self.path.as_slice().first() == Some(&other.function) && self.may_share_host_bridge(other)
     }
 }
 

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! PCI before there is a PCI core: addresses and configuration space (PCI 3.0, chapter 6; PCI
-//! Express 5.0, chapter 7).
+//! PCI before there is a PCI core: enumeration, BARs and configuration space (PCI 3.0, chapter 6;
+//! PCI Express 5.0, chapter 7).
 //!
-//! [`find`] walks from a host bridge to the GPU; [`Allocator`] gives addresses to BARs that
-//! nobody assigned. By its [`Location`] the GPU is known again when the PCI core finds it.
+//! | file | what it contains |
+//! |---|---|
+//! | [`config`] | addresses of functions, ECAM, access to configuration space |
+//! | [`enumeration`] | finds the virtio-gpus behind a host bridge, and numbers its buses |
+//! | [`bars`] | reads BARs, and assigns addresses to those that have none |
+//! | [`location`] | recognises a function when the PCI core enumerates it again |
+//!
+//! `location` and `bars` use `enumeration` for its [`Path`], and all of them use `config`. Nothing
+//! here uses another folder of the driver.
 
 pub(crate) mod bars;
 pub(crate) mod config;
+pub(crate) mod enumeration;
 pub(crate) mod location;
-pub(crate) mod walk;
 
 pub(crate) use bars::{
     Allocator,
@@ -25,13 +32,13 @@ pub(crate) use config::{
     Segment,
     VIRTIO_GPU, //
 };
+pub(crate) use enumeration::{
+    enumerate,
+    path_to,
+    BusNumbers,
+    Path, //
+};
 pub(crate) use location::{
     Enumerated,
     Location, //
-};
-pub(crate) use walk::{
-    find,
-    path_to,
-    Numbers,
-    Path, //
 };

@@ -1,23 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Text on scanouts: what [`Screen`](crate::text::Screen) wants drawn becomes pixels in the band
-//! and commands in the control queue. Nothing here waits, unless every slot of the band is with the
-//! device.
+//! The renderer of text on scanouts: paints in the band what [`Screen`](crate::text::Screen) has it
+//! draw, and adds the commands that show it to the control queue. Drawing text waits only if the
+//! device still reads all slots of the band.
 
-use core::{
-    fmt, iter,
-    ops::{
-        Range,
-        RangeInclusive, //
-    },
-};
+use core::{fmt, iter, ops::Range};
 
 use zerocopy::IntoBytes;
 
 use crate::{
     gpu::{
         protocol::{
-            DisplayInfo,
             MemEntry,
             Mode,
             ResourceAttachBacking,
@@ -26,12 +19,19 @@ use crate::{
             ResourceUnref,
             SetScanout,
             TransferToHost2d,
-            SCANOUTS, //
+            MAX_SCANOUTS, //
         },
         Control,
         GpuError,
         Rect, //
     },
+    scanout::layout::{
+            lay_out,
+            Layout,
+            Resource,
+            ID_STEP,
+            MAX_RESOURCE_BYTES, //
+        },
     text::{
         Band,
         Cell,
@@ -40,35 +40,32 @@ use crate::{
         Font,
         Grid,
         GridError,
-        Limits,
         Painter,
         Palette,
-        Places,
+        RowPositions,
         Scroll,
         Size,
         Surface,
         ATTRIBUTE, //
     },
     virtio::{
-        ring::{
-            Part,
-            RING_BYTES, //
+        queue::{
+            BufferElement,
+            QUEUE_BYTES, //
         },
         Hal, //
-    },
+    }, //
 };
 
-/// Host memory that a resource may take: QEMU's `max_hostmem` where nobody set it.
-const RESOURCE_BYTES: u64 = 256 << 20;
-/// The band begins where the ring ends.
-const BAND: usize = RING_BYTES;
+/// The offset of the band in the shared memory: the virtqueue is before it.
+const BAND_OFFSET: usize = QUEUE_BYTES;
 
-/// Why there is no picture.
+/// The reason why there is no display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DisplayError {
     /// The text does not fit the mode, or the memory.
     Grid(GridError),
-    /// The device did not do what it was told.
+    /// A command failed.
     Gpu(GpuError),
 }
 
@@ -93,181 +90,118 @@ impl fmt::Display for DisplayError {
     }
 }
 
-/// Sizes that a scanout beside others has to have: text is laid out for the smallest one.
-const WIDTHS: RangeInclusive<u32> = 320..=16384;
-const HEIGHTS: RangeInclusive<u32> = 200..=16384;
-
-/// Whether a scanout can show text, whatever the font.
-pub(crate) fn fits(mode: &Mode) -> bool {
-    WIDTHS.contains(&mode.width) && HEIGHTS.contains(&mode.height)
-}
-
-/// The scanouts that show text: all that are enabled and of a size that leaves the others their
-/// text, or else the first one, whatever its size.
-pub(crate) fn usable(info: &DisplayInfo) -> impl Iterator<Item = Mode> + '_ {
-    let any = info.enabled().any(|mode| fits(&mode));
-    info.enabled()
-        .filter(move |mode| !any || fits(mode))
-        .take(if any { SCANOUTS } else { 1 })
-}
-
-/// The smallest and the largest width and height of scanouts.
-pub(crate) fn sizes(heads: &[Mode]) -> (Size, Size) {
-    let side = |of: fn(&Mode) -> u32| {
-        let sides = || heads.iter().map(of);
-        (sides().min().unwrap_or(0), sides().max().unwrap_or(0))
-    };
-    let ((narrow, wide), (low, high)) = (side(|mode| mode.width), side(|mode| mode.height));
-    let size = |width, height| Size { width, height };
-    (size(narrow, low), size(wide, high))
-}
-
-/// Lays text out on scanouts, with so many bytes of memory for pixels.
-pub(crate) fn lay_out(
-    heads: &[Mode],
-    font: &Font<'_>,
-    scroll: Scroll,
-    cells: usize,
-    band_bytes: usize,
-) -> Result<Grid, GridError> {
-    let limits = Limits {
-        cells,
-        band_bytes,
-        // The list of entries is handed over in the band itself.
-        entries: band_bytes / size_of::<MemEntry>(),
-        resource_bytes: RESOURCE_BYTES,
-    };
-    let (least, most) = sizes(heads);
-    let grid = Grid::on_several(least, most, font.size(), scroll, &limits)?;
-    if grid.scroll() == Scroll::Pan || heads.len() <= 1 {
-        return Ok(grid);
-    }
-    // A resource for each.
-    let limits = Limits {
-        resource_bytes: RESOURCE_BYTES / heads.len() as u64,
-        ..limits
-    };
-    Grid::on_several(least, most, font.size(), Scroll::Repaint, &limits)
-}
-
-/// What is on a device when a display ends: resources, and the scanouts that show them.
+/// The resources and scanouts that stay on a device when a display ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Left {
-    /// The ID of the first resource; the others follow in steps of [`STEP`].
-    resource: u32,
-    /// How many they are.
-    count: u32,
-    /// A bit for each scanout.
-    scanouts: u32,
+pub(crate) struct RetainedScanouts {
+    /// The ID of the first resource; the others follow in steps of [`ID_STEP`].
+    first_id: u32,
+    /// The number of resources.
+    resource_count: u32,
+    /// A bit for each scanout that shows one of them.
+    scanout_mask: u32,
 }
 
-/// From the ID of one of our resources to the next: bit 0 is for those that take turns.
-const STEP: u32 = 2;
+/// The IDs that a display may use, from an even one on.
+pub(crate) const RESOURCE_IDS: u32 = ID_STEP * MAX_SCANOUTS as u32;
 
-/// IDs that a display may use, from an even one on.
-pub(crate) const IDS: u32 = STEP * SCANOUTS as u32;
-
-/// A resource on the host: of all scanouts, or, where nothing pans, of one.
-#[derive(Clone, Copy)]
-struct Target {
-    id: u32,
-    size: Size,
-}
-
-/// What the scanouts show.
+/// The picture that the scanouts show.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shows {
-    /// What it did before.
-    Others,
-    /// The same, though there is text by now.
-    OthersYet,
+enum Content {
+    /// The same as before this display.
+    Retained,
+    /// The same as before; text is drawn on our resource, but not shown yet.
+    Pending,
     /// A picture on our resource, which has no text on it.
     Picture,
-    /// Our resource.
-    Ours,
+    /// The text, on our resource.
+    Own,
 }
 
-/// Slots of the band are used by halves, left and right: most of what is drawn is not wider than
-/// that, and so needs not wait for what was drawn before it.
-const HALVES: usize = 2 * Band::MAX_SLOTS;
+/// The halves that the slots of the band have at most. Most text is not wider than half a slot, and
+/// so does not wait for the text in the other half.
+const MAX_HALVES: usize = 2 * Band::MAX_SLOTS;
 
-/// The halves of one slot, the first or the second of them or both, from an even number on.
-type Piece = Range<usize>;
+/// Halves of one slot, counted over the whole band: the left one (even), the right one, or both.
+type Halves = Range<usize>;
 
-/// Scanouts with text on them, the same on all.
+/// Scanouts that show text, the same on all.
 pub(crate) struct Display<'a, H> {
     control: Control<H>,
-    heads: &'a [Mode],
-    grid: Grid,
+    layout: Layout<'a>,
     font: Font<'a>,
     palette: Palette,
     painter: Painter,
-    /// The ID of our first resource on the host; one that differs in bit 0 takes turns with it.
-    resource: u32,
     /// The first text row of the window.
     top: u32,
-    /// What of the picture is seen.
-    shows: Shows,
-    /// What an earlier display has left, until there is text.
-    left: Left,
-    /// Pixels; shared with the device, which reads a half of a slot only while `busy` says so.
+    /// The picture that the scanouts show.
+    content: Content,
+    /// The resources and scanouts of an earlier display, until there is text.
+    retained: RetainedScanouts,
+    /// The band's pixels; shared with the device, which reads a half of a slot only while `busy`
+    /// says so.
     band: &'a mut [u32],
-    /// For each half, the commands that read it, as [`Control::post`] names them.
-    busy: [u32; HALVES],
+    /// For each half, the commands that read it: the bits that [`Control`] returned for them.
+    busy: [u32; MAX_HALVES],
     /// The half that is painted next.
     next: usize,
-    /// For each half, the colour that its first columns have, and how many they are: what is blank
-    /// needs no painting.
-    blank: [(u32, u32); HALVES],
+    /// For each half, the colour of its first columns and their number: cells of that colour need
+    /// not be painted.
+    filled: [(u32, u32); MAX_HALVES],
     failed: Option<GpuError>,
-    /// Says whether the device has our resources, and none of the font before.
+    /// Whether the device has our resources, and none of the font before.
     is_made: bool,
 }
 
-impl Left {
-    /// A resource that somebody else has left on a scanout.
-    pub(crate) fn on(scanout: u32, resource: u32) -> Self {
+impl RetainedScanouts {
+    /// Returns the resource that another driver has left on a scanout.
+    pub(crate) fn on(scanout: u32, id: u32) -> Self {
         Self {
-            resource,
-            count: 1,
-            scanouts: 1u32.checked_shl(scanout).unwrap_or(0),
+            first_id: id,
+            resource_count: 1,
+            scanout_mask: 1u32.checked_shl(scanout).unwrap_or(0),
         }
     }
 }
 
 impl<'a, H: Hal + Clone> Display<'a, H> {
-    /// Creates the resource, or one for each of the scanouts `heads` where nothing pans, clears it
-    /// and lets them show it: at once, or if `keeps` when there is text on it. `resource` is the
-    /// first of [`IDS`], and even. `band` is the shared memory behind the ring's.
+    /// Creates the resource, or one for each of `scanouts` where nothing pans, clears it and has
+    /// the scanouts show it: at once, or, if `retains`, when there is text on it. `first_id` is
+    /// even, and the first of [`RESOURCE_IDS`]. `band` is the shared memory behind the virtqueue's.
     ///
     /// # Errors
     ///
     /// As [`DisplayError`] says; the device needs a reset then.
     pub(crate) fn start(
         control: Control<H>,
-        heads: &'a [Mode],
+        scanouts: &'a [Mode],
         font: Font<'a>,
         scroll: Scroll,
-        (resource, keeps): (u32, bool),
+        (first_id, retains): (u32, bool),
         cells: usize,
         band: &'a mut [u32],
     ) -> Result<Self, DisplayError> {
-        let grid = lay_out(heads, &font, scroll, cells, size_of_val(band))?;
+        let grid = lay_out(scanouts, &font, scroll, cells, size_of_val(band))?;
         let mut display = Self {
             control,
-            heads,
-            grid,
+            layout: Layout {
+                scanouts,
+                grid,
+                first_id,
+            },
             font,
             palette: Palette::DEFAULT,
             painter: Painter::new(),
-            resource,
             top: grid.top(0),
-            shows: if keeps { Shows::Others } else { Shows::Ours },
-            left: Left::default(),
+            content: if retains {
+                Content::Retained
+            } else {
+                Content::Own
+            },
+            retained: RetainedScanouts::default(),
             band,
-            busy: [0; HALVES],
+            busy: [0; MAX_HALVES],
             next: 0,
-            blank: [(0, 0); HALVES],
+            filled: [(0, 0); MAX_HALVES],
             failed: None,
             is_made: false,
         };
@@ -276,146 +210,118 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         Ok(display)
     }
 
-    /// Starts again with another font, on a resource of its own. The screen is blank then, and so
-    /// has the text to be.
+    /// Starts again with another font, on a new resource. The screen is blank then, and the text
+    /// has to be blank as well.
     ///
     /// # Errors
     ///
-    /// As [`DisplayError`] says: of the grid, with nothing changed; of the device, which is left
-    /// alone until [`Display::recover`].
+    /// [`DisplayError::Grid`] with nothing changed; [`DisplayError::Gpu`] if the device failed,
+    /// which is not used any more until [`Display::recover`].
     pub(crate) fn set_font(
         &mut self,
         font: Font<'a>,
         scroll: Scroll,
         cells: usize,
     ) -> Result<(), DisplayError> {
-        let grid = lay_out(self.heads, &font, scroll, cells, size_of_val(self.band))?;
-        let (old, before) = (self.ours(), self.host_bytes());
-        self.grid = grid;
+        let grid = lay_out(
+            self.layout.scanouts,
+            &font,
+            scroll,
+            cells,
+            size_of_val(self.band),
+        )?;
+        let (old, before) = (self.own_scanouts(), self.layout.host_bytes());
+        self.layout.grid = grid;
         self.font = font;
-        self.resource ^= 1;
+        self.layout.first_id ^= 1;
         self.top = grid.top(0);
-        // Rather dark for a moment than more than the host has.
-        let first = before.saturating_add(self.host_bytes()) >= RESOURCE_BYTES;
+        // If the host has no memory for both, the screen is dark for a moment.
+        let unref_first = before.saturating_add(self.layout.host_bytes()) >= MAX_RESOURCE_BYTES;
         // A picture goes with the resource that it is on.
-        if self.shows == Shows::Picture {
-            self.shows = Shows::Ours;
+        if self.content == Content::Picture {
+            self.content = Content::Own;
         }
         self.attempt(|display| {
-            if first {
-                display.forget(old)?;
+            if unref_first {
+                display.unref(old)?;
             }
             display.create()?;
-            // Not shown any more, as some want it.
-            display.forget(old)
+            // After SET_SCANOUT, because some devices do not unref a resource that is shown.
+            display.unref(old)
         });
         self.is_made = self.failed.is_none();
         self.failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// The font of the text.
+    /// Returns the font of the text.
     pub(crate) fn font(&self) -> &Font<'a> {
         &self.font
     }
 
-    /// The colours of what is drawn from now on.
+    /// Returns the colours of the text, to be changed for what is drawn from now on.
     pub(crate) fn palette(&mut self) -> &mut Palette {
         &mut self.palette
     }
 
-    /// How the text is laid out.
+    /// Returns the layout of the text.
     pub(crate) fn grid(&self) -> &Grid {
-        &self.grid
+        &self.layout.grid
     }
 
-    /// The ring's memory and doorbell.
+    /// Returns the memory that is shared with the device.
     pub(crate) fn hal(&self) -> &H {
         self.control.hal()
     }
 
-    /// The control queue, for a command that is waited for.
+    /// Returns the control queue, for a command that is waited for.
     pub(crate) fn control(&mut self) -> &mut Control<H> {
         &mut self.control
     }
 
-    /// The scanouts that show the text.
-    pub(crate) fn heads(&self) -> &'a [Mode] {
-        self.heads
+    /// Returns the scanouts that show the text.
+    pub(crate) fn scanouts(&self) -> &'a [Mode] {
+        self.layout.scanouts
     }
 
-    fn scanouts(&self) -> u32 {
-        let bit = |head: &Mode| 1u32.checked_shl(head.scanout).unwrap_or(0);
-        self.heads.iter().fold(0, |bits, head| bits | bit(head))
-    }
-
-    /// How many resources we have.
-    fn targets(&self) -> usize {
-        match self.grid.scroll() {
-            Scroll::Pan => 1,
-            Scroll::Repaint => self.heads.len(),
+    /// Returns our resources, and the scanouts that show them.
+    fn own_scanouts(&self) -> RetainedScanouts {
+        RetainedScanouts {
+            first_id: self.layout.first_id,
+            resource_count: self.layout.resource_count() as u32,
+            scanout_mask: self.layout.scanout_mask(),
         }
     }
 
-    /// One of them.
-    fn target(&self, number: usize) -> Target {
-        let size = match (self.grid.scroll(), self.heads.get(number)) {
-            // Text, and modes with it, may be where the device can overwrite it.
-            (Scroll::Repaint, Some(head)) => Size {
-                width: head.width.min(*WIDTHS.end()),
-                height: head.height.min(*HEIGHTS.end()),
-            },
-            _ => self.grid.resource(),
-        };
-        Target {
-            id: self.resource.wrapping_add(STEP * number as u32),
-            size,
-        }
-    }
-
-    /// Our resources, and the scanouts that show them.
-    fn ours(&self) -> Left {
-        Left {
-            resource: self.resource,
-            count: self.targets() as u32,
-            scanouts: self.scanouts(),
-        }
-    }
-
-    /// Bytes of the host's that our resources take.
-    fn host_bytes(&self) -> u64 {
-        let bytes = |Target { size, .. }| u64::from(size.width) * u64::from(size.height) * 4;
-        (0..self.targets()).map(|n| bytes(self.target(n))).sum()
-    }
-
-    /// What stays on the device when the display ends, which it does next: what is seen.
-    pub(crate) fn leave(&mut self) -> Left {
-        match self.shows {
-            Shows::Ours | Shows::Picture => self.ours(),
-            Shows::Others | Shows::OthersYet => {
-                let ours = self.ours();
-                self.attempt(|display| display.forget(ours));
-                self.left
+    /// Returns the resources and scanouts that stay on the device for the next display: those that
+    /// are shown. Unrefs our resources if they are not. The display ends next.
+    pub(crate) fn retain_scanouts(&mut self) -> RetainedScanouts {
+        match self.content {
+            Content::Own | Content::Picture => self.own_scanouts(),
+            Content::Retained | Content::Pending => {
+                let own = self.own_scanouts();
+                self.attempt(|display| display.unref(own));
+                self.retained
             }
         }
     }
 
-    /// Takes care of what an earlier display has left on this device: it stays until there is text,
-    /// but not on scanouts that are not ours any more.
-    pub(crate) fn inherit(&mut self, left: Left) {
+    /// Takes over the resources of an earlier display on this device: they stay until there is
+    /// text, but not on scanouts that are not ours any more.
+    pub(crate) fn adopt_scanouts(&mut self, retained: RetainedScanouts) {
         self.attempt(|display| {
-            let ours = display.scanouts();
-            for scanout in 0..SCANOUTS as u32 {
-                if left.scanouts & !ours & 1 << scanout != 0 {
+            let own = display.layout.scanout_mask();
+            for scanout in 0..MAX_SCANOUTS as u32 {
+                if retained.scanout_mask & !own & 1 << scanout != 0 {
                     let nothing = SetScanout::new(Rect::default(), scanout, 0);
                     display.control.try_call(&nothing)?;
                 }
             }
-            match display.shows {
-                Shows::Ours | Shows::Picture => display.forget(left)?,
-                Shows::Others | Shows::OthersYet => {
-                    display.left = Left {
-                        scanouts: left.scanouts & ours,
-                        ..left
+            match display.content {
+                Content::Own | Content::Picture => display.unref(retained)?,
+                Content::Retained | Content::Pending => {
+                    display.retained = RetainedScanouts {
+                        scanout_mask: retained.scanout_mask & own,
+                        ..retained
                     };
                 }
             }
@@ -423,56 +329,57 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         });
     }
 
-    /// Has the host forget resources. A device that does not want to, because it shows them, keeps
-    /// them.
-    fn forget(&mut self, left: Left) -> Result<(), GpuError> {
-        for number in 0..left.count {
-            let id = left.resource.wrapping_add(STEP * number);
-            self.control.post(&ResourceUnref::new(id))?;
+    /// Has the host unref resources, and waits for it. A device that refuses it, because it shows
+    /// them, keeps them.
+    fn unref(&mut self, retained: RetainedScanouts) -> Result<(), GpuError> {
+        for index in 0..retained.resource_count {
+            let id = retained.first_id.wrapping_add(ID_STEP * index);
+            self.control.add(&ResourceUnref::new(id))?;
         }
         self.drain()
     }
 
-    /// What stopped the display for good, if anything did.
+    /// Returns the error that stopped the display, if there was one.
     pub(crate) fn failed(&self) -> Option<GpuError> {
         self.failed
     }
 
-    /// Goes on with a device that stalled, if it has done by now what it was told. Returns whether
-    /// it has: all is to be drawn again.
+    /// Resumes use of a device that stalled, if it has completed its commands by now. Returns
+    /// whether it has: all text has to be drawn again then.
     pub(crate) fn recover(&mut self) -> bool {
         if self.failed.is_none() || !self.control.recover() {
             return false;
         }
         self.failed = None;
         if !self.is_made {
-            self.attempt(Self::create_again);
+            self.attempt(Self::recreate);
             self.is_made = self.failed.is_none();
-        } else if self.shows == Shows::Ours {
-            self.attempt(Self::post_windows);
+        } else if self.content == Content::Own {
+            self.attempt(Self::add_set_scanouts);
         }
         true
     }
 
     /// Creates the resources of a device that stalled when it got another font. It may have any
     /// part of them, and those of the font before.
-    fn create_again(&mut self) -> Result<(), GpuError> {
-        let ours = self.ours();
-        for number in 0..ours.count {
-            let id = ours.resource.wrapping_add(STEP * number);
+    fn recreate(&mut self) -> Result<(), GpuError> {
+        let own = self.own_scanouts();
+        for index in 0..own.resource_count {
+            let id = own.first_id.wrapping_add(ID_STEP * index);
             self.control.try_call(&ResourceUnref::new(id))?;
             self.control.try_call(&ResourceUnref::new(id ^ 1))?;
         }
         self.create()
     }
 
-    /// Commands that the device has refused since the start, and the first of them, as an error.
-    pub(crate) fn refusals(&self) -> (u32, Option<GpuError>) {
-        let (count, first) = self.control.refusals();
-        (count, first.map(GpuError::Refused))
+    /// Returns how many commands the device has refused since the start, and the first of them, as
+    /// an error.
+    pub(crate) fn error_responses(&self) -> (u32, Option<GpuError>) {
+        let (count, first) = self.control.errors();
+        (count, first.map(GpuError::Response))
     }
 
-    /// Waits until the device has done all that it was told.
+    /// Waits until the device has completed all commands.
     ///
     /// # Errors
     ///
@@ -485,29 +392,35 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         result
     }
 
+    /// Creates the resources, attaches the band to them and clears them. Has the scanouts show
+    /// them, unless an earlier picture stays.
+    ///
+    /// # Errors
+    ///
+    /// The queue failed, or the device refused a command.
     fn create(&mut self) -> Result<(), GpuError> {
         self.drain()?;
-        for number in 0..self.targets() {
-            let target = self.target(number);
-            let Target { id, size } = target;
+        for index in 0..self.layout.resource_count() {
+            let resource = self.layout.resource(index);
+            let Resource { id, size } = resource;
             let create = ResourceCreate2d::new(id, size.width, size.height);
             self.control.call(&create, None)?;
-            let count = match self.grid.scroll() {
-                Scroll::Pan => self.list(self.grid.band().entries()),
-                Scroll::Repaint => self.list(self.grid.band().strip_entries(size)),
+            let count = match self.layout.grid.scroll() {
+                Scroll::Pan => self.write_entries(self.layout.grid.band().entries()),
+                Scroll::Repaint => self.write_entries(self.layout.grid.band().strip_entries(size)),
             };
-            let entries = Part {
-                at: BAND,
+            let entries = BufferElement {
+                offset: BAND_OFFSET,
                 length: count as usize * size_of::<MemEntry>(),
             };
             let attach = ResourceAttachBacking::new(id, count);
             self.control.call(&attach, Some(entries))?;
-            self.blacken_slots();
-            self.control.call(&self.clear(target), None)?;
+            self.zero_slots();
+            self.control.call(&self.clear_command(resource), None)?;
         }
-        if self.shows == Shows::Ours {
-            for head in 0..self.heads.len() {
-                self.control.call(&self.window(head), None)?;
+        if self.content == Content::Own {
+            for index in 0..self.layout.scanouts.len() {
+                self.control.call(&self.set_scanout_command(index), None)?;
             }
             self.flush_window()?;
             self.drain()?;
@@ -515,12 +428,15 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         Ok(())
     }
 
-    /// Lists pieces of the band in itself, which is free until something is drawn. Returns how
-    /// many.
-    fn list(&mut self, pieces: impl Iterator<Item = (u32, u32)>) -> u32 {
+    /// Writes the entries of a backing store into the band, which is free until something is drawn.
+    /// Returns how many they are.
+    fn write_entries(&mut self, entries: impl Iterator<Item = (u32, u32)>) -> u32 {
         let mut count = 0;
-        for (words, (offset, length)) in self.band.chunks_exact_mut(4).zip(pieces) {
-            let address = self.control.hal().device_address(BAND + offset as usize);
+        for (words, (offset, length)) in self.band.chunks_exact_mut(4).zip(entries) {
+            let address = self
+                .control
+                .hal()
+                .device_address(BAND_OFFSET + offset as usize);
             words
                 .as_mut_bytes()
                 .copy_from_slice(MemEntry::new(address, length).as_bytes());
@@ -529,10 +445,11 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         count
     }
 
-    /// Makes zeroes of all pixels that the device reads for [`Self::clear`]; it has none of them.
-    fn blacken_slots(&mut self) {
-        let band = self.grid.band();
-        let slots = match self.grid.scroll() {
+    /// Fills all pixels that the device reads for [`Self::clear_command`] with zeroes; it reads
+    /// none of them at the moment.
+    fn zero_slots(&mut self) {
+        let band = self.layout.grid.band();
+        let slots = match self.layout.grid.scroll() {
             Scroll::Pan => 1,
             Scroll::Repaint => band.slots(),
         };
@@ -540,19 +457,19 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         if let Some(pixels) = self.band.get_mut(all) {
             pixels.fill(0);
         }
-        self.blank = [(0, 0); HALVES];
-        for blank in self.blank.iter_mut().take(2 * slots) {
-            *blank = (0, u32::MAX);
+        self.filled = [(0, 0); MAX_HALVES];
+        for filled in self.filled.iter_mut().take(2 * slots) {
+            *filled = (0, u32::MAX);
         }
         // There may be fewer slots than before.
         self.next = 0;
     }
 
-    /// The command that blackens a whole resource: one transfer of a slot of zeroes, which the
-    /// backing repeats.
-    fn clear(&self, Target { id, size }: Target) -> TransferToHost2d {
-        let band = self.grid.band();
-        let offset = match self.grid.scroll() {
+    /// Returns the command that clears a whole resource: one transfer of a slot of zeroes, which
+    /// the backing store repeats.
+    fn clear_command(&self, Resource { id, size }: Resource) -> TransferToHost2d {
+        let band = self.layout.grid.band();
+        let offset = match self.layout.grid.scroll() {
             Scroll::Pan => band.offset(0, 0),
             Scroll::Repaint => band.strip_offset(size, 0),
         };
@@ -560,102 +477,108 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         TransferToHost2d::new(all, offset, id)
     }
 
-    /// Blackens all that we have on the host.
-    fn wipe(&mut self) -> Result<(), GpuError> {
+    /// Clears all our resources on the host.
+    fn clear_all(&mut self) -> Result<(), GpuError> {
         self.drain()?;
-        self.blacken_slots();
-        for number in 0..self.targets() {
-            let clear = self.clear(self.target(number));
-            let bit = self.control.post(&clear)?;
-            self.reads(0..self.halves(), bit);
+        self.zero_slots();
+        for index in 0..self.layout.resource_count() {
+            let clear = self.clear_command(self.layout.resource(index));
+            let bit = self.control.add(&clear)?;
+            self.mark_busy(0..self.half_count(), bit);
         }
         Ok(())
     }
 
-    /// Posts what makes visible what is drawn in text rows of the window.
+    /// Adds the commands that flush text rows of the window.
     fn flush(&mut self, text_rows: Range<u32>) -> Result<(), GpuError> {
-        let (top, bottom) = (self.grid.y(text_rows.start), self.grid.y(text_rows.end));
-        for number in 0..self.targets() {
-            let Target { id, size } = self.target(number);
-            let width = match self.grid.scroll() {
-                Scroll::Pan => self.grid.screen().width,
+        let (top, bottom) = (
+            self.layout.grid.y(text_rows.start),
+            self.layout.grid.y(text_rows.end),
+        );
+        for index in 0..self.layout.resource_count() {
+            let Resource { id, size } = self.layout.resource(index);
+            let width = match self.layout.grid.scroll() {
+                Scroll::Pan => self.layout.grid.screen().width,
                 Scroll::Repaint => size.width,
             };
             let bottom = bottom.min(size.height);
             if top < bottom {
                 let rect = Rect::new(0, top, width, bottom - top);
-                self.control.post(&ResourceFlush::new(rect, id))?;
+                self.control.add(&ResourceFlush::new(rect, id))?;
             }
         }
         Ok(())
     }
 
-    /// Posts what makes the whole window visible.
+    /// Adds the commands that flush the whole window.
     fn flush_window(&mut self) -> Result<(), GpuError> {
-        self.flush(self.top..self.top + self.grid.window() as u32)
+        self.flush(self.top..self.top + self.layout.grid.window() as u32)
     }
 
-    /// Makes all visible once more, if anything is: a host that was busy with the last picture may
-    /// have let the last flush pass without a word.
+    /// Flushes the whole window once more, if the scanouts show our resource: a host that was busy
+    /// with the last picture may have skipped the last flush.
     pub(crate) fn flush_again(&mut self) {
-        if !matches!(self.shows, Shows::Ours | Shows::Picture) {
+        if !matches!(self.content, Content::Own | Content::Picture) {
             return;
         }
         self.attempt(|display| {
             display.flush_window()?;
-            display.control.publish();
+            display.control.kick();
             Ok(())
         });
     }
 
-    /// The command that shows the window on one of the scanouts, as much of it as that has room
-    /// for.
-    fn window(&self, head: usize) -> SetScanout {
-        let (mode, id) = match (self.heads.get(head), self.grid.scroll()) {
-            (Some(mode), Scroll::Pan) => (mode, self.resource),
-            (Some(mode), Scroll::Repaint) => (mode, self.target(head).id),
+    /// Returns the command that shows the window on one of the scanouts, as much of it as fits.
+    fn set_scanout_command(&self, index: usize) -> SetScanout {
+        let (mode, id) = match (self.layout.scanouts.get(index), self.layout.grid.scroll()) {
+            (Some(mode), Scroll::Pan) => (mode, self.layout.first_id),
+            (Some(mode), Scroll::Repaint) => (mode, self.layout.resource(index).id),
             (None, _) => return SetScanout::new(Rect::default(), 0, 0),
         };
-        let window = Rect::new(0, self.grid.y(self.top), mode.width, mode.height);
+        let window = Rect::new(0, self.layout.grid.y(self.top), mode.width, mode.height);
         SetScanout::new(window, mode.scanout, id)
     }
 
-    /// Posts that command for all.
-    fn post_windows(&mut self) -> Result<(), GpuError> {
-        for head in 0..self.heads.len() {
-            self.control.post(&self.window(head))?;
+    /// Adds that command for all scanouts.
+    fn add_set_scanouts(&mut self) -> Result<(), GpuError> {
+        for index in 0..self.layout.scanouts.len() {
+            self.control.add(&self.set_scanout_command(index))?;
         }
         Ok(())
     }
 
-    /// Shows a picture until there is text: `paint` gives its pixels from a column on, in a row of
-    /// the screen, and leaves those alone that are not its own. It has pixels in `rows` only. If
-    /// text `keeps` it, it scrolls with the text, and has no pixels where there is never any.
+    /// Shows a picture until there is text. `paint` gets a column and a row of the screen, and the
+    /// pixels from there on; it leaves pixels alone that are not the picture's. The picture has
+    /// pixels in `rows` only. If it `scrolls` with the text, it has no pixels outside of the text's
+    /// columns and rows.
     ///
-    /// Nothing was drawn before.
+    /// Nothing may have been drawn before.
     pub(crate) fn show_picture(
         &mut self,
         rows: Range<u32>,
-        keeps: bool,
+        scrolls: bool,
         mut paint: impl FnMut(u32, u32, &mut [u32]),
     ) {
-        let Size { width, height } = self.grid.glyph();
-        let top = self.grid.y(self.top);
-        let (window, text) = (self.grid.window() as u32, self.grid.rows() as u32);
-        let (count, right) = match keeps {
+        let Size { width, height } = self.layout.grid.glyph();
+        let top = self.layout.grid.y(self.top);
+        let (window, text) = (
+            self.layout.grid.window() as u32,
+            self.layout.grid.rows() as u32,
+        );
+        let (count, right) = match scrolls {
             false => (window, u32::MAX),
-            true => (text, self.grid.cols() as u32 * width),
+            true => (text, self.layout.grid.cols() as u32 * width),
         };
-        let again = (keeps && self.grid.scroll() == Scroll::Pan).then_some(window);
+        let again = (scrolls && self.layout.grid.scroll() == Scroll::Pan).then_some(window);
         for text_row in self.top..self.top + count {
-            let y = self.grid.y(text_row) - top;
+            let y = self.layout.grid.y(text_row) - top;
             if y >= rows.end || y + height <= rows.start {
                 continue;
             }
-            for tile in 0..self.grid.band().tiles() {
-                let places = iter::once(text_row).chain(again.map(|rows| text_row + rows));
+            for tile in 0..self.layout.grid.band().tiles() {
+                let positions = iter::once(text_row).chain(again.map(|rows| text_row + rows));
                 self.attempt(|display| {
-                    display.paint(text_row, places, tile, |x, row, to| {
+                    display.paint_tile(text_row, positions, tile, |x, row, to| {
                         let count = to.len().min(right.saturating_sub(x) as usize);
                         paint(x, y + row, to.get_mut(..count).unwrap_or_default());
                     })
@@ -664,178 +587,194 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         }
         self.attempt(|display| {
             display.show()?;
-            display.control.publish();
+            display.control.kick();
             Ok(())
         });
-        if !keeps {
-            self.shows = Shows::Picture;
+        if !scrolls {
+            self.content = Content::Picture;
         }
     }
 
-    /// Paints a tile of a text row with other things than text, and puts it into `places`. `paint`
-    /// gets a column and a row of pixels of the text row, and the pixels from there on.
-    fn paint(
+    /// Paints a tile of a text row with something else than text, and transfers it to the text rows
+    /// `positions`. `paint` gets a column and a row of pixels of the text row, and the pixels from
+    /// there on.
+    fn paint_tile(
         &mut self,
         text_row: u32,
-        places: impl Iterator<Item = u32>,
-        number: usize,
+        positions: impl Iterator<Item = u32>,
+        tile_number: usize,
         mut paint: impl FnMut(u32, u32, &mut [u32]),
     ) -> Result<(), GpuError> {
-        let band = *self.grid.band();
-        let tile = band.tile(number);
-        let piece = self.free_piece(band.tile_cols(), self.slot_of(text_row, number))?;
-        let Some(pixels) = self.band.get_mut(band.slot(piece.start / 2)) else {
+        let band = *self.layout.grid.band();
+        let tile = band.tile(tile_number);
+        let halves =
+            self.wait_for_halves(band.tile_cols(), self.strip_slot(text_row, tile_number))?;
+        let Some(pixels) = self.band.get_mut(band.slot(halves.start / 2)) else {
             return Ok(());
         };
         pixels.fill(0);
-        for (row, place) in tile.lines.clone().zip(band.rows(band.unit())) {
-            if let Some(pixels) = pixels.get_mut(place) {
+        for (row, range) in tile.scanlines.clone().zip(band.pixel_rows(band.unit())) {
+            if let Some(pixels) = pixels.get_mut(range) {
                 paint(tile.x, row, pixels);
             }
         }
-        for text_row in places {
-            self.transfer(text_row, number, band.unit() as u32, piece.clone())?;
+        for text_row in positions {
+            self.transfer(text_row, tile_number, band.unit() as u32, halves.clone())?;
         }
         Ok(())
     }
 
-    /// The slot in which a tile of a text row is to be painted, if it may not be any.
-    fn slot_of(&self, text_row: u32, tile: usize) -> Option<usize> {
-        let pans = self.grid.scroll() == Scroll::Pan;
-        (!pans).then(|| self.grid.band().strip_slot(text_row, tile))
+    /// Returns the slot in which a tile of a text row has to be painted; `None` if any slot will
+    /// do.
+    fn strip_slot(&self, text_row: u32, tile: usize) -> Option<usize> {
+        let pans = self.layout.grid.scroll() == Scroll::Pan;
+        (!pans).then(|| self.layout.grid.band().strip_slot(text_row, tile))
     }
 
-    /// The halves that the band has.
-    fn halves(&self) -> usize {
-        2 * self.grid.band().slots()
+    /// Returns how many halves the band has.
+    fn half_count(&self) -> usize {
+        2 * self.layout.grid.band().slots()
     }
 
-    /// The columns of the first half of a slot.
-    fn half(&self) -> usize {
-        self.grid.band().tile_cols() / 2
+    /// Returns the columns of the left half of a slot.
+    fn cols_per_half(&self) -> usize {
+        self.layout.grid.band().tile_cols() / 2
     }
 
-    /// The column of its tile with which a piece begins.
-    fn first_col(&self, piece: &Piece) -> usize {
-        piece.start % 2 * self.half()
+    /// Returns the column of the tile at which halves begin.
+    fn first_col(&self, halves: &Halves) -> usize {
+        halves.start % 2 * self.cols_per_half()
     }
 
-    /// The piece that is painted next, of so many columns, or all of a slot, when the device has
-    /// read it.
-    fn free_piece(&mut self, cols: usize, slot: Option<usize>) -> Result<Piece, GpuError> {
-        let piece = match slot {
+    /// Returns the halves that are painted next, for so many columns, or all of `slot`. Waits until
+    /// the device has read them.
+    ///
+    /// # Errors
+    ///
+    /// The queue failed, now or before.
+    fn wait_for_halves(&mut self, cols: usize, slot: Option<usize>) -> Result<Halves, GpuError> {
+        let halves = match slot {
             Some(slot) => 2 * slot..2 * slot + 2,
-            None if cols > self.half() => {
-                let start = self.next.next_multiple_of(2) % self.halves();
+            None if cols > self.cols_per_half() => {
+                let start = self.next.next_multiple_of(2) % self.half_count();
                 start..start + 2
             }
             None => self.next..self.next + 1,
         };
-        self.next = piece.end % self.halves();
-        let busy = self.busy.get(piece.clone()).unwrap_or_default();
+        self.next = halves.end % self.half_count();
+        let busy = self.busy.get(halves.clone()).unwrap_or_default();
         let bits = busy.iter().fold(0, |all, bits| all | bits);
         self.control.wait(bits)?;
-        for half in piece.clone() {
-            if let (Some(busy), Some(blank)) = (self.busy.get_mut(half), self.blank.get_mut(half)) {
-                (*busy, *blank) = (0, (0, 0));
+        for half in halves.clone() {
+            if let (Some(busy), Some(filled)) = (self.busy.get_mut(half), self.filled.get_mut(half))
+            {
+                (*busy, *filled) = (0, (0, 0));
             }
         }
-        Ok(piece)
+        Ok(halves)
     }
 
-    /// Posts the transfers of so many pixels a row from a piece to a tile of a text row.
+    /// Adds the transfers of `width` pixels a row from halves of a slot to a tile of a text row.
     fn transfer(
         &mut self,
         text_row: u32,
-        number: usize,
+        tile_number: usize,
         width: u32,
-        piece: Piece,
+        halves: Halves,
     ) -> Result<(), GpuError> {
-        let tile = self.grid.band().tile(number);
-        let slot = piece.start / 2;
-        let y = self.grid.y(text_row) + tile.lines.start;
-        let height = tile.lines.end - tile.lines.start;
-        for number_of_target in 0..self.targets() {
-            let Target { id, size } = self.target(number_of_target);
-            let (rect, offset) = match self.grid.scroll() {
+        let tile = self.layout.grid.band().tile(tile_number);
+        let slot = halves.start / 2;
+        let y = self.layout.grid.y(text_row) + tile.scanlines.start;
+        let height = tile.scanlines.end - tile.scanlines.start;
+        for index in 0..self.layout.resource_count() {
+            let Resource { id, size } = self.layout.resource(index);
+            let (rect, offset) = match self.layout.grid.scroll() {
                 Scroll::Pan => {
-                    let x = self.first_col(&piece) as u64 * u64::from(self.grid.glyph().width);
-                    let offset =
-                        self.grid.band().offset(slot, number) + x * size_of::<u32>() as u64;
+                    let x =
+                        self.first_col(&halves) as u64 * u64::from(self.layout.grid.glyph().width);
+                    let offset = self.layout.grid.band().offset(slot, tile_number)
+                        + x * size_of::<u32>() as u64;
                     (Rect::new(tile.x, y, width, height), offset)
                 }
                 Scroll::Repaint if y < size.height => {
                     let (width, height) = (width.min(size.width), height.min(size.height - y));
-                    let offset = self.grid.band().strip_offset(size, slot);
+                    let offset = self.layout.grid.band().strip_offset(size, slot);
                     (Rect::new(0, y, width, height), offset)
                 }
                 // A picture may be higher than this scanout.
                 Scroll::Repaint => continue,
             };
-            let bit = self
-                .control
-                .post(&TransferToHost2d::new(rect, offset, id))?;
-            self.reads(piece.clone(), bit);
+            let bit = self.control.add(&TransferToHost2d::new(rect, offset, id))?;
+            self.mark_busy(halves.clone(), bit);
         }
         Ok(())
     }
 
     /// Has the scanouts show our resource, which is complete, from now on.
     fn show(&mut self) -> Result<(), GpuError> {
-        self.shows = Shows::Ours;
-        self.post_windows()?;
+        self.content = Content::Own;
+        self.add_set_scanouts()?;
         self.flush_window()?;
-        let left = core::mem::take(&mut self.left);
-        for number in 0..left.count {
-            let id = left.resource.wrapping_add(STEP * number);
-            self.control.post(&ResourceUnref::new(id))?;
+        let retained = core::mem::take(&mut self.retained);
+        for index in 0..retained.resource_count {
+            let id = retained.first_id.wrapping_add(ID_STEP * index);
+            self.control.add(&ResourceUnref::new(id))?;
         }
         Ok(())
     }
 
-    /// Runs `f` unless something failed before, and keeps its error.
+    /// Runs `f` unless something failed before, and stores its error.
     fn attempt(&mut self, f: impl FnOnce(&mut Self) -> Result<(), GpuError>) {
         if self.failed.is_none() {
             self.failed = f(self).err();
         }
     }
 
-    /// Paints one tile of a row and posts its transfers.
-    fn tile(
+    /// Paints a tile of a row and adds its transfers.
+    fn draw_tile(
         &mut self,
-        places: Places,
+        positions: RowPositions,
         cells: &[Cell],
-        number: usize,
+        tile_number: usize,
         cursor: Option<&Cursor>,
     ) -> Result<(), GpuError> {
-        let tile = self.grid.band().tile(number);
-        let columns = tile.cols.start;
+        let tile = self.layout.grid.band().tile(tile_number);
+        let first_col = tile.cols.start;
         let cursor = cursor.and_then(|cursor| {
-            let col = cursor.col.checked_sub(columns)?;
-            let lines = cursor.lines.clone();
-            Some((*cells.get(col)?, Cursor { row: 0, col, lines }))
+            let col = cursor.col.checked_sub(first_col)?;
+            let scanlines = cursor.scanlines.clone();
+            Some((
+                *cells.get(col)?,
+                Cursor {
+                    row: 0,
+                    col,
+                    scanlines,
+                },
+            ))
         });
         let colour = match cursor {
             None => self.colour_of(cells),
             Some(_) => None,
         };
-        let slot = places
+        let slot = positions
             .iter()
             .next()
-            .and_then(|row| self.slot_of(row, number));
-        let free = colour.and_then(|colour| self.blank_piece(colour, cells.len(), slot));
-        let piece = match free {
-            Some(piece) => piece,
-            None => self.fill(cells, cursor, colour, (slot, tile.lines.start as usize))?,
+            .and_then(|row| self.strip_slot(row, tile_number));
+        let filled = colour.and_then(|colour| self.find_filled(colour, cells.len(), slot));
+        let halves = match filled {
+            Some(halves) => halves,
+            None => {
+                self.paint_cells(cells, cursor, colour, (slot, tile.scanlines.start as usize))?
+            }
         };
-        let width = cells.len() as u32 * self.grid.glyph().width;
-        for row in places.iter() {
-            self.transfer(row, number, width, piece.clone())?;
+        let width = cells.len() as u32 * self.layout.grid.glyph().width;
+        for row in positions.iter() {
+            self.transfer(row, tile_number, width, halves.clone())?;
         }
         Ok(())
     }
 
-    /// The one colour of cells of which nothing but that is seen.
+    /// Returns the colour of cells that show one colour only; `None` for other cells.
     fn colour_of(&self, cells: &[Cell]) -> Option<u32> {
         let bits = self.font.glyph_bits();
         let (&first, rest) = cells.split_first()?;
@@ -843,64 +782,64 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         same.then(|| self.palette.colours(first.attribute(bits)).1)
     }
 
-    /// A piece, of this slot if there is one to be, that has this colour in so many columns
-    /// already, be it with the device or not.
-    fn blank_piece(&mut self, colour: u32, cols: usize, slot: Option<usize>) -> Option<Piece> {
-        let (half, halves) = (self.half(), 0..self.halves());
+    /// Returns halves that have this colour in so many columns already, in use by the device or
+    /// not; in `slot`, if that is given.
+    fn find_filled(&mut self, colour: u32, cols: usize, slot: Option<usize>) -> Option<Halves> {
+        let (half, all) = (self.cols_per_half(), 0..self.half_count());
         let fits = |at: usize, cols: usize| {
-            let blank = self.blank.get(at);
-            blank.is_some_and(|&(is, count)| is == colour && count as usize >= cols)
+            let filled = self.filled.get(at);
+            filled.is_some_and(|&(is, count)| is == colour && count as usize >= cols)
         };
         if let Some(slot) = slot {
             let rest = cols.saturating_sub(half);
-            let is_blank = fits(2 * slot, cols.min(half)) && fits(2 * slot + 1, rest);
-            return is_blank.then_some(2 * slot..2 * slot + 2);
+            let is_filled = fits(2 * slot, cols.min(half)) && fits(2 * slot + 1, rest);
+            return is_filled.then_some(2 * slot..2 * slot + 2);
         }
-        let piece = match cols.checked_sub(half) {
-            None | Some(0) => halves
-                .clone()
-                .find(|&at| fits(at, cols))
-                .map(|at| at..at + 1),
-            Some(rest) => (halves.clone().step_by(2))
+        let halves = match cols.checked_sub(half) {
+            None | Some(0) => all.clone().find(|&at| fits(at, cols)).map(|at| at..at + 1),
+            Some(rest) => (all.clone().step_by(2))
                 .find(|&at| fits(at, half) && fits(at + 1, rest))
                 .map(|at| at..at + 2),
         }?;
-        // It stays as it is for the next one.
-        if piece.contains(&self.next) {
-            self.next = piece.end % halves.end;
+        // These halves keep their colour, so others are painted next.
+        if halves.contains(&self.next) {
+            self.next = halves.end % all.end;
         }
-        Some(piece)
+        Some(halves)
     }
 
-    /// Paints the cells of a tile, all of one `colour` or not, into a piece that is free, in a slot
-    /// if it is to be that one, which begins with a scanline of the cells.
-    fn fill(
+    /// Paints the cells of a tile, all of one `colour` or not, into halves that the device has
+    /// read, in `slot`, if that is given. The slot begins with scanline `scanline` of the cells.
+    fn paint_cells(
         &mut self,
         cells: &[Cell],
         cursor: Option<(Cell, Cursor)>,
         colour: Option<u32>,
-        (slot, line): (Option<usize>, usize),
-    ) -> Result<Piece, GpuError> {
-        let piece = self.free_piece(cells.len(), slot)?;
-        let (first, half) = (self.first_col(&piece), self.half());
-        let band = self.grid.band();
-        let Some(pixels) = self.band.get_mut(band.slot(piece.start / 2)) else {
-            return Ok(piece);
+        (slot, scanline): (Option<usize>, usize),
+    ) -> Result<Halves, GpuError> {
+        let halves = self.wait_for_halves(cells.len(), slot)?;
+        let (first, half) = (self.first_col(&halves), self.cols_per_half());
+        let band = self.layout.grid.band();
+        let Some(pixels) = self.band.get_mut(band.slot(halves.start / 2)) else {
+            return Ok(halves);
         };
         let (font, palette) = (&self.font, &self.palette);
         if let Some(colour) = colour {
             let cols = first..first + cells.len();
             Painter::fill(font, band, colour, cols, pixels);
-            match self.blank.get_mut(piece.clone()).unwrap_or_default() {
+            match self.filled.get_mut(halves.clone()).unwrap_or_default() {
                 [left, right] => {
                     *left = (colour, cells.len().min(half) as u32);
                     *right = (colour, cells.len().saturating_sub(half) as u32);
                 }
                 all => all.fill((colour, cells.len() as u32)),
             }
-            return Ok(piece);
+            return Ok(halves);
         }
-        let corner = Corner { col: first, line };
+        let corner = Corner {
+            col: first,
+            scanline,
+        };
         self.painter
             .paint(font, palette, band, cells, pixels, corner);
         if let Some((cell, cursor)) = cursor {
@@ -909,65 +848,72 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
                 ..cursor
             };
             self.painter
-                .paint_cursor(font, palette, band, (cell, &cursor, line), pixels);
+                .paint_cursor(font, palette, band, (cell, &cursor, scanline), pixels);
         }
-        Ok(piece)
+        Ok(halves)
     }
 
-    /// The command of this bit reads a piece.
-    fn reads(&mut self, piece: Piece, bit: u32) {
+    /// Marks halves as busy: the command of this bit reads them.
+    fn mark_busy(&mut self, halves: Halves, bit: u32) {
         // The bit belonged to a command that is done.
         for busy in &mut self.busy {
             *busy &= !bit;
         }
-        for busy in self.busy.get_mut(piece).unwrap_or_default() {
+        for busy in self.busy.get_mut(halves).unwrap_or_default() {
             *busy |= bit;
         }
     }
 }
 
 impl<H: Hal + Clone> Surface for Display<'_, H> {
-    fn draw(&mut self, places: Places, cells: &[Cell], from: usize, cursor: Option<&Cursor>) {
-        if matches!(self.shows, Shows::Others | Shows::Picture) {
+    fn draw(
+        &mut self,
+        positions: RowPositions,
+        cells: &[Cell],
+        from: usize,
+        cursor: Option<&Cursor>,
+    ) {
+        if matches!(self.content, Content::Retained | Content::Picture) {
             let blank = Cell::blank(self.font.glyph_bits());
             let is_text = cells.iter().any(|&cell| cell != blank);
-            if self.shows == Shows::Picture {
-                // Without the picture the resource is black, and so is a cell of nothing, mostly.
+            if self.content == Content::Picture {
+                // Without the picture the resource is black, and so is a blank cell in most
+                // palettes.
                 if !is_text && self.palette.colours(ATTRIBUTE).1 == 0 {
                     return;
                 }
-                self.attempt(Self::wipe);
-                self.shows = Shows::OthersYet;
+                self.attempt(Self::clear_all);
+                self.content = Content::Pending;
             } else if is_text {
-                self.shows = Shows::OthersYet;
+                self.content = Content::Pending;
             }
         }
-        for number in 0..self.grid.band().tiles() {
-            let Range { start, end } = self.grid.band().tile(number).cols;
+        for tile_number in 0..self.layout.grid.band().tiles() {
+            let Range { start, end } = self.layout.grid.band().tile(tile_number).cols;
             let Some(cells) = cells.get(start..end.min(cells.len())) else {
                 return;
             };
             if !cells.is_empty() && start + cells.len() > from {
-                self.attempt(|display| display.tile(places, cells, number, cursor));
+                self.attempt(|display| display.draw_tile(positions, cells, tile_number, cursor));
             }
         }
     }
 
     fn pan(&mut self, top: u32) {
         self.top = top;
-        if self.shows == Shows::Ours {
-            self.attempt(Self::post_windows);
+        if self.content == Content::Own {
+            self.attempt(Self::add_set_scanouts);
         }
     }
 
     fn finish(&mut self, text_rows: Range<u32>) {
         self.attempt(|display| {
-            match display.shows {
-                Shows::Others | Shows::Picture => {}
-                Shows::OthersYet => display.show()?,
-                Shows::Ours => display.flush(text_rows)?,
+            match display.content {
+                Content::Retained | Content::Picture => {}
+                Content::Pending => display.show()?,
+                Content::Own => display.flush(text_rows)?,
             }
-            display.control.publish();
+            display.control.kick();
             Ok(())
         });
     }
@@ -975,12 +921,12 @@ impl<H: Hal + Clone> Surface for Display<'_, H> {
     fn blacken(&mut self, top: u32) {
         self.top = top;
         self.attempt(|display| {
-            display.wipe()?;
-            match display.shows {
-                Shows::Ours => display.flush_window()?,
+            display.clear_all()?;
+            match display.content {
+                Content::Own => display.flush_window()?,
                 _ => display.show()?,
             }
-            display.control.publish();
+            display.control.kick();
             Ok(())
         });
     }

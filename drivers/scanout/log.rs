@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Text on a scanout, the kernel's log or a virtual terminal's: from a device that has just been
-//! found to what is seen on its screen.
+//! The text console on scanouts: the kernel's log, or the text of a virtual terminal, on a device
+//! that has just been set up.
 
 use core::{
     fmt,
@@ -18,17 +18,20 @@ use crate::{
         protocol::{
             GetDisplayInfo,
             Mode,
-            SCANOUTS, //
+            MAX_SCANOUTS, //
         },
         Control,
         GpuError,
         Origin, //
     },
-    scanout::display::{
-        self,
-        Display,
-        DisplayError,
-        Left, //
+    scanout::{
+        display::{
+            Display,
+            DisplayError,
+            RetainedScanouts,
+            RESOURCE_IDS, //
+        },
+        layout, //
     },
     text::{
         Cell,
@@ -42,30 +45,30 @@ use crate::{
         ATTRIBUTE, //
     },
     virtio::{
-        adoption::Found,
-        ring,
+        adoption::InitialState,
+        queue,
         setup::{
             Addresses,
-            Agreement, //
+            Negotiated, //
         },
         Hal,
-        Ring, //
+        VirtQueue, //
     }, //
 };
 
-/// Cells that a screen may have: those of 3840x2160 with glyphs of 8x16.
-const CELLS: usize = 65536;
+/// The cells that a screen has at most: those of 3840x2160 with glyphs of 8x16.
+const MAX_CELLS: usize = 65536;
 
-/// Why a device shows no log.
+/// The reason why a device shows no log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogError {
-    /// It did not tell its modes.
+    /// GET_DISPLAY_INFO, or the probe of the origin, failed.
     Gpu(GpuError),
-    /// None of its scanouts is enabled.
+    /// None of the scanouts is enabled.
     NoScanout,
     /// The kernel has no font that can be used.
     NoFont,
-    /// There is no picture.
+    /// The display did not start, or not with another font.
     Display(DisplayError),
 }
 
@@ -92,16 +95,16 @@ impl fmt::Display for LogError {
     }
 }
 
-/// How the screen is to be.
+/// The options of a log.
 #[derive(Clone, Copy)]
-pub(crate) struct Wish {
-    /// How it scrolls; none says that the device decides, see [`crate::gpu::origin`].
+pub(crate) struct Options {
+    /// How the screen scrolls; with `None` the device decides, see [`crate::gpu::origin`].
     pub(crate) scroll: Option<Scroll>,
-    /// The mode of one of its scanouts, whatever the host would rather have.
+    /// The mode of one of the scanouts, whatever the host prefers.
     pub(crate) mode: Option<Mode>,
-    /// The addresses that the memory has, which is shared with the device.
+    /// The kind of addresses that the device uses for the shared memory.
     pub(crate) addresses: Addresses,
-    /// The device was somebody else's, whose picture stays until there is text.
+    /// Whether the device may be adopted: its picture stays until there is text.
     pub(crate) adopts: bool,
 }
 
@@ -109,180 +112,192 @@ pub(crate) struct Wish {
 pub(crate) struct Log<'a, H> {
     display: Display<'a, H>,
     screen: Screen<'a>,
-    /// The scanouts there are; not all need show the text.
-    heads: &'a [Mode],
-    /// The mode that the host wants of one of them, and the one that it has instead.
-    instead: Option<(Mode, Mode)>,
-    /// What the device was doing before.
-    found: Found,
-    /// Cells that a screen may have.
+    /// The scanouts that can be used; not all need show the text.
+    scanouts: &'a [Mode],
+    /// The mode that the host prefers for one of them, and the mode that it has instead.
+    mode_override: Option<(Mode, Mode)>,
+    /// The state of the device before it was set up.
+    initial_state: InitialState,
+    /// The number of cells that are set aside.
     cells: usize,
     /// How the screen scrolls, if there is memory for it.
     scroll: Scroll,
-    /// The device cannot be reached for a while: text is kept.
+    /// Whether the device must not be accessed for a while: text is kept.
     paused: bool,
-    /// Text was written that the VT does not know of.
-    ahead: bool,
-    /// What was written last was urgent, and held a call trace.
+    /// Whether text was written that is not in the VT's buffer.
+    vt_is_stale: bool,
+    /// Whether the last text was urgent, and whether the urgent text held a call trace.
     urgent: bool,
     traced: bool,
-    /// Trouble was told.
-    told: bool,
+    /// Whether the error was returned by [`Log::take_error`].
+    error_reported: bool,
 }
 
-/// Puts the scanouts that can be used into `heads`, and returns how many they are. One of them may
-/// have another mode than the host would like, if that is a `wish`. A function of its own, because
-/// the answer is large and a kernel's stack is not.
+/// Puts the scanouts that can be used into `scanouts`, and returns how many they are. If `wanted`
+/// names one of them, that scanout has this mode instead of the host's; both modes are returned,
+/// too. A function of its own, because the answer is large and a kernel's stack is small.
+///
+/// # Errors
+///
+/// [`LogError::Gpu`] if the command failed, [`LogError::NoScanout`] if no scanout is enabled.
 #[inline(never)]
-fn scanouts(
+fn query_scanouts(
     control: &mut Control<impl Hal + Clone>,
-    heads: &mut [Mode],
-    wish: Option<Mode>,
+    scanouts: &mut [Mode],
+    wanted: Option<Mode>,
 ) -> Result<(usize, Option<(Mode, Mode)>), LogError> {
     let answer = control.call(&GetDisplayInfo::new(), None);
-    // It is not moved, which would take as much once more.
+    // By reference: a move would take as much of the stack once more.
     let info = match &answer {
         Ok(info) => info,
         Err(error) => return Err((*error).into()),
     };
-    let (mut count, mut instead) = (0, None);
-    for (to, mode) in heads.iter_mut().zip(display::usable(info)) {
+    let (mut count, mut mode_override) = (0, None);
+    for (to, mode) in scanouts.iter_mut().zip(layout::usable(info)) {
         *to = mode;
-        if let Some(wish) = wish.filter(|wish| wish.scanout == mode.scanout) {
-            *to = wish;
-            instead = Some((mode, wish));
+        if let Some(wanted) = wanted.filter(|wanted| wanted.scanout == mode.scanout) {
+            *to = wanted;
+            mode_override = Some((mode, wanted));
         }
         count += 1;
     }
     if count == 0 {
         return Err(LogError::NoScanout);
     }
-    Ok((count, instead))
+    Ok((count, mode_override))
 }
 
-/// Whether there are scanouts that can be used, and they are not `heads`, one of which may have
-/// another mode `instead` of the host's. A function of its own, as above.
+/// Returns whether there are scanouts that can be used, and they are not `scanouts`, one of which
+/// may have the second mode of `mode_override` instead of the first, the host's. A function of its
+/// own, as above.
 #[inline(never)]
-fn differ(
+fn scanouts_differ(
     control: &mut Control<impl Hal + Clone>,
-    heads: &[Mode],
-    instead: Option<(Mode, Mode)>,
+    scanouts: &[Mode],
+    mode_override: Option<(Mode, Mode)>,
 ) -> bool {
     control
         .call(&GetDisplayInfo::new(), None)
         .is_ok_and(|info| {
-            let now = display::usable(&info).map(|mode| match instead {
+            let now = layout::usable(&info).map(|mode| match mode_override {
                 Some((host, ours)) if host == mode => ours,
                 _ => mode,
             });
-            info.enabled().any(|mode| display::fits(&mode)) && !now.eq(heads.iter().copied())
+            info.enabled().any(|mode| layout::fits(&mode)) && !now.eq(scanouts.iter().copied())
         })
 }
 
-/// Words of memory that the scanouts take.
-const HEADS: usize = SCANOUTS * size_of::<Mode>() / size_of::<u32>();
+/// The words of memory that the scanouts take.
+const SCANOUT_WORDS: usize = MAX_SCANOUTS * size_of::<Mode>() / size_of::<u32>();
 
-/// Words of memory for any text.
-pub(crate) const TEXT: usize = words_of(CELLS) + HEADS;
+/// The words of memory that any text takes.
+pub(crate) const TEXT_WORDS: usize = words_of(MAX_CELLS) + SCANOUT_WORDS;
 
 /// The memory of a log.
 pub(crate) struct Memory<'a> {
-    /// What the device sees as well, behind the ring's memory.
+    /// The memory that is shared with the device, behind the virtqueue's.
     pub(crate) shared: &'a mut [u32],
-    /// At least [`TEXT`] words for the text alone. If there are none, the text lives at the end of
-    /// `shared`: for a device that could reach any memory all the same.
+    /// At least [`TEXT_WORDS`] words for the text alone. If there are none, the text is at the
+    /// end of `shared`: for a device that could reach any memory all the same.
     pub(crate) text: &'a mut [u32],
 }
 
-/// Words of memory that so many cells take, with what is kept of rows.
+/// Returns the words of memory that so many cells take, with the state of rows.
 const fn words_of(cells: usize) -> usize {
     (size_of::<Rows>() + cells * size_of::<Cell>()).div_ceil(size_of::<u32>())
 }
 
-/// All scanouts, or the first one where text does not fit all; the font for it, and the cells that
-/// are set aside. `room` says how many words are left for the band beside so many cells. A function
-/// of its own: its stack is free again when the display begins.
+/// Returns all scanouts, or the first one where text does not fit all; the font for them, and the
+/// number of cells that are set aside. `band_words` returns how many words are left for the band
+/// beside so many cells. A function of its own, so that its stack is free again when the display
+/// starts.
+///
+/// # Errors
+///
+/// [`LogError::NoFont`] if `font` returns none, [`LogError::NoScanout`] if there is no scanout.
 #[inline(never)]
-fn plan<'a, 'f>(
-    mut heads: &'a [Mode],
+fn choose_layout<'a, 'f>(
+    mut scanouts: &'a [Mode],
     scroll: Scroll,
-    room: impl Fn(usize) -> usize,
+    band_words: impl Fn(usize) -> usize,
     font: impl Fn(u32, u32) -> Option<Font<'f>>,
 ) -> Result<(&'a [Mode], Font<'f>, usize), LogError> {
     loop {
-        let (Size { width, height }, _) = display::sizes(heads);
+        let (Size { width, height }, _) = layout::sizes(scanouts);
         let font = font(width, height).ok_or(LogError::NoFont)?;
-        // Enough for a smaller font, should the user load one.
+        // Enough for a smaller font, which the user may load.
         let fit = |side: u32, of: u32| (side / of.clamp(1, 8)) as usize;
         let cells = fit(width, font.size().width)
             .saturating_mul(fit(height, font.size().height))
-            .min(CELLS);
-        let band_bytes = room(cells) * size_of::<u32>();
-        // The first one alone has an error of its own.
-        if heads.len() == 1 || display::lay_out(heads, &font, scroll, cells, band_bytes).is_ok() {
-            return Ok((heads, font, cells));
+            .min(MAX_CELLS);
+        let band_bytes = band_words(cells) * size_of::<u32>();
+        // With the first one alone, the display reports the error.
+        if scanouts.len() == 1
+            || layout::lay_out(scanouts, &font, scroll, cells, band_bytes).is_ok()
+        {
+            return Ok((scanouts, font, cells));
         }
-        heads = heads.get(..1).ok_or(LogError::NoScanout)?;
+        scanouts = scanouts.get(..1).ok_or(LogError::NoScanout)?;
     }
 }
 
 impl<'a, H: Hal + Clone> Log<'a, H> {
-    /// Starts on a device with which `agreement` was reached and whose doorbell works. If it was
-    /// adopted, what it shows stays until there is text. `resource` is even, and the device has no
-    /// resource of this ID, nor of as many more as [`display::IDS`] says and one. `font` gets the
-    /// size of the screen in pixels.
+    /// Starts a log on a device that has been set up as `negotiated` says and that can be notified.
+    /// If the device was adopted, its picture stays until there is text. `resource` is even, and
+    /// the device has no resource with this ID or with one of the [`RESOURCE_IDS`] IDs after it.
+    /// `font` gets the size of the screen in pixels.
     ///
     /// # Errors
     ///
     /// As [`LogError`] says; the device needs a reset then.
     pub(crate) fn start(
         hal: H,
-        agreement: &Agreement,
-        Wish { scroll, mode, .. }: Wish,
+        negotiated: &Negotiated,
+        Options { scroll, mode, .. }: Options,
         resource: u32,
         memory: Memory<'a>,
         font: impl Fn(u32, u32) -> Option<Font<'a>>,
     ) -> Result<Self, LogError> {
-        let ring = Ring::new(hal, agreement.queue.size, agreement.features);
-        let mut control = Control::new(ring);
+        let queue = VirtQueue::new(hal, negotiated.queue.size, negotiated.features);
+        let mut control = Control::new(queue);
         let Memory {
             shared: band,
             mut text,
         } = memory;
         let is_apart = !text.is_empty();
-        // Modes are plain numbers, and so are cells: there is no memory that cannot hold them.
-        let (mut band, heads) = match is_apart {
+        // Modes and cells are plain numbers: any words of memory can hold them.
+        let (mut band, scanouts) = match is_apart {
             true => {
-                let (rest, heads) = text.split_at_mut(text.len().saturating_sub(HEADS));
+                let (rest, scanouts) = text.split_at_mut(text.len().saturating_sub(SCANOUT_WORDS));
                 text = rest;
-                (band, heads)
+                (band, scanouts)
             }
-            false => band.split_at_mut(band.len().saturating_sub(HEADS)),
+            false => band.split_at_mut(band.len().saturating_sub(SCANOUT_WORDS)),
         };
-        let heads = <[Mode]>::mut_from_bytes(heads.as_mut_bytes()).unwrap_or_default();
-        let (count, instead) = scanouts(&mut control, heads, mode)?;
-        let heads = heads.get(..count).unwrap_or_default();
+        let scanouts = <[Mode]>::mut_from_bytes(scanouts.as_mut_bytes()).unwrap_or_default();
+        let (count, mode_override) = query_scanouts(&mut control, scanouts, mode)?;
+        let scanouts = scanouts.get(..count).unwrap_or_default();
         let origin = match scroll {
             Some(Scroll::Pan) => Origin::Honoured,
             Some(Scroll::Repaint) => Origin::Ignored,
-            None => Origin::of(agreement.offered),
+            None => Origin::from_features(negotiated.offered),
         };
-        let unused = resource.wrapping_add(display::IDS);
-        let first = heads.first().map_or(0, |head| head.scanout);
-        let scroll = match origin.ask(&mut control, first, unused)? {
+        let unused = resource.wrapping_add(RESOURCE_IDS);
+        let first = scanouts.first().map_or(0, |mode| mode.scanout);
+        let scroll = match origin.probe(&mut control, first, unused)? {
             Origin::Honoured => Scroll::Pan,
             Origin::Ignored | Origin::Unknown => Scroll::Repaint,
         };
-        let room = |cells| match is_apart {
+        let band_words = |cells| match is_apart {
             true => band.len(),
             false => band.len().saturating_sub(words_of(cells)),
         };
-        let (shown, font, cells) = plan(heads, scroll, room, font)?;
+        let (shown, font, cells) = choose_layout(scanouts, scroll, band_words, font)?;
         if !is_apart {
-            (band, text) = band.split_at_mut(room(cells));
+            (band, text) = band.split_at_mut(band_words(cells));
         }
 
-        let begin = (resource, agreement.found == Found::Adopted);
+        let begin = (resource, negotiated.initial_state == InitialState::Adopted);
         let display = Display::start(control, shown, font, scroll, begin, cells, band)?;
 
         let (rows, memory) =
@@ -293,177 +308,178 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         Ok(Self {
             display,
             screen,
-            heads,
-            instead,
-            found: agreement.found,
+            scanouts,
+            mode_override,
+            initial_state: negotiated.initial_state,
             cells,
             scroll,
             paused: false,
-            ahead: false,
+            vt_is_stale: false,
             urgent: false,
             traced: false,
-            told: false,
+            error_reported: false,
         })
     }
 
-    /// Writes text, and shows it; see [`Log::remember`].
+    /// Appends text and shows it; see [`Log::append`].
     #[cfg(MODULE)]
     pub(crate) fn write(&mut self, text: &[u8], urgent: bool) {
-        self.remember(text, ATTRIBUTE, urgent);
+        self.append(text, ATTRIBUTE, urgent);
         self.show();
     }
 
-    /// Takes text, in the colours of an attribute, which [`Log::show`] brings to the screen. A
-    /// device that fails is left alone from then on.
+    /// Appends text, in the colours of an attribute, which [`Log::show`] shows. A device that fails
+    /// is not used any more.
     ///
-    /// Urgent text is what the kernel says of its own end, or fears to be. If it does not fit the
-    /// screen, how it begins stays there, and the top of the first call trace.
-    pub(crate) fn remember(&mut self, text: &[u8], attribute: u8, urgent: bool) {
+    /// Urgent text is what the kernel says in an emergency or a panic. If it does not fit the
+    /// screen, its beginning stays there, and the top of its first call trace.
+    pub(crate) fn append(&mut self, text: &[u8], attribute: u8, urgent: bool) {
         const TRACE: &[u8] = b"Call trace:";
 
         if !urgent {
-            self.calm();
+            self.end_urgent();
         } else if !self.urgent {
-            self.screen.keep();
+            self.screen.retain();
             self.urgent = true;
         }
         if urgent && !self.traced && text.windows(TRACE.len()).any(|window| window == TRACE) {
-            self.screen.keep();
+            self.screen.retain();
             self.traced = true;
         }
-        self.screen.remember(text, attribute);
-        self.ahead = true;
+        self.screen.write(text, attribute);
+        self.vt_is_stale = true;
     }
 
-    /// So many records of the kernel's log were gone before they could be read.
-    pub(crate) fn remember_dropped(&mut self, records: u64) {
-        self.screen.remember_dropped(records, ATTRIBUTE);
-        self.ahead = true;
+    /// Appends that so many records of the kernel's log were dropped before they could be read.
+    pub(crate) fn append_dropped(&mut self, records: u64) {
+        self.screen.write_dropped(records, ATTRIBUTE);
+        self.vt_is_stale = true;
     }
 
-    /// What is urgent is over: it may scroll away.
-    pub(crate) fn calm(&mut self) {
+    /// Ends urgent text: it may scroll away.
+    pub(crate) fn end_urgent(&mut self) {
         if self.urgent {
-            self.screen.let_go();
+            self.screen.release();
         }
         (self.urgent, self.traced) = (false, false);
     }
 
-    /// Blanks the screen, for text that begins at its top.
+    /// Clears the screen, for text that begins at its top.
     pub(crate) fn clear(&mut self) {
         (self.urgent, self.traced) = (false, false);
         self.screen.clear();
     }
 
-    /// Whether the device is let alone.
+    /// Returns whether the device must not be accessed.
     pub(crate) fn is_paused(&self) -> bool {
         self.paused
     }
 
-    /// Lets the device alone until [`Log::resume`].
+    /// Stops all access to the device until [`Log::resume`].
     pub(crate) fn pause(&mut self) {
         self.paused = true;
     }
 
-    /// Shows what was kept.
+    /// Allows access to the device, and shows the text that was kept.
     pub(crate) fn resume(&mut self) {
         self.paused = false;
         self.show();
     }
 
-    /// Whether text was written since [`Log::catch_up`].
-    pub(crate) fn is_ahead(&self) -> bool {
-        self.ahead
+    /// Returns whether text was written since [`Log::mark_vt_synced`].
+    pub(crate) fn is_vt_stale(&self) -> bool {
+        self.vt_is_stale
     }
 
-    /// The VT knows now what was written. Returns whether that was news.
-    pub(crate) fn catch_up(&mut self) -> bool {
-        self.screen.settle();
-        core::mem::take(&mut self.ahead)
+    /// Marks the VT's buffer as synced with the text. Returns whether it was stale.
+    pub(crate) fn mark_vt_synced(&mut self) -> bool {
+        self.screen.apply_newline();
+        core::mem::take(&mut self.vt_is_stale)
     }
 
-    /// Whether scanouts came, went, or have another size. If none is enabled any more, or the
-    /// device does not tell, nothing has changed.
-    pub(crate) fn has_other_scanouts(&mut self) -> bool {
-        !self.paused && differ(self.display.control(), self.heads, self.instead)
+    /// Returns whether scanouts came, went, or have another size. If none is enabled any more, or
+    /// the device does not answer, nothing has changed.
+    pub(crate) fn scanouts_changed(&mut self) -> bool {
+        !self.paused && scanouts_differ(self.display.control(), self.scanouts, self.mode_override)
     }
 
-    /// What stays on the device: see [`Display::leave`].
-    pub(crate) fn leave(&mut self) -> Left {
+    /// Returns what stays on the device for the next log: see [`Display::retain_scanouts`].
+    pub(crate) fn retain_scanouts(&mut self) -> RetainedScanouts {
         if self.paused {
-            return Left::default();
+            return RetainedScanouts::default();
         }
-        // What waits for its frame has none to come.
-        if self.is_to_be_repainted() {
+        // Text that waits for the next frame is shown now, because there is none.
+        if self.needs_repaint() {
             self.show();
         }
-        self.display.leave()
+        self.display.retain_scanouts()
     }
 
-    /// Takes care of what an earlier log has left: see [`Display::inherit`].
-    pub(crate) fn inherit(&mut self, left: Left) {
-        self.display.inherit(left);
+    /// Takes over the resources of an earlier log: see [`Display::adopt_scanouts`].
+    pub(crate) fn adopt_scanouts(&mut self, retained: RetainedScanouts) {
+        self.display.adopt_scanouts(retained);
     }
 
-    /// Waits until all that was written is on the screen, or the device fails. The ring's memory,
-    /// which can wait, is for a reset of the device; the log goes on if that comes to nothing.
+    /// Waits until all text is on the screen, or the device fails. Returns the shared memory, which
+    /// can wait, for a reset of the device; the log continues if the device is not reset.
     pub(crate) fn finish(&mut self) -> H {
         if !self.paused {
-            if self.is_to_be_repainted() {
+            if self.needs_repaint() {
                 self.show();
             }
-            // The display keeps the error.
+            // The display stores the error.
             let _ = self.display.drain();
         }
         self.display.hal().clone()
     }
 
-    /// Waits until the device has answered all commands. Returns false if it does not, has failed
-    /// before, or cannot be asked now.
+    /// Waits until the device has answered all commands. Returns whether it has: not if it failed,
+    /// now or before, or if the log is paused.
     #[cfg(not(MODULE))]
-    pub(crate) fn settle(&mut self) -> bool {
+    pub(crate) fn drain(&mut self) -> bool {
         !self.paused && !self.has_failed() && self.display.drain().is_ok()
     }
 
-    /// Ends a log that was left in the middle of something. Waits until the device has used what it
-    /// was shown, unless it has failed before: QEMU may go on with the queue for a moment after a
-    /// reset, when the resources are gone. The ring's memory is for the device's reset.
+    /// Ends a log whose last operation was interrupted. Waits until the device has used all
+    /// commands in the queue, unless it has failed before: QEMU may go on with the queue for a
+    /// moment after a reset, when the resources do not exist any more. Returns the shared memory,
+    /// for the device's reset.
     #[cfg(not(MODULE))]
     pub(crate) fn abandon(self) -> H {
         let hal = self.display.hal().clone();
         if !self.paused && !self.has_failed() {
-            // The index may have been written, and the doorbell not yet rung.
+            // The index may have been written without a notification.
             hal.notify();
-            hal.wait(&mut || ring::is_drained(&hal));
+            hal.wait(&mut || queue::is_drained(&hal));
         }
         hal
     }
 
-    /// Ends the log, once all that was written is on the screen, or the device fails. The ring's
-    /// memory, which can wait, is for the device's reset; and there may be trouble to tell.
+    /// Ends the log, once all text is on the screen, or the device fails. Returns the shared
+    /// memory, which can wait, for the device's reset; and the error, if there is a new one.
     pub(crate) fn end(mut self) -> (H, Option<GpuError>) {
-        // The display keeps the error.
+        // The display stores the error.
         let _ = self.display.drain();
-        (self.display.hal().clone(), self.trouble())
+        (self.display.hal().clone(), self.take_error())
     }
 
-    /// The text, to be changed; [`Log::show`] brings it to the screen.
+    /// Returns the text, to be changed; [`Log::show`] shows it.
     pub(crate) fn screen(&mut self) -> &mut Screen<'a> {
         &mut self.screen
     }
 
-    /// Whether [`Self::show`] draws the whole screen, which costs as much as fifty lines do
-    /// elsewhere.
-    pub(crate) fn is_to_be_repainted(&self) -> bool {
-        !self.paused && self.screen.is_to_be_repainted()
+    /// Returns whether [`Self::show`] draws the whole screen, which costs as much as fifty lines do
+    /// where the screen pans.
+    pub(crate) fn needs_repaint(&self) -> bool {
+        !self.paused && self.screen.needs_repaint()
     }
 
-    /// Whether rows that scroll are painted again, since the device is not known to pan.
+    /// Returns whether rows that scroll are painted again, because the device is not known to pan.
     pub(crate) fn repaints(&self) -> bool {
         self.grid().scroll() == Scroll::Repaint
     }
 
-    /// Makes all visible once more; see [`Display::flush_again`].
+    /// Flushes the whole screen once more; see [`Display::flush_again`].
     pub(crate) fn flush_again(&mut self) {
         if !self.paused {
             self.display.flush_again();
@@ -475,17 +491,17 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         !self.paused && self.screen.show(&mut self.display)
     }
 
-    /// Shows a picture until there is text, or as long as text does not cover it: see
-    /// [`Display::show_picture`].
+    /// Shows a picture until there is text, or, if it `scrolls` with the text, until text covers
+    /// it: see [`Display::show_picture`].
     pub(crate) fn show_picture(
         &mut self,
         rows: Range<u32>,
-        keeps: bool,
+        scrolls: bool,
         paint: impl FnMut(u32, u32, &mut [u32]),
     ) {
-        self.display.show_picture(rows, keeps, paint);
-        if keeps {
-            self.screen.lie_over();
+        self.display.show_picture(rows, scrolls, paint);
+        if scrolls {
+            self.screen.mark_all_drawn();
         }
     }
 
@@ -493,10 +509,10 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     pub(crate) fn begin_below(&mut self, pixels: u32) {
         let row = pixels.div_ceil(self.grid().glyph().height) as usize;
         let last = self.grid().rows() - 1;
-        self.screen.set_position(row, 0);
-        self.ahead = true;
+        self.screen.set_write_position(row, 0);
+        self.vt_is_stale = true;
         if row > last {
-            self.screen.remember(b"\n", ATTRIBUTE);
+            self.screen.write(b"\n", ATTRIBUTE);
         }
     }
 
@@ -507,7 +523,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         }
     }
 
-    /// Draws all text again, in these colours, with the next [`Log::show`].
+    /// Sets the colours, in which the next [`Log::show`] draws all text again.
     pub(crate) fn set_palette(&mut self, palette: Palette) {
         if *self.display.palette() != palette {
             *self.display.palette() = palette;
@@ -515,73 +531,74 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         }
     }
 
-    /// The font of the text.
+    /// Returns the font of the text.
     pub(crate) fn font(&self) -> &Font<'a> {
         self.display.font()
     }
 
-    /// Goes on with another font, on a blank screen.
+    /// Continues with another font, on a blank screen.
     ///
     /// # Errors
     ///
-    /// As [`Display::set_font`]. If it is the device's, the log has the font.
+    /// As [`Display::set_font`]. After an error of the device, the log has the new font.
     pub(crate) fn set_font(&mut self, font: Font<'a>) -> Result<(), LogError> {
         let result = self.display.set_font(font, self.scroll, self.cells);
         if let Err(DisplayError::Grid(_)) = result {
             return Ok(result?);
         }
-        if !self.screen.renew(*self.display.grid(), font.glyph_bits()) {
+        if !self.screen.reinit(*self.display.grid(), font.glyph_bits()) {
             return Err(LogError::NoFont);
         }
-        // The resource is black, which need not be the palette's.
+        // The resource is black, and the palette's background may be another colour.
         self.screen.redraw();
         Ok(result?)
     }
 
-    /// Whether the device has failed, and is let alone.
+    /// Returns whether the device has failed, and is not used any more.
     pub(crate) fn has_failed(&self) -> bool {
         self.display.failed().is_some()
     }
 
-    /// Shows all of the text on a device that stalled, if it has done by now what it was told.
+    /// Shows all of the text on a device that stalled, if it has completed its commands by now.
     /// Returns whether the screen is right again.
     pub(crate) fn recover(&mut self) -> bool {
         if self.paused || !self.display.recover() {
             return false;
         }
-        self.told = false;
+        self.error_reported = false;
         self.screen.restore(&mut self.display);
         self.show();
         !self.has_failed()
     }
 
-    /// How the text is laid out.
+    /// Returns the layout of the text.
     pub(crate) fn grid(&self) -> &Grid {
         self.display.grid()
     }
 
-    /// What the device was doing before.
-    pub(crate) fn found(&self) -> Found {
-        self.found
+    /// Returns the state of the device before it was set up.
+    pub(crate) fn initial_state(&self) -> InitialState {
+        self.initial_state
     }
 
-    /// The scanouts that show the text, and their sizes. There is one at least.
-    pub(crate) fn heads(&self) -> &'a [Mode] {
-        self.display.heads()
+    /// Returns the scanouts that show the text, and their sizes. There is at least one.
+    pub(crate) fn scanouts(&self) -> &'a [Mode] {
+        self.display.scanouts()
     }
 
-    /// The size of the first of them.
+    /// Returns the width and the height of the first of them, in pixels.
     pub(crate) fn size(&self) -> (u32, u32) {
-        (self.heads().first()).map_or((0, 0), |mode| (mode.width, mode.height))
+        (self.scanouts().first()).map_or((0, 0), |mode| (mode.width, mode.height))
     }
 
-    /// What keeps the text from the screen, or kept some of it; told once.
-    pub(crate) fn trouble(&mut self) -> Option<GpuError> {
-        if self.told {
+    /// Returns the error that keeps text, or kept some of it, from the screen: once, and `None`
+    /// after that.
+    pub(crate) fn take_error(&mut self) -> Option<GpuError> {
+        if self.error_reported {
             return None;
         }
-        let trouble = self.display.failed().or(self.display.refusals().1);
-        self.told = trouble.is_some();
-        trouble
+        let error = self.display.failed().or(self.display.error_responses().1);
+        self.error_reported = error.is_some();
+        error
     }
 }

@@ -11,14 +11,14 @@ use zerocopy::FromBytes;
 #[derive(Clone, Copy)]
 pub(crate) struct Font<'a> {
     size: Size,
-    /// Bytes of one scanline: 1 to 4.
+    /// Bytes of a scanline: 1 to 4.
     pitch: usize,
-    /// Bytes of one glyph.
+    /// Bytes of a glyph.
     glyph_bytes: usize,
     data: &'a [u8],
 }
 
-/// Why data is no font.
+/// The reason why data is not a font.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FontError {
     /// Glyphs of this many pixels are not 4..=32 wide and 4..=64 high.
@@ -29,8 +29,8 @@ pub(crate) enum FontError {
     Short {
         /// Bytes that the glyphs take.
         needed: usize,
-        /// Bytes that are there.
-        found: usize,
+        /// Bytes of the data.
+        available: usize,
     },
 }
 
@@ -41,18 +41,23 @@ impl fmt::Display for FontError {
                 write!(f, "font of {width}x{height} px, not 4x4 to 32x64")
             }
             Self::Count(count) => write!(f, "font of {count} glyphs, not 256 or 512"),
-            Self::Short { needed, found } => {
-                write!(f, "font data of {found} bytes, {needed} are needed")
+            Self::Short { needed, available } => {
+                write!(f, "font data of {available} bytes, {needed} are needed")
             }
         }
     }
 }
 
 impl<'a> Font<'a> {
-    /// Scanlines that a glyph has at most.
+    /// The scanlines that a glyph has at most.
     pub(super) const MAX_HEIGHT: usize = 64;
 
-    /// A font of `count` glyphs of `width` x `height` px out of `data`, which may be longer.
+    /// Creates a font of `count` glyphs of `width` x `height` px from `data`, which may be longer.
+    ///
+    /// # Errors
+    ///
+    /// [`FontError::Size`] for another size than 4..=32 x 4..=64 px, [`FontError::Count`] for
+    /// another count than 256 or 512, [`FontError::Short`] if `data` is shorter than the glyphs.
     pub(crate) fn new(
         width: u32,
         height: u32,
@@ -70,7 +75,7 @@ impl<'a> Font<'a> {
         let needed = glyph_bytes * count;
         let data = data.get(..needed).ok_or(FontError::Short {
             needed,
-            found: data.len(),
+            available: data.len(),
         })?;
         Ok(Self {
             size: Size { width, height },
@@ -80,12 +85,12 @@ impl<'a> Font<'a> {
         })
     }
 
-    /// The size of every glyph, in pixels.
+    /// Returns the size of every glyph, in pixels.
     pub(crate) fn size(&self) -> Size {
         self.size
     }
 
-    /// How many bits of a cell are the glyph's: 8, or 9 where there are 512 glyphs.
+    /// Returns how many bits of a cell are the glyph's: 8, or 9 where there are 512 glyphs.
     pub(crate) fn glyph_bits(&self) -> u32 {
         if self.data.len() > 256 * self.glyph_bytes {
             9
@@ -94,18 +99,18 @@ impl<'a> Font<'a> {
         }
     }
 
-    /// Bytes of one glyph, scanline after scanline.
+    /// Returns the bytes that a glyph takes.
     pub(crate) fn glyph_bytes(&self) -> usize {
         self.glyph_bytes
     }
 
-    /// Glyph after glyph.
+    /// Returns the bytes of all glyphs, glyph after glyph.
     pub(crate) fn data(&self) -> &'a [u8] {
         self.data
     }
 
-    /// Scanline `y` of a glyph, its leftmost pixel in bit 31; 0 outside the font.
-    pub(crate) fn row(&self, glyph: usize, y: usize) -> u32 {
+    /// Returns scanline `y` of a glyph, its leftmost pixel in bit 31; 0 outside the font.
+    pub(crate) fn scanline(&self, glyph: usize, y: usize) -> u32 {
         if y >= self.size.height as usize {
             return 0;
         }
@@ -120,24 +125,24 @@ impl<'a> Font<'a> {
         line << (32 - 8 * self.pitch)
     }
 
-    /// Whether nothing of a glyph is seen; one outside the font has nothing.
+    /// Returns whether a glyph has no pixel set; a glyph outside the font has none.
     pub(crate) fn is_blank(&self, glyph: usize) -> bool {
         self.glyph(glyph).iter().all(|&byte| byte == 0)
     }
 
-    /// Bytes of one scanline.
+    /// Returns the bytes that a scanline takes.
     pub(super) fn pitch(&self) -> usize {
         self.pitch
     }
 
-    /// The bytes of a glyph, scanline after scanline; none outside the font.
+    /// Returns the bytes of a glyph, scanline after scanline; none outside the font.
     pub(super) fn glyph(&self, glyph: usize) -> &'a [u8] {
         let start = glyph.saturating_mul(self.glyph_bytes);
         let bytes = self.data.get(start..).unwrap_or_default();
         bytes.get(..self.glyph_bytes).unwrap_or_default()
     }
 
-    /// The glyphs, a byte a scanline, if this is a font of 8x16 px.
+    /// Returns the glyphs, a byte a scanline, if this is a font of 8x16 px.
     pub(super) fn glyphs_8x16(&self) -> Option<&'a [[u8; 16]]> {
         let fits = self.size.width == 8 && self.size.height == 16;
         let glyphs = <[[u8; 16]]>::ref_from_bytes(self.data).ok()?;

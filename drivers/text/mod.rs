@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Text on a screen: bytes in, rows of pixels and their places out.
+//! Text on a screen: bytes in, rows of pixels and their positions on the resource out.
 //!
 //! ```text
-//! bytes -> Screen -> Surface::draw(places, cells)      what changed, once a write
+//! bytes -> Screen -> Surface::draw(positions, cells)   what changed, once a write
 //!                      cells -> Painter -> a slot of the Band      pixels
-//!                      places -> Grid -> text rows of the resource
+//!                      positions (of Grid) -> text rows of the resource
 //! ```
 //!
-//! * [`Font`]: glyphs, as Linux's `struct font_desc` lays them out;
-//! * [`Cell`], [`Palette`]: a character and its colours, as the VT stores them;
-//! * [`Grid`]: columns, rows, and where each of them lives on the host's resource;
-//! * [`Band`]: the small guest memory that backs that resource;
-//! * [`Painter`]: cells to pixels;
-//! * [`Screen`]: the text itself, wrapping and scrolling.
+//! | file | content |
+//! |---|---|
+//! | `screen.rs` | [`Screen`]: the text itself; [`Surface`]: the interface to a renderer |
+//! | `grid.rs` | [`Grid`]: columns and rows, and the text rows of the resource that hold them |
+//! | `band.rs` | [`Band`]: the small guest memory that backs the resource, where the scanout pans |
+//! | `strips.rs` | the same where the scanout does not pan |
+//! | `cell.rs` | [`Cell`], [`Palette`]: a character and its colours, as the VT stores them |
+//! | `font.rs` | [`Font`]: glyphs, as Linux's `struct font_desc` lays them out |
+//! | `paint.rs` | [`Painter`]: cells to pixels |
 //!
-//! Nothing in here knows the device, the kernel or an allocator. A *text row* is a row of the
-//! host's resource as high as a glyph, counted from the top of the resource; a *row* alone is one
-//! of the screen's.
+//! The folder does not use the device, the kernel or an allocator. A *text row* is a row of the
+//! host's resource as high as a glyph, counted from the top of the resource. A *row* alone is a row
+//! of the screen.
 
 mod band;
 mod cell;
@@ -41,7 +44,7 @@ pub(crate) use self::{
         Grid,
         GridError,
         Limits,
-        Places,
+        RowPositions,
         Scroll,
         Size, //
     },
@@ -53,8 +56,8 @@ pub(crate) use self::{
         Cursor,
         Rows,
         Screen,
+        ScrollDirection,
         Surface,
-        Way,
         ATTRIBUTE, //
     },
 };

@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking a device over from a driver that is gone: an earlier kernel's, or firmware's.
+//! Adoption: taking a device over from a driver that does not run any more, an earlier kernel's or
+//! firmware's.
 //!
-//! A reset takes everything from a device, and so a GPU's picture. Where both sides have agreed on
-//! RING_RESET, its queues can be reset instead (VIRTIO 1.3, section 2.6.1): then it reaches no
-//! memory of its last driver's any more, and goes on with queues of ours.
+//! A device reset would also clear a GPU's picture. Where RING_RESET was negotiated, a reset of the
+//! queues is enough (VIRTIO 1.3, section 2.6.1): after it the device does not access the earlier
+//! driver's memory any more, and continues with new queues.
 
 use core::fmt;
 
 use crate::virtio::{
-    Features,
-    Hal,
-    Status,
-    Transport, //
-};
+        DeviceStatus,
+        Features,
+        Hal,
+        Transport, //
+    };
 
-/// What another driver may have agreed on with the device, and it still speaks with us: other
-/// formats of rings, descriptors and doorbells are not among it. Nor is what has the device keep
-/// more of that driver's memory than its rings, which a reset of the queues does not give back: a
-/// blob is pages that the host goes on showing (VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB), and a context
-/// of a renderer completes its fences later, into the old ring. The pixels of other resources have
-/// been copied.
-const UNDERSTOOD: Features = Features::GPU
+/// The features that an earlier driver may have negotiated. Not among them are other formats of
+/// virtqueues, descriptors and notifications. Nor are features by which the device uses more of
+/// that driver's memory than its queues, because a reset of the queues does not end that: the host
+/// continues to show the guest's pages of a blob (VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB), and the
+/// context of a renderer completes its fences later, in the old queue. The pixels of other
+/// resources are copies.
+const SUPPORTED: Features = Features::GPU
     .difference(Features::VIRGL)
     .difference(Features::RESOURCE_BLOB)
     .difference(Features::CONTEXT_INIT)
@@ -31,104 +32,107 @@ const UNDERSTOOD: Features = Features::GPU
     .union(Features::ACCESS_PLATFORM)
     .union(Features::RING_RESET);
 
-/// More queues than a GPU has by far, which has two.
+/// Maximum number of queues that are reset; far more than a GPU has, which has two.
 const MAX_QUEUES: u16 = 64;
 
-/// What a device was doing when it was found, and what became of it.
+/// The state of a device before its initialization, and its treatment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// Nobody drove it.
+pub(crate) enum InitialState {
+    /// Its status was 0: no driver used it.
     Idle,
-    /// It ran, and still does, with what it shows.
+    /// It ran and was adopted: it continues to run, with its picture.
     Adopted,
     /// It ran, could not be adopted, and was reset.
-    Reset(Why),
+    Reset(AdoptionRefusal),
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for InitialState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Idle => f.write_str("was idle"),
             Self::Adopted => f.write_str("was running, adopted"),
-            Self::Reset(why) => write!(f, "was running, reset: {why}"),
+            Self::Reset(reason) => write!(f, "was running, reset: {reason}"),
         }
     }
 }
 
-/// Why a device that runs cannot be adopted.
+/// Why a device that runs was not adopted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// Whoever takes it does not want to.
-    Unwanted,
-    /// Its status is not that of a device that is well and knows its features.
-    Status(Status),
-    /// It does not tell what it has agreed on with its last driver.
-    Silent,
-    /// What it has agreed on does not contain VERSION_1 and RING_RESET, or something that is not
-    /// known.
+pub(crate) enum AdoptionRefusal {
+    /// The driver has not requested it.
+    NotRequested,
+    /// The device status is not that of a working device with negotiated features.
+    Status(DeviceStatus),
+    /// The negotiated features cannot be read.
+    UnknownFeatures,
+    /// The negotiated features lack VERSION_1 or RING_RESET, or one of them is not supported.
     Features(Features),
-    /// It reaches memory by addresses of the platform's, of which there are none yet.
-    Platform,
-    /// So many queues are not believed.
-    Queues(u16),
-    /// The queue of this number does not come to rest.
-    Queue(u16),
+    /// ACCESS_PLATFORM was negotiated, and the driver does not have the platform's addresses.
+    AccessPlatform,
+    /// The device has no queue, or more than [`MAX_QUEUES`]; their number.
+    QueueCount(u16),
+    /// The queue of this number did not complete its reset.
+    QueueReset(u16),
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for AdoptionRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unwanted => f.write_str("to begin anew"),
+            Self::NotRequested => f.write_str("to begin anew"),
             Self::Status(status) => write!(f, "status {:#04x}", status.bits()),
-            Self::Silent => f.write_str("it does not tell its features"),
+            Self::UnknownFeatures => f.write_str("it does not tell its features"),
             Self::Features(features) if !features.contains(Features::RING_RESET) => {
                 write!(f, "features {:#x} without RING_RESET", features.bits())
             }
             Self::Features(features) => write!(f, "features {:#x}", features.bits()),
-            Self::Platform => f.write_str("ACCESS_PLATFORM"),
-            Self::Queues(queues) => write!(f, "{queues} queues"),
-            Self::Queue(queue) => write!(f, "queue {queue} does not come to rest"),
+            Self::AccessPlatform => f.write_str("ACCESS_PLATFORM"),
+            Self::QueueCount(queues) => write!(f, "{queues} queues"),
+            Self::QueueReset(queue) => write!(f, "queue {queue} does not come to rest"),
         }
     }
 }
 
-/// Takes all queues from a device that runs. It keeps its status, the features that are returned,
-/// and what it shows. `platform_dma` says that ACCESS_PLATFORM can be honoured.
+/// Resets all queues of a device that runs (section 2.6.1). The device keeps its status, its
+/// features and its picture. Returns the negotiated features. `platform_dma` says whether the
+/// driver can honour ACCESS_PLATFORM.
 ///
 /// # Errors
 ///
-/// Why that cannot be; some of the queues may be reset then, and the device wants to be.
+/// As [`AdoptionRefusal`] says. Some of the queues may be reset then, so that the device must be
+/// reset.
 pub(crate) fn adopt(
     transport: &mut (impl Transport + ?Sized),
     hal: &impl Hal,
     platform_dma: bool,
-) -> Result<Features, Why> {
+) -> Result<Features, AdoptionRefusal> {
     let status = transport.status();
-    let well = Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK;
+    let working = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK;
     // QEMU clears DRIVER_OK when bus mastering ends.
-    if status.difference(Status::DRIVER_OK) != well {
-        return Err(Why::Status(status));
+    if status.difference(DeviceStatus::DRIVER_OK) != working {
+        return Err(AdoptionRefusal::Status(status));
     }
-    let features = transport.driver_features().ok_or(Why::Silent)?;
+    let features = transport
+        .driver_features()
+        .ok_or(AdoptionRefusal::UnknownFeatures)?;
     let needed = Features::VERSION_1 | Features::RING_RESET;
     if !features.contains(needed)
-        || !UNDERSTOOD.contains(features)
+        || !SUPPORTED.contains(features)
         || !transport.device_features().contains(features)
     {
-        return Err(Why::Features(features));
+        return Err(AdoptionRefusal::Features(features));
     }
     if features.contains(Features::ACCESS_PLATFORM) && !platform_dma {
-        return Err(Why::Platform);
+        return Err(AdoptionRefusal::AccessPlatform);
     }
-    let queues = transport.queues();
+    let queues = transport.num_queues();
     if !(1..=MAX_QUEUES).contains(&queues) {
-        return Err(Why::Queues(queues));
+        return Err(AdoptionRefusal::QueueCount(queues));
     }
     for queue in 0..queues {
-        if transport.is_enabled(queue) {
+        if transport.is_queue_enabled(queue) {
             transport.reset_queue(queue);
             if !hal.wait(&mut || transport.is_queue_reset(queue)) {
-                return Err(Why::Queue(queue));
+                return Err(AdoptionRefusal::QueueReset(queue));
             }
         }
     }

@@ -1,31 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reaching a virtio device: its registers, its status, its rings.
+//! The virtio transports, the device initialization and the virtqueue, written from the Virtual I/O
+//! Device (VIRTIO) specification, version 1.3.
 //!
-//! Written from the Virtual I/O Device (VIRTIO) specification, version 1.3. Two seams keep the room
-//! free of any operating system: [`Registers`] and [`Hal`] are what a home of the driver provides
-//! (Linux, a UEFI driver, a test); [`Transport`] is what both buses, [`pci`] and [`mmio`], look
-//! like to those who set a device up.
+//! | file | what it does | VIRTIO 1.3 |
+//! |---|---|---|
+//! | [`pci`] | finds the registers of a PCI device by its capabilities, and accesses them | 4.1 |
+//! | [`mmio`] | recognises an MMIO device and accesses its registers | 4.2 |
+//! | [`setup`] | resets a device, negotiates features, enables queue 0 | 2.4, 3.1.1 |
+//! | [`adoption`] | takes over a device that runs, by a reset of its queues alone | 2.6.1 |
+//! | [`queue`] | adds commands to a split virtqueue and polls for their responses | 2.7 |
+//! | [`features`] | names the feature bits | 2.2, 5.7.3, 6 |
+//! | [`status`] | names the bits of the device status field | 2.1 |
+//!
+//! No file depends on an operating system. The environment of the driver (Linux, UEFI, a test)
+//! implements [`Registers`] and [`Hal`]. [`Transport`] is the interface that [`pci`] and [`mmio`]
+//! have in common.
 
 pub(crate) mod adoption;
 pub(crate) mod features;
 #[cfg(not(MODULE))]
 pub(crate) mod mmio;
 pub(crate) mod pci;
-pub(crate) mod ring;
+pub(crate) mod queue;
 pub(crate) mod setup;
 pub(crate) mod status;
 
 pub(crate) use self::{
     features::Features,
-    ring::Ring,
-    status::Status, //
+    queue::VirtQueue,
+    status::DeviceStatus, //
 };
 
-/// A window of device registers. Offsets are in bytes and naturally aligned; values are
-/// little-endian on the bus (section 2.2) and native here.
+/// A range of device registers. Offsets are in bytes and naturally aligned. Values are
+/// little-endian on the bus (sections 4.1.4.3 and 4.2.2) and native here.
 ///
-/// The caller keeps within the window it asked for: every user here has checked its length.
+/// The caller accesses registers within the range only: each user here has checked its length.
 pub(crate) trait Registers {
     /// Reads the byte at `offset`.
     fn read8(&self, offset: usize) -> u8;
@@ -41,122 +51,124 @@ pub(crate) trait Registers {
     fn write32(&self, offset: usize, value: u32);
 }
 
-/// What a virtqueue needs of the system it lives in: memory that the device sees as well, the order
-/// of accesses to it, the doorbell, and an end to waiting.
+/// The environment of a virtqueue: memory that is shared with the device, the barriers between
+/// accesses to it, the notification of the device, and a bounded wait.
 ///
-/// `at` is an offset in bytes into the shared memory; accesses are naturally aligned and
+/// `offset` is in bytes from the start of the shared memory. Accesses are naturally aligned and
 /// little-endian (section 2.7).
 pub(crate) trait Hal {
-    /// The address by which the device knows the byte `at`.
-    fn device_address(&self, at: usize) -> u64;
-    /// Reads 16 bits, once.
-    fn load16(&self, at: usize) -> u16;
-    /// Reads 32 bits, once.
-    fn load32(&self, at: usize) -> u32;
-    /// Writes 16 bits, once.
-    fn store16(&self, at: usize, value: u16);
-    /// Writes 64 bits, once.
-    fn store64(&self, at: usize, value: u64);
-    /// Copies bytes out.
-    fn copy_out(&self, at: usize, into: &mut [u8]);
-    /// Copies bytes in.
-    fn copy_in(&self, at: usize, from: &[u8]);
-    /// What was stored before is seen by the device before what is stored after.
+    /// Returns the device's address of the byte at `offset`.
+    fn device_address(&self, offset: usize) -> u64;
+    /// Reads 16 bits, in one access.
+    fn load16(&self, offset: usize) -> u16;
+    /// Reads 32 bits, in one access.
+    fn load32(&self, offset: usize) -> u32;
+    /// Writes 16 bits, in one access.
+    fn store16(&self, offset: usize, value: u16);
+    /// Writes 64 bits, in one access.
+    fn store64(&self, offset: usize, value: u64);
+    /// Copies bytes from the shared memory.
+    fn copy_out(&self, offset: usize, into: &mut [u8]);
+    /// Copies bytes to the shared memory.
+    fn copy_in(&self, offset: usize, from: &[u8]);
+    /// Orders stores: the device sees earlier ones before later ones.
     fn write_barrier(&self);
-    /// What is loaded after is no older than what was loaded before.
+    /// Orders loads: later ones return nothing older than earlier ones.
     fn read_barrier(&self);
-    /// Both of the above, and stores before loads.
+    /// Orders all accesses, also earlier stores before later loads.
     fn full_barrier(&self);
-    /// Rings the doorbell of queue 0 (sections 4.1.5.2 and 4.2.2).
+    /// Sends an available buffer notification for queue 0 (sections 4.1.5.2 and 4.2.3.3).
     fn notify(&self);
-    /// Calls `done` until it returns true or the device has had more than enough time (seconds).
-    /// Returns what `done` returned last.
+    /// Calls `done` until it returns true, or until a bound on the time (seconds) that no working
+    /// device exceeds. Returns what the last call of `done` returned.
     fn wait(&self, done: &mut dyn FnMut() -> bool) -> bool;
 }
 
-/// Where the device finds the three parts of a split virtqueue (section 2.7), as addresses of its
-/// own, and how many descriptors there are.
+/// The size of a split virtqueue and the device's addresses of its three parts (section 2.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct QueuePlace {
-    /// Number of descriptors, a power of two.
+pub(crate) struct QueueAddresses {
+    /// The queue size: the number of descriptors, a power of two.
     pub(crate) size: u16,
-    /// The descriptor table (16-byte aligned).
+    /// The descriptor table ("descriptor area", 16-byte aligned).
     pub(crate) descriptors: u64,
-    /// The available ring, "driver area" (2-byte aligned).
+    /// The available ring ("driver area", 2-byte aligned).
     pub(crate) available: u64,
-    /// The used ring, "device area" (4-byte aligned).
+    /// The used ring ("device area", 4-byte aligned).
     pub(crate) used: u64,
 }
 
-/// What both transports offer to set a device up (section 4.1 and 4.2).
+/// The interface of a transport: what setting up a device needs (sections 4.1 and 4.2).
 pub(crate) trait Transport {
-    /// The features the device offers.
+    /// Returns the features that the device offers.
     fn device_features(&mut self) -> Features;
-    /// Tells the device which features the driver accepts.
+    /// Writes the features that the driver accepts.
     fn set_driver_features(&mut self, features: Features);
-    /// The device status (section 2.1).
-    fn status(&mut self) -> Status;
-    /// Writes the device status; an empty one resets the device.
-    fn set_status(&mut self, status: Status);
-    /// How many descriptors `queue` can have at most; 0 when there is no such queue.
+    /// Reads the device status (section 2.1).
+    fn status(&mut self) -> DeviceStatus;
+    /// Writes the device status. An empty one resets the device.
+    fn set_status(&mut self, status: DeviceStatus);
+    /// Returns the maximum size of `queue` in descriptors; 0 if there is no such queue.
     fn queue_size_max(&mut self, queue: u16) -> u16;
-    /// Gives `queue` its place and enables it.
-    fn enable_queue(&mut self, queue: u16, place: &QueuePlace);
-    /// Where the doorbell of `queue` is. `None` when the device names a place outside of its
+    /// Writes the size and the addresses of `queue` and enables it.
+    fn enable_queue(&mut self, queue: u16, addresses: &QueueAddresses);
+    /// Returns the notification register of `queue`; `None` if it lies outside of the device's
     /// notification registers.
-    fn doorbell(&mut self, queue: u16) -> Option<Doorbell>;
+    fn queue_notify(&mut self, queue: u16) -> Option<QueueNotify>;
 
-    // What it takes to adopt a device. Registers of virtio-mmio do not tell what was agreed on
-    // (section 4.2.2: `DriverFeatures` is only written), so that there it never comes to the rest.
+    // For adoption, and on PCI alone. The driver cannot read the negotiated features from an MMIO
+    // device (section 4.2.2: `DriverFeatures` is write-only), so the other functions are not
+    // called for one.
 
-    /// The features that the last driver has accepted, if the device tells.
+    /// Returns the features that the last driver has accepted, if they can be read.
     fn driver_features(&mut self) -> Option<Features> {
         None
     }
-    /// How many queues there are.
-    fn queues(&mut self) -> u16 {
+    /// Returns the number of queues.
+    fn num_queues(&mut self) -> u16 {
         0
     }
-    /// Where `queue` has its descriptors, if the device tells.
-    fn descriptors(&mut self, _queue: u16) -> Option<u64> {
+    /// Returns the address of the descriptor table of `queue`, if it can be read.
+    fn queue_desc(&mut self, _queue: u16) -> Option<u64> {
         None
     }
-    /// Whether the device works on `queue`.
-    fn is_enabled(&mut self, _queue: u16) -> bool {
+    /// Returns whether `queue` is enabled.
+    fn is_queue_enabled(&mut self, _queue: u16) -> bool {
         false
     }
-    /// Leaves a number that is no address where `queue`, which is not enabled, had its descriptors,
-    /// and no address elsewhere. The kernel only reads it.
+    /// Writes `value`, which is no address, as the descriptor table's address of a `queue` that is
+    /// not enabled, and 0 as its other addresses. The UEFI driver calls this; the kernel only reads
+    /// the value.
     #[allow(dead_code)]
-    fn mark(&mut self, _queue: u16, _mark: u64) {}
-    /// Begins to reset `queue` alone, where RING_RESET was agreed on (section 2.6.1).
+    fn set_queue_desc(&mut self, _queue: u16, _value: u64) {}
+    /// Begins to reset `queue` alone. RING_RESET must have been negotiated (section 2.6.1).
     fn reset_queue(&mut self, _queue: u16) {}
-    /// Whether that has come to its end, and the device works on `queue` no more.
+    /// Returns whether that reset is complete: the device does not use `queue` any more.
     fn is_queue_reset(&mut self, _queue: u16) -> bool {
         false
     }
 
-    /// The 32 bits at the offset `at`, below [`CONFIG_BYTES`], of the device's own configuration
-    /// (section 2.5), if they can be reached.
-    fn config(&mut self, _at: usize) -> Option<u32> {
+    /// Reads 32 bits of the device configuration space (section 2.5) at the byte `offset`, which is
+    /// below [`CONFIG_BYTES`]; `None` if that space cannot be accessed.
+    fn config(&mut self, _offset: usize) -> Option<u32> {
         None
     }
-    /// Writes there; without effect if they cannot.
-    fn set_config(&mut self, _at: usize, _value: u32) {}
+    /// Writes 32 bits there. Does nothing if that space cannot be accessed.
+    fn set_config(&mut self, _offset: usize, _value: u32) {}
 }
 
-/// Bytes of the device's own configuration that are used: those of `struct virtio_gpu_config`
+/// Bytes of the device configuration space that are used: those of `struct virtio_gpu_config`
 /// (section 5.7.4).
 pub(crate) const CONFIG_BYTES: usize = 16;
 
-/// The doorbell of one queue: writing `value` at `address` makes the device look.
+/// The register to which the driver writes the available buffer notifications of one queue
+/// (sections 4.1.5.2 and 4.2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Doorbell {
+pub(crate) struct QueueNotify {
     /// Offset in bytes within the transport's notification registers.
     pub(crate) offset: usize,
-    /// How it is written: 16 bits on PCI (section 4.1.5.2), 32 bits on MMIO (section 4.2.2).
+    /// Width of the register: 16 bits on PCI (section 4.1.5.2), 32 bits on MMIO (section 4.2.2).
     pub(crate) width: Width,
-    /// The number of the queue.
+    /// The number of the queue, which is the value to write.
     pub(crate) queue: u16,
 }
 
@@ -170,7 +182,7 @@ pub(crate) enum Width {
     Bits32,
 }
 
-/// The low and the high 32 bits of a 64-bit value, for registers that take it in two.
+/// Returns the low and the high 32 bits of a 64-bit value, which takes two registers.
 fn halves(value: u64) -> (u32, u32) {
     (value as u32, (value >> 32) as u32)
 }

@@ -1,41 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Virtio over PCI, without the legacy interface (VIRTIO 1.3, section 4.1).
+//! Virtio over the PCI bus, without the legacy interface (VIRTIO 1.3, section 4.1).
 
 use core::fmt;
 
 use crate::virtio::{
-    halves,
-    Doorbell,
-    Features,
-    QueuePlace,
-    Registers,
-    Status,
-    Transport,
-    Width,
-    CONFIG_BYTES, //
-};
+        halves,
+        DeviceStatus,
+        Features,
+        QueueAddresses,
+        QueueNotify,
+        Registers,
+        Transport,
+        Width,
+        CONFIG_BYTES, //
+    };
 
-/// PCI vendor ID of every virtio device (section 4.1.2).
+/// PCI vendor ID of all virtio devices (section 4.1.2).
 pub(crate) const VENDOR: u16 = 0x1af4;
 /// PCI device ID of a GPU: 0x1040 + 16 (section 4.1.2).
 pub(crate) const DEVICE_GPU: u16 = 0x1050;
 
-/// Bytes of the common configuration structure as of version 1.0, up to and with `queue_device`.
+/// Length in bytes of the common configuration structure of version 1.0, which ends with
+/// `queue_device`.
 const COMMON_BYTES: u32 = 56;
-/// The same as of version 1.2, up to and with `queue_reset`.
+/// Length in bytes of that of version 1.2, which ends with `queue_reset`.
 const COMMON_BYTES_RESET: u32 = 60;
 
-// Type values of `struct virtio_pci_cap` (section 4.1.4).
+// Values of `cfg_type` in `struct virtio_pci_cap` (section 4.1.4).
 const CAP_COMMON: u8 = 1;
 const CAP_NOTIFY: u8 = 2;
 const CAP_DEVICE: u8 = 4;
-/// PCI capability ID of vendor-specific ones.
+/// The capability ID of vendor-specific PCI capabilities.
 const CAP_VENDOR: u8 = 0x09;
-/// A capability is at least 4 bytes and lives in 0x40..0x100, so that there are at most this many.
+/// Maximum number of capabilities: each has at least 4 bytes of 0x40..0x100.
 const CAPS_MAX: u32 = 48;
 
-// Offsets of `struct virtio_pci_common_cfg` (section 4.1.4.3).
+// Offsets of `struct virtio_pci_common_cfg` (section 4.1.4.3), in bytes.
 const DEVICE_FEATURE_SELECT: usize = 0;
 const DEVICE_FEATURE: usize = 4;
 const DRIVER_FEATURE_SELECT: usize = 8;
@@ -53,17 +54,18 @@ const QUEUE_DRIVER: usize = 40;
 const QUEUE_DEVICE: usize = 48;
 const QUEUE_RESET: usize = 58;
 
-/// VIRTIO_MSI_NO_VECTOR: no interrupt by MSI-X, be it of a queue or of the configuration.
+/// VIRTIO_MSI_NO_VECTOR: no MSI-X interrupt, of a queue or of the configuration (section
+/// 4.1.5.1.2).
 const NO_VECTOR: u16 = 0xffff;
 
-/// Why a function's capabilities cannot be used.
+/// Why the capabilities of a PCI function cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CapabilityError {
-    /// The list runs in a circle or out of its space.
+    /// The list has more capabilities than fit into its space: it has a loop.
     Loop,
-    /// The structure of this name is not there, or lies where it cannot be.
+    /// The structure of this name does not exist, or is malformed.
     Missing(&'static str),
-    /// All structures of one kind are in BARs that cannot be used; the first one is in this BAR.
+    /// All structures of one type are in BARs that cannot be used; the first one is in this BAR.
     Bar(u8),
 }
 
@@ -80,73 +82,81 @@ impl fmt::Display for CapabilityError {
     }
 }
 
-/// A piece of one of the device's BARs.
+/// A region of a BAR, which `struct virtio_pci_cap` describes (section 4.1.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Which BAR, 0 to 5.
+pub(crate) struct BarRegion {
+    /// The number of the BAR, 0 to 5.
     pub(crate) bar: u8,
-    /// Offset into it, in bytes.
+    /// Offset into the BAR, in bytes.
     pub(crate) offset: u32,
     /// Length in bytes.
     pub(crate) length: u32,
 }
 
-impl Place {
-    /// Whether the place lies within a BAR of `size` bytes.
+impl BarRegion {
+    /// Returns whether the region lies within a BAR of `size` bytes.
     pub(crate) fn fits(&self, size: u64) -> bool {
         u64::from(self.offset) + u64::from(self.length) <= size
     }
 }
 
-/// Where a virtio function has its registers (section 4.1.4).
+/// The regions that have a virtio function's registers (section 4.1.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capabilities {
-    /// The common configuration, at least the bytes of version 1.0.
-    pub(crate) common: Place,
-    /// The doorbells.
-    pub(crate) notify: Place,
-    /// Bytes between the doorbells of two consecutive `queue_notify_off`.
-    pub(crate) notify_multiplier: u32,
-    /// The device's own configuration, where it has one that can be used.
-    pub(crate) device: Option<Place>,
+    /// The common configuration, at least as long as that of version 1.0.
+    pub(crate) common: BarRegion,
+    /// The notification registers.
+    pub(crate) notify: BarRegion,
+    /// `notify_off_multiplier`: bytes between the registers of consecutive `queue_notify_off`
+    /// (section 4.1.4.4).
+    pub(crate) notify_off_multiplier: u32,
+    /// The device-specific configuration, if there is one that can be used.
+    pub(crate) device: Option<BarRegion>,
 }
 
-/// The number of BARs of a function that is no bridge.
+/// The number of BARs of a function that is not a bridge.
 pub(crate) const BARS: usize = 6;
 
-/// The first usable structure of one kind.
-struct Choice<T> {
+/// A search for the first usable structure of one type.
+struct FirstUsable<T> {
     name: &'static str,
     first: Option<T>,
-    /// The BAR of the first structure that is well-formed but lies in a BAR that cannot be used.
-    refused: Option<u8>,
+    /// The BAR of the first well-formed structure that cannot be used for its BAR.
+    unusable_bar: Option<u8>,
 }
 
-impl<T> Choice<T> {
-    fn of(name: &'static str) -> Self {
+impl<T> FirstUsable<T> {
+    /// Begins a search for structures of the type `name`.
+    fn new(name: &'static str) -> Self {
         Self {
             name,
             first: None,
-            refused: None,
+            unusable_bar: None,
         }
     }
 
-    /// Takes the structure that `make` returns, if none was taken before and if the driver can
-    /// reach `place`, which is what it uses of the structure.
-    fn offer(&mut self, bars: &[u64; BARS], place: Place, make: impl FnOnce() -> T) {
+    /// Accepts the structure that `make` returns, if it is the first one and if the driver can
+    /// access `region`, the part of the structure that it uses. `bars` is as in
+    /// [`Capabilities::read`].
+    fn consider(&mut self, bars: &[u64; BARS], region: BarRegion, make: impl FnOnce() -> T) {
         if self.first.is_some() {
             return;
         }
-        let size = bars.get(usize::from(place.bar)).copied().unwrap_or(0);
-        if size != 0 && place.fits(size) {
+        let size = bars.get(usize::from(region.bar)).copied().unwrap_or(0);
+        if size != 0 && region.fits(size) {
             self.first = Some(make());
         } else {
-            self.refused.get_or_insert(place.bar);
+            self.unusable_bar.get_or_insert(region.bar);
         }
     }
 
-    fn take(self) -> Result<T, CapabilityError> {
-        self.first.ok_or(match self.refused {
+    /// Returns the accepted structure.
+    ///
+    /// # Errors
+    ///
+    /// [`CapabilityError::Bar`] or [`CapabilityError::Missing`] if there is none.
+    fn finish(self) -> Result<T, CapabilityError> {
+        self.first.ok_or(match self.unusable_bar {
             Some(bar) => CapabilityError::Bar(bar),
             None => CapabilityError::Missing(self.name),
         })
@@ -154,59 +164,61 @@ impl<T> Choice<T> {
 }
 
 impl Capabilities {
-    /// Walks the capability list of a function. `read` returns the configuration dword at an offset
+    /// Reads the capability list of a function. `read` returns the configuration dword at an offset
     /// that is a multiple of four and below 0x100. `bars` has the size in bytes of each BAR that is
     /// memory and has an address, and 0 for each other one.
     ///
-    /// The first structure of each kind that can be used is taken, as section 4.1.4.1 demands. A
-    /// device may offer the same structure in an I/O BAR and in a memory BAR, in any order.
+    /// Accepts the first usable structure of each type, as section 4.1.4.1 requires. A device may
+    /// offer the same structure in an I/O BAR and in a memory BAR, in any order.
     ///
     /// # Errors
     ///
-    /// An endless list, a structure that is not there, or one that is only in BARs of no use.
+    /// [`CapabilityError::Loop`] if the list does not end; [`CapabilityError::Missing`] if there is
+    /// no common or notification structure; [`CapabilityError::Bar`] if all of one type are in BARs
+    /// that cannot be used.
     pub(crate) fn read(
         mut read: impl FnMut(u16) -> u32,
         bars: &[u64; BARS],
     ) -> Result<Self, CapabilityError> {
-        let mut common = Choice::of("common");
-        let mut notify = Choice::of("notify");
-        let mut device = Choice::of("device");
+        let mut common = FirstUsable::new("common");
+        let mut notify = FirstUsable::new("notify");
+        let mut device = FirstUsable::new("device");
         let [.., status_low, _] = read(0x04).to_le_bytes();
         let [mut at, ..] = read(0x34).to_le_bytes();
         if status_low & (1 << 4) == 0 {
-            // No capability list at all (PCI 3.0, section 6.2.3).
+            // There is no capability list (PCI 3.0, section 6.2.3).
             at = 0;
         }
-        let mut left = CAPS_MAX;
+        let mut remaining = CAPS_MAX;
         loop {
             // The low two bits are reserved (PCI 3.0, section 6.7).
             at &= !3;
             if at < 0x40 {
                 break;
             }
-            left = left.checked_sub(1).ok_or(CapabilityError::Loop)?;
+            remaining = remaining.checked_sub(1).ok_or(CapabilityError::Loop)?;
             let offset = u16::from(at);
             let [id, next, length, kind] = read(offset).to_le_bytes();
-            // The multiplier ends at byte 20; a structure that claims to reach past 0x100 is none.
+            // The multiplier ends at byte 20. A structure must not reach past 0x100.
             if id == CAP_VENDOR && length >= 16 && offset + u16::from(length) <= 0x100 {
                 let [bar, ..] = read(offset + 4).to_le_bytes();
-                let place = Place {
+                let region = BarRegion {
                     bar,
                     offset: read(offset + 8),
                     length: read(offset + 12),
                 };
                 // Sections 4.1.4.3.1, 4.1.4.4.1 and 4.1.4.6.1.
-                let aligned = |align| usize::from(place.bar) < BARS && place.offset % align == 0;
+                let aligned = |align| usize::from(region.bar) < BARS && region.offset % align == 0;
                 match kind {
-                    CAP_COMMON if aligned(4) && place.length >= COMMON_BYTES => {
-                        common.offer(bars, common_window(place), || place);
+                    CAP_COMMON if aligned(4) && region.length >= COMMON_BYTES => {
+                        common.consider(bars, common_window(region), || region);
                     }
-                    CAP_NOTIFY if aligned(2) && length >= 20 && place.length >= 2 => {
-                        notify.offer(bars, place, || (place, read(offset + 16)));
+                    CAP_NOTIFY if aligned(2) && length >= 20 && region.length >= 2 => {
+                        notify.consider(bars, region, || (region, read(offset + 16)));
                     }
                     CAP_DEVICE if aligned(4) => {
-                        if let Some(window) = config_window(place) {
-                            device.offer(bars, window, || place);
+                        if let Some(window) = config_window(region) {
+                            device.consider(bars, window, || region);
                         }
                     }
                     _ => {}
@@ -214,75 +226,77 @@ impl Capabilities {
             }
             at = next;
         }
-        let common = common.take()?;
-        let (notify, notify_multiplier) = notify.take()?;
+        let common = common.finish()?;
+        let (notify, notify_off_multiplier) = notify.finish()?;
         Ok(Self {
             common,
             notify,
-            notify_multiplier,
+            notify_off_multiplier,
             device: device.first,
         })
     }
 
-    /// What of the common configuration is used: a window on it is as long.
-    pub(crate) fn window(&self) -> Place {
+    /// Returns the part of the common configuration that [`Pci::new`] needs.
+    pub(crate) fn window(&self) -> BarRegion {
         common_window(self.common)
     }
 
-    /// The same of the device's own configuration.
-    pub(crate) fn config(&self) -> Option<Place> {
+    /// Returns the part of the device-specific configuration that [`Pci::with_config`] needs, or
+    /// `None` if there is no usable one.
+    pub(crate) fn config(&self) -> Option<BarRegion> {
         config_window(self.device?)
     }
 }
 
-/// The part of a common configuration that is used.
-fn common_window(common: Place) -> Place {
-    Place {
+/// Returns the part of a common configuration that is used.
+fn common_window(common: BarRegion) -> BarRegion {
+    BarRegion {
         length: common.length.min(COMMON_BYTES_RESET),
         ..common
     }
 }
 
-/// The part of the device's own configuration that is used; none if it is too short.
-fn config_window(device: Place) -> Option<Place> {
+/// Returns the part of a device-specific configuration that is used; `None` if it is too short.
+fn config_window(device: BarRegion) -> Option<BarRegion> {
     let length = CONFIG_BYTES as u32;
-    (device.length >= length).then_some(Place { length, ..device })
+    (device.length >= length).then_some(BarRegion { length, ..device })
 }
 
-/// A virtio PCI function, by its common configuration.
+/// The transport of a virtio PCI function.
 pub(crate) struct Pci<R> {
+    /// The common configuration.
     common: R,
-    /// The device's own, [`CONFIG_BYTES`] of it, where it is reached.
+    /// [`CONFIG_BYTES`] of the device-specific configuration, if it is mapped.
     config: Option<R>,
-    /// Whether there is `queue_reset`.
-    resets_queues: bool,
-    notify: Place,
-    notify_multiplier: u32,
+    /// Whether the common configuration has the field `queue_reset`.
+    has_queue_reset: bool,
+    notify: BarRegion,
+    notify_off_multiplier: u32,
 }
 
 impl<R: Registers> Pci<R> {
-    /// `common` is the window that [`Capabilities::window`] names.
+    /// Creates the transport. `common` maps the region that [`Capabilities::window`] returns.
     pub(crate) fn new(common: R, capabilities: &Capabilities) -> Self {
         Self {
             common,
             config: None,
-            resets_queues: capabilities.common.length >= COMMON_BYTES_RESET,
+            has_queue_reset: capabilities.common.length >= COMMON_BYTES_RESET,
             notify: capabilities.notify,
-            notify_multiplier: capabilities.notify_multiplier,
+            notify_off_multiplier: capabilities.notify_off_multiplier,
         }
     }
 
-    /// Also reaches the device's own configuration, by the window that [`Capabilities::config`]
-    /// names.
+    /// Adds the device-specific configuration. `config` maps the region that
+    /// [`Capabilities::config`] returns.
     pub(crate) fn with_config(self, config: Option<R>) -> Self {
         Self { config, ..self }
     }
 
-    // Section 4.1.3.1: 64-bit fields are two 32-bit ones to the driver.
-    fn write_address(&self, at: usize, address: u64) {
+    /// Writes a 64-bit field as two 32-bit ones (section 4.1.3.1).
+    fn write_address(&self, offset: usize, address: u64) {
         let (low, high) = halves(address);
-        self.common.write32(at, low);
-        self.common.write32(at + 4, high);
+        self.common.write32(offset, low);
+        self.common.write32(offset + 4, high);
     }
 }
 
@@ -303,11 +317,11 @@ impl<R: Registers> Transport for Pci<R> {
         self.common.write32(DRIVER_FEATURE, high);
     }
 
-    fn status(&mut self) -> Status {
-        Status::from_bits_retain(self.common.read8(DEVICE_STATUS))
+    fn status(&mut self) -> DeviceStatus {
+        DeviceStatus::from_bits_retain(self.common.read8(DEVICE_STATUS))
     }
 
-    fn set_status(&mut self, status: Status) {
+    fn set_status(&mut self, status: DeviceStatus) {
         self.common.write8(DEVICE_STATUS, status.bits());
     }
 
@@ -316,30 +330,30 @@ impl<R: Registers> Transport for Pci<R> {
         self.common.read16(QUEUE_SIZE)
     }
 
-    fn enable_queue(&mut self, queue: u16, place: &QueuePlace) {
+    fn enable_queue(&mut self, queue: u16, addresses: &QueueAddresses) {
         self.common.write16(QUEUE_SELECT, queue);
-        self.common.write16(QUEUE_SIZE, place.size);
+        self.common.write16(QUEUE_SIZE, addresses.size);
         self.common.write16(QUEUE_MSIX_VECTOR, NO_VECTOR);
-        // An earlier driver may have wanted to know when a display comes or goes.
+        // An earlier driver may have enabled the interrupt for changed displays.
         self.common.write16(CONFIG_MSIX_VECTOR, NO_VECTOR);
-        self.write_address(QUEUE_DESC, place.descriptors);
-        self.write_address(QUEUE_DRIVER, place.available);
-        self.write_address(QUEUE_DEVICE, place.used);
+        self.write_address(QUEUE_DESC, addresses.descriptors);
+        self.write_address(QUEUE_DRIVER, addresses.available);
+        self.write_address(QUEUE_DEVICE, addresses.used);
         self.common.write16(QUEUE_ENABLE, 1);
     }
 
-    fn doorbell(&mut self, queue: u16) -> Option<Doorbell> {
+    fn queue_notify(&mut self, queue: u16) -> Option<QueueNotify> {
         self.common.write16(QUEUE_SELECT, queue);
         // Section 4.1.4.4: cap.offset + queue_notify_off * notify_off_multiplier.
         let offset = u32::from(self.common.read16(QUEUE_NOTIFY_OFF))
-            .checked_mul(self.notify_multiplier)
+            .checked_mul(self.notify_off_multiplier)
             .filter(|offset| {
                 offset % 2 == 0
                     && offset
                         .checked_add(2)
                         .is_some_and(|end| end <= self.notify.length)
             })?;
-        Some(Doorbell {
+        Some(QueueNotify {
             offset: usize::try_from(offset).ok()?,
             width: Width::Bits16,
             queue,
@@ -352,14 +366,14 @@ impl<R: Registers> Transport for Pci<R> {
         self.common.write32(DRIVER_FEATURE_SELECT, 1);
         let high = self.common.read32(DRIVER_FEATURE);
         let features = Features::from_bits_retain((u64::from(high) << 32) | u64::from(low));
-        (self.resets_queues || !features.contains(Features::RING_RESET)).then_some(features)
+        (self.has_queue_reset || !features.contains(Features::RING_RESET)).then_some(features)
     }
 
-    fn queues(&mut self) -> u16 {
+    fn num_queues(&mut self) -> u16 {
         self.common.read16(NUM_QUEUES)
     }
 
-    fn descriptors(&mut self, queue: u16) -> Option<u64> {
+    fn queue_desc(&mut self, queue: u16) -> Option<u64> {
         self.common.write16(QUEUE_SELECT, queue);
         let (low, high) = (
             self.common.read32(QUEUE_DESC),
@@ -368,14 +382,14 @@ impl<R: Registers> Transport for Pci<R> {
         Some((u64::from(high) << 32) | u64::from(low))
     }
 
-    fn mark(&mut self, queue: u16, mark: u64) {
+    fn set_queue_desc(&mut self, queue: u16, value: u64) {
         self.common.write16(QUEUE_SELECT, queue);
-        self.write_address(QUEUE_DESC, mark);
+        self.write_address(QUEUE_DESC, value);
         self.write_address(QUEUE_DRIVER, 0);
         self.write_address(QUEUE_DEVICE, 0);
     }
 
-    fn is_enabled(&mut self, queue: u16) -> bool {
+    fn is_queue_enabled(&mut self, queue: u16) -> bool {
         self.common.write16(QUEUE_SELECT, queue);
         self.common.read16(QUEUE_ENABLE) != 0
     }
@@ -387,17 +401,18 @@ impl<R: Registers> Transport for Pci<R> {
 
     fn is_queue_reset(&mut self, queue: u16) -> bool {
         self.common.write16(QUEUE_SELECT, queue);
-        // Section 4.1.4.3.2: 1 while it lasts, and the queue is not enabled after it.
+        // Sections 4.1.4.3.1 and 4.1.4.3.2: `queue_reset` is 1 during the reset, and after it the
+        // queue is not enabled.
         self.common.read16(QUEUE_RESET) == 0 && self.common.read16(QUEUE_ENABLE) == 0
     }
 
-    fn config(&mut self, at: usize) -> Option<u32> {
-        Some(self.config.as_ref()?.read32(at))
+    fn config(&mut self, offset: usize) -> Option<u32> {
+        Some(self.config.as_ref()?.read32(offset))
     }
 
-    fn set_config(&mut self, at: usize, value: u32) {
+    fn set_config(&mut self, offset: usize, value: u32) {
         if let Some(config) = &self.config {
-            config.write32(at, value);
+            config.write32(offset, value);
         }
     }
 }

@@ -1,43 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Device initialisation (VIRTIO 1.3, section 3.1.1).
+//! Device initialization and reset (VIRTIO 1.3, sections 3.1.1 and 2.4).
 
 use core::fmt;
 
 use crate::virtio::{
-    adoption::{
-        adopt,
-        Found,
-        Why, //
-    },
-    ring,
-    Doorbell,
-    Features,
-    Hal,
-    QueuePlace,
-    Status,
-    Transport, //
-};
+        adoption::{
+            adopt,
+            AdoptionRefusal,
+            InitialState, //
+        },
+        queue,
+        DeviceStatus,
+        Features,
+        Hal,
+        QueueAddresses,
+        QueueNotify,
+        Transport, //
+    };
 
 /// Why a device could not be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SetupError {
-    /// The device did not finish a reset.
+    /// The device did not complete a reset.
     Reset,
-    /// VERSION_1 is not offered.
+    /// The device does not offer VERSION_1.
     Legacy,
-    /// ACCESS_PLATFORM is offered and the caller cannot honour it.
+    /// The device offers ACCESS_PLATFORM, or runs with it, and the caller has physical addresses
+    /// alone.
     AccessPlatform,
-    /// ACCESS_PLATFORM is not offered and the caller's addresses are the platform's alone.
-    RoundIommu,
-    /// The device took FEATURES_OK back.
+    /// The device does not offer ACCESS_PLATFORM, and the caller has the platform's addresses
+    /// alone.
+    IommuBypass,
+    /// The device cleared FEATURES_OK.
     FeaturesRefused,
-    /// The control queue is not there, or takes too few descriptors.
+    /// The control queue does not exist, or takes too few descriptors; their number.
     QueueSize(u16),
-    /// The control queue's doorbell lies outside of the notification registers.
-    Doorbell,
-    /// The device went on the way: its registers read as ones.
-    Gone,
+    /// The control queue's notification register lies outside of the notification registers.
+    QueueNotify,
+    /// The device was disconnected meanwhile: its registers read as ones.
+    Disconnected,
 }
 
 impl fmt::Display for SetupError {
@@ -50,22 +52,24 @@ impl fmt::Display for SetupError {
             Self::AccessPlatform => f.write_str(
                 "the device wants ACCESS_PLATFORM (an IOMMU or encrypted memory), which cannot be set up this early",
             ),
-            Self::RoundIommu => f.write_str(
+            Self::IommuBypass => f.write_str(
                 "the device goes round its IOMMU (no ACCESS_PLATFORM): start it with iommu_platform=on",
             ),
             Self::FeaturesRefused => f.write_str("the device refused FEATURES_OK"),
             Self::QueueSize(size) => {
                 write!(f, "the control queue takes {size} descriptors, too few")
             }
-            Self::Doorbell => f.write_str("the doorbell lies outside of the notification registers"),
-            Self::Gone => f.write_str("the device is gone"),
+            Self::QueueNotify => {
+                f.write_str("the doorbell lies outside of the notification registers")
+            }
+            Self::Disconnected => f.write_str("the device is gone"),
         }
     }
 }
 
-/// Keeps a device from memory, for whoever drives it next: with what it shows, if it has done all
-/// that it was told in the ring behind `hal`, and its queues can be reset alone, and without
-/// anything otherwise.
+/// Stops a device's accesses to memory, for the next driver. Resets its queues alone, so that the
+/// device keeps its picture, if it has used all buffers of the queue of `hal` and can be adopted.
+/// Resets the device otherwise.
 ///
 /// # Errors
 ///
@@ -74,30 +78,30 @@ pub(crate) fn quiesce(
     transport: &mut (impl Transport + ?Sized),
     hal: &impl Hal,
 ) -> Result<(), SetupError> {
-    // One that owes an answer may yet work on the command, whatever it says of its queue.
-    match ring::is_drained(hal) && adopt(transport, hal, true).is_ok() {
+    // A device may still work on a command without a response, even if its queue is reset.
+    match queue::is_drained(hal) && adopt(transport, hal, true).is_ok() {
         true => Ok(()),
         false => reset(transport, hal),
     }
 }
 
-/// Resets a device and waits until it says that it is done (section 2.1.2 and 4.1.4.3.2).
+/// Resets a device and waits until its status is 0 (sections 2.4 and 4.1.4.3.2).
 ///
 /// # Errors
 ///
-/// [`SetupError::Reset`] if it does not in time, or sets FAILED instead, as libkrun's devices do
-/// that cannot be reset. A driver sets that bit (section 2.1), so a device that has not had it says
-/// with it that there is nothing to wait for.
+/// [`SetupError::Reset`] if the status is not 0 in time, or if the device sets FAILED instead, as
+/// those of libkrun's devices do that cannot be reset. Only a driver sets that bit by the
+/// specification (section 2.1), so a device that sets it anew needs no more waiting.
 pub(crate) fn reset(
     transport: &mut (impl Transport + ?Sized),
     hal: &impl Hal,
 ) -> Result<(), SetupError> {
-    let had_failed = transport.status().contains(Status::FAILED);
-    transport.set_status(Status::empty());
-    let mut status = Status::all();
+    let had_failed = transport.status().contains(DeviceStatus::FAILED);
+    transport.set_status(DeviceStatus::empty());
+    let mut status = DeviceStatus::all();
     hal.wait(&mut || {
         status = transport.status();
-        status.is_empty() || status.contains(Status::FAILED) && !had_failed
+        status.is_empty() || status.contains(DeviceStatus::FAILED) && !had_failed
     });
     match status.is_empty() {
         true => Ok(()),
@@ -105,109 +109,120 @@ pub(crate) fn reset(
     }
 }
 
-/// What a device and its driver have agreed on.
+/// The result of a device initialization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Agreement {
+pub(crate) struct Negotiated {
     /// The features that the device offers.
     pub(crate) offered: Features,
-    /// The features that both have.
+    /// The negotiated features.
     pub(crate) features: Features,
-    /// Where queue 0 is.
-    pub(crate) queue: QueuePlace,
-    /// The doorbell of queue 0.
-    pub(crate) doorbell: Doorbell,
-    /// What the device was doing before.
-    pub(crate) found: Found,
+    /// The size and the addresses of queue 0.
+    pub(crate) queue: QueueAddresses,
+    /// The notification register of queue 0.
+    pub(crate) queue_notify: QueueNotify,
+    /// The device's state before the initialization.
+    pub(crate) initial_state: InitialState,
 }
 
-/// The addresses that a driver has of its memory (section 6.1, ACCESS_PLATFORM).
+/// The kind of addresses that a driver has of its memory (section 6.1, ACCESS_PLATFORM).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Addresses {
-    /// Physical ones: ACCESS_PLATFORM cannot be honoured.
+    /// Physical addresses: no device with ACCESS_PLATFORM can be driven.
     Physical,
-    /// The platform's, which are physical ones as well: a device may have either.
+    /// The platform's addresses, which equal the physical ones: any device can be driven.
     Platform,
-    /// The platform's alone, behind an IOMMU: the device has to have ACCESS_PLATFORM.
+    /// The platform's addresses behind an IOMMU: the device must have ACCESS_PLATFORM.
     Iommu,
 }
 
-/// What a driver wants of a device.
+/// The features and the addresses that a driver requests of a device.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wishes {
-    /// The features to be accepted beside VERSION_1, if they are offered.
+pub(crate) struct Requested {
+    /// The features to accept if they are offered, besides VERSION_1.
     pub(crate) features: Features,
-    /// Whose addresses the device gets.
+    /// The kind of addresses that the device gets.
     pub(crate) addresses: Addresses,
-    /// A device that runs is adopted if possible, with the features that its last driver has
-    /// accepted.
+    /// Whether to adopt a device that runs, if possible, with the features that its last driver
+    /// has accepted.
     pub(crate) adopts: bool,
 }
 
-/// Takes a device from whatever state it is in to DRIVER_OK with queue 0 enabled at the place that
-/// `place` returns for the size it is given (the most the device takes). The memory of the ring,
-/// behind `hal`, is cleared once the device does not work on it any more, and not before.
+/// Initialises a device from any state up to DRIVER_OK (section 3.1.1). Calls `addresses` with the
+/// maximum size of queue 0, and enables the queue that it returns. Clears the queue's memory, which
+/// is that of `hal`, when the device does not use it any more.
 ///
 /// # Errors
 ///
-/// The device is left with status FAILED, unless it did not even finish a reset, and the reason is
-/// returned. One that runs and whose ACCESS_PLATFORM cannot be honoured is left as it is.
+/// As [`SetupError`] says. The device has status FAILED then, unless the error is
+/// [`SetupError::Reset`]. A device that runs with ACCESS_PLATFORM is left as it is if the driver
+/// has physical addresses alone.
 pub(crate) fn initialise(
     transport: &mut (impl Transport + ?Sized),
     hal: &impl Hal,
-    wishes: Wishes,
-    place: impl FnOnce(u16) -> Option<QueuePlace>,
-) -> Result<Agreement, SetupError> {
-    let begun = match begin(transport, hal, wishes) {
-        // It stays as it is, for who can honour it.
-        Err(Found::Reset(Why::Platform)) => return Err(SetupError::AccessPlatform),
-        begun => begun,
+    requested: Requested,
+    addresses: impl FnOnce(u16) -> Option<QueueAddresses>,
+) -> Result<Negotiated, SetupError> {
+    let adopted = match try_adopt(transport, hal, requested) {
+        // Leave it as it is, for a driver with other addresses.
+        Err(InitialState::Reset(AdoptionRefusal::AccessPlatform)) => {
+            return Err(SetupError::AccessPlatform)
+        }
+        adopted => adopted,
     };
-    let result = match begun {
-        Ok(features) => start(transport, hal, features, Found::Adopted, place),
-        Err(found) => {
+    let result = match adopted {
+        Ok(features) => start_queue(transport, hal, features, InitialState::Adopted, addresses),
+        Err(state) => {
             reset(transport, hal)?;
-            negotiate(transport, wishes)
-                .and_then(|features| start(transport, hal, features, found, place))
+            negotiate(transport, requested)
+                .and_then(|features| start_queue(transport, hal, features, state, addresses))
         }
     };
     if result.is_err() {
         // Section 2.1.1: a driver does not clear a bit.
         let status = transport.status();
-        transport.set_status(status | Status::FAILED);
+        transport.set_status(status | DeviceStatus::FAILED);
     }
     result
 }
 
-/// Adopts a device that runs, if that is wanted and possible; returns its features. Otherwise it is
-/// to be reset.
-fn begin(
+/// Adopts a device that runs, if that is requested and possible. Returns its features.
+///
+/// # Errors
+///
+/// The state of the device, which must be reset.
+fn try_adopt(
     transport: &mut (impl Transport + ?Sized),
     hal: &impl Hal,
-    wishes: Wishes,
-) -> Result<Features, Found> {
+    requested: Requested,
+) -> Result<Features, InitialState> {
     if transport.status().is_empty() {
-        return Err(Found::Idle);
+        return Err(InitialState::Idle);
     }
-    if !wishes.adopts {
-        return Err(Found::Reset(Why::Unwanted));
+    if !requested.adopts {
+        return Err(InitialState::Reset(AdoptionRefusal::NotRequested));
     }
-    let honours = wishes.addresses != Addresses::Physical;
-    let features = adopt(transport, hal, honours).map_err(Found::Reset)?;
-    // It has another idea of its addresses than we: it is told of that before it may begin.
-    if wishes.addresses == Addresses::Iommu && !features.contains(Features::ACCESS_PLATFORM) {
-        return Err(Found::Reset(Why::Features(features)));
+    let platform_dma = requested.addresses != Addresses::Physical;
+    let features = adopt(transport, hal, platform_dma).map_err(InitialState::Reset)?;
+    // Its addresses are of another kind than ours, and only a reset changes that.
+    if requested.addresses == Addresses::Iommu && !features.contains(Features::ACCESS_PLATFORM) {
+        return Err(InitialState::Reset(AdoptionRefusal::Features(features)));
     }
     Ok(features)
 }
 
-/// The first half of section 3.1.1: features.
+/// Negotiates the features: steps 2 to 6 of section 3.1.1. Returns the negotiated ones.
+///
+/// # Errors
+///
+/// [`SetupError::Legacy`], [`SetupError::AccessPlatform`], [`SetupError::IommuBypass`] or
+/// [`SetupError::FeaturesRefused`].
 fn negotiate(
     transport: &mut (impl Transport + ?Sized),
-    wishes: Wishes,
+    requested: Requested,
 ) -> Result<Features, SetupError> {
-    let mut status = Status::ACKNOWLEDGE;
+    let mut status = DeviceStatus::ACKNOWLEDGE;
     transport.set_status(status);
-    status |= Status::DRIVER;
+    status |= DeviceStatus::DRIVER;
     transport.set_status(status);
 
     let offered = transport.device_features();
@@ -216,49 +231,53 @@ fn negotiate(
     }
     match (
         offered.contains(Features::ACCESS_PLATFORM),
-        wishes.addresses,
+        requested.addresses,
     ) {
         (true, Addresses::Physical) => return Err(SetupError::AccessPlatform),
-        (false, Addresses::Iommu) => return Err(SetupError::RoundIommu),
+        (false, Addresses::Iommu) => return Err(SetupError::IommuBypass),
         _ => {}
     }
-    let wanted = wishes.features | Features::VERSION_1 | Features::ACCESS_PLATFORM;
+    let wanted = requested.features | Features::VERSION_1 | Features::ACCESS_PLATFORM;
     let accepted = offered & wanted;
     transport.set_driver_features(accepted);
-    status |= Status::FEATURES_OK;
+    status |= DeviceStatus::FEATURES_OK;
     transport.set_status(status);
-    if transport.status().contains(Status::FEATURES_OK) {
+    if transport.status().contains(DeviceStatus::FEATURES_OK) {
         Ok(accepted)
     } else {
         Err(SetupError::FeaturesRefused)
     }
 }
 
-/// The second half: the queue.
-fn start(
+/// Enables queue 0 and sets DRIVER_OK: steps 7 and 8 of section 3.1.1.
+///
+/// # Errors
+///
+/// [`SetupError::QueueSize`], [`SetupError::QueueNotify`] or [`SetupError::Disconnected`].
+fn start_queue(
     transport: &mut (impl Transport + ?Sized),
     hal: &impl Hal,
     features: Features,
-    found: Found,
-    place: impl FnOnce(u16) -> Option<QueuePlace>,
-) -> Result<Agreement, SetupError> {
+    initial_state: InitialState,
+    addresses: impl FnOnce(u16) -> Option<QueueAddresses>,
+) -> Result<Negotiated, SetupError> {
     let offered = transport.device_features();
     let size = transport.queue_size_max(0);
-    let queue = place(size).ok_or(SetupError::QueueSize(size))?;
-    // Nothing that can fail comes after the device knows our memory.
-    let doorbell = transport.doorbell(0).ok_or(SetupError::Doorbell)?;
+    let queue = addresses(size).ok_or(SetupError::QueueSize(size))?;
+    // Nothing that can fail comes after the device has our addresses.
+    let queue_notify = transport.queue_notify(0).ok_or(SetupError::QueueNotify)?;
     let status = transport.status();
-    if status.is_gone() {
-        return Err(SetupError::Gone);
+    if status.is_disconnected() {
+        return Err(SetupError::Disconnected);
     }
-    ring::clear(hal);
+    queue::clear(hal);
     transport.enable_queue(0, &queue);
-    transport.set_status(status | Status::DRIVER_OK);
-    Ok(Agreement {
+    transport.set_status(status | DeviceStatus::DRIVER_OK);
+    Ok(Negotiated {
         offered,
         features,
         queue,
-        doorbell,
-        found,
+        queue_notify,
+        initial_state,
     })
 }

@@ -3,28 +3,28 @@
 //! The device status field (VIRTIO 1.3, section 2.1).
 
 bitflags::bitflags! {
-    /// How far driver and device have come with each other.
+    /// The bits of the device status field: the steps of the initialization that are completed.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Status: u8 {
-        /// The guest has noticed the device.
+    pub(crate) struct DeviceStatus: u8 {
+        /// The guest has found the device and recognised it as a virtio device.
         const ACKNOWLEDGE = 1;
-        /// The guest knows how to drive it.
+        /// The guest has a driver for the device.
         const DRIVER = 2;
-        /// The driver is set up.
+        /// The driver is set up and ready to drive the device.
         const DRIVER_OK = 4;
-        /// The features are agreed on.
+        /// The driver has acknowledged the features; the negotiation is complete.
         const FEATURES_OK = 8;
-        /// The device wants to be reset.
+        /// The device has had an error from which only a reset recovers it.
         const DEVICE_NEEDS_RESET = 64;
         /// The driver has given up on the device.
         const FAILED = 128;
     }
 }
 
-impl Status {
-    /// Whether it is that of a device which is not there any more: its registers read as ones, two
-    /// of which are reserved.
-    pub(crate) fn is_gone(self) -> bool {
+impl DeviceStatus {
+    /// Returns whether this is what a disconnected device reads as: all ones, also in the two bits
+    /// that are reserved.
+    pub(crate) fn is_disconnected(self) -> bool {
         self.bits() == u8::MAX
     }
 }

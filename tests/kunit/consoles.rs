@@ -5,12 +5,12 @@
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_consoles))]
 mod consoles {
     use crate::firmware::consoles::{
-        choose,
-        level,
-        of_spcr,
-        Choice,
-        Console, //
-    };
+                choose,
+                console_loglevel,
+                spcr_console,
+                Choice,
+                Console, //
+            };
 
     /// `CONFIG_CONSOLE_LOGLEVEL_QUIET`, as it is where nobody changed it.
     const QUIET: i32 = 4;
@@ -43,7 +43,7 @@ mod consoles {
 
     #[test]
     fn the_screen_shows_the_log_where_nobody_says_where() {
-        assert_eq!(chosen(""), Choice::Nobody);
+        assert_eq!(chosen(""), Choice::Unspecified);
         assert_eq!(chosen("hvc0"), Choice::Stub(console("hvc", 0)));
         assert_eq!(chosen("hvc0 hvc1"), Choice::Stub(console("hvc", 1)));
         // Our own name, where there are virtual terminals.
@@ -97,7 +97,7 @@ mod consoles {
 
     #[test]
     fn the_level_is_the_last_that_is_said() {
-        let level = |words: &'static str| level(words.split_ascii_whitespace(), QUIET);
+        let level = |words: &'static str| console_loglevel(words.split_ascii_whitespace(), QUIET);
         assert_eq!(level("earlycon=virtgpu console=tty0"), None);
         assert_eq!(level("quiet"), Some(QUIET));
         assert_eq!(level("quiet loglevel=7"), Some(7));
@@ -118,11 +118,11 @@ mod consoles {
         table[8] = 2;
         table[36] = 3;
         table[58] = 3;
-        assert_eq!(of_spcr(&table), console("pl011", 0));
+        assert_eq!(spcr_console(&table), console("pl011", 0));
         let with = |at: usize, byte: u8| {
             let mut changed = table;
             changed[at] = byte;
-            of_spcr(&changed)
+            spcr_console(&changed)
         };
         // The interfaces and the speeds that Linux knows, as `acpi_parse_spcr()` has them.
         for interface in 0..=u8::MAX {
@@ -140,7 +140,7 @@ mod consoles {
         }
         // A table that ends too early.
         for length in 0..59 {
-            assert_eq!(of_spcr(&table[..length]), None);
+            assert_eq!(spcr_console(&table[..length]), None);
         }
     }
 
@@ -150,11 +150,11 @@ mod consoles {
         table[36] = 3;
         table[58] = 1;
         table[80] = 1;
-        assert_eq!(of_spcr(&table), None);
+        assert_eq!(spcr_console(&table), None);
         table[8] = 4;
-        assert_eq!(of_spcr(&table), console("pl011", 0));
+        assert_eq!(spcr_console(&table), console("pl011", 0));
         table[80] = 0;
-        assert_eq!(of_spcr(&table), None);
-        assert_eq!(of_spcr(&table[..83]), None);
+        assert_eq!(spcr_console(&table), None);
+        assert_eq!(spcr_console(&table[..83]), None);
     }
 }

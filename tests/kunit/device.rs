@@ -14,12 +14,12 @@ use core::{
 };
 
 use crate::virtio::{
-    ring::RING_BYTES,
-    Hal,
-    QueuePlace,
-    Registers,
-    Ring, //
-};
+        queue::QUEUE_BYTES,
+        Hal,
+        QueueAddresses,
+        Registers,
+        VirtQueue, //
+    };
 
 /// Where the memory begins for the device.
 pub(crate) const BASE: u64 = 0x1_2340_0000;
@@ -35,7 +35,7 @@ const FAILED: u8 = 128;
 
 /// Memory that driver and device share. Each test has a static one: a kernel stack has no room.
 pub(crate) struct Memory {
-    bytes: [AtomicU8; RING_BYTES],
+    bytes: [AtomicU8; QUEUE_BYTES],
     kicks: AtomicU32,
 }
 
@@ -43,7 +43,7 @@ impl Memory {
     /// All zero.
     pub(crate) const fn new() -> Self {
         Self {
-            bytes: [const { AtomicU8::new(0) }; RING_BYTES],
+            bytes: [const { AtomicU8::new(0) }; QUEUE_BYTES],
             kicks: AtomicU32::new(0),
         }
     }
@@ -63,8 +63,8 @@ impl Memory {
         usize::try_from(address.wrapping_sub(BASE)).unwrap_or(usize::MAX)
     }
 
-    fn place(&self) -> Option<QueuePlace> {
-        Ring::place(&(self, (|_| ()) as Act), QUEUE_SIZE)
+    fn place(&self) -> Option<QueueAddresses> {
+        VirtQueue::addresses(&(self, (|_| ()) as Act), QUEUE_SIZE)
     }
 
     /// The available index: how many commands the driver has shown.
@@ -274,9 +274,9 @@ pub(crate) struct Model {
 
 impl Model {
     /// Returns where the driver has put the queue, as it wrote it to the registers.
-    pub(crate) fn place(&self) -> QueuePlace {
+    pub(crate) fn place(&self) -> QueueAddresses {
         let [size, descriptors, available, used] = &self.queue;
-        QueuePlace {
+        QueueAddresses {
             size: size.get() as u16,
             descriptors: descriptors.get(),
             available: available.get(),

@@ -24,39 +24,39 @@ mod firmware {
             acpi,
             cmdline::{
                 BadOptions,
-                Place, //
+                DeviceAddress, //
             },
             efi,
             fdt,
             ram::{
-                Misplaced,
-                Ram, //
+                RamMap,
+                RegistersError, //
             },
+            BoundedMemory,
             Memory,
-            Unreadable,
-            Within, //
+            Unreadable, //
         },
         pci::{
             bars::{
+                AssignError,
                 Bar,
-                NoRoom,
                 Space, //
             },
-            find,
-            path_to,
-            walk::{
-                Trouble,
-                Walk, //
+            enumerate,
+            enumeration::{
+                BridgeError,
+                Enumeration, //
             },
+            path_to,
             Address,
             Allocator,
             BadAddress,
+            BusNumbers,
             Config,
             Ecam,
             Enumerated,
             Function,
             Location,
-            Numbers,
             Path,
             Segment,
             Window,
@@ -161,8 +161,8 @@ mod firmware {
         }
     }
 
-    fn acpi_root(mut memory: Captured) -> Result<u64, efi::Error> {
-        efi::acpi_root(&mut memory, SYSTEM_TABLE, Some(MAP))
+    fn rsdp_address(mut memory: Captured) -> Result<u64, efi::Error> {
+        efi::rsdp_address(&mut memory, SYSTEM_TABLE, Some(MAP))
     }
 
     #[test]
@@ -179,10 +179,10 @@ mod firmware {
 
     #[test]
     fn efi_says_where_acpi_is() {
-        assert_eq!(acpi_root(Captured::new()), Ok(RSDP));
+        assert_eq!(rsdp_address(Captured::new()), Ok(RSDP));
         // A boot without the map, as with efi=novamap.
         assert_eq!(
-            efi::acpi_root(&mut Captured::new(), SYSTEM_TABLE, None),
+            efi::rsdp_address(&mut Captured::new(), SYSTEM_TABLE, None),
             Ok(RSDP)
         );
     }
@@ -203,7 +203,7 @@ mod firmware {
                 .with(SYSTEM_TABLE + 104, &[2])
                 .with(CONFIGURATION_TABLE, &first)
                 .with(CONFIGURATION_TABLE + 24, &second);
-            acpi_root(memory)
+            rsdp_address(memory)
         };
         let mut memory = Captured::new();
         let [one, other] = [16, 40].map(|offset| {
@@ -229,7 +229,7 @@ mod firmware {
         let address = [16, 17, 18, 19, 20, 21, 22, 23].map(|i| memory.byte(last + i));
         // Nothing behind the last one is read.
         let find = |count: u8, guid| {
-            let mut memory = Within {
+            let mut memory = BoundedMemory {
                 memory: Captured::new().with(SYSTEM_TABLE + 104, &[count]),
                 range: SYSTEM_TABLE..last + 24,
             };
@@ -257,24 +257,24 @@ mod firmware {
                 .with(SYSTEM_TABLE + 112, &table)
                 .with(descriptor + 16, &0x2000_0000u64.to_le_bytes())
         };
-        assert_eq!(acpi_root(moved()), Ok(RSDP));
+        assert_eq!(rsdp_address(moved()), Ok(RSDP));
         // One page less, and the mapping ends before the table: taken for physical, it cannot be
         // read.
         let pages = (CONFIGURATION_TABLE - 0x4fec_0000) >> 12;
         assert_eq!(
-            acpi_root(moved().with(descriptor + 24, &pages.to_le_bytes())),
+            rsdp_address(moved().with(descriptor + 24, &pages.to_le_bytes())),
             Err(efi::Error::Unreadable(Unreadable { at: 0x2011_fb18 }))
         );
         // No mappings were installed.
         assert_eq!(
-            acpi_root(moved().with(descriptor + 16, &[0; 8])),
+            rsdp_address(moved().with(descriptor + 16, &[0; 8])),
             Err(efi::Error::Unreadable(Unreadable { at: 0x2011_fb18 }))
         );
         // Nor were any if one is at 0, however large it is: the address is physical.
         let large = Captured::new()
             .with(descriptor + 16, &[0; 8])
             .with(descriptor + 24, &u64::to_le_bytes(1 << 40));
-        assert_eq!(acpi_root(large), Ok(RSDP));
+        assert_eq!(rsdp_address(large), Ok(RSDP));
     }
 
     #[test]
@@ -287,7 +287,7 @@ mod firmware {
                 .with(MAP.start + 24, &pages.to_le_bytes())
         };
         let data = |kind, start, pages, at| {
-            efi::area(
+            efi::memory_range(
                 &mut first(kind, start, pages),
                 MAP,
                 efi::BOOT_SERVICES_DATA,
@@ -317,13 +317,13 @@ mod firmware {
                 .with(MAP.start + 48 + 8, &u64::to_le_bytes(start))
                 .with(MAP.start + 48 + 24, &1u64.to_le_bytes());
             assert_eq!(
-                efi::area(&mut memory, MAP, efi::BOOT_SERVICES_DATA, 0x9000_0000),
+                efi::memory_range(&mut memory, MAP, efi::BOOT_SERVICES_DATA, 0x9000_0000),
                 expected
             );
         }
 
         // Nothing is read beyond it.
-        let mut within = Within {
+        let mut within = BoundedMemory {
             memory: Captured::new(),
             range: SYSTEM_TABLE..SYSTEM_TABLE + 8,
         };
@@ -343,7 +343,7 @@ mod firmware {
     #[test]
     fn efi_that_is_damaged() {
         let with =
-            |offset, bytes: &[u8]| acpi_root(Captured::new().with(SYSTEM_TABLE + offset, bytes));
+            |offset, bytes: &[u8]| rsdp_address(Captured::new().with(SYSTEM_TABLE + offset, bytes));
         assert_eq!(
             with(7, b"\0"),
             Err(efi::Error::Signature(u64::from_le_bytes(*b"IBI SYS\0")))
@@ -358,7 +358,7 @@ mod firmware {
             Err(efi::Error::Unreadable(Unreadable { at: u64::MAX }))
         );
         assert_eq!(
-            efi::acpi_root(&mut Captured::new(), 0, None),
+            efi::rsdp_address(&mut Captured::new(), 0, None),
             Err(efi::Error::Unreadable(Unreadable { at: 0 }))
         );
         for map in [
@@ -379,7 +379,7 @@ mod firmware {
                 ..MAP
             },
         ] {
-            assert!(efi::acpi_root(&mut Captured::new(), SYSTEM_TABLE, Some(map)).is_err());
+            assert!(efi::rsdp_address(&mut Captured::new(), SYSTEM_TABLE, Some(map)).is_err());
         }
     }
 
@@ -523,7 +523,7 @@ mod firmware {
         assert!(is_missing(sealed(RSDP + 20, &[0, 0, 1, 0], RSDP + 32)));
         assert_eq!(
             sealed(RSDP + 20, &[1, 0, 1, 0], RSDP + 32),
-            Err(acpi::Error::RootLength(0x1_0001))
+            Err(acpi::Error::RsdpLength(0x1_0001))
         );
     }
 
@@ -538,16 +538,16 @@ mod firmware {
         let xsdt = Signature(*b"XSDT");
         let table = Signature(*b"MCFG");
 
-        assert_eq!(with(RSDP, b"r"), Err(Error::NoRoot(RSDP)));
-        assert_eq!(with(RSDP + 9, b"x"), Err(Error::RootChecksum));
-        assert_eq!(with(RSDP + 33, b"x"), Err(Error::RootChecksum));
+        assert_eq!(with(RSDP, b"r"), Err(Error::NoRsdp(RSDP)));
+        assert_eq!(with(RSDP + 9, b"x"), Err(Error::RsdpChecksum));
+        assert_eq!(with(RSDP + 33, b"x"), Err(Error::RsdpChecksum));
         assert_eq!(
             sealed(RSDP + 20, &[35], RSDP + 32),
-            Err(Error::RootLength(35))
+            Err(Error::RsdpLength(35))
         );
         assert_eq!(
             sealed(RSDP + 22, &[2], RSDP + 32),
-            Err(Error::RootLength(0x2_0024))
+            Err(Error::RsdpLength(0x2_0024))
         );
         assert_eq!(sealed(RSDP + 24, &[0; 8], RSDP + 32), Err(Error::NoTables));
         assert_eq!(
@@ -623,7 +623,7 @@ mod firmware {
                 last_bus: 0x7f
             })
         );
-        let place = |bus| ecam.ok()?.place(Address::new(bus, 1, 2)?);
+        let place = |bus| ecam.ok()?.function_address(Address::new(bus, 1, 2)?);
         assert_eq!(place(0x41), Some(ECAM.base + 0x410_a000));
         assert_eq!(place(0x3f), None);
         assert_eq!(place(0x80), None);
@@ -674,12 +674,12 @@ mod firmware {
                     },
                 ]
         );
-        assert_eq!(tree.slots().count(), 32);
+        assert_eq!(tree.mmio_nodes().count(), 32);
         // In the tree's order the first slot is the lowest.
-        for (index, slot) in (0..).zip(tree.slots()) {
+        for (index, slot) in (0..).zip(tree.mmio_nodes()) {
             assert_eq!(
                 slot,
-                Ok(fdt::Slot {
+                Ok(fdt::MmioNode {
                     base: 0x0a00_0000 + 0x200 * index,
                     size: 0x200,
                     coherent: true
@@ -711,7 +711,7 @@ mod firmware {
                 if let Ok(tree) = fdt::Tree::new(&blob) {
                     // Any answer will do, as long as there is one.
                     let _ = tree.chosen();
-                    assert!(tree.slots().count() + tree.host_bridges().count() <= 2);
+                    assert!(tree.mmio_nodes().count() + tree.host_bridges().count() <= 2);
                 }
                 blob[at] ^= change;
             }
@@ -725,7 +725,7 @@ mod firmware {
             blob[at..at + 4].copy_from_slice(&value.to_be_bytes());
             fdt::Tree::new(&blob)
                 .err()
-                .map(|why| (why, fdt::Tree::size(&blob).is_err()))
+                .map(|why| (why, fdt::Tree::total_size(&blob).is_err()))
         };
         assert_eq!(
             with(0, 0xd00d_feee),
@@ -740,8 +740,8 @@ mod firmware {
         assert_eq!(with(24, 18), Some((fdt::Error::Version(17), true)));
         assert_eq!(with(32, u32::MAX), Some((fdt::Error::Bounds, false)));
         assert_eq!(with(36, u32::MAX), Some((fdt::Error::Bounds, false)));
-        assert_eq!(fdt::Tree::size(STUB), Ok(472));
-        assert_eq!(fdt::Tree::size(&STUB[..39]), Err(fdt::Error::Bounds));
+        assert_eq!(fdt::Tree::total_size(STUB), Ok(472));
+        assert_eq!(fdt::Tree::total_size(&STUB[..39]), Err(fdt::Error::Bounds));
     }
 
     /// Memory that counts how often it is read.
@@ -761,7 +761,7 @@ mod firmware {
     fn registers_and_ram_in_firmwares_map() {
         const MIB: u64 = 1 << 20;
         let tree = fdt::Tree::new(STUB).ok();
-        let ram = |at| Err(Misplaced::Ram { at });
+        let ram = |at| Err(RegistersError::Ram { at });
         let places = [
             // The flash, a slot of virtio-mmio, BARs, what is right before RAM.
             (0, MIB, Ok(())),
@@ -782,15 +782,15 @@ mod firmware {
             (0x80_0000_0000, 0x4000, Ok(())),
             ((1 << 52) - 4, 4, Ok(())),
         ];
-        let mut one = Ram::new(tree, 52);
+        let mut one = RamMap::new(tree, 52);
         let mut memory = Captured::new();
         for (at, size, expected) in places.into_iter().chain(places.into_iter().rev()) {
             assert_eq!(one.check(&mut memory, at, size), expected);
             // Whatever was asked before, the answer is the same.
-            assert_eq!(Ram::new(tree, 52).check(&mut memory, at, size), expected);
+            assert_eq!(RamMap::new(tree, 52).check(&mut memory, at, size), expected);
         }
         // The map is not read again for what is below all RAM, or above it.
-        let mut ram = Ram::new(tree, 52);
+        let mut ram = RamMap::new(tree, 52);
         let mut counted = Counted { memory, reads: 0 };
         assert_eq!(ram.check(&mut counted, ECAM.base, ECAM.size()), Ok(()));
         let reads = counted.reads;
@@ -809,7 +809,7 @@ mod firmware {
     #[test]
     fn registers_where_no_addresses_are() {
         for tree in [fdt::Tree::new(STUB).ok(), None] {
-            let mut ram = Ram::new(tree, 52);
+            let mut ram = RamMap::new(tree, 52);
             for (at, size) in [
                 ((1 << 52) - 4, 5),
                 (1 << 52, 1),
@@ -818,18 +818,18 @@ mod firmware {
                 (0x40_1000_0000, u64::MAX),
             ] {
                 let result = ram.check(&mut Captured::new(), at, size);
-                assert_eq!(result, Err(Misplaced::Beyond { at, bits: 52 }));
+                assert_eq!(result, Err(RegistersError::OutOfRange { at, bits: 52 }));
             }
             // Page tables take the other bits for something else: this would be in RAM.
-            let (mut ram, at) = (Ram::new(tree, 48), 0x1_0000_4000_0000);
+            let (mut ram, at) = (RamMap::new(tree, 48), 0x1_0000_4000_0000);
             let result = ram.check(&mut Captured::new(), at, 4);
-            assert_eq!(result, Err(Misplaced::Beyond { at, bits: 48 }));
+            assert_eq!(result, Err(RegistersError::OutOfRange { at, bits: 48 }));
             let last = (1 << 48) - 4;
             assert_eq!(ram.check(&mut Captured::new(), last, 4), Ok(()));
         }
         // Where nobody says where RAM is, there may be none.
         assert_eq!(
-            Ram::new(None, 52).check(&mut Captured::new(), 0x4000_0000, 4),
+            RamMap::new(None, 52).check(&mut Captured::new(), 0x4000_0000, 4),
             Ok(())
         );
         // As it is with a map that cannot be read.
@@ -839,7 +839,7 @@ mod firmware {
                 Err(Unreadable { at })
             }
         }
-        let mut ram = Ram::new(fdt::Tree::new(STUB).ok(), 52);
+        let mut ram = RamMap::new(fdt::Tree::new(STUB).ok(), 52);
         assert_eq!(ram.check(&mut Nothing, 0x4000_0000, 4), Ok(()));
     }
 
@@ -852,7 +852,7 @@ mod firmware {
                 .with(MAP.start + 8, &0x9000_0000u64.to_le_bytes())
                 .with(MAP.start + 24, &2u64.to_le_bytes())
                 .with(MAP.start + 32, &attribute.to_le_bytes());
-            let mut ram = Ram::new(fdt::Tree::new(STUB).ok(), 52);
+            let mut ram = RamMap::new(fdt::Tree::new(STUB).ok(), 52);
             assert_eq!(ram.check(&mut memory, 0x8fff_fffc, 4), Ok(()));
             assert_eq!(ram.check(&mut memory, 0x9000_2000, 4), Ok(()));
             assert_eq!(ram.check(&mut memory, 0x5000_0000, 0x4000_0000), Ok(()));
@@ -873,16 +873,19 @@ mod firmware {
         let mut memory = Captured::new()
             .with(MAP.start + 8, &0x9000_0000u64.to_le_bytes())
             .with(MAP.start + 24, &u64::MAX.to_le_bytes());
-        let mut ram = Ram::new(fdt::Tree::new(STUB).ok(), 52);
+        let mut ram = RamMap::new(fdt::Tree::new(STUB).ok(), 52);
         let at = (1 << 52) - 4;
-        assert_eq!(ram.check(&mut memory, at, 4), Err(Misplaced::Ram { at }));
+        assert_eq!(
+            ram.check(&mut memory, at, 4),
+            Err(RegistersError::Ram { at })
+        );
     }
 
     #[test]
     fn registers_and_ram_in_a_devicetree() {
         let check = |blob: &[u8], at: u64, size| {
             let tree = fdt::Tree::new(blob).ok();
-            Ram::new(tree, 52)
+            RamMap::new(tree, 52)
                 .check(&mut Captured::new(), at, size)
                 .is_ok()
         };
@@ -955,7 +958,7 @@ mod firmware {
             .end();
         let blob = tree.end().seal();
         assert_eq!(
-            fdt::Tree::new(blob).and_then(|tree| tree.ram(|_| ())),
+            fdt::Tree::new(blob).and_then(|tree| tree.for_each_ram_range(|_| ())),
             Err(fdt::Error::Property("reg"))
         );
         assert!(check(blob, 0x1000, 4));
@@ -1115,9 +1118,12 @@ mod firmware {
                 last_bus: 0x1f
             }
         );
-        assert_eq!(bridge.windows.cpu(0x8000_1000, 0x1000), Some(0x2_1000_1000));
-        assert_eq!(bridge.windows.cpu(0x8000_1000, 0x1000_0000), None);
-        assert_eq!(bridge.windows.cpu(0x7fff_ffff, 1), None);
+        assert_eq!(
+            bridge.windows.cpu_address(0x8000_1000, 0x1000),
+            Some(0x2_1000_1000)
+        );
+        assert_eq!(bridge.windows.cpu_address(0x8000_1000, 0x1000_0000), None);
+        assert_eq!(bridge.windows.cpu_address(0x7fff_ffff, 1), None);
 
         // Half a range too much, and ranges that do not reach so far.
         let (first, _) = bridges(behind_a_bus(&ranges[..6]).seal());
@@ -1160,7 +1166,10 @@ mod firmware {
                 last_bus: 0xf
             }
         );
-        assert_eq!(bridge.windows.cpu(0x8000_1000, 0x1000), Some(0x6000_1000));
+        assert_eq!(
+            bridge.windows.cpu_address(0x8000_1000, 0x1000),
+            Some(0x6000_1000)
+        );
         assert!(!bridge.coherent);
     }
 
@@ -1457,11 +1466,14 @@ mod firmware {
     }
 
     /// All GPUs that are found, up to four, the path to the last, and the report.
-    fn gpus(config: &mut impl Config, numbers: Numbers) -> ([Option<Address>; 4], Path, Walk) {
+    fn gpus(
+        config: &mut impl Config,
+        numbers: BusNumbers,
+    ) -> ([Option<Address>; 4], Path, Enumeration) {
         let mut all = [None; 4];
         let mut last = Path::new();
         let mut count = 0;
-        let walk = find(config, &ECAM, numbers, |_, gpu, path| {
+        let walk = enumerate(config, &ECAM, numbers, |_, gpu, path| {
             all[count] = Some(gpu);
             last = *path;
             count += 1;
@@ -1475,32 +1487,32 @@ mod firmware {
 
     #[test]
     fn a_gpu_behind_a_root_port() {
-        let (gpus, path, walk) = gpus(&mut Machine::new(PORT), Numbers::Keep);
+        let (gpus, path, walk) = gpus(&mut Machine::new(PORT), BusNumbers::Keep);
         assert_eq!(gpus, [Some(at(3, 0, 0)), None, None, None]);
         assert!(path.as_slice() == [at(0, 3, 1)]);
         assert_eq!(
             walk,
-            Walk {
+            Enumeration {
                 buses: 4,
                 functions: 6,
                 gpus: 1,
-                trouble: None
+                skipped: None
             }
         );
     }
 
     #[test]
     fn a_gpu_behind_a_host_bridge_of_its_own() {
-        let (gpus, path, walk) = gpus(&mut Machine::new(PXB), Numbers::Keep);
+        let (gpus, path, walk) = gpus(&mut Machine::new(PXB), BusNumbers::Keep);
         assert_eq!(gpus, [Some(at(0x41, 0, 0)), None, None, None]);
         assert!(path.as_slice() == [at(0x40, 0, 0)]);
         assert_eq!(
             walk,
-            Walk {
+            Enumeration {
                 buses: 4,
                 functions: 5,
                 gpus: 1,
-                trouble: None
+                skipped: None
             }
         );
     }
@@ -1508,9 +1520,9 @@ mod firmware {
     #[test]
     fn buses_that_nobody_leads_to() {
         // Without firmware there is nothing on them, and each costs 32 reads.
-        let (gpus, _, walk) = gpus(&mut Machine::new(PXB), Numbers::Assign);
+        let (gpus, _, walk) = gpus(&mut Machine::new(PXB), BusNumbers::Assign);
         assert_eq!(gpus, [None; 4]);
-        assert_eq!((walk.buses, walk.trouble), (2, None));
+        assert_eq!((walk.buses, walk.skipped), (2, None));
     }
 
     #[test]
@@ -1520,13 +1532,13 @@ mod firmware {
         let lower = machine.add_bridge(Ok(upper), 0, [0x41, 0x41]);
         machine.add_gpu(Ok(lower), 0);
         machine.add_gpu(Ok(upper), 0x10);
-        let (gpus, path, walk) = gpus(&mut machine, Numbers::Keep);
+        let (gpus, path, walk) = gpus(&mut machine, BusNumbers::Keep);
         assert_eq!(
             gpus,
             [Some(at(0x41, 0, 0)), Some(at(0x40, 2, 0)), None, None]
         );
         assert!(path.as_slice() == [at(0, 1, 0)]);
-        assert_eq!((walk.buses, walk.functions, walk.trouble), (3, 4, None));
+        assert_eq!((walk.buses, walk.functions, walk.skipped), (3, 4, None));
     }
 
     /// A machine whose window into configuration space has the buses from 0 to the last one. Beyond
@@ -1580,11 +1592,11 @@ mod firmware {
 
     #[test]
     fn buses_beyond_the_window_are_not_touched() {
-        for numbers in [Numbers::Keep, Numbers::Assign] {
+        for numbers in [BusNumbers::Keep, BusNumbers::Assign] {
             for last in [0, 1, 0x20, 0x21, 0x2f] {
                 let mut window = Window0To::new(two_ports(), last);
                 let ecam = Ecam::new(ECAM.base, ECAM.segment, 0, last).unwrap();
-                let walk = find(&mut window, &ecam, numbers, |_, _, _| {
+                let walk = enumerate(&mut window, &ecam, numbers, |_, _, _| {
                     ControlFlow::Continue(())
                 });
                 assert_eq!(walk.gpus, u16::from(last >= 0x21));
@@ -1594,7 +1606,7 @@ mod firmware {
         // Nobody has given numbers, and there are none to give.
         let mut window = Window0To::new(Machine::new(BARE), 0);
         let ecam = Ecam::new(ECAM.base, ECAM.segment, 0, 0).unwrap();
-        let walk = find(&mut window, &ecam, Numbers::Assign, |_, _, _| {
+        let walk = enumerate(&mut window, &ecam, BusNumbers::Assign, |_, _, _| {
             ControlFlow::Continue(())
         });
         assert_eq!(walk.gpus, 0);
@@ -1635,12 +1647,15 @@ mod firmware {
         let mut machine = Machine::empty();
         machine.add_gpu(Err(0), 8);
         machine.add_gpu(Err(0), 0x10);
-        let walk = find(&mut machine, &ECAM, Numbers::Keep, |_, gpu, path| {
-            match gpu == at(0, 1, 0) && path.as_slice().is_empty() {
+        let walk = enumerate(
+            &mut machine,
+            &ECAM,
+            BusNumbers::Keep,
+            |_, gpu, path| match gpu == at(0, 1, 0) && path.as_slice().is_empty() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
-            }
-        });
+            },
+        );
         assert_eq!((walk.functions, walk.gpus), (1, 1));
     }
 
@@ -1651,36 +1666,36 @@ mod firmware {
         machine.add_gpu(Err(0), 8);
         machine.add_gpu(Err(0), 9);
         machine.add_gpu(Err(0), 0x11);
-        let (all, _, _) = gpus(&mut machine, Numbers::Keep);
+        let (all, _, _) = gpus(&mut machine, BusNumbers::Keep);
         assert_eq!(all, [Some(at(0, 1, 0)), None, None, None]);
         machine.functions[0].registers[3] |= 0x80 << 16;
-        let (all, _, _) = gpus(&mut machine, Numbers::Keep);
+        let (all, _, _) = gpus(&mut machine, BusNumbers::Keep);
         assert_eq!(all, [Some(at(0, 1, 0)), Some(at(0, 1, 1)), None, None]);
         // Ids before virtio 1.0, and another vendor's.
         machine.functions[0].registers[0] = 0x1010_1af4;
         machine.functions[1].registers[0] = 0x1050_1af5;
-        assert_eq!(gpus(&mut machine, Numbers::Keep).2.gpus, 0);
+        assert_eq!(gpus(&mut machine, BusNumbers::Keep).2.gpus, 0);
     }
 
     #[test]
     fn numbers_where_nobody_gave_any() {
         let mut machine = Machine::new(BARE);
         machine.add_gpu(Ok(4), 0);
-        let (all, _, walk) = gpus(&mut machine, Numbers::Keep);
+        let (all, _, walk) = gpus(&mut machine, BusNumbers::Keep);
         assert_eq!(all, [None; 4]);
-        assert_eq!(walk.trouble, Some((at(0, 1, 0), Trouble::Unnumbered)));
+        assert_eq!(walk.skipped, Some((at(0, 1, 0), BridgeError::NoBusNumber)));
 
-        let (all, path, walk) = gpus(&mut machine, Numbers::Assign);
+        let (all, path, walk) = gpus(&mut machine, BusNumbers::Assign);
         assert_eq!(all, [Some(at(3, 0, 0)), None, None, None]);
         assert!(path.as_slice() == [at(0, 3, 1)]);
-        assert_eq!((walk.buses, walk.functions, walk.trouble), (4, 6, None));
+        assert_eq!((walk.buses, walk.functions, walk.skipped), (4, 6, None));
         // Firmware would have given the same ones.
         let firmware = Machine::new(PORT);
         for index in 0..5 {
             assert_eq!(machine.register(index, 6), firmware.register(index, 6));
         }
         // Once more, and they stay.
-        assert_eq!(gpus(&mut machine, Numbers::Assign), (all, path, walk));
+        assert_eq!(gpus(&mut machine, BusNumbers::Assign), (all, path, walk));
     }
 
     #[test]
@@ -1693,13 +1708,13 @@ mod firmware {
         let other = machine.add_bridge(Err(0), 0x10, [0, 0]);
         let other = machine.add_bridge(Ok(other), 0, [0, 0]);
         machine.add_gpu(Ok(other), 0);
-        find(&mut machine, &ECAM, Numbers::Assign, |_, _, _| {
+        enumerate(&mut machine, &ECAM, BusNumbers::Assign, |_, _, _| {
             ControlFlow::Break(())
         });
         assert_eq!(machine.functions[upper].numbers(), [0, 1, 2, 0]);
         assert_eq!(machine.functions[lower].numbers(), [1, 2, 2, 0]);
         assert_eq!(machine.functions[other].numbers(), [0; 4]);
-        let (all, path, _) = gpus(&mut machine, Numbers::Assign);
+        let (all, path, _) = gpus(&mut machine, BusNumbers::Assign);
         assert_eq!(all, [Some(at(2, 0, 0)), Some(at(4, 0, 0)), None, None]);
         assert!(path.as_slice() == [at(0, 2, 0), at(3, 0, 0)]);
     }
@@ -1709,16 +1724,16 @@ mod firmware {
         let mut machine = Machine::empty();
         machine.add_bridge(Err(0), 8, [1, 5]);
         let bridge = machine.add_bridge(Err(0), 0x10, [0, 0]);
-        assert_eq!(gpus(&mut machine, Numbers::Assign).2.trouble, None);
+        assert_eq!(gpus(&mut machine, BusNumbers::Assign).2.skipped, None);
         assert_eq!(machine.functions[bridge].numbers(), [0, 6, 6, 0]);
     }
 
     #[test]
     fn bridges_that_lead_nowhere() {
         for (below, trouble) in [
-            ([0x40, 0x3f], Trouble::Misnumbered(0x40)),
-            ([0x40, 0x41], Trouble::Misnumbered(0x20)),
-            ([0x20, 0x3f], Trouble::Twice(0x20)),
+            ([0x40, 0x3f], BridgeError::InvalidBus(0x40)),
+            ([0x40, 0x41], BridgeError::InvalidBus(0x20)),
+            ([0x20, 0x3f], BridgeError::DuplicateBus(0x20)),
         ] {
             let mut machine = Machine::empty();
             machine.add_bridge(Err(0), 8, [0x20, 0x2f]);
@@ -1727,60 +1742,69 @@ mod firmware {
                 // Back to a bus above the one that it is on.
                 machine.add_bridge(Ok(second), 0, [0x20, 0x41]);
             }
-            let walk = gpus(&mut machine, Numbers::Assign).2;
-            assert!(walk.trouble.is_some_and(|(_, why)| why == trouble));
+            let walk = gpus(&mut machine, BusNumbers::Assign).2;
+            assert!(walk.skipped.is_some_and(|(_, why)| why == trouble));
         }
         // Beyond what the bridge above forwards.
         let mut machine = Machine::empty();
         let upper = machine.add_bridge(Err(0), 8, [0x20, 0x2f]);
         machine.add_bridge(Ok(upper), 0, [0x30, 0x3f]);
-        let walk = gpus(&mut machine, Numbers::Keep).2;
+        let walk = gpus(&mut machine, BusNumbers::Keep).2;
         assert_eq!(
-            walk.trouble,
-            Some((at(0x20, 0, 0), Trouble::Misnumbered(0x30)))
+            walk.skipped,
+            Some((at(0x20, 0, 0), BridgeError::InvalidBus(0x30)))
         );
         // Neither does it help if the bridge between says that it forwards more.
         machine.functions[1].registers[6] = 0x50_21_20;
         machine.add_bridge(Ok(1), 0, [0x30, 0x3f]);
-        let walk = gpus(&mut machine, Numbers::Keep).2;
+        let walk = gpus(&mut machine, BusNumbers::Keep).2;
         assert_eq!(
-            walk.trouble,
-            Some((at(0x21, 0, 0), Trouble::Misnumbered(0x30)))
+            walk.skipped,
+            Some((at(0x21, 0, 0), BridgeError::InvalidBus(0x30)))
         );
 
         // Back to the bus that it is on.
         let mut machine = Machine::empty();
         let upper = machine.add_bridge(Err(0), 8, [0x20, 0x2f]);
         machine.add_bridge(Ok(upper), 0, [0x20, 0x2f]);
-        let walk = gpus(&mut machine, Numbers::Keep).2;
+        let walk = gpus(&mut machine, BusNumbers::Keep).2;
         assert_eq!(
-            walk.trouble,
-            Some((at(0x20, 0, 0), Trouble::Misnumbered(0x20)))
+            walk.skipped,
+            Some((at(0x20, 0, 0), BridgeError::InvalidBus(0x20)))
         );
 
         // The window has one number to spare, or none.
-        for (last_bus, trouble) in [(1, None), (0, Some((at(0, 1, 0), Trouble::NoNumberLeft)))] {
+        for (last_bus, trouble) in [
+            (1, None),
+            (0, Some((at(0, 1, 0), BridgeError::BusNumbersExhausted))),
+        ] {
             let mut machine = Machine::empty();
             let bridge = machine.add_bridge(Err(0), 8, [0, 0]);
             machine.add_gpu(Ok(bridge), 0);
             let window = Ecam { last_bus, ..ECAM };
-            let walk = find(&mut machine, &window, Numbers::Assign, |_, _, _| {
+            let walk = enumerate(&mut machine, &window, BusNumbers::Assign, |_, _, _| {
                 ControlFlow::Continue(())
             });
-            assert_eq!((walk.trouble, walk.gpus == 1), (trouble, trouble.is_none()));
+            assert_eq!((walk.skipped, walk.gpus == 1), (trouble, trouble.is_none()));
         }
 
         // The bridge above has no number to spare, and then nobody has.
         let mut machine = Machine::empty();
         let upper = machine.add_bridge(Err(0), 8, [0x20, 0x20]);
         machine.add_bridge(Ok(upper), 0, [0, 0]);
-        let walk = gpus(&mut machine, Numbers::Assign).2;
-        assert_eq!(walk.trouble, Some((at(0x20, 0, 0), Trouble::NoNumberLeft)));
+        let walk = gpus(&mut machine, BusNumbers::Assign).2;
+        assert_eq!(
+            walk.skipped,
+            Some((at(0x20, 0, 0), BridgeError::BusNumbersExhausted))
+        );
         let mut machine = Machine::empty();
         machine.add_bridge(Err(0), 8, [0xff, 0xff]);
         machine.add_bridge(Err(0), 0x10, [0, 0]);
-        let walk = gpus(&mut machine, Numbers::Assign).2;
-        assert_eq!(walk.trouble, Some((at(0, 2, 0), Trouble::NoNumberLeft)));
+        let walk = gpus(&mut machine, BusNumbers::Assign).2;
+        assert_eq!(
+            walk.skipped,
+            Some((at(0, 2, 0), BridgeError::BusNumbersExhausted))
+        );
 
         let mut machine = Machine::empty();
         let mut above = Err(0);
@@ -1788,8 +1812,8 @@ mod firmware {
             above = Ok(machine.add_bridge(above, 0, [0, 0]));
         }
         machine.add_gpu(above, 0);
-        let (_, _, walk) = gpus(&mut machine, Numbers::Assign);
-        assert_eq!(walk.trouble, Some((at(8, 0, 0), Trouble::TooDeep)));
+        let (_, _, walk) = gpus(&mut machine, BusNumbers::Assign);
+        assert_eq!(walk.skipped, Some((at(8, 0, 0), BridgeError::TooDeep)));
         assert_eq!((walk.buses, walk.gpus), (9, 0));
     }
 
@@ -1816,7 +1840,7 @@ mod firmware {
 
     #[test]
     fn a_maze_has_an_end() {
-        let walk = gpus(&mut Maze { step: 1 }, Numbers::Keep).2;
+        let walk = gpus(&mut Maze { step: 1 }, BusNumbers::Keep).2;
         assert_eq!(walk.buses, 256);
         assert_eq!(walk.functions, u16::MAX);
     }
@@ -1827,7 +1851,7 @@ mod firmware {
         let upper = machine.add_bridge(Err(0x40), 8, [0x41, 0x42]);
         let lower = machine.add_bridge(Ok(upper), 0x10, [0x42, 0x42]);
         machine.add_gpu(Ok(lower), 0x18);
-        let (_, path, walk) = gpus(&mut machine, Numbers::Keep);
+        let (_, path, walk) = gpus(&mut machine, BusNumbers::Keep);
         assert_eq!((walk.gpus, path.as_slice().len()), (1, 2));
         Location {
             segment: Segment::Mcfg(1),
@@ -1849,9 +1873,9 @@ mod firmware {
     #[test]
     fn a_function_is_known_again() {
         let found = location();
-        let is = |other: &Enumerated| found.is(other, || true);
+        let is = |other: &Enumerated| found.matches(other, || true);
         assert!(is(&enumerated()));
-        assert!(!found.is(&enumerated(), || false));
+        assert!(!found.matches(&enumerated(), || false));
         // Its bus and the last one have other numbers by now.
         for (bus, last) in [(0x41, 0x41), (0x45, 0x7f), (0x7f, 0xff)] {
             let function = at(bus, 3, 0);
@@ -1884,7 +1908,7 @@ mod firmware {
         for id in [0x1050_1af5, 0x1051_1af4, 0x000c_1b36, u32::MAX] {
             let other = Enumerated { id, ..enumerated() };
             let looked = Cell::new(false);
-            assert!(!found.is(&other, || !looked.replace(true)));
+            assert!(!found.matches(&other, || !looked.replace(true)));
             assert!(!looked.get());
         }
     }
@@ -1909,8 +1933,8 @@ mod firmware {
                     function: at(0x40, 1, 0),
                     ..other.clone()
                 };
-                assert_eq!(found.is(&other, || true), found.is_behind(&bridge));
-                found.is(&other, || true)
+                assert_eq!(found.matches(&other, || true), found.is_behind(&bridge));
+                found.matches(&other, || true)
             });
             assert_eq!(is, expected);
         }
@@ -1965,7 +1989,7 @@ mod firmware {
             id: VIRTIO_GPU,
             ..first
         };
-        assert!(direct.is(&other, || true));
+        assert!(direct.matches(&other, || true));
     }
 
     #[test]
@@ -1977,10 +2001,10 @@ mod firmware {
         let mut allocator = Allocator::new(&windows);
         let cards = ports.map(|port| machine.add_gpu(Ok(port), 0));
         let mut found = [None; 2];
-        find(
+        enumerate(
             &mut machine,
             &ECAM,
-            Numbers::Assign,
+            BusNumbers::Assign,
             |config, function, path| {
                 assert_eq!(allocator.assign(config, function, path), Ok(2));
                 let location = Location {
@@ -2005,7 +2029,7 @@ mod firmware {
                 };
                 let is_it = location
                     .unwrap()
-                    .is(&other, || address[card] == address[which]);
+                    .matches(&other, || address[card] == address[which]);
                 assert_eq!(is_it, card == which);
             }
         }
@@ -2082,20 +2106,20 @@ mod firmware {
         let mut gpu = Function::new(&mut machine, at(0, 1, 0));
         assert_eq!(gpu.enable_memory(), 0x0401);
         assert_eq!(gpu.command(), 0x0403);
-        gpu.enable_master();
+        gpu.set_master();
         assert_eq!(gpu.command(), 0x0407);
-        gpu.end_mastering();
+        gpu.clear_master();
         assert_eq!(gpu.command(), 0x0403);
         gpu.set_command(0x0401);
         assert_eq!(gpu.command(), 0x0401);
         // A bridge forwards accesses to memory in both directions.
-        gpu.enable();
+        gpu.enable_forwarding();
         assert_eq!(gpu.command(), 0x0407);
         // What is put back does not master the bus.
-        gpu.disable(0x0405);
+        gpu.restore_command(0x0405);
         assert_eq!(gpu.command(), 0x0401);
         gpu.set_command(0x0003);
-        gpu.disable_interrupts();
+        gpu.disable_intx();
         assert_eq!(gpu.command(), 0x0403);
     }
 
@@ -2155,7 +2179,7 @@ mod firmware {
         let upper = machine.add_bridge(Err(0), 8, [0, 0]);
         let lower = machine.add_bridge(Ok(upper), 0, [0, 0]);
         let gpu = machine.add_gpu(Ok(lower), 0);
-        let (found, path, _) = gpus(&mut machine, Numbers::Assign);
+        let (found, path, _) = gpus(&mut machine, BusNumbers::Assign);
         let address = found[0].unwrap_or(at(0, 0, 0));
         let windows = windows();
         let mut allocator = Allocator::new(&windows);
@@ -2180,7 +2204,7 @@ mod firmware {
         let before = machine.functions[second].registers;
         assert_eq!(
             allocator.assign(&mut machine, at(address.bus(), 1, 0), &path),
-            Err(NoRoom::Bridge(at(0, 1, 0)))
+            Err(AssignError::Bridge(at(0, 1, 0)))
         );
         assert!(machine.functions[second].registers == before);
     }
@@ -2191,7 +2215,7 @@ mod firmware {
         let bridge = machine.add_bridge(Err(0), 8, [1, 1]);
         machine.functions[bridge].registers[9] = 0;
         let gpu = machine.add_gpu(Ok(bridge), 0);
-        let (_, path, _) = gpus(&mut machine, Numbers::Keep);
+        let (_, path, _) = gpus(&mut machine, BusNumbers::Keep);
         let windows = windows();
         let result = Allocator::new(&windows).assign(&mut machine, at(1, 0, 0), &path);
         assert_eq!(result, Ok(2));
@@ -2214,7 +2238,10 @@ mod firmware {
         let assign = |windows: &Windows, machine: &mut Machine| {
             Allocator::new(windows).assign(machine, at(0, 1, 0), &Path::new())
         };
-        assert_eq!(assign(&windows, &mut machine), Err(NoRoom::Window(0x5000)));
+        assert_eq!(
+            assign(&windows, &mut machine),
+            Err(AssignError::Window(0x5000))
+        );
         let window = Window {
             pci: 0x1_0000,
             cpu: 0x8001_0000,
@@ -2222,7 +2249,10 @@ mod firmware {
             ..Window::default()
         };
         assert!(windows.push(window));
-        assert_eq!(assign(&windows, &mut machine), Err(NoRoom::Window(0x5000)));
+        assert_eq!(
+            assign(&windows, &mut machine),
+            Err(AssignError::Window(0x5000))
+        );
         assert!(machine.functions[0].registers == before);
         // Room for one BAR is not taken if there is none for the other.
         let mut halves = Windows::default();
@@ -2238,7 +2268,7 @@ mod firmware {
         let mut allocator = Allocator::new(&halves);
         for _ in 0..2 {
             let result = allocator.assign(&mut machine, at(0, 1, 0), &Path::new());
-            assert_eq!(result, Err(NoRoom::Window(0x4000)));
+            assert_eq!(result, Err(AssignError::Window(0x4000)));
         }
         assert!(machine.functions[0].registers == before);
         // The alignment wants more than the sum.
@@ -2249,7 +2279,7 @@ mod firmware {
         assert_eq!(assign(&windows, &mut machine), Ok(2));
         assert_eq!(machine.register(0, 8), 0x1_000c);
         assert_eq!(machine.register(0, 5), 0x1_4000);
-        assert_eq!(windows.cpu(0x1_4000, 0x1000), Some(0x8001_4000));
+        assert_eq!(windows.cpu_address(0x1_4000, 0x1000), Some(0x8001_4000));
     }
 
     /// The host bridge of a devicetree that has `count` windows of 1 MiB, 256 MiB from each other.
@@ -2291,7 +2321,7 @@ mod firmware {
             // Where a window is not kept, nobody knows what the CPU calls the address.
             let cpu = u64::from(last) + 0x100_0000;
             let expected = (count <= 8).then_some(cpu);
-            assert_eq!(windows.cpu(last.into(), 0x1000), expected);
+            assert_eq!(windows.cpu_address(last.into(), 0x1000), expected);
             // What has no address gets one all the same, and only that.
             machine.functions[0].registers[5] = 0;
             let result = allocator.assign(&mut machine, at(0, 1, 0), &Path::new());
@@ -2309,9 +2339,9 @@ mod firmware {
             let bridge = machine.add_bridge(Err(0), 8, [1, 1]);
             machine.functions[bridge].registers[8] = 0x1000 * count * 0x1_0001;
             machine.add_gpu(Ok(bridge), 0);
-            let (_, path, _) = gpus(&mut machine, Numbers::Keep);
+            let (_, path, _) = gpus(&mut machine, BusNumbers::Keep);
             let result = Allocator::new(&windows).assign(&mut machine, at(1, 0, 0), &path);
-            assert_eq!(result, Err(NoRoom::Bridge(at(0, 1, 0))));
+            assert_eq!(result, Err(AssignError::Bridge(at(0, 1, 0))));
         }
     }
 
@@ -2347,11 +2377,11 @@ mod firmware {
             machine.functions[bridge].registers[9] = prefetchable;
             machine.functions[bridge].registers[10] = base;
             machine.functions[bridge].registers[11] = limit;
-            let (_, path, _) = gpus(&mut machine, Numbers::Keep);
+            let (_, path, _) = gpus(&mut machine, BusNumbers::Keep);
             let windows = windows();
             let result = Allocator::new(&windows).assign(&mut machine, at(1, 0, 0), &path);
             let expected = match is_kept {
-                true => Err(NoRoom::Bridge(at(0, 1, 0))),
+                true => Err(AssignError::Bridge(at(0, 1, 0))),
                 false => Ok(2),
             };
             assert_eq!(result, expected);
@@ -2377,7 +2407,7 @@ mod firmware {
         machine.functions[bridge].registers[8] = 0;
         machine.functions[bridge].registers[9] = 0x1_0001;
         let behind = machine.add_gpu(Ok(bridge), 0);
-        let (_, path, _) = gpus(&mut machine, Numbers::Keep);
+        let (_, path, _) = gpus(&mut machine, BusNumbers::Keep);
         let windows = window(0x100_0000);
         let mut allocator = Allocator::new(&windows);
         let result = allocator.assign(&mut machine, at(0, 1, 0), &Path::new());
@@ -2392,7 +2422,7 @@ mod firmware {
         machine.functions[0].registers[8] = 0xc;
         machine.functions[0].registers[5] = 0;
         for (size, expected) in [
-            (0x7fff, Err(NoRoom::Window(0x5000))),
+            (0x7fff, Err(AssignError::Window(0x5000))),
             (0x9000, Ok((0x400c, 0x8000))),
         ] {
             let windows = window(size);
@@ -2405,8 +2435,8 @@ mod firmware {
     #[test]
     fn windows_that_are_none() {
         let mut windows = Windows::default();
-        assert_eq!(windows.cpu(0x1234_5000, 0x1000), Some(0x1234_5000));
-        assert_eq!(windows.cpu(u64::MAX, 2), None);
+        assert_eq!(windows.cpu_address(0x1234_5000, 0x1000), Some(0x1234_5000));
+        assert_eq!(windows.cpu_address(u64::MAX, 2), None);
         let good = Window {
             pci: 0x1000,
             cpu: 0x2000,
@@ -2451,12 +2481,12 @@ mod firmware {
 
     #[test]
     fn what_the_user_says() {
-        let place = Place {
+        let place = DeviceAddress {
             ecam: 0x40_1000_0000,
             function: at(0, 1, 0),
         };
-        assert_eq!(Place::parse(b"pci,0x4010000000,00:01.0"), Ok(place));
-        assert_eq!(Place::parse(b"pci,4010000000,0:1.0"), Ok(place));
+        assert_eq!(DeviceAddress::parse(b"pci,0x4010000000,00:01.0"), Ok(place));
+        assert_eq!(DeviceAddress::parse(b"pci,4010000000,0:1.0"), Ok(place));
         for (options, why) in [
             (&b""[..], BadOptions::Kind),
             (b"mmio32,0x1000", BadOptions::Kind),
@@ -2477,7 +2507,7 @@ mod firmware {
             (b"pci,0x4010000000,00:01.0,", BadOptions::Trailing),
             (b"pci,0x4010000000,00:01.0,x", BadOptions::Trailing),
         ] {
-            assert_eq!(Place::parse(options), Err(why));
+            assert_eq!(DeviceAddress::parse(options), Err(why));
         }
     }
 }

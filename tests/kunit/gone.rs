@@ -6,49 +6,49 @@
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_gone))]
 mod gone {
     use super::super::device::{
-        Act,
-        Fate,
-        Memory,
-        MmioRegisters,
-        Model,
-        PciRegisters,
-        QUEUE_SIZE, //
-    };
+                Act,
+                Fate,
+                Memory,
+                MmioRegisters,
+                Model,
+                PciRegisters,
+                QUEUE_SIZE, //
+            };
     use crate::virtio::{
-        mmio::Mmio,
-        pci::{
-            Capabilities,
-            Pci,
-            Place, //
-        },
-        setup::{
-            initialise,
-            quiesce,
-            reset,
-            Addresses,
-            SetupError,
-            Wishes, //
-        },
-        Features,
-        Registers,
-        Ring,
-        Transport, //
-    };
+            mmio::Mmio,
+            pci::{
+                BarRegion,
+                Capabilities,
+                Pci, //
+            },
+            setup::{
+                initialise,
+                quiesce,
+                reset,
+                Addresses,
+                Requested,
+                SetupError, //
+            },
+            Features,
+            Registers,
+            Transport,
+            VirtQueue, //
+        };
 
     const VERSION_1: u64 = 1 << 32;
     const RING_RESET: u64 = 1 << 40;
     const CAPABILITIES: Capabilities = Capabilities {
-        common: Place {
+        common: BarRegion {
             bar: 4,
             offset: 0,
             length: 0x1000,
         },
-        notify: Place {
+        notify: BarRegion {
             bar: 4,
             offset: 0x3000,
             length: 0x1000,
         },
-        notify_multiplier: 4,
+        notify_off_multiplier: 4,
         device: None,
     };
     const IDENTITY: [u32; 3] = [0x7472_6976, 2, 16];
@@ -111,13 +111,13 @@ mod gone {
 
     fn set_up(transport: &mut dyn Transport) -> Result<(), SetupError> {
         let hal = (&MEMORY, nothing as Act);
-        let wishes = Wishes {
+        let requested = Requested {
             features: Features::RING_RESET,
             addresses: Addresses::Physical,
             adopts: true,
         };
-        let place = |size_max| Ring::place(&hal, size_max);
-        initialise(transport, &hal, wishes, place).map(|_| ())
+        let place = |size_max| VirtQueue::addresses(&hal, size_max);
+        initialise(transport, &hal, requested, place).map(|_| ())
     }
 
     /// Has a device go at each access of what is done to it. It ends every time, and says that it

@@ -12,13 +12,13 @@ mod gpu {
     };
 
     use super::super::device::{
-        Act,
-        Memory,
-        QUEUE_SIZE, //
-    };
+                Act,
+                Memory,
+                QUEUE_SIZE, //
+            };
     use crate::{
         gpu::{
-            control::Refusal,
+            control::ErrorResponse,
             protocol::{
                 Command,
                 DisplayInfo,
@@ -39,10 +39,10 @@ mod gpu {
             Rect, //
         },
         virtio::{
-            ring::RingError,
+            queue::QueueError,
             Features,
-            Ring, //
-        },
+            VirtQueue, //
+        }, //
     };
 
     /// Whether a command is its type, 20 bytes of zeroes (no fence, no context) and `rest`.
@@ -160,7 +160,11 @@ mod gpu {
     }
 
     fn control(memory: &'static Memory, act: Act) -> Control<(&'static Memory, Act)> {
-        Control::new(Ring::new((memory, act), QUEUE_SIZE, Features::VERSION_1))
+        Control::new(VirtQueue::new(
+            (memory, act),
+            QUEUE_SIZE,
+            Features::VERSION_1,
+        ))
     }
 
     #[test]
@@ -172,12 +176,12 @@ mod gpu {
             .is_ok());
         // OK_NODATA is no display info.
         let error = control.call(&GetDisplayInfo::new(), None).err();
-        let refusal = Refusal {
+        let refusal = ErrorResponse {
             command: 0x100,
             response: 0x1100,
         };
-        assert_eq!(error, Some(GpuError::Refused(refusal)));
-        assert_eq!(control.refusals(), (0, None));
+        assert_eq!(error, Some(GpuError::Response(refusal)));
+        assert_eq!(control.errors(), (0, None));
     }
 
     #[test]
@@ -185,11 +189,11 @@ mod gpu {
         static MEMORY: Memory = Memory::new();
         let mut control = control(&MEMORY, |memory| memory.answer(0x1203));
         let error = control.call(&ResourceAttachBacking::new(7, 0), None).err();
-        let refusal = Refusal {
+        let refusal = ErrorResponse {
             command: 0x106,
             response: 0x1203,
         };
-        assert_eq!(error, Some(GpuError::Refused(refusal)));
+        assert_eq!(error, Some(GpuError::Response(refusal)));
     }
 
     #[test]
@@ -208,11 +212,11 @@ mod gpu {
         let mut control = control(&MEMORY, used_without_a_word);
         assert!(control.call(&GetDisplayInfo::new(), None).is_ok());
         let error = control.call(&GetDisplayInfo::new(), None).err();
-        let refusal = Refusal {
+        let refusal = ErrorResponse {
             command: 0x100,
             response: 0,
         };
-        assert_eq!(error, Some(GpuError::Refused(refusal)));
+        assert_eq!(error, Some(GpuError::Response(refusal)));
     }
 
     #[test]
@@ -221,34 +225,31 @@ mod gpu {
         let mut control = control(&MEMORY, |memory| memory.answer(0x1200));
         let rect = Rect::new(0, 0, 16, 16);
         let bits = [
-            control.post(&SetScanout::new(rect, 0, 7)),
-            control.post(&ResourceFlush::new(rect, 7)),
+            control.add(&SetScanout::new(rect, 0, 7)),
+            control.add(&ResourceFlush::new(rect, 7)),
         ];
         assert_eq!(bits, [Ok(1), Ok(2)]);
         assert_eq!(control.wait(1), Ok(()));
         assert_eq!(control.wait(3), Ok(()));
-        let first = Refusal {
+        let first = ErrorResponse {
             command: 0x103,
             response: 0x1200,
         };
-        assert_eq!(control.refusals(), (2, Some(first)));
+        assert_eq!(control.errors(), (2, Some(first)));
     }
 
     #[test]
     fn a_device_that_vanished_is_reported_once_and_for_all() {
         static MEMORY: Memory = Memory::new();
         let mut control = control(&MEMORY, |_| ());
-        let stalled = GpuError::Ring(RingError::Stalled);
+        let stalled = GpuError::Queue(QueueError::Stalled);
         assert_eq!(
             control.call(&GetDisplayInfo::new(), None).err(),
             Some(stalled)
         );
         let kicks = MEMORY.kicks();
-        assert_eq!(
-            control.post(&ResourceAttachBacking::new(7, 0)),
-            Err(stalled)
-        );
-        control.publish();
+        assert_eq!(control.add(&ResourceAttachBacking::new(7, 0)), Err(stalled));
+        control.kick();
         assert_eq!(MEMORY.kicks(), kicks);
     }
 }

@@ -8,12 +8,12 @@ pub(crate) mod handoff {
         firmware::{
             efi,
             handoff::{
-                mark,
-                sum,
+                cookie,
+                pixel_checksum,
                 Cursor,
                 Error,
                 Handoff,
-                Pixels,
+                PixelBuffer,
                 Table,
                 GUID, //
             },
@@ -34,7 +34,7 @@ pub(crate) mod handoff {
     const PAGES: u64 = 16;
     /// The table.
     pub(crate) const TABLE: u64 = TABLES + 0x2000;
-    const MARK: u64 = 0x1234_5678_9abc_def1;
+    const COOKIE: u64 = 0x1234_5678_9abc_def1;
     /// A picture that ends with the memory that it is in.
     const PICTURE: u64 = DATA + 0x40;
     const PITCH: u32 = 4096 - 4;
@@ -136,7 +136,7 @@ pub(crate) mod handoff {
         let mut all = 0;
         for y in 0..SIZE.1 {
             for x in 0..SIZE.0 {
-                all = sum(all, &[pixel(x, y).to_le()]);
+                all = pixel_checksum(all, &[pixel(x, y).to_le()]);
             }
         }
         Handoff {
@@ -144,11 +144,11 @@ pub(crate) mod handoff {
             scanout: 15,
             width: SIZE.0,
             height: SIZE.1,
-            live: Some(0x1234_5678),
-            picture: Some(Pixels {
-                at: PICTURE,
+            resource: Some(0x1234_5678),
+            picture: Some(PixelBuffer {
+                address: PICTURE,
                 pitch: PITCH,
-                sum: all,
+                checksum: all,
             }),
             cursor: Some(Cursor {
                 column: 4,
@@ -156,16 +156,16 @@ pub(crate) mod handoff {
                 columns: 80,
                 rows: 25,
             }),
-            mark: MARK,
+            cookie: COOKIE,
         }
     }
 
     fn bare() -> Handoff {
         Handoff {
-            live: None,
+            resource: None,
             picture: None,
             cursor: None,
-            mark: 0,
+            cookie: 0,
             ..whole()
         }
     }
@@ -201,8 +201,8 @@ pub(crate) mod handoff {
                 ..bare()
             },
             Handoff {
-                live: Some(u32::MAX),
-                mark: mark(0),
+                resource: Some(u32::MAX),
+                cookie: cookie(0),
                 ..bare()
             },
         ] {
@@ -231,17 +231,20 @@ pub(crate) mod handoff {
             TABLES + PAGES * 4096 - 1,
             u64::MAX - 8,
         ] {
-            assert_eq!(Handoff::read(&mut firmware, MAP, at), Err(Error::Place(at)));
+            assert_eq!(
+                Handoff::read(&mut firmware, MAP, at),
+                Err(Error::TableAddress(at))
+            );
         }
         // The map says something else of the same memory.
         firmware.map[3 * 48 + 8..3 * 48 + 16].copy_from_slice(&TABLE.to_le_bytes());
-        assert_eq!(firmware.read_table(), Err(Error::Place(TABLE)));
+        assert_eq!(firmware.read_table(), Err(Error::TableAddress(TABLE)));
         firmware.map.fill(0xff);
-        assert_eq!(firmware.read_table(), Err(Error::Place(TABLE)));
+        assert_eq!(firmware.read_table(), Err(Error::TableAddress(TABLE)));
         // Nothing was written there.
         let mut nothing = Firmware::new(&whole());
         nothing.table.fill(0);
-        assert_eq!(nothing.read_table(), Err(Error::Nothing));
+        assert_eq!(nothing.read_table(), Err(Error::Empty));
     }
 
     #[test]
@@ -272,9 +275,9 @@ pub(crate) mod handoff {
         for at in [0, DATA - 4, PICTURE + 1, TABLES, u64::MAX - 3] {
             assert_eq!(with(44, &at.to_le_bytes()), Err(Error::Picture(at)));
         }
-        // Where a queue may be, there is no mark.
-        for at in [0, TABLE, MARK - 1, u64::MAX - 1] {
-            assert_eq!(with(52, &at.to_le_bytes()), Err(Error::Mark(at)));
+        // Where a queue may be, there is no cookie.
+        for at in [0, TABLE, COOKIE - 1, u64::MAX - 1] {
+            assert_eq!(with(52, &at.to_le_bytes()), Err(Error::Cookie(at)));
         }
         assert_eq!(with(60, &[80, 0]), Err(Error::Cursor(80, 5)));
         assert_eq!(with(62, &[25, 0]), Err(Error::Cursor(4, 25)));
@@ -306,10 +309,10 @@ pub(crate) mod handoff {
             (Segment::Devicetree(3), true),
         ] {
             for handoff in [whole(), bare()] {
-                assert_eq!(handoff.is_of(segment, there), is_its);
-                assert!(!handoff.is_of(segment, first));
+                assert_eq!(handoff.names_device(segment, there), is_its);
+                assert!(!handoff.names_device(segment, first));
             }
-            assert_eq!(whole().is_live(segment, there, Some(MARK)), is_its);
+            assert_eq!(whole().is_running(segment, there, Some(COOKIE)), is_its);
         }
         // It is no virtio-gpu, or one that is not on PCI: nobody knows which one.
         let nowhere = Handoff {
@@ -317,8 +320,8 @@ pub(crate) mod handoff {
             ..whole()
         };
         for device in [there, first] {
-            assert!(!nowhere.is_of(Segment::Unknown, device));
-            assert!(!nowhere.is_live(Segment::Unknown, device, Some(MARK)));
+            assert!(!nowhere.names_device(Segment::Unknown, device));
+            assert!(!nowhere.is_running(Segment::Unknown, device, Some(COOKIE)));
         }
     }
 
@@ -327,16 +330,21 @@ pub(crate) mod handoff {
         let handoff = whole();
         let there = Address::new(3, 31, 7).unwrap();
         let segment = Segment::Mcfg(2);
-        for (at, is_live) in [(MARK, true), (MARK - 1, false), (TABLE, false), (0, false)] {
-            assert_eq!(handoff.is_live(segment, there, Some(at)), is_live);
+        for (at, is_running) in [
+            (COOKIE, true),
+            (COOKIE - 1, false),
+            (TABLE, false),
+            (0, false),
+        ] {
+            assert_eq!(handoff.is_running(segment, there, Some(at)), is_running);
         }
-        assert!(!handoff.is_live(segment, there, None));
-        assert!(!handoff.is_live(segment, Address::new(3, 31, 6).unwrap(), Some(MARK)));
-        assert!(!bare().is_live(segment, there, Some(0)));
-        // No picture's mark is the address of a queue, and no other picture's.
-        assert_ne!(mark(1), mark(2));
+        assert!(!handoff.is_running(segment, there, None));
+        assert!(!handoff.is_running(segment, Address::new(3, 31, 6).unwrap(), Some(COOKIE)));
+        assert!(!bare().is_running(segment, there, Some(0)));
+        // No picture's cookie is the address of a queue, and no other picture's.
+        assert_ne!(cookie(1), cookie(2));
         for sum in [0, 1, u32::MAX] {
-            assert_eq!(mark(sum) % 16 & 1, 1);
+            assert_eq!(cookie(sum) % 16 & 1, 1);
         }
     }
 
@@ -344,23 +352,23 @@ pub(crate) mod handoff {
     fn a_picture_is_the_one_that_was_left() {
         let handoff = whole();
         let mut firmware = Firmware::new(&handoff);
-        assert!(handoff.has_picture(&mut firmware));
+        assert!(handoff.is_picture_intact(&mut firmware));
         for changed in [(0, 0), (776, 0), (511, 7), (512, 7), (776, 15)] {
             firmware.changed = Some(changed);
-            assert!(!handoff.has_picture(&mut firmware));
+            assert!(!handoff.is_picture_intact(&mut firmware));
         }
         // Between the rows there is nothing.
         firmware.changed = Some((777, 3));
-        assert!(handoff.has_picture(&mut firmware));
-        assert!(!bare().has_picture(&mut firmware));
+        assert!(handoff.is_picture_intact(&mut firmware));
+        assert!(!bare().is_picture_intact(&mut firmware));
         let elsewhere = Handoff {
-            picture: handoff.picture.map(|picture| Pixels {
-                at: 0x100,
+            picture: handoff.picture.map(|picture| PixelBuffer {
+                address: 0x100,
                 ..picture
             }),
             ..handoff
         };
-        assert!(!elsewhere.has_picture(&mut firmware));
+        assert!(!elsewhere.is_picture_intact(&mut firmware));
     }
 
     #[test]
@@ -400,9 +408,9 @@ pub(crate) mod handoff {
                 height,
                 ..bare()
             }
-            .text_begins()
+            .text_start_y()
         };
-        assert_eq!(bare().text_begins(), 0);
+        assert_eq!(bare().text_start_y(), 0);
         assert_eq!(at(0, 42, 800), 20);
         assert_eq!(at(41, 42, 800), 800);
         assert_eq!(at(u16::MAX - 1, u16::MAX, 16384), 16384);

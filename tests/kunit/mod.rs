@@ -7,10 +7,12 @@
 
 mod consoles;
 pub(crate) mod device;
+mod emergency;
 mod firmware;
 mod gone;
 mod gpu;
 pub(crate) mod handoff;
+mod handover;
 // What it tests is Linux' side.
 #[cfg(CONFIG_KUNIT)]
 mod owner;

@@ -5,23 +5,23 @@
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_picture))]
 mod picture {
     use crate::firmware::{
-        acpi,
-        bgrt::{
-            self,
-            Bgrt, //
-        },
-        bmp::{
-            self,
-            Bmp, //
-        },
-        picture::{
-            Error,
-            Part,
-            Picture, //
-        },
-        Memory,
-        Unreadable, //
-    };
+            acpi,
+            bgrt::{
+                self,
+                Bgrt, //
+            },
+            bmp::{
+                self,
+                Bmp, //
+            },
+            picture::{
+                Error,
+                Picture,
+                RowPart, //
+            },
+            Memory,
+            Unreadable, //
+        };
     use core::ops::Range;
 
     // Where things are.
@@ -218,7 +218,7 @@ mod picture {
         (0..bmp.height()).all(|y| {
             (0..bmp.width()).step_by(step).all(|x| {
                 let into = &mut pixels[..step.min((bmp.width() - x) as usize)];
-                let result = bmp.row(&mut memory, x, y, into);
+                let result = bmp.read_row(&mut memory, x, y, into);
                 let same = (x..).zip(into).all(|(x, it)| *it == firmware.pixel(x, y));
                 result.is_ok() && same
             })
@@ -354,7 +354,7 @@ mod picture {
                 for y in [0, 16383] {
                     for x in [0, 7, 16384 - 400, 16384 - 300] {
                         pixels.fill(1);
-                        bmp.row(&mut memory, x, y, &mut pixels)?;
+                        bmp.read_row(&mut memory, x, y, &mut pixels)?;
                         for (x, &pixel) in (x..).zip(&pixels) {
                             let expected = match x < 16384 {
                                 true => firmware.pixel(x, y),
@@ -375,12 +375,12 @@ mod picture {
         let bmp = firmware.bmp()?;
         for (x, y) in [(5, 0), (0, 3), (u32::MAX, 0), (0, u32::MAX)] {
             let mut pixels = [1; 4];
-            bmp.row(&mut firmware.clone(), x, y, &mut pixels)?;
+            bmp.read_row(&mut firmware.clone(), x, y, &mut pixels)?;
             assert_eq!(pixels, [1; 4]);
         }
-        bmp.row(&mut firmware.clone(), 0, 0, &mut [])?;
+        bmp.read_row(&mut firmware.clone(), 0, 0, &mut [])?;
         // Memory that goes away; its top row is the last.
-        let gone = bmp.row(&mut firmware.word(2, 60), 0, 0, &mut [0; 4]);
+        let gone = bmp.read_row(&mut firmware.word(2, 60), 0, 0, &mut [0; 4]);
         let at = IMAGE + 54 + 2 * 16;
         assert_eq!(gone, Err(Unreadable { at }));
         Ok(())
@@ -400,7 +400,7 @@ mod picture {
         // Reserved.
         assert!(with(6, u32::MAX).is_ok());
         for at in [0, 53] {
-            assert_eq!(with(10, at), Err(Error::Pixels(at)));
+            assert_eq!(with(10, at), Err(Error::PixelOffset(at)));
         }
         for at in [55, u32::MAX] {
             let needed = u64::from(at) + 48;
@@ -409,13 +409,13 @@ mod picture {
         for header in [0, 12, 39, 41, 64, u32::MAX] {
             assert_eq!(with(14, header), Err(Error::Header(header)));
         }
-        assert_eq!(with(14, 108), Err(Error::Pixels(54)));
+        assert_eq!(with(14, 108), Err(Error::PixelOffset(54)));
         for width in [0, 16385, -5, i32::MIN, i32::MAX] {
-            let why = Error::Sides { width, height: 3 };
+            let why = Error::Dimensions { width, height: 3 };
             assert_eq!(with(18, width as u32), Err(why));
         }
         for height in [0, 16385, -16385, i32::MIN, i32::MAX] {
-            let why = Error::Sides { width: 5, height };
+            let why = Error::Dimensions { width: 5, height };
             assert_eq!(with(22, height as u32), Err(why));
         }
         for height in [4, -4i32] {
@@ -467,7 +467,10 @@ mod picture {
             let why = Error::Size { size, needed };
             assert_eq!(firmware.clone().word(2, 65).bmp(), Err(why));
             let inside = header.max(52) + 13;
-            assert_eq!(firmware.word(10, inside).bmp(), Err(Error::Pixels(inside)));
+            assert_eq!(
+                firmware.word(10, inside).bmp(),
+                Err(Error::PixelOffset(inside))
+            );
         }
     }
 
@@ -498,8 +501,8 @@ mod picture {
         );
     }
 
-    fn part(screen: Range<u32>, image: Range<u32>, y: u32) -> Option<Part> {
-        Some(Part { screen, image, y })
+    fn part(screen: Range<u32>, image: Range<u32>, y: u32) -> Option<RowPart> {
+        Some(RowPart { screen, image, y })
     }
 
     #[test]
@@ -508,17 +511,17 @@ mod picture {
         let firmware = Firmware::new(5, 3);
         let picture = firmware.picture(640, 480)?;
         assert_eq!((picture.columns(), picture.rows()), (100..105, 50..53));
-        assert_eq!(picture.part(49, 0..640), None);
-        assert_eq!(picture.part(50, 0..640), part(100..105, 0..5, 0));
-        assert_eq!(picture.part(52, 0..u32::MAX), part(100..105, 0..5, 2));
-        assert_eq!(picture.part(53, 0..640), None);
+        assert_eq!(picture.row_part(49, 0..640), None);
+        assert_eq!(picture.row_part(50, 0..640), part(100..105, 0..5, 0));
+        assert_eq!(picture.row_part(52, 0..u32::MAX), part(100..105, 0..5, 2));
+        assert_eq!(picture.row_part(53, 0..640), None);
         // In tiles.
-        assert_eq!(picture.part(51, 0..100), None);
-        assert_eq!(picture.part(51, 0..102), part(100..102, 0..2, 1));
-        assert_eq!(picture.part(51, 102..104), part(102..104, 2..4, 1));
-        assert_eq!(picture.part(51, 104..640), part(104..105, 4..5, 1));
-        assert_eq!(picture.part(51, 105..640), None);
-        assert_eq!(picture.part(51, 102..102), None);
+        assert_eq!(picture.row_part(51, 0..100), None);
+        assert_eq!(picture.row_part(51, 0..102), part(100..102, 0..2, 1));
+        assert_eq!(picture.row_part(51, 102..104), part(102..104, 2..4, 1));
+        assert_eq!(picture.row_part(51, 104..640), part(104..105, 4..5, 1));
+        assert_eq!(picture.row_part(51, 105..640), None);
+        assert_eq!(picture.row_part(51, 102..102), None);
         Ok(())
     }
 
@@ -532,13 +535,13 @@ mod picture {
         assert_eq!(seen(105, 53), Ok((100..105, 50..53)));
         assert_eq!(seen(104, 52), Ok((100..104, 50..52)));
         assert_eq!(seen(101, 51), Ok((100..101, 50..51)));
-        let outside = Err(Error::Outside { x: 100, y: 50 });
+        let outside = Err(Error::OffScreen { x: 100, y: 50 });
         for (width, height) in [(100, 480), (640, 50), (0, 0)] {
             assert_eq!(seen(width, height), outside);
         }
         let cut = firmware.picture(103, 51)?;
-        assert_eq!(cut.part(50, 0..640), part(100..103, 0..3, 0));
-        assert_eq!(cut.part(51, 0..640), None);
+        assert_eq!(cut.row_part(50, 0..640), part(100..103, 0..3, 0));
+        assert_eq!(cut.row_part(51, 0..640), None);
         // An offset at which the image would wrap around.
         let far = firmware
             .clone()
@@ -549,7 +552,10 @@ mod picture {
             (far.columns(), far.rows()),
             (last..u32::MAX, last..u32::MAX)
         );
-        assert_eq!(far.part(last, 0..u32::MAX), part(last..u32::MAX, 0..1, 0));
+        assert_eq!(
+            far.row_part(last, 0..u32::MAX),
+            part(last..u32::MAX, 0..1, 0)
+        );
         let mut pixels = [1; 4];
         let result = far.paint(&mut firmware.clone(), last - 1, last, &mut pixels);
         assert_eq!(result, Ok(()));
@@ -562,7 +568,7 @@ mod picture {
         let firmware = Firmware::new(5, 3);
         for (status, degrees) in [(3, 90), (5, 180), (7, 270)] {
             let turned = firmware.clone().table(38, &[status]);
-            assert_eq!(turned.picture(640, 480), Err(Error::Turned(degrees)));
+            assert_eq!(turned.picture(640, 480), Err(Error::Rotated(degrees)));
         }
     }
 

@@ -6,26 +6,26 @@
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_text))]
 mod text {
     use crate::text::{
-        Band,
-        BandError,
-        Cell,
-        Corner,
-        Cursor,
-        Font,
-        Grid,
-        GridError,
-        Limits,
-        Painter,
-        Palette,
-        Places,
-        Rows,
-        Screen,
-        Scroll,
-        Size,
-        Surface,
-        Way, //
-        ATTRIBUTE,
-    };
+            Band,
+            BandError,
+            Cell,
+            Corner,
+            Cursor,
+            Font,
+            Grid,
+            GridError,
+            Limits,
+            Painter,
+            Palette,
+            RowPositions,
+            Rows,
+            Screen,
+            Scroll,
+            ScrollDirection,
+            Size,
+            Surface,
+            ATTRIBUTE, //
+        };
     use core::ops::Range;
     use zerocopy::FromZeros;
 
@@ -70,12 +70,12 @@ mod text {
         let font = Font::new(10, 8, 256, &GLYPHS).map_err(drop)?;
         let at = |i: usize| u32::from(GLYPHS[i]);
         assert_eq!(font.size(), size(10, 8));
-        assert_eq!(font.row(0, 0), (at(0) << 24) | (at(1) << 16));
-        assert_eq!(font.row(3, 5), (at(58) << 24) | (at(59) << 16));
-        assert_eq!(font.row(255, 7), (at(4094) << 24) | (at(4095) << 16));
-        assert_eq!(font.row(255, 8), 0);
-        assert_eq!(font.row(256, 0), 0);
-        assert_eq!(font.row(usize::MAX, usize::MAX), 0);
+        assert_eq!(font.scanline(0, 0), (at(0) << 24) | (at(1) << 16));
+        assert_eq!(font.scanline(3, 5), (at(58) << 24) | (at(59) << 16));
+        assert_eq!(font.scanline(255, 7), (at(4094) << 24) | (at(4095) << 16));
+        assert_eq!(font.scanline(255, 8), 0);
+        assert_eq!(font.scanline(256, 0), 0);
+        assert_eq!(font.scanline(usize::MAX, usize::MAX), 0);
         Ok(())
     }
 
@@ -165,7 +165,7 @@ mod text {
     #[test]
     fn grid_on_several_screens_fits_the_smallest_and_covers_the_largest() -> Result<(), GridError> {
         let glyph = size(8, 16);
-        let on = |least, most, scroll| Grid::on_several(least, most, glyph, scroll, &PLENTY);
+        let on = |least, most, scroll| Grid::for_scanouts(least, most, glyph, scroll, &PLENTY);
         // One screen is narrower, the other lower.
         let grid = on(size(640, 800), size(1280, 960), Scroll::Pan)?;
         assert_eq!((grid.cols(), grid.rows(), grid.window()), (80, 50, 60));
@@ -242,8 +242,8 @@ mod text {
 
     /// What becomes of a band that cannot be.
     fn no_band<T>() -> Result<T, GridError> {
-        let (needed, found) = (0, 0);
-        Err(GridError::Band(BandError::Memory { needed, found }))
+        let (needed, available) = (0, 0);
+        Err(GridError::Band(BandError::Memory { needed, available }))
     }
 
     #[test]
@@ -412,9 +412,10 @@ mod text {
             for tile in 0..band.tiles() {
                 let slot = band.strip_slot(text_row, tile);
                 let (offset, home) = (band.strip_offset(size, slot), band.slot(slot));
-                let top = text_row * glyph + band.tile(tile).lines.start;
+                let top = text_row * glyph + band.tile(tile).scanlines.start;
                 right &= offset != 0 && band.tile(tile).x == 0;
-                for (row, place) in (0..size.height.saturating_sub(top)).zip(band.rows(band.unit()))
+                for (row, place) in
+                    (0..size.height.saturating_sub(top)).zip(band.pixel_rows(band.unit()))
                 {
                     for x in [0, size.width - 1] {
                         for reading in [qemu as Reading, rutabaga, without] {
@@ -508,7 +509,7 @@ mod text {
         };
         let first = Corner {
             col: first_col,
-            line: 0,
+            scanline: 0,
         };
         Painter::new().paint(font, &Palette::DEFAULT, band, cells, pixels, first);
         let (width, height) = (font.size().width, font.size().height);
@@ -521,7 +522,7 @@ mod text {
             for row in 0..height {
                 let expected = cell.map_or(0x1234_5678, |cell| {
                     let (ink, paper) = Palette::DEFAULT.colours(cell.attribute(8));
-                    let line = font.row(cell.glyph(8), row as usize);
+                    let line = font.scanline(cell.glyph(8), row as usize);
                     let set = line << bit >> 31 != 0;
                     u32::to_le(if set { ink } else { paper })
                 });
@@ -575,7 +576,10 @@ mod text {
             let mut palette = Palette([0x123456; 16]);
             (palette.0[7], palette.0[0]) = (ink, paper);
             let (mut painter, mut pixels) = (Painter::new(), [0x654321; 128]);
-            let first = Corner { col: 0, line: 0 };
+            let first = Corner {
+                col: 0,
+                scanline: 0,
+            };
             painter.paint(
                 &font,
                 &palette,
@@ -585,7 +589,7 @@ mod text {
                 first,
             );
             for (at, pixel) in (0..).zip(pixels) {
-                let is_ink = font.row(0x41, at / 8) << (at % 8) >> 31 != 0;
+                let is_ink = font.scanline(0x41, at / 8) << (at % 8) >> 31 != 0;
                 assert_eq!(u32::from_le(pixel), if is_ink { ink } else { paper });
             }
         }
@@ -614,22 +618,22 @@ mod text {
             let cursor = Cursor {
                 row: 0,
                 col: 2,
-                lines: 1..height as usize - 1,
+                scanlines: 1..height as usize - 1,
             };
             let mut painter = Painter::new();
-            let mut paint = |grid: &Grid, line, pixels: &mut [u32]| {
-                let first = Corner { col: 0, line };
+            let mut paint = |grid: &Grid, scanline, pixels: &mut [u32]| {
+                let first = Corner { col: 0, scanline };
                 painter.paint(&font, &palette, grid.band(), &cells, pixels, first);
-                let at = (cells[2], &cursor, line);
+                let at = (cells[2], &cursor, scanline);
                 painter.paint_cursor(&font, &palette, grid.band(), at, pixels);
             };
             paint(&whole, 0, all.0.get_mut(..bytes / 4).ok_or(())?);
             for tile in 0..2 {
                 let band = parts.band();
-                let line = band.tile(tile).lines.start as usize;
+                let scanline = band.tile(tile).scanlines.start as usize;
                 let pixels = part.0.get_mut(band.slot(0)).ok_or(())?;
-                paint(&parts, line, pixels);
-                let from = line * band.unit();
+                paint(&parts, scanline, pixels);
+                let from = scanline * band.unit();
                 assert_eq!(all.0.get(from..from + pixels.len()), Some(&*pixels));
             }
         }
@@ -664,7 +668,7 @@ mod text {
                 let pixels = painted.0.get_mut(place.clone()).ok_or(())?;
                 let corner = Corner {
                     col: first,
-                    line: 0,
+                    scanline: 0,
                 };
                 Painter::new().paint(&font, &palette, band, cells, pixels, corner);
                 let colour = palette.colours(cell.attribute(8)).1;
@@ -727,14 +731,20 @@ mod text {
     }
 
     impl Surface for Model {
-        fn draw(&mut self, places: Places, cells: &[Cell], from: usize, cursor: Option<&Cursor>) {
+        fn draw(
+            &mut self,
+            positions: RowPositions,
+            cells: &[Cell],
+            from: usize,
+            cursor: Option<&Cursor>,
+        ) {
             self.proper &= cursor.is_none_or(|at| at.col < cells.len());
             self.proper &= from < cells.len();
             self.draws += 1;
-            for place in places.iter() {
-                self.drawn[place as usize] += 1;
-                self.proper &= place >= self.unused && self.drawn[place as usize] == 1;
-                let text = &mut self.resource[place as usize];
+            for text_row in positions.iter() {
+                self.drawn[text_row as usize] += 1;
+                self.proper &= text_row >= self.unused && self.drawn[text_row as usize] == 1;
+                let text = &mut self.resource[text_row as usize];
                 for (i, (byte, cell)) in text.iter_mut().zip(cells).enumerate() {
                     self.proper &= cell.attribute(self.bits) == 0x07;
                     let under = cursor.is_some_and(|at| at.col == i);
@@ -831,14 +841,14 @@ mod text {
     fn small(rows: usize, below: u32, scroll: Scroll) -> Option<Grid> {
         let mode = size(9 * 4 + 3, rows as u32 * 6 + below.min(5));
         let higher = size(99, rows as u32 * 6 + below);
-        let grid = Grid::on_several(mode, higher, size(4, 6), scroll, &PLENTY).ok()?;
+        let grid = Grid::for_scanouts(mode, higher, size(4, 6), scroll, &PLENTY).ok()?;
         let right = grid.cols() == COLS && grid.rows() == rows && grid.scroll() == scroll;
         right.then_some(grid)
     }
 
     /// Writes text, and shows it.
     fn write(screen: &mut Screen<'_>, bytes: &[u8], on: &mut Model) {
-        screen.remember(bytes, ATTRIBUTE);
+        screen.write(bytes, ATTRIBUTE);
         screen.show(on);
     }
 
@@ -912,11 +922,11 @@ mod text {
         };
         for line in 0..lines {
             if marks.contains(&line) {
-                screen.keep();
+                screen.retain();
             }
             write(&mut screen, &[hex(line / 16), hex(line), b'\n'], &mut model);
         }
-        screen.settle();
+        screen.apply_newline();
         screen.show(&mut model);
         let mut text = [[b' '; COLS]; WINDOW];
         for (row, line) in expected.iter().cloned().flatten().enumerate() {
@@ -965,9 +975,9 @@ mod text {
         let Some(mut screen) = Screen::new(&mut cells, &mut state, grid, 8) else {
             return false;
         };
-        screen.keep();
-        screen.remember(b"first", ATTRIBUTE);
-        screen.remember(&[b'\n'; 40], ATTRIBUTE);
+        screen.retain();
+        screen.write(b"first", ATTRIBUTE);
+        screen.write(&[b'\n'; 40], ATTRIBUTE);
         screen.row(0).first() == Some(&Cell::new(b'f', 0x07, 8))
     }
 
@@ -993,10 +1003,10 @@ mod text {
             let mut cells = [Cell(0); COLS * ROWS];
             let mut rows = Rows::new_zeroed();
             let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
-            screen.remember(before, ATTRIBUTE);
-            screen.keep();
-            screen.remember(b"x", ATTRIBUTE);
-            screen.remember(&[b'\n'; 60], ATTRIBUTE);
+            screen.write(before, ATTRIBUTE);
+            screen.retain();
+            screen.write(b"x", ATTRIBUTE);
+            screen.write(&[b'\n'; 60], ATTRIBUTE);
             let first = if itself { b'1' } else { b'x' };
             assert_eq!(screen.row(0).first(), Some(&Cell::new(first, 0x07, 8)));
         }
@@ -1035,7 +1045,7 @@ mod text {
         let cursor = |row, col| Cursor {
             row,
             col,
-            lines: 0..1,
+            scanlines: 0..1,
         };
         for (row, col) in [(5, 0), (0, COLS), (usize::MAX, 0), (0, usize::MAX)] {
             screen.set_cursor(Some(cursor(row, col)));
@@ -1051,8 +1061,8 @@ mod text {
             ((usize::MAX, usize::MAX), (4, COLS)),
             ((3, COLS - 1), (3, COLS - 1)),
         ] {
-            screen.set_position(given.0, given.1);
-            assert_eq!(screen.position(), taken);
+            screen.set_write_position(given.0, given.1);
+            assert_eq!(screen.write_position(), taken);
         }
         assert!(model.proper);
         Ok(())
@@ -1066,7 +1076,7 @@ mod text {
         let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
         // The newline that waits is for the position of before.
         write(&mut screen, b"one\n", &mut model);
-        screen.set_position(3, 2);
+        screen.set_write_position(3, 2);
         write(&mut screen, b"two", &mut model);
         assert_eq!(model.seen[0], *b"one      ");
         assert_eq!(model.seen[3], *b"  two    ");
@@ -1078,36 +1088,66 @@ mod text {
         let x = Cell::new(b'x', 0x07, 8);
         let text = b"1\n2\n3\n4\n5";
         let cases = [
-            (0..5, COLS, Way::Up, 1, [b"2 ", b"3 ", b"4 ", b"5 ", b"xx"]),
-            (0..5, 1, Way::Up, 2, [b"3 ", b"4 ", b"5 ", b"x ", b"x "]),
-            (1..4, COLS, Way::Up, 1, [b"1 ", b"3 ", b"4 ", b"xx", b"5 "]),
+            (
+                0..5,
+                COLS,
+                ScrollDirection::Up,
+                1,
+                [b"2 ", b"3 ", b"4 ", b"5 ", b"xx"],
+            ),
+            (
+                0..5,
+                1,
+                ScrollDirection::Up,
+                2,
+                [b"3 ", b"4 ", b"5 ", b"x ", b"x "],
+            ),
             (
                 1..4,
                 COLS,
-                Way::Down,
+                ScrollDirection::Up,
+                1,
+                [b"1 ", b"3 ", b"4 ", b"xx", b"5 "],
+            ),
+            (
+                1..4,
+                COLS,
+                ScrollDirection::Down,
                 1,
                 [b"1 ", b"xx", b"2 ", b"3 ", b"5 "],
             ),
             (
                 1..4,
                 COLS,
-                Way::Down,
+                ScrollDirection::Down,
                 9,
                 [b"1 ", b"xx", b"xx", b"xx", b"5 "],
             ),
             // Rows and columns that are not there.
-            (3..9, 99, Way::Up, 1, [b"1 ", b"2 ", b"3 ", b"5 ", b"xx"]),
-            (0..9, 99, Way::Up, 9, [b"xx"; 5]),
-            (2..2, COLS, Way::Up, 1, [b"1 ", b"2 ", b"3 ", b"4 ", b"5 "]),
+            (
+                3..9,
+                99,
+                ScrollDirection::Up,
+                1,
+                [b"1 ", b"2 ", b"3 ", b"5 ", b"xx"],
+            ),
+            (0..9, 99, ScrollDirection::Up, 9, [b"xx"; 5]),
+            (
+                2..2,
+                COLS,
+                ScrollDirection::Up,
+                1,
+                [b"1 ", b"2 ", b"3 ", b"4 ", b"5 "],
+            ),
         ];
         for scroll in [Scroll::Pan, Scroll::Repaint] {
-            for (rows, cols, way, lines, expected) in cases.clone() {
+            for (rows, cols, direction, lines, expected) in cases.clone() {
                 let grid = small(5, 0, scroll).ok_or(())?;
                 let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
                 let mut state = Rows::new_zeroed();
                 let mut screen = Screen::new(&mut cells, &mut state, grid, 8).ok_or(())?;
                 write(&mut screen, text, &mut model);
-                screen.scroll(rows, cols, way, lines, x);
+                screen.scroll(rows, cols, direction, lines, x);
                 screen.show(&mut model);
                 for (seen, expected) in model.seen.iter().zip(expected) {
                     assert_eq!(seen[..2], expected[..]);
@@ -1127,8 +1167,8 @@ mod text {
             let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
             write(&mut screen, b"1\n2\n3\n4\n5", &mut model);
             screen.blank(&mut model);
-            screen.remember(b"\n6", ATTRIBUTE);
-            assert!(!screen.is_to_be_repainted());
+            screen.write(b"\n6", ATTRIBUTE);
+            assert!(!screen.needs_repaint());
             assert!(!screen.show(&mut model));
             // Also on a surface that has lost what was drawn.
             screen.restore(&mut model);
@@ -1157,16 +1197,16 @@ mod text {
             let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
             let mut rows = Rows::new_zeroed();
             let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
-            screen.keep();
+            screen.retain();
             write(&mut screen, b"kept\n", &mut model);
             screen.set_cursor(Some(Cursor {
                 row: 3,
                 col: 3,
-                lines: 0..1,
+                scanlines: 0..1,
             }));
             screen.blank(&mut model);
             screen.clear();
-            assert_eq!(screen.position(), (0, 0));
+            assert_eq!(screen.write_position(), (0, 0));
             assert_eq!(screen.cursor(), None);
             assert!(screen.show(&mut model));
             assert_eq!(model.seen[..ROWS], [[b' '; COLS]; ROWS]);
@@ -1212,13 +1252,13 @@ mod text {
             if dice.below(8) == 0 && plain.due {
                 plain.due = false;
                 plain.newline();
-                screen.remember(bytes, ATTRIBUTE);
-                screen.settle();
+                screen.write(bytes, ATTRIBUTE);
+                screen.apply_newline();
                 continue;
             }
             if dice.below(4) == 0 {
                 // Shown with a later write.
-                screen.remember(bytes, ATTRIBUTE);
+                screen.write(bytes, ATTRIBUTE);
                 continue;
             }
             write(&mut screen, bytes, &mut model);
@@ -1234,13 +1274,19 @@ mod text {
     }
 
     impl Plain {
-        fn scroll(&mut self, rows: Range<usize>, cols: usize, way: Way, lines: usize) {
+        fn scroll(
+            &mut self,
+            rows: Range<usize>,
+            cols: usize,
+            direction: ScrollDirection,
+            lines: usize,
+        ) {
             let before = self.text;
             let lines = lines.min(rows.len());
             for row in rows.clone() {
-                let from = match way {
-                    Way::Up => row.checked_add(lines),
-                    Way::Down => row.checked_sub(lines),
+                let from = match direction {
+                    ScrollDirection::Up => row.checked_add(lines),
+                    ScrollDirection::Down => row.checked_sub(lines),
                 };
                 let from = from.filter(|from| rows.contains(from));
                 let blank = [b' '; COLS];
@@ -1287,19 +1333,19 @@ mod text {
                     let end = start + 1 + dice.below(rows - start);
                     let end = if dice.below(2) == 0 { rows } else { end };
                     let cols = if dice.below(4) == 0 { 5 } else { COLS };
-                    let way = if dice.below(2) == 0 {
-                        Way::Up
+                    let direction = if dice.below(2) == 0 {
+                        ScrollDirection::Up
                     } else {
-                        Way::Down
+                        ScrollDirection::Down
                     };
                     let lines = dice.below(end - start + 2);
-                    plain.scroll(start..end, cols, way, lines);
-                    screen.scroll(start..end, cols, way, lines, Cell::blank(8));
+                    plain.scroll(start..end, cols, direction, lines);
+                    screen.scroll(start..end, cols, direction, lines, Cell::blank(8));
                 }
                 5 => screen.set_cursor(Some(Cursor {
                     row: dice.below(rows),
                     col: dice.below(COLS),
-                    lines: 0..1,
+                    scanlines: 0..1,
                 })),
                 6 => screen.set_cursor(None),
                 _ if dice.below(4) == 0 => {
@@ -1355,13 +1401,16 @@ mod text {
         let (mut plain, mut under) = ([0; 256], [0; 256]);
         let (cells, palette) = ([Cell(0x1f41), Cell(0x4e42)], Palette::DEFAULT);
         let mut painter = Painter::new();
-        let first = Corner { col: 0, line: 0 };
+        let first = Corner {
+            col: 0,
+            scanline: 0,
+        };
         painter.paint(&font, &palette, grid.band(), &cells, &mut plain, first);
         painter.paint(&font, &palette, grid.band(), &cells, &mut under, first);
         let cursor = Cursor {
             row: 0,
             col: 1,
-            lines: 14..16,
+            scanlines: 14..16,
         };
         let at = (cells[1], &cursor, 0);
         painter.paint_cursor(&font, &palette, grid.band(), at, &mut under);
@@ -1431,11 +1480,11 @@ mod text {
         let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
         write(&mut screen, b"ab\nab\nab\nab\nab", &mut model);
         assert_eq!(model.draws, 5);
-        assert!(!screen.is_to_be_repainted());
+        assert!(!screen.needs_repaint());
         // The last row is new; what the first had is not known any more; the others are as they
         // were.
-        screen.remember(b"\nac", ATTRIBUTE);
-        assert!(screen.is_to_be_repainted());
+        screen.write(b"\nac", ATTRIBUTE);
+        assert!(screen.needs_repaint());
         assert!(screen.show(&mut model));
         assert_eq!((model.draws, model.pans), (7, 0));
         // Rows three and four differ from what was there: in one column, and not at all before
@@ -1462,9 +1511,9 @@ mod text {
         let mut rows = Rows::new_zeroed();
         let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
         // Blank rows in the places of blank rows.
-        screen.remember(&[b'\n'; 9], ATTRIBUTE);
-        screen.settle();
-        assert!(screen.is_to_be_repainted());
+        screen.write(&[b'\n'; 9], ATTRIBUTE);
+        screen.apply_newline();
+        assert!(screen.needs_repaint());
         assert!(!screen.show(&mut model));
         assert_eq!(model.draws, 0);
         Ok(())
@@ -1477,11 +1526,11 @@ mod text {
         let mut rows = Rows::new_zeroed();
         let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
         write(&mut screen, b"ab\nab\nab\nab\nab", &mut model);
-        screen.remember(b"\nab", ATTRIBUTE);
+        screen.write(b"\nab", ATTRIBUTE);
         screen.set_cursor(Some(Cursor {
             row: 2,
             col: 5,
-            lines: 0..2,
+            scanlines: 0..2,
         }));
         assert!(screen.show(&mut model));
         for (row, seen) in model.seen[..5].iter().enumerate() {
@@ -1503,12 +1552,12 @@ mod text {
             let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
             let mut rows = Rows::new_zeroed();
             let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
-            screen.remember(b"ab", ATTRIBUTE);
+            screen.write(b"ab", ATTRIBUTE);
             // Behind all that is written.
             screen.set_cursor(Some(Cursor {
                 row: 0,
                 col: 7,
-                lines: 0..2,
+                scanlines: 0..2,
             }));
             screen.show(&mut model);
             assert_eq!(model.seen[0], *b"ab     \xa0 ");

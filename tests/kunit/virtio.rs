@@ -7,53 +7,53 @@ mod virtio {
     use core::cell::Cell;
 
     use super::super::device::{
-        Act,
-        Memory,
-        MmioRegisters,
-        Model,
-        PciRegisters,
-        BASE,
-        QUEUE_SIZE, //
-    };
+                Act,
+                Memory,
+                MmioRegisters,
+                Model,
+                PciRegisters,
+                BASE,
+                QUEUE_SIZE, //
+            };
     use crate::gpu::config::displays_changed;
     use crate::virtio::{
-        adoption::{
-            Found,
-            Why, //
-        },
-        mmio::{
-            Mmio,
-            MmioError, //
-        },
-        pci::{
-            Capabilities,
-            CapabilityError,
-            Pci,
-            Place, //
-        },
-        ring::{
-            RingError,
-            REQUEST_BYTES,
-            RESPONSE_BYTES, //
-        },
-        setup::{
-            initialise,
-            quiesce,
-            reset,
-            Addresses,
-            Agreement,
-            SetupError,
-            Wishes, //
-        },
-        Doorbell,
-        Features,
-        QueuePlace,
-        Registers,
-        Ring,
-        Status,
-        Transport,
-        Width, //
-    };
+            adoption::{
+                AdoptionRefusal,
+                InitialState, //
+            },
+            mmio::{
+                Mmio,
+                MmioError, //
+            },
+            pci::{
+                BarRegion,
+                Capabilities,
+                CapabilityError,
+                Pci, //
+            },
+            queue::{
+                QueueError,
+                REQUEST_BYTES,
+                RESPONSE_BYTES, //
+            },
+            setup::{
+                initialise,
+                quiesce,
+                reset,
+                Addresses,
+                Negotiated,
+                Requested,
+                SetupError, //
+            },
+            DeviceStatus,
+            Features,
+            QueueAddresses,
+            QueueNotify,
+            Registers,
+            Transport,
+            VirtQueue,
+            Width, //
+        };
 
     const VERSION_1: u64 = 1 << 32;
     const ACCESS_PLATFORM: u64 = 1 << 33;
@@ -61,18 +61,18 @@ mod virtio {
     const RING_RESET: u64 = 1 << 40;
 
     const CAPABILITIES: Capabilities = Capabilities {
-        common: Place {
+        common: BarRegion {
             bar: 4,
             offset: 0,
             length: 0x1000,
         },
-        notify: Place {
+        notify: BarRegion {
             bar: 4,
             offset: 0x3000,
             length: 0x1000,
         },
-        notify_multiplier: 4,
-        device: Some(Place {
+        notify_off_multiplier: 4,
+        device: Some(BarRegion {
             bar: 4,
             offset: 0x2000,
             length: 0x1000,
@@ -90,9 +90,9 @@ mod virtio {
         }
     }
 
-    fn queue_place(size_max: u16) -> Option<QueuePlace> {
+    fn queue_place(size_max: u16) -> Option<QueueAddresses> {
         static MEMORY: Memory = Memory::new();
-        Ring::place(&(&MEMORY, nothing as Act), size_max)
+        VirtQueue::addresses(&(&MEMORY, nothing as Act), size_max)
     }
 
     fn nothing(_: &Memory) {}
@@ -100,7 +100,7 @@ mod virtio {
     fn set_up(
         transport: &mut impl Transport,
         addresses: Addresses,
-    ) -> Result<Agreement, SetupError> {
+    ) -> Result<Negotiated, SetupError> {
         set_up_as(transport, addresses, true)
     }
 
@@ -109,18 +109,18 @@ mod virtio {
         transport: &mut impl Transport,
         addresses: Addresses,
         adopts: bool,
-    ) -> Result<Agreement, SetupError> {
+    ) -> Result<Negotiated, SetupError> {
         static MEMORY: Memory = Memory::new();
         let hal = (&MEMORY, nothing as Act);
-        let wishes = Wishes {
+        let requested = Requested {
             features: Features::EVENT_IDX,
             addresses,
             adopts,
         };
-        initialise(transport, &hal, wishes, queue_place)
+        initialise(transport, &hal, requested, queue_place)
     }
 
-    fn set_up_pci(model: &Model) -> Result<Agreement, SetupError> {
+    fn set_up_pci(model: &Model) -> Result<Negotiated, SetupError> {
         set_up(
             &mut Pci::new(PciRegisters(model), &CAPABILITIES),
             Addresses::Physical,
@@ -143,16 +143,16 @@ mod virtio {
     #[test]
     fn pci_comes_up() {
         let model = model(VERSION_1 | EVENT_IDX | 0x13);
-        let doorbell = Doorbell {
+        let doorbell = QueueNotify {
             offset: 12,
             width: Width::Bits16,
             queue: 0,
         };
-        let agreement = set_up_pci(&model);
-        assert_eq!(agreement.map(|it| it.doorbell), Ok(doorbell));
-        assert_eq!(agreement.map(|it| Some(it.queue)), Ok(queue_place(64)));
+        let negotiated = set_up_pci(&model);
+        assert_eq!(negotiated.map(|it| it.queue_notify), Ok(doorbell));
+        assert_eq!(negotiated.map(|it| Some(it.queue)), Ok(queue_place(64)));
         let features = Features::VERSION_1 | Features::EVENT_IDX;
-        assert_eq!(agreement.map(|it| it.features), Ok(features));
+        assert_eq!(negotiated.map(|it| it.features), Ok(features));
         assert_eq!(model.accepted.get(), VERSION_1 | EVENT_IDX);
         assert!(is_up(&model));
     }
@@ -160,15 +160,15 @@ mod virtio {
     #[test]
     fn mmio_comes_up() {
         let model = model(VERSION_1 | 0x13);
-        let doorbell = Doorbell {
+        let doorbell = QueueNotify {
             offset: 0x50,
             width: Width::Bits32,
             queue: 0,
         };
         let mmio = slot(&model, IDENTITY).ok();
-        let agreement = mmio.and_then(|mut mmio| set_up(&mut mmio, Addresses::Physical).ok());
-        assert_eq!(agreement.map(|it| it.doorbell), Some(doorbell));
-        assert_eq!(agreement.map(|it| it.features), Some(Features::VERSION_1));
+        let negotiated = mmio.and_then(|mut mmio| set_up(&mut mmio, Addresses::Physical).ok());
+        assert_eq!(negotiated.map(|it| it.queue_notify), Some(doorbell));
+        assert_eq!(negotiated.map(|it| it.features), Some(Features::VERSION_1));
         assert_eq!(model.accepted.get(), VERSION_1);
         assert!(is_up(&model));
     }
@@ -188,8 +188,8 @@ mod virtio {
         running
     }
 
-    fn found(model: &Model) -> Result<Found, SetupError> {
-        set_up_pci(model).map(|it| it.found)
+    fn found(model: &Model) -> Result<InitialState, SetupError> {
+        set_up_pci(model).map(|it| it.initial_state)
     }
 
     #[test]
@@ -197,11 +197,14 @@ mod virtio {
         for status in [0x0b, 0x0f] {
             let model = running();
             model.status.set(status);
-            let agreement = set_up_pci(&model);
-            assert_eq!(agreement.map(|it| it.found), Ok(Found::Adopted));
+            let negotiated = set_up_pci(&model);
+            assert_eq!(
+                negotiated.map(|it| it.initial_state),
+                Ok(InitialState::Adopted)
+            );
             // As the last driver has it, not as we would.
             let features = Features::from_bits_retain(VERSION_1 | EVENT_IDX | RING_RESET | 2);
-            assert_eq!(agreement.map(|it| it.features), Ok(features));
+            assert_eq!(negotiated.map(|it| it.features), Ok(features));
             assert_eq!(model.others.get(), 0);
             assert_eq!(model.resets.get(), 0);
             assert!(is_up(&model));
@@ -213,7 +216,7 @@ mod virtio {
         let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
         assert_eq!(quiesce(&mut pci, &hal), Ok(()));
         assert!(!model.enabled.get() && model.status.get() == 0x0b);
-        assert_eq!(found(&model), Ok(Found::Adopted));
+        assert_eq!(found(&model), Ok(InitialState::Adopted));
         assert_eq!(model.resets.get(), 0);
         assert!(is_up(&model));
     }
@@ -246,18 +249,21 @@ mod virtio {
         for model in [model(VERSION_1), running()] {
             model.status.set(0x0b);
             let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
-            let wishes = Wishes {
+            let requested = Requested {
                 features: Features::EVENT_IDX,
                 addresses: Addresses::Physical,
                 adopts: true,
             };
             let hal = (&MEMORY, completes as Act);
-            let agreement = initialise(&mut pci, &hal, wishes, |size| Ring::place(&hal, size));
-            assert!(agreement.is_ok() && is_up(&model));
-            let mut ring = Ring::new((&MEMORY, nothing as Act), QUEUE_SIZE, Features::VERSION_1);
+            let negotiated = initialise(&mut pci, &hal, requested, |size| {
+                VirtQueue::addresses(&hal, size)
+            });
+            assert!(negotiated.is_ok() && is_up(&model));
+            let mut queue =
+                VirtQueue::new((&MEMORY, nothing as Act), QUEUE_SIZE, Features::VERSION_1);
             assert_eq!(MEMORY.used(), 0);
-            assert_eq!(ring.collect(&mut |_, _| ()), Ok(()));
-            assert_eq!(ring.in_flight(), 0);
+            assert_eq!(queue.poll_used(&mut |_, _| ()), Ok(()));
+            assert_eq!(queue.in_flight(), 0);
         }
     }
 
@@ -269,16 +275,20 @@ mod virtio {
             let result = found(&model);
             assert!(model.resets.get() == 1 && is_up(&model));
             match result {
-                Ok(Found::Reset(why)) => Some(why),
+                Ok(InitialState::Reset(why)) => Some(why),
                 _ => None,
             }
         };
-        let status = |bits| Some(Why::Status(Status::from_bits_retain(bits)));
+        let status = |bits| {
+            Some(AdoptionRefusal::Status(DeviceStatus::from_bits_retain(
+                bits,
+            )))
+        };
         assert_eq!(why(|it| it.status.set(0x03)), status(0x03));
         assert_eq!(why(|it| it.status.set(0x4f)), status(0x4f));
         assert_eq!(why(|it| it.status.set(0x8b)), status(0x8b));
         assert_eq!(why(|it| it.status.set(0x2f)), status(0x2f));
-        let features = |bits| Some(Why::Features(Features::from_bits_retain(bits)));
+        let features = |bits| Some(AdoptionRefusal::Features(Features::from_bits_retain(bits)));
         assert_eq!(why(|it| it.accepted.set(VERSION_1)), features(VERSION_1));
         assert_eq!(why(|it| it.accepted.set(RING_RESET)), features(RING_RESET));
         // A packed ring; one that was never offered.
@@ -298,14 +308,20 @@ mod virtio {
             model.offered |= 1 << bit;
             model.accepted.set(model.accepted.get() | 1 << bit);
             let bits = model.accepted.get();
-            let expected = Why::Features(Features::from_bits_retain(bits));
-            assert_eq!(found(&model), Ok(Found::Reset(expected)));
+            let expected = AdoptionRefusal::Features(Features::from_bits_retain(bits));
+            assert_eq!(found(&model), Ok(InitialState::Reset(expected)));
             assert!(model.resets.get() == 1 && is_up(&model));
         }
-        assert_eq!(why(|it| it.queues = 0), Some(Why::Queues(0)));
-        assert_eq!(why(|it| it.queues = 65), Some(Why::Queues(65)));
+        assert_eq!(
+            why(|it| it.queues = 0),
+            Some(AdoptionRefusal::QueueCount(0))
+        );
+        assert_eq!(
+            why(|it| it.queues = 65),
+            Some(AdoptionRefusal::QueueCount(65))
+        );
         let never = |it: &mut Model| it.queue_reset_takes = u32::MAX;
-        assert_eq!(why(never), Some(Why::Queue(0)));
+        assert_eq!(why(never), Some(AdoptionRefusal::QueueReset(0)));
     }
 
     #[test]
@@ -318,14 +334,20 @@ mod virtio {
             &mut Pci::new(PciRegisters(&model), &old),
             Addresses::Physical,
         );
-        assert_eq!(result.map(|it| it.found), Ok(Found::Reset(Why::Silent)));
+        assert_eq!(
+            result.map(|it| it.initial_state),
+            Ok(InitialState::Reset(AdoptionRefusal::UnknownFeatures))
+        );
         assert!(model.resets.get() == 1 && is_up(&model));
 
         // virtio-mmio does not tell what was agreed on.
         let model = running();
         let mmio = slot(&model, IDENTITY).ok();
         let result = mmio.and_then(|mut mmio| set_up(&mut mmio, Addresses::Physical).ok());
-        assert_eq!(result.map(|it| it.found), Some(Found::Reset(Why::Silent)));
+        assert_eq!(
+            result.map(|it| it.initial_state),
+            Some(InitialState::Reset(AdoptionRefusal::UnknownFeatures))
+        );
         assert!(is_up(&model));
     }
 
@@ -339,28 +361,34 @@ mod virtio {
         assert_eq!(found(&model), Err(SetupError::AccessPlatform));
         assert!(model.status.get() == 0x0b && model.enabled.get());
         let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
-        let agreement = set_up(&mut pci, Addresses::Platform);
-        assert_eq!(agreement.map(|it| it.found), Ok(Found::Adopted));
+        let negotiated = set_up(&mut pci, Addresses::Platform);
+        assert_eq!(
+            negotiated.map(|it| it.initial_state),
+            Ok(InitialState::Adopted)
+        );
         assert!(model.resets.get() == 0 && is_up(&model));
     }
 
     #[test]
     fn a_device_that_runs_is_reset_if_nobody_wants_to_adopt_it() {
         let found = |model: &Model, adopts| {
-            let agreement = set_up_as(
+            let negotiated = set_up_as(
                 &mut Pci::new(PciRegisters(model), &CAPABILITIES),
                 Addresses::Physical,
                 adopts,
             );
-            agreement.map(|it| it.found)
+            negotiated.map(|it| it.initial_state)
         };
         let runs = running();
-        assert_eq!(found(&runs, false), Ok(Found::Reset(Why::Unwanted)));
+        assert_eq!(
+            found(&runs, false),
+            Ok(InitialState::Reset(AdoptionRefusal::NotRequested))
+        );
         assert!(runs.resets.get() == 1 && is_up(&runs));
         // One that nobody drove is idle either way.
         for adopts in [false, true] {
             let idle = model(VERSION_1);
-            assert_eq!(found(&idle, adopts), Ok(Found::Idle));
+            assert_eq!(found(&idle, adopts), Ok(InitialState::Idle));
             assert!(is_up(&idle));
         }
     }
@@ -370,15 +398,15 @@ mod virtio {
         let platform = VERSION_1 | ACCESS_PLATFORM;
         let with = |offered| {
             let model = model(offered);
-            let agreement = set_up(
+            let negotiated = set_up(
                 &mut Pci::new(PciRegisters(&model), &CAPABILITIES),
                 Addresses::Iommu,
             );
             assert!(!model.fault.get());
-            (agreement.map(|it| it.found), model.status.get())
+            (negotiated.map(|it| it.initial_state), model.status.get())
         };
-        assert_eq!(with(platform), (Ok(Found::Idle), 0xf));
-        assert_eq!(with(VERSION_1), (Err(SetupError::RoundIommu), 0x83));
+        assert_eq!(with(platform), (Ok(InitialState::Idle), 0xf));
+        assert_eq!(with(VERSION_1), (Err(SetupError::IommuBypass), 0x83));
         // A device that runs so is told of it before it may begin: it is reset.
         let offered = platform | RING_RESET;
         let runs = |accepted| {
@@ -387,24 +415,24 @@ mod virtio {
                 ..running()
             };
             model.accepted.set(accepted);
-            let agreement = set_up(
+            let negotiated = set_up(
                 &mut Pci::new(PciRegisters(&model), &CAPABILITIES),
                 Addresses::Iommu,
             );
             assert!(is_up(&model));
             assert_eq!(model.accepted.get() & ACCESS_PLATFORM, ACCESS_PLATFORM);
-            agreement.map(|it| it.found)
+            negotiated.map(|it| it.initial_state)
         };
-        assert_eq!(runs(offered), Ok(Found::Adopted));
+        assert_eq!(runs(offered), Ok(InitialState::Adopted));
         let without = VERSION_1 | RING_RESET;
-        let why = Why::Features(Features::from_bits_retain(without));
-        assert_eq!(runs(without), Ok(Found::Reset(why)));
+        let why = AdoptionRefusal::Features(Features::from_bits_retain(without));
+        assert_eq!(runs(without), Ok(InitialState::Reset(why)));
     }
 
     #[test]
     fn a_queue_is_selected_before_each_use_of_it() {
         // Sections 4.1.4.3 and 4.2.2: somebody may have selected another one since.
-        let nowhere = QueuePlace {
+        let nowhere = QueueAddresses {
             size: 0,
             descriptors: 0,
             available: 0,
@@ -418,10 +446,10 @@ mod virtio {
             Pci::new(PciRegisters(&model), &CAPABILITIES)
         };
         assert_eq!(fresh().queue_size_max(0), 64);
-        assert!(!fresh().is_enabled(0));
+        assert!(!fresh().is_queue_enabled(0));
         fresh().enable_queue(0, &place);
-        assert!(fresh().is_enabled(0));
-        assert!(fresh().doorbell(0).is_some());
+        assert!(fresh().is_queue_enabled(0));
+        assert!(fresh().queue_notify(0).is_some());
         fresh().reset_queue(0);
         for is_reset in [false, false, true] {
             assert_eq!(fresh().is_queue_reset(0), is_reset);
@@ -445,11 +473,11 @@ mod virtio {
     fn a_slot_without_a_modern_gpu_is_refused() {
         let model = model(VERSION_1);
         let error = |identity| slot(&model, identity).err();
-        assert_eq!(error([0, 2, 16]), Some(MmioError::Empty));
-        assert_eq!(error([u32::MAX; 3]), Some(MmioError::Empty));
-        assert_eq!(error([0x7472_6976, 2, 0]), Some(MmioError::Empty));
+        assert_eq!(error([0, 2, 16]), Some(MmioError::NoDevice));
+        assert_eq!(error([u32::MAX; 3]), Some(MmioError::NoDevice));
+        assert_eq!(error([0x7472_6976, 2, 0]), Some(MmioError::NoDevice));
         // QEMU's empty slots are of version 1, its other devices may be.
-        assert_eq!(error([0x7472_6976, 1, 0]), Some(MmioError::Empty));
+        assert_eq!(error([0x7472_6976, 1, 0]), Some(MmioError::NoDevice));
         assert_eq!(error([0x7472_6976, 1, 2]), Some(MmioError::NotGpu(2)));
         assert_eq!(error([0x7472_6976, 1, 16]), Some(MmioError::Version(1)));
         assert_eq!(error([0x7472_6976, 3, 16]), Some(MmioError::Version(3)));
@@ -551,18 +579,18 @@ mod virtio {
                 ..model(VERSION_1)
             };
             let mut capabilities = CAPABILITIES;
-            capabilities.notify_multiplier = multiplier;
+            capabilities.notify_off_multiplier = multiplier;
             capabilities.notify.length = length;
             let result = set_up(
                 &mut Pci::new(PciRegisters(&model), &capabilities),
                 Addresses::Physical,
             );
             match result {
-                Ok(agreement) => Some(agreement.doorbell.offset),
+                Ok(negotiated) => Some(negotiated.queue_notify.offset),
                 Err(error) => {
                     // Not to be driven: never DRIVER_OK.
                     let refused =
-                        error == SetupError::Doorbell && model.status.get() & 0x84 == 0x80;
+                        error == SetupError::QueueNotify && model.status.get() & 0x84 == 0x80;
                     (!refused).then_some(usize::MAX)
                 }
             }
@@ -629,7 +657,7 @@ mod virtio {
         // Where the port is memory, or seems to be, it comes first.
         bars[2] = 4;
         let notify = in_bars(&bars, &PIO_NOTIFY).map(|found| found.notify);
-        let port = Place {
+        let port = BarRegion {
             bar: 2,
             offset: 0,
             length: 4,
@@ -659,7 +687,7 @@ mod virtio {
     #[test]
     fn a_configuration_that_is_missing_or_short_is_done_without() {
         let config = |changes: &[_]| changed(changes).ok().and_then(|found| found.config());
-        let place = |length| Place {
+        let place = |length| BarRegion {
             bar: 4,
             offset: 0x2000,
             length,
@@ -771,7 +799,7 @@ mod virtio {
         assert_eq!(changed(&[]), Ok(CAPABILITIES));
         assert!(CAPABILITIES.notify.fits(0x4000));
         assert!(!CAPABILITIES.notify.fits(0x3fff));
-        let far = Place {
+        let far = BarRegion {
             bar: 0,
             offset: u32::MAX,
             length: u32::MAX,
@@ -839,7 +867,7 @@ mod virtio {
         let two = changed(&[(0x50, 0x01104009), (0x54, 1), (0x58, 0x800)]);
         assert_eq!(
             two.map(|two| two.common),
-            Ok(Place {
+            Ok(BarRegion {
                 bar: 1,
                 offset: 0x800,
                 length: 0x1000,
@@ -850,19 +878,19 @@ mod virtio {
         assert_eq!(two, Ok(CAPABILITIES));
     }
 
-    fn ring(memory: &'static Memory, act: Act) -> Ring<(&'static Memory, Act)> {
-        Ring::new((memory, act), QUEUE_SIZE, Features::VERSION_1)
+    fn queue(memory: &'static Memory, act: Act) -> VirtQueue<(&'static Memory, Act)> {
+        VirtQueue::new((memory, act), QUEUE_SIZE, Features::VERSION_1)
     }
 
     #[test]
     fn no_interrupt_is_asked_for() {
         static MEMORY: Memory = Memory::new();
         static WITH_EVENT_IDX: Memory = Memory::new();
-        let _ = ring(&MEMORY, nothing);
+        let _ = queue(&MEMORY, nothing);
         assert_eq!(MEMORY.interrupts(), (1, 0));
         // Section 2.7.7.1: with EVENT_IDX the flags are 0, and an index says it.
         let features = Features::VERSION_1 | Features::EVENT_IDX;
-        let _ = Ring::new(
+        let _ = VirtQueue::new(
             (&WITH_EVENT_IDX, nothing as fn(&Memory)),
             QUEUE_SIZE,
             features,
@@ -876,12 +904,12 @@ mod virtio {
         static WITH_EVENT_IDX: Memory = Memory::new();
         let answers = |memory: &'static Memory, features| {
             let hal = (memory, nothing as fn(&Memory));
-            let mut ring = Ring::new(hal, QUEUE_SIZE, features);
+            let mut queue = VirtQueue::new(hal, QUEUE_SIZE, features);
             for _ in 0..3 {
-                assert!(ring.post(b"command", 24, &mut |_, _| ()).is_ok());
-                ring.publish();
+                assert!(queue.add(b"command", 24, &mut |_, _| ()).is_ok());
+                queue.kick();
                 memory.answer(0x1100);
-                assert_eq!(ring.collect(&mut |_, _| ()), Ok(()));
+                assert_eq!(queue.poll_used(&mut |_, _| ()), Ok(()));
             }
             memory.interrupts()
         };
@@ -895,18 +923,18 @@ mod virtio {
     #[test]
     fn a_command_is_two_descriptors() {
         static MEMORY: Memory = Memory::new();
-        let mut ring = ring(&MEMORY, nothing);
+        let mut queue = queue(&MEMORY, nothing);
         let slots = [
-            ring.post(b"one", 24, &mut |_, _| ()),
-            ring.post(b"two!", 24, &mut |_, _| ()),
+            queue.add(b"one", 24, &mut |_, _| ()),
+            queue.add(b"two!", 24, &mut |_, _| ()),
         ];
         assert_eq!(slots, [Ok(0), Ok(1)]);
         assert_eq!(MEMORY.available(), 0);
         assert_eq!(MEMORY.kicks(), 0);
-        ring.publish();
+        queue.kick();
         assert_eq!(MEMORY.available(), 2);
         assert_eq!(MEMORY.kicks(), 1);
-        assert_eq!(ring.in_flight(), 0b11);
+        assert_eq!(queue.in_flight(), 0b11);
 
         for (index, length) in [(0, 3), (1, 4)] {
             let (request, response) = (MEMORY.head(index), MEMORY.head(index) + 1);
@@ -916,42 +944,42 @@ mod virtio {
             assert!(at < 8192 && bytes == 24 && flags == 2);
         }
         let mut request = [0; 4];
-        ring.request(1, &mut request);
+        queue.request(1, &mut request);
         assert_eq!(request, *b"two!");
     }
 
     #[test]
     fn answers_come_in_any_order() {
         static MEMORY: Memory = Memory::new();
-        let mut ring = ring(&MEMORY, nothing);
+        let mut queue = queue(&MEMORY, nothing);
         for _ in 0..3 {
-            assert!(ring.post(&[0; 4], 4, &mut |_, _| ()).is_ok());
+            assert!(queue.add(&[0; 4], 4, &mut |_, _| ()).is_ok());
         }
-        ring.publish();
+        queue.kick();
         MEMORY.set_used_entry(0, 4, 0);
         MEMORY.set_used_entry(1, 0, 0);
         MEMORY.set_used(2);
         let mut slots = [u16::MAX; 2];
         let mut places = slots.iter_mut();
-        let collected = ring.collect(&mut |_, slot| {
+        let collected = queue.poll_used(&mut |_, slot| {
             if let Some(place) = places.next() {
                 *place = slot;
             }
         });
         assert_eq!(collected, Ok(()));
         assert_eq!(slots, [2, 0]);
-        assert_eq!(ring.in_flight(), 0b10);
+        assert_eq!(queue.in_flight(), 0b10);
         // A slot that came back is taken again.
-        assert_eq!(ring.post(&[0; 4], 4, &mut |_, _| ()), Ok(0));
+        assert_eq!(queue.add(&[0; 4], 4, &mut |_, _| ()), Ok(0));
     }
 
     #[test]
     fn a_full_ring_waits_for_a_slot() {
         static MEMORY: Memory = Memory::new();
-        let mut ring = ring(&MEMORY, |memory| memory.answer(0x1100));
+        let mut queue = queue(&MEMORY, |memory| memory.answer(0x1100));
         let mut back = 0;
         for _ in 0..100 {
-            assert!(ring.post(&[0; 8], 24, &mut |_, _| back += 1).is_ok());
+            assert!(queue.add(&[0; 8], 24, &mut |_, _| back += 1).is_ok());
         }
         assert_eq!(back, 96);
         assert!(MEMORY.kicks() < 100);
@@ -960,23 +988,23 @@ mod virtio {
     #[test]
     fn what_does_not_fit_a_slot_is_refused() {
         static MEMORY: Memory = Memory::new();
-        let mut ring = ring(&MEMORY, nothing);
-        let too_large = Err(RingError::TooLarge);
+        let mut queue = queue(&MEMORY, nothing);
+        let too_large = Err(QueueError::TooLarge);
         let request = [0; REQUEST_BYTES + 1];
-        assert_eq!(ring.post(&request, 4, &mut |_, _| ()), too_large);
+        assert_eq!(queue.add(&request, 4, &mut |_, _| ()), too_large);
         assert_eq!(
-            ring.post(&[0], RESPONSE_BYTES + 1, &mut |_, _| ()),
+            queue.add(&[0], RESPONSE_BYTES + 1, &mut |_, _| ()),
             too_large
         );
         assert_eq!(
-            ring.call(&request, None, &mut [], &mut |_, _| ()),
-            Err(RingError::TooLarge)
+            queue.call(&request, None, &mut [], &mut |_, _| ()),
+            Err(QueueError::TooLarge)
         );
         // Nothing of it went out, and the ring goes on.
-        ring.publish();
+        queue.kick();
         assert_eq!(MEMORY.available(), 0);
         assert_eq!(
-            ring.post(&request[1..], RESPONSE_BYTES, &mut |_, _| ()),
+            queue.add(&request[1..], RESPONSE_BYTES, &mut |_, _| ()),
             Ok(0)
         );
     }
@@ -984,29 +1012,29 @@ mod virtio {
     #[test]
     fn a_device_that_stalls_costs_one_wait() {
         static MEMORY: Memory = Memory::new();
-        let mut ring = ring(&MEMORY, nothing);
+        let mut queue = queue(&MEMORY, nothing);
         for _ in 0..QUEUE_SIZE / 2 {
-            assert!(ring.post(&[0], 4, &mut |_, _| ()).is_ok());
+            assert!(queue.add(&[0], 4, &mut |_, _| ()).is_ok());
         }
-        let stalled = Err(RingError::Stalled);
-        assert_eq!(ring.post(&[0], 4, &mut |_, _| ()), stalled);
+        let stalled = Err(QueueError::Stalled);
+        assert_eq!(queue.add(&[0], 4, &mut |_, _| ()), stalled);
         // That was that, even if it comes back.
         MEMORY.answer(0);
-        assert_eq!(ring.post(&[0], 4, &mut |_, _| ()), stalled);
-        assert_eq!(ring.collect(&mut |_, _| ()), Err(RingError::Stalled));
+        assert_eq!(queue.add(&[0], 4, &mut |_, _| ()), stalled);
+        assert_eq!(queue.poll_used(&mut |_, _| ()), Err(QueueError::Stalled));
     }
 
     /// What comes of a used ring with one entry, two commands being out.
-    fn one_entry(memory: &'static Memory, head: u32, index: u16) -> Result<u32, RingError> {
-        let mut ring = ring(memory, nothing);
+    fn one_entry(memory: &'static Memory, head: u32, index: u16) -> Result<u32, QueueError> {
+        let mut queue = queue(memory, nothing);
         for _ in 0..2 {
-            ring.post(&[0], 4, &mut |_, _| ())?;
+            queue.add(&[0], 4, &mut |_, _| ())?;
         }
-        ring.publish();
+        queue.kick();
         memory.set_used_entry(0, head, 0);
         memory.set_used(index);
         let mut collected = 0;
-        ring.collect(&mut |_, _| collected += 1)?;
+        queue.poll_used(&mut |_, _| collected += 1)?;
         Ok(collected)
     }
 
@@ -1015,7 +1043,7 @@ mod virtio {
         static MEMORY: Memory = Memory::new();
         assert_eq!(one_entry(&MEMORY, 0, 1), Ok(1));
         assert_eq!(one_entry(&MEMORY, 2, 1), Ok(1));
-        let corrupt = Err(RingError::Corrupt);
+        let corrupt = Err(QueueError::Corrupt);
         // Not the head of a chain; a command that is not out; beyond the table; beyond u16.
         for head in [1, 4, 8, 0x1_0000, u32::MAX] {
             assert_eq!(one_entry(&MEMORY, head, 1), corrupt);
@@ -1031,23 +1059,23 @@ mod virtio {
     #[test]
     fn a_queue_that_failed_takes_no_more_commands() {
         static MEMORY: Memory = Memory::new();
-        let mut ring = ring(&MEMORY, nothing);
+        let mut queue = queue(&MEMORY, nothing);
         MEMORY.set_used(7);
-        assert_eq!(ring.collect(&mut |_, _| ()), Err(RingError::Corrupt));
-        assert_eq!(ring.post(&[0], 4, &mut |_, _| ()), Err(RingError::Corrupt));
-        ring.publish();
+        assert_eq!(queue.poll_used(&mut |_, _| ()), Err(QueueError::Corrupt));
+        assert_eq!(queue.add(&[0], 4, &mut |_, _| ()), Err(QueueError::Corrupt));
+        queue.kick();
         assert_eq!(MEMORY.available(), 0);
         assert_eq!(MEMORY.kicks(), 0);
     }
 
     #[test]
     fn status_bits_are_those_of_section_2_1() {
-        assert_eq!(Status::ACKNOWLEDGE.bits(), 1);
-        assert_eq!(Status::DRIVER.bits(), 2);
-        assert_eq!(Status::DRIVER_OK.bits(), 4);
-        assert_eq!(Status::FEATURES_OK.bits(), 8);
-        assert_eq!(Status::DEVICE_NEEDS_RESET.bits(), 64);
-        assert_eq!(Status::FAILED.bits(), 128);
+        assert_eq!(DeviceStatus::ACKNOWLEDGE.bits(), 1);
+        assert_eq!(DeviceStatus::DRIVER.bits(), 2);
+        assert_eq!(DeviceStatus::DRIVER_OK.bits(), 4);
+        assert_eq!(DeviceStatus::FEATURES_OK.bits(), 8);
+        assert_eq!(DeviceStatus::DEVICE_NEEDS_RESET.bits(), 64);
+        assert_eq!(DeviceStatus::FAILED.bits(), 128);
         assert_eq!(BASE % 16, 0);
     }
 }

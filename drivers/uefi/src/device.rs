@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The virtio-gpu behind the screen, on PCI.
+//! The virtio-gpu that the screen belongs to, on PCI.
 
 use crate::{
-    firmware::handoff::Pixels,
+    firmware::handoff::PixelBuffer,
     gpu::{
         protocol::{
             MemEntry,
@@ -19,40 +19,40 @@ use crate::{
         Rect, //
     },
     pages::Pages,
-    pci::Address,
+    pci::config::Address,
     pci_io::{
         PciIo,
         Value, //
     },
     screen::{
-        has,
-        look,
+        get_protocol,
+        is_installed,
         Screen, //
     },
     virtio::{
         pci::{
+            BarRegion,
             Capabilities,
             CapabilityError,
             Pci,
-            Place,
             DEVICE_GPU,
             VENDOR, //
         },
-        ring::{
-            Part,
-            RING_BYTES, //
+        queue::{
+            BufferElement,
+            QUEUE_BYTES, //
         },
         setup::{
             self,
             Addresses,
-            Wishes, //
+            Requested, //
         },
-        Doorbell,
         Features,
         Hal,
+        QueueNotify,
         Registers,
-        Ring,
-        Transport, //
+        Transport,
+        VirtQueue, //
     }, //
 };
 use core::{
@@ -76,45 +76,45 @@ use zerocopy::{
 
 /// The scanout that EDK2 draws on.
 pub(crate) const SCANOUT: u32 = 0;
-/// The picture's number on the device: EDK2's are 1 and 2, those of the kernel's driver are 1 << 31
-/// and more.
+/// The resource ID of the picture. EDK2 uses 1 and 2, the kernel's driver 1 << 31 and above.
 pub(crate) const RESOURCE: u32 = 1 << 30;
-/// Bytes that are shared with the device: the ring, and where the picture is.
-pub(crate) const SHARED_BYTES: usize = RING_BYTES + size_of::<MemEntry>();
+/// Bytes of memory that is shared with the device: the virtqueue, and the entry that describes the
+/// picture's memory.
+pub(crate) const SHARED_BYTES: usize = QUEUE_BYTES + size_of::<MemEntry>();
 
-/// Registers of configuration space (PCI 3.0, section 6.1).
+/// Offsets in configuration space (PCI 3.0, section 6.1).
 const VENDOR_ID: u16 = 0;
 const COMMAND: u16 = 4;
 const BAR_0: u16 = 0x10;
-/// Memory space and bus mastering, in the command register.
+/// Command register: memory space enable and bus master enable.
 const MEMORY_AND_MASTER: u16 = (1 << 1) | MASTER;
 const MASTER: u16 = 1 << 2;
-/// No interrupt by pin: nobody would know whose it is.
-const NO_INTX: u16 = 1 << 10;
+/// Command register: interrupt disable. No driver would handle an INTx interrupt.
+const INTX_DISABLE: u16 = 1 << 10;
 
-/// How long a device that does not answer is waited for, in microseconds, by all waits together.
-const PATIENCE: usize = 2_000_000;
+/// The limit for all waits for the device together, in microseconds.
+const TIMEOUT_US: usize = 2_000_000;
 
-/// Why a device is not left running.
+/// The reason why a device cannot be left running.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Why {
-    /// There is no PCI function below the screen.
+pub(crate) enum DeviceError {
+    /// The screen belongs to no PCI function.
     NotPci,
-    /// There is one that is no virtio-gpu.
+    /// The PCI function has this vendor ID and device ID, which are not those of a virtio-gpu.
     Other(u16, u16),
     /// Its capabilities cannot be used.
     Capabilities(CapabilityError),
-    /// A BAR is not where firmware thinks, or too short.
+    /// A BAR has another address than firmware reports, or it is too short.
     Bar(u8),
     /// It offers ACCESS_PLATFORM.
-    Platform,
+    AccessPlatform,
     /// It does not offer RING_RESET.
     NoRingReset,
-    /// There is no memory for a ring.
+    /// There is no memory for the virtqueue.
     Memory,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for DeviceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotPci => f.write_str("it is not on PCI"),
@@ -123,7 +123,7 @@ impl fmt::Display for Why {
             }
             Self::Capabilities(error) => error.fmt(f),
             Self::Bar(bar) => write!(f, "its BAR {bar} is not as firmware says"),
-            Self::Platform => f.write_str(
+            Self::AccessPlatform => f.write_str(
                 "it wants ACCESS_PLATFORM (an IOMMU or encrypted memory); start it with iommu_platform=off",
             ),
             Self::NoRingReset => f.write_str(
@@ -141,45 +141,47 @@ pub(crate) struct Device {
     io: NonNull<PciIo>,
     address: (u16, Address),
     capabilities: Capabilities,
-    common: Window,
-    notify: Window,
+    common_registers: BarRegisters,
+    notify_registers: BarRegisters,
 }
 
-/// A device's PCI function.
+/// The PCI function of a virtio-gpu.
 #[derive(Clone, Copy)]
 pub(crate) struct Function {
     handle: Handle,
     io: NonNull<PciIo>,
-    /// Its segment, and where it is in there.
+    /// Its PCI segment and address.
     pub(crate) address: (u16, Address),
 }
 
 impl Function {
-    /// The function that draws what is on `screen`, if it is a virtio-gpu.
+    /// Returns the PCI function that `screen` belongs to.
     ///
     /// # Errors
     ///
-    /// What it is else.
-    pub(crate) fn behind(screen: &Screen) -> Result<Self, Why> {
-        // SAFETY: It is used in this function alone. The caller has just found the GOP, whose
-        // handle this is: nobody uninstalls it meanwhile, since firmware waits for us.
-        let path = unsafe { look::<DevicePath>(screen.handle()) }.ok_or(Why::NotPci)?;
-        // SAFETY: As above; nobody writes to a path.
+    /// [`DeviceError::NotPci`] if there is none, [`DeviceError::Other`] if it is no virtio-gpu.
+    pub(crate) fn of_screen(screen: &Screen) -> Result<Self, DeviceError> {
+        // SAFETY: The result is used in this function only. The caller has just found the GOP on
+        // this handle. Firmware does not run meanwhile, so nothing uninstalls the protocol.
+        let path =
+            unsafe { get_protocol::<DevicePath>(screen.handle()) }.ok_or(DeviceError::NotPci)?;
+        // SAFETY: As above; a device path is never written.
         let mut path = unsafe { path.as_ref() };
-        let handle = boot::locate_device_path::<PciIo>(&mut path).map_err(|_| Why::NotPci)?;
-        // SAFETY: It is used below and in `Device::new()`, right after it was found, and later once
-        // `Device::is_reset()` has found one installed on the handle. Should firmware have taken
-        // this one away and installed another, there was a new GOP as well, and `State::prepare()`
-        // has looked anew.
-        let io = unsafe { look::<PciIo>(handle) }.ok_or(Why::NotPci)?;
-        // SAFETY: It was found installed above. Firmware waits for us, and does not change it
-        // meanwhile.
+        let handle =
+            boot::locate_device_path::<PciIo>(&mut path).map_err(|_| DeviceError::NotPci)?;
+        // SAFETY: The result is used below and in `Device::new()`, right after it was found, and
+        // later only after `Device::is_reset()` has found the protocol installed on the handle. If
+        // firmware had reinstalled it, there would be a new GOP as well, and `State::prepare()`
+        // would have searched again.
+        let io = unsafe { get_protocol::<PciIo>(handle) }.ok_or(DeviceError::NotPci)?;
+        // SAFETY: It was found installed above. Firmware does not change it while this function
+        // runs.
         let pci = unsafe { io.as_ref() };
-        let [vendor, device] = [VENDOR_ID, VENDOR_ID + 2].map(|at| pci.configuration::<u16>(at));
+        let [vendor, device] = [VENDOR_ID, VENDOR_ID + 2].map(|at| pci.read_config::<u16>(at));
         if (vendor, device) != (VENDOR, DEVICE_GPU) {
-            return Err(Why::Other(vendor, device));
+            return Err(DeviceError::Other(vendor, device));
         }
-        let [segment, bus, device, function] = pci.location().ok_or(Why::NotPci)?;
+        let [segment, bus, device, function] = pci.location().ok_or(DeviceError::NotPci)?;
         let address = u16::try_from(segment).ok().zip(
             match (bus.try_into(), device.try_into(), function.try_into()) {
                 (Ok(bus), Ok(device), Ok(function)) => Address::new(bus, device, function),
@@ -189,212 +191,235 @@ impl Function {
         Ok(Self {
             handle,
             io,
-            address: address.ok_or(Why::NotPci)?,
+            address: address.ok_or(DeviceError::NotPci)?,
         })
     }
 }
 
 impl Device {
-    /// Finds out whether the device of `function` can be left running. Firmware drives it
-    /// meanwhile, and sees nothing of that.
+    /// Checks whether the device of `function` can be left running. Firmware drives the device at
+    /// this time; the check only reads.
     ///
     /// # Errors
     ///
-    /// Why it cannot.
-    pub(crate) fn new(function: Function) -> Result<Self, Why> {
+    /// [`DeviceError`] for the first reason why it cannot.
+    pub(crate) fn new(function: Function) -> Result<Self, DeviceError> {
         let Function {
             handle,
             io,
             address,
         } = function;
-        // SAFETY: `Function::behind()` has just found it installed; firmware waits for us since.
+        // SAFETY: `Function::of_screen()` has just found it installed. Firmware has not run since
+        // then.
         let pci = unsafe { io.as_ref() };
         let sizes = core::array::from_fn(|bar| {
-            bus_address(pci, bar as u8)
+            bar_bus_address(pci, bar as u8)
                 .and_then(|address| pci.bar_at(address))
                 .map_or(0, |bar| bar.bytes)
         });
-        let capabilities =
-            Capabilities::read(|at| pci.configuration(at), &sizes).map_err(Why::Capabilities)?;
+        let capabilities = Capabilities::read(|at| pci.read_config(at), &sizes)
+            .map_err(DeviceError::Capabilities)?;
         let device = Self {
             handle,
             io,
             address,
             capabilities,
-            common: Window::new(io, capabilities.window())?,
-            notify: Window::new(io, capabilities.notify)?,
+            common_registers: BarRegisters::new(io, capabilities.window())?,
+            notify_registers: BarRegisters::new(io, capabilities.notify)?,
         };
-        // Firmware has agreed with the device and asks no more, so that it may be asked.
+        // Firmware has negotiated the features already, so that selecting them here disturbs
+        // nothing.
         let offered = device.transport().device_features();
         if offered.contains(Features::ACCESS_PLATFORM) {
-            return Err(Why::Platform);
+            return Err(DeviceError::AccessPlatform);
         }
         if !offered.contains(Features::RING_RESET) {
-            return Err(Why::NoRingReset);
+            return Err(DeviceError::NoRingReset);
         }
         Ok(device)
     }
 
-    /// Its segment, and where it is in there.
+    /// Returns the PCI segment and address.
     pub(crate) fn address(&self) -> (u16, Address) {
         self.address
     }
 
-    fn transport(&self) -> Pci<Window> {
-        Pci::new(self.common, &self.capabilities)
+    /// Returns access to the device's virtio registers.
+    fn transport(&self) -> Pci<BarRegisters> {
+        Pci::new(self.common_registers, &self.capabilities)
     }
 
-    /// Whether it is there, and as firmware's reset leaves it.
+    /// Returns whether the device still exists, and is in the state after a reset.
     pub(crate) fn is_reset(&self) -> bool {
-        has::<PciIo>(self.handle) && self.transport().status().is_empty()
+        is_installed::<PciIo>(self.handle) && self.transport().status().is_empty()
     }
 
     /// Brings the device up after firmware's reset, and has it show `picture`, of `size` pixels.
-    /// The ring is in `shared` meanwhile. After that the device has no queue, is no master of the
-    /// bus, and has `mark` where the address of queue 0 was.
+    /// The virtqueue is in `shared` meanwhile. Afterwards the device has no queue, bus mastering is
+    /// off, and queue_desc of queue 0 contains `cookie`.
     ///
-    /// Says whether it shows it; if not, it is as after a reset. Nobody could be told why.
+    /// Returns whether the device shows the picture. If it does not, it is as after a reset.
+    /// Nothing could print the reason at this time.
     pub(crate) fn show(
         &self,
-        picture: Pixels,
+        picture: PixelBuffer,
         size: (u32, u32),
         shared: &mut Pages,
-        mark: u64,
+        cookie: u64,
     ) -> bool {
         if !self.is_reset() {
             return false;
         }
-        // SAFETY: `is_reset()` above has found it installed; firmware waits for us.
+        // SAFETY: `is_reset()` above has found it installed. Firmware does not run meanwhile.
         let pci = unsafe { self.io.as_ref() };
-        let command = pci.configuration::<u16>(COMMAND);
-        pci.set_configuration(COMMAND, command | MEMORY_AND_MASTER | NO_INTX);
+        let command = pci.read_config::<u16>(COMMAND);
+        pci.write_config(COMMAND, command | MEMORY_AND_MASTER | INTX_DISABLE);
 
         shared.clear();
-        let hal = Shared {
+        let hal = SharedMemory {
             memory: shared.start(),
             bytes: shared.bytes(),
-            notify: self.notify,
-            doorbell: None,
-            waited: &Cell::new(0),
+            notify_registers: self.notify_registers,
+            queue_notify: None,
+            waited_us: &Cell::new(0),
         };
         let mut transport = self.transport();
-        let is_shown = start(&mut transport, hal)
-            .is_some_and(|mut control| draw(&mut control, picture, size).is_ok())
-            && take_queue(&mut transport, hal, mark);
+        let is_shown = start_device(&mut transport, hal)
+            .is_some_and(|mut control| draw_picture(&mut control, picture, size).is_ok())
+            && reset_queue0(&mut transport, hal, cookie);
         if !is_shown {
-            // What does not even do that reaches no memory.
+            // Ignore the result: bus mastering is turned off below in any case.
             let _ = setup::reset(&mut transport, &hal);
         }
-        // QEMU does not tell a device in a process of its own (vhost-user) of a reset of a queue.
-        // By this it has it stop.
-        let command = pci.configuration::<u16>(COMMAND);
-        pci.set_configuration(COMMAND, command & !MASTER);
+        // QEMU does not forward the reset of a queue to a vhost-user device. Turning bus mastering
+        // off stops such a device.
+        let command = pci.read_config::<u16>(COMMAND);
+        pci.write_config(COMMAND, command & !MASTER);
         is_shown
     }
 }
 
-/// Takes the queue from the device, which keeps what it shows and has a mark by which it is known.
-/// Says whether that is so.
-fn take_queue(transport: &mut Pci<Window>, hal: Shared<'_>, mark: u64) -> bool {
+/// Resets queue 0. The device keeps showing the picture, and gets `cookie`, by which the kernel
+/// recognises it. Returns whether both have succeeded.
+fn reset_queue0(transport: &mut Pci<BarRegisters>, hal: SharedMemory<'_>, cookie: u64) -> bool {
     transport.reset_queue(0);
     let is_reset = hal.wait(&mut || transport.is_queue_reset(0));
-    transport.mark(0, mark);
-    is_reset && transport.descriptors(0) == Some(mark)
+    transport.set_queue_desc(0, cookie);
+    is_reset && transport.queue_desc(0) == Some(cookie)
 }
 
-fn start<'a>(transport: &mut Pci<Window>, hal: Shared<'a>) -> Option<Control<Shared<'a>>> {
-    let wishes = Wishes {
+/// Brings the device up with one virtqueue and RING_RESET. Returns [`None`] if it refuses.
+fn start_device<'a>(
+    transport: &mut Pci<BarRegisters>,
+    hal: SharedMemory<'a>,
+) -> Option<Control<SharedMemory<'a>>> {
+    let requested = Requested {
         features: Features::RING_RESET,
         addresses: Addresses::Physical,
         adopts: false,
     };
-    let place = |size| Ring::place(&hal, size);
-    let agreed = setup::initialise(transport, &hal, wishes, place).ok()?;
-    // The kernel will ask the same.
-    let told = transport.driver_features()?;
-    let hal = Shared {
-        doorbell: Some(agreed.doorbell),
+    let addresses = |size| VirtQueue::addresses(&hal, size);
+    let negotiated = setup::initialise(transport, &hal, requested, addresses).ok()?;
+    // The kernel's driver checks the same feature.
+    let driver_features = transport.driver_features()?;
+    let hal = SharedMemory {
+        queue_notify: Some(negotiated.queue_notify),
         ..hal
     };
-    told.contains(Features::RING_RESET)
-        .then(|| Control::new(Ring::new(hal, agreed.queue.size, agreed.features)))
+    driver_features.contains(Features::RING_RESET).then(|| {
+        Control::new(VirtQueue::new(
+            hal,
+            negotiated.queue.size,
+            negotiated.features,
+        ))
+    })
 }
 
-fn draw(
-    control: &mut Control<Shared<'_>>,
-    picture: Pixels,
+/// Copies `picture`, of `width` times `height` pixels, to a resource of the host, and has the
+/// scanout show it.
+///
+/// # Errors
+///
+/// [`GpuError`] if the device answers a command with an error, or not at all.
+fn draw_picture(
+    control: &mut Control<SharedMemory<'_>>,
+    picture: PixelBuffer,
     (width, height): (u32, u32),
 ) -> Result<(), GpuError> {
-    let entry = MemEntry::new(picture.at, picture.pitch * height);
-    control.hal().copy_in(RING_BYTES, entry.as_bytes());
-    let entry = Part {
-        at: RING_BYTES,
+    let entry = MemEntry::new(picture.address, picture.pitch * height);
+    control.hal().copy_in(QUEUE_BYTES, entry.as_bytes());
+    let entry = BufferElement {
+        offset: QUEUE_BYTES,
         length: size_of::<MemEntry>(),
     };
     let all = Rect::new(0, 0, width, height);
     control.call(&ResourceCreate2d::new(RESOURCE, width, height), None)?;
     control.call(&ResourceAttachBacking::new(RESOURCE, 1), Some(entry))?;
-    let mut posted = control.post(&TransferToHost2d::new(all, 0, RESOURCE))?;
-    posted |= control.post(&SetScanout::new(all, SCANOUT, RESOURCE))?;
-    posted |= control.post(&ResourceFlush::new(all, RESOURCE))?;
-    posted |= control.post(&ResourceDetachBacking::new(RESOURCE))?;
-    control.wait(posted)?;
-    match control.refusals() {
-        (_, Some(refusal)) => Err(GpuError::Refused(refusal)),
+    let mut added = control.add(&TransferToHost2d::new(all, 0, RESOURCE))?;
+    added |= control.add(&SetScanout::new(all, SCANOUT, RESOURCE))?;
+    added |= control.add(&ResourceFlush::new(all, RESOURCE))?;
+    added |= control.add(&ResourceDetachBacking::new(RESOURCE))?;
+    control.wait(added)?;
+    match control.errors() {
+        (_, Some(response)) => Err(GpuError::Response(response)),
         _ => Ok(()),
     }
 }
 
-/// A piece of a BAR.
+/// Registers in a part of a BAR.
 #[derive(Clone, Copy)]
-struct Window {
+struct BarRegisters {
     io: NonNull<PciIo>,
     bar: u8,
     offset: u64,
 }
 
-impl Window {
-    /// The piece that a capability names.
-    fn new(io: NonNull<PciIo>, place: Place) -> Result<Self, Why> {
+impl BarRegisters {
+    /// Creates access to the region that a capability describes.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError::Bar`] if firmware has no such BAR, or if the region is not inside of it.
+    fn new(io: NonNull<PciIo>, region: BarRegion) -> Result<Self, DeviceError> {
         // SAFETY: `Device::new()`, the only caller, has found it installed.
         let pci = unsafe { io.as_ref() };
-        let bar = bus_address(pci, place.bar).and_then(|address| pci.bar_at(address));
-        match bar.filter(|bar| place.fits(bar.bytes)) {
+        let bar = bar_bus_address(pci, region.bar).and_then(|address| pci.bar_at(address));
+        match bar.filter(|bar| region.fits(bar.bytes)) {
             Some(bar) => Ok(Self {
                 io,
                 bar: bar.index,
-                offset: place.offset.into(),
+                offset: region.offset.into(),
             }),
-            None => Err(Why::Bar(place.bar)),
+            None => Err(DeviceError::Bar(region.bar)),
         }
     }
 
     fn read<T: Value>(&self, at: usize) -> T {
-        // SAFETY: A window is used by its `Device` alone, in `new()`, `is_reset()` and `show()`,
-        // which find it installed before.
-        unsafe { self.io.as_ref() }.register(self.bar, self.offset + at as u64)
+        // SAFETY: Only the `Device` uses these registers, in `new()`, `is_reset()` and `show()`,
+        // which have found the protocol installed before.
+        unsafe { self.io.as_ref() }.read_bar(self.bar, self.offset + at as u64)
     }
 
     fn write<T: Value>(&self, at: usize, value: T) {
-        // SAFETY: As above.
-        unsafe { self.io.as_ref() }.set_register(self.bar, self.offset + at as u64, value);
+        // SAFETY: As in `read()`.
+        unsafe { self.io.as_ref() }.write_bar(self.bar, self.offset + at as u64, value);
     }
 }
 
-/// Where the BAR of this number, 0 to 5, is on the bus, if it is one of memory (PCI 3.0, section
-/// 6.2.5.1).
-fn bus_address(pci: &PciIo, bar: u8) -> Option<u64> {
+/// Returns the address of BAR `bar`, 0 to 5, on the PCI bus. Returns [`None`] if it is no memory
+/// BAR (PCI 3.0, section 6.2.5.1).
+fn bar_bus_address(pci: &PciIo, bar: u8) -> Option<u64> {
     let at = BAR_0 + 4 * u16::from(bar);
-    let low: u32 = pci.configuration(at);
+    let low: u32 = pci.read_config(at);
     let high: u32 = match low & 7 {
         0 => 0,
-        4 if bar < 5 => pci.configuration(at + 4),
+        4 if bar < 5 => pci.read_config(at + 4),
         _ => return None,
     };
     Some((u64::from(high) << 32) | u64::from(low & !0xf))
 }
 
-impl Registers for Window {
+impl Registers for BarRegisters {
     fn read8(&self, offset: usize) -> u8 {
         self.read(offset)
     }
@@ -420,53 +445,55 @@ impl Registers for Window {
     }
 }
 
-/// The ring's memory, which the device sees as well, and its doorbell, as soon as that is known.
+/// The memory that is shared with the device, and its notification register, once that is known.
 #[derive(Clone, Copy)]
-struct Shared<'a> {
+struct SharedMemory<'a> {
     memory: NonNull<u8>,
     bytes: usize,
-    notify: Window,
-    doorbell: Option<Doorbell>,
-    /// Microseconds that the device was waited for so far.
-    waited: &'a Cell<usize>,
+    notify_registers: BarRegisters,
+    queue_notify: Option<QueueNotify>,
+    /// Microseconds that all waits have taken so far.
+    waited_us: &'a Cell<usize>,
 }
 
-impl Shared<'_> {
-    /// Where the bytes from `at` on are, if they are in there, and as aligned as `T`.
-    fn place<T>(&self, at: usize, count: usize) -> Option<NonNull<T>> {
+impl SharedMemory<'_> {
+    /// Returns a pointer to `count` values of type `T` at offset `at`. Returns [`None`] if they are
+    /// not inside of the memory, or not aligned.
+    fn pointer<T>(&self, at: usize, count: usize) -> Option<NonNull<T>> {
         let end = size_of::<T>().checked_mul(count)?.checked_add(at)?;
         if end > self.bytes || at % align_of::<T>() != 0 {
             return None;
         }
-        // SAFETY: `at` is at most `bytes`, the size of the pages from `memory` on, which are one
-        // allocation.
+        // SAFETY: `at` is at most `bytes`, the size of the pages that begin at `memory`, which are
+        // one allocation.
         Some(unsafe { self.memory.add(at) }.cast())
     }
 
     fn load<T: FromBytes + Default>(&self, at: usize) -> T {
-        match self.place(at, 1) {
-            // SAFETY: `place()` has found it within the pages, and aligned: they begin at a page.
-            // They are initialised, by the invariants of `Pages`, and every pattern of bytes is a
-            // `T` (`FromBytes`). The device may write there meanwhile: the access is volatile.
-            Some(place) => unsafe { place.read_volatile() },
+        match self.pointer(at, 1) {
+            // SAFETY: `pointer()` has checked that it is in the pages and aligned, since the pages
+            // are aligned. By the invariants of `Pages` they are initialised, and any bytes are a
+            // valid `T` (`FromBytes`). The device may write there at the same time: the access is
+            // volatile.
+            Some(pointer) => unsafe { pointer.read_volatile() },
             None => T::default(),
         }
     }
 
     fn store<T: IntoBytes>(&self, at: usize, value: T) {
-        if let Some(place) = self.place(at, 1) {
-            // SAFETY: As in `load()`. `show()` has borrowed the pages mutably as long as there is a
-            // `Shared`: they are written by the device and through here alone. The value has no
-            // padding (`IntoBytes`).
-            unsafe { place.write_volatile(value) };
+        if let Some(pointer) = self.pointer(at, 1) {
+            // SAFETY: As in `load()`. `show()` borrows the pages mutably as long as there is a
+            // `SharedMemory`, so only the device and this type write them. The value has no padding
+            // (`IntoBytes`).
+            unsafe { pointer.write_volatile(value) };
         }
     }
 }
 
-impl Hal for Shared<'_> {
+impl Hal for SharedMemory<'_> {
     fn device_address(&self, at: usize) -> u64 {
-        // Without ACCESS_PLATFORM these are physical addresses, and firmware maps memory one to
-        // one.
+        // Without ACCESS_PLATFORM these are physical addresses, and firmware has an identity
+        // mapping.
         self.memory.as_ptr() as u64 + at as u64
     }
 
@@ -511,23 +538,24 @@ impl Hal for Shared<'_> {
     }
 
     fn notify(&self) {
-        if let Some(doorbell) = self.doorbell {
-            self.notify.write16(doorbell.offset, doorbell.queue);
+        if let Some(queue_notify) = self.queue_notify {
+            self.notify_registers
+                .write16(queue_notify.offset, queue_notify.queue);
         }
     }
 
     fn wait(&self, done: &mut dyn FnMut() -> bool) -> bool {
-        // Timers are off by now; to stall is to count. A look takes longer than a microsecond, so
-        // that stalls become longer, and their sum is the time that has passed, about.
-        let mut pause = 1;
+        // Timers are off at this time, so count the stalls. A check takes longer than a
+        // microsecond: make the stalls longer, so that their sum is about the time that has passed.
+        let mut pause_us = 1;
         while !done() {
-            let waited = self.waited.get();
-            if waited >= PATIENCE {
+            let waited_us = self.waited_us.get();
+            if waited_us >= TIMEOUT_US {
                 return false;
             }
-            boot::stall(pause);
-            self.waited.set(waited + pause);
-            pause += pause.div_ceil(8);
+            boot::stall(pause_us);
+            self.waited_us.set(waited_us + pause_us);
+            pause_us += pause_us.div_ceil(8);
         }
         true
     }

@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The firmware side of the handoff: a UEFI driver that keeps what is on a virtio-gpu's screen for
+//! The firmware side of the handoff: a UEFI driver that preserves the screen of a virtio-gpu for
 //! the kernel.
 //!
 //! Firmware draws on a virtio-gpu through `GOP.Blt()`, into memory of its own, and resets the
-//! device when the boot loader calls ExitBootServices(). This driver copies the picture before
-//! that, and after it, still in ExitBootServices(), brings the device up again with the rooms that
-//! the kernel's driver is built from, has it show the copy, and leaves it running. A configuration
-//! table says what is there; its format is [`firmware::handoff`].
+//! device when the boot loader calls ExitBootServices(). This driver copies the picture before the
+//! reset. After the reset, still in ExitBootServices(), it brings the device up again with the same
+//! sources as the kernel's driver, has it show the copy, and leaves it running. A configuration
+//! table describes the result; [`firmware::handoff`] defines its format.
 //!
-//! | file        | what                                                        |
-//! |-------------|-------------------------------------------------------------|
-//! | `exit.rs`   | the events, from finding the screen to lighting it again    |
-//! | `screen.rs` | the screen: a GOP without a framebuffer, and the text on it |
-//! | `device.rs` | the virtio-gpu behind it                                    |
-//! | `pci_io.rs` | firmware's way to a PCI function                            |
-//! | `pages.rs`  | memory of a kind, in whole pages                            |
-//! | `table.rs`  | the configuration table                                     |
-//! | `owned.rs`  | what the events share                                       |
+//! | file          | what it contains                                              |
+//! |---------------|---------------------------------------------------------------|
+//! | `events.rs`   | the events, from finding the screen to handing it over        |
+//! | `screen.rs`   | the screen: a GOP without a framebuffer, and its text cursor  |
+//! | `device.rs`   | the virtio-gpu that the screen belongs to                     |
+//! | `pci_io.rs`   | access to a PCI function through firmware                     |
+//! | `pages.rs`    | pages of memory                                               |
+//! | `table.rs`    | the configuration table                                       |
+//! | `try_lock.rs` | the lock around the state that the events share               |
 
 #![no_std]
 #![no_main]
 
 mod device;
-mod exit;
-mod owned;
+mod events;
 mod pages;
 mod pci_io;
 mod screen;
 mod table;
+mod try_lock;
 
-// The rooms, of which this home of theirs does not use all.
+// The pure folders of the kernel's driver. This driver does not use all of them.
 #[allow(dead_code, unused_imports)]
 #[path = "../../firmware/mod.rs"]
 mod firmware;
@@ -60,41 +60,42 @@ use uefi::{
 
 #[entry]
 fn main() -> Status {
-    match exit::start() {
+    match events::start() {
         Ok(prepared) => {
-            say(format_args!("{prepared}"));
+            print(format_args!("{prepared}"));
             Status::SUCCESS
         }
-        Err(exit::Refusal::Loaded) => {
-            say(format_args!("is loaded already"));
+        Err(events::StartError::AlreadyLoaded) => {
+            print(format_args!("is loaded already"));
             Status::ALREADY_STARTED
         }
-        // It has events then, which are not left without their functions.
-        Err(exit::Refusal::Events(status)) => {
-            say(format_args!("cannot know when firmware ends: {status}"));
+        // Stay loaded: some events may exist, and call functions of this image.
+        Err(events::StartError::Events(status)) => {
+            print(format_args!("cannot know when firmware ends: {status}"));
             Status::SUCCESS
         }
     }
 }
 
-/// A line on the console, if there is one yet.
-fn say(what: fmt::Arguments<'_>) {
+/// Prints a line on firmware's console, if there is one.
+fn print(what: fmt::Arguments<'_>) {
     let Some(system) = system_table_raw() else {
         return;
     };
-    // SAFETY: It is the system table that the entry point was given, which stays (UEFI 2.10,
-    // section 4.3). Firmware waits for us, and does not change it meanwhile.
+    // SAFETY: It is the system table that the entry point got, which is valid as long as boot
+    // services are (UEFI 2.10, section 4.3). Firmware does not change it while this function runs.
     if unsafe { system.as_ref() }.stdout.is_null() {
         return;
     }
-    // Nobody is told that nobody can be told.
+    // If printing fails, there is no way to report it.
     system::with_stdout(|out| {
         let _ = writeln!(out, "virtgpu_handoff: {what}");
     });
 }
 
-/// There is no way back into firmware from here, and nothing should come here: at the end this
-/// driver neither indexes nor unwraps, and what the crate asserts about a screen was seen to be so.
+/// Loops forever, since no code of firmware can handle a panic. It should never be called: at
+/// ExitBootServices() this driver neither indexes nor unwraps, and the assertions of the `uefi`
+/// crate about a screen have been found to hold.
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     loop {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Firmware's way to a PCI function: `EFI_PCI_IO_PROTOCOL` (UEFI 2.10, section 14.4).
+//! Access to a PCI function through firmware: `EFI_PCI_IO_PROTOCOL` (UEFI 2.10, section 14.4).
 //!
-//! Registers are reached through it as well. That is slower than a load or a store, but firmware
-//! keeps within the BAR, and knows how the host bridge translates addresses.
+//! Registers are accessed through it as well. This is slower than loads and stores, but firmware
+//! checks the bounds of the BAR, and applies the host bridge's address translation.
 
 use core::{
     ffi::c_void,
@@ -15,7 +15,7 @@ use uefi::{
     Status, //
 };
 
-/// A function of the protocol's that is not used here.
+/// A function of the protocol that is not used here.
 type Unused = usize;
 
 /// `EFI_PCI_IO_PROTOCOL_WIDTH`, for values of one, two and four bytes.
@@ -23,29 +23,29 @@ type Unused = usize;
 #[repr(transparent)]
 struct Width(u32);
 
-/// What can be read and written: `T` values, all of whose bit patterns are valid.
+/// A value that can be read and written. Any bytes are a valid value.
 pub(crate) trait Value: Copy {
-    /// What is read of something that is not there.
-    const NOTHING: Self;
-    /// How firmware calls its size.
+    /// The value of a register that does not exist.
+    const ABSENT: Self;
+    /// The width of the value.
     #[allow(private_interfaces)]
     const WIDTH: Width;
 }
 
 impl Value for u8 {
-    const NOTHING: Self = Self::MAX;
+    const ABSENT: Self = Self::MAX;
     #[allow(private_interfaces)]
     const WIDTH: Width = Width(0);
 }
 
 impl Value for u16 {
-    const NOTHING: Self = Self::MAX;
+    const ABSENT: Self = Self::MAX;
     #[allow(private_interfaces)]
     const WIDTH: Width = Width(1);
 }
 
 impl Value for u32 {
-    const NOTHING: Self = Self::MAX;
+    const ABSENT: Self = Self::MAX;
     #[allow(private_interfaces)]
     const WIDTH: Width = Width(2);
 }
@@ -67,7 +67,7 @@ type Configuration = unsafe extern "efiapi" fn(
     buffer: *mut c_void,
 ) -> Status;
 
-/// The protocol.
+/// `EFI_PCI_IO_PROTOCOL`.
 #[repr(C)]
 #[unsafe_protocol("4cf5b200-68b8-4ca5-9eec-b23e3f50029a")]
 pub(crate) struct PciIo {
@@ -98,105 +98,109 @@ pub(crate) struct PciIo {
     rom_image: *mut c_void,
 }
 
-/// Where a function is: segment, bus, device, function.
+/// The address of a function: segment, bus, device, function.
 pub(crate) type Location = [usize; 4];
 
-/// What firmware knows of a BAR.
+/// A BAR, as firmware describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bar {
-    /// What it calls it: not the number of its register, where others are of 64 bits.
+    /// Firmware's index of the BAR. It differs from the number of the register behind a 64-bit BAR.
     pub(crate) index: u8,
-    /// Its address on the bus.
+    /// Address on the PCI bus.
     pub(crate) address: u64,
-    /// How many bytes it has.
+    /// Size in bytes.
     pub(crate) bytes: u64,
 }
 
-/// How many BARs there are at most.
-const BARS: u8 = 6;
+/// The limit for the number of BARs.
+const BAR_COUNT: u8 = 6;
 
 impl PciIo {
-    /// Where the function is.
+    /// Returns the address of the function, [`None`] if firmware does not know it.
     pub(crate) fn location(&self) -> Option<Location> {
         let mut location = [0; 4];
         let [segment, bus, device, function] = &mut location;
-        // SAFETY: `self` is in firmware's memory, which `boot::open_protocol()` has given for this
-        // protocol's GUID: its functions are there, and of these types (UEFI 2.10, section 14.4).
-        // This one writes one number each.
+        // SAFETY: `self` is the protocol in firmware's memory, from `boot::open_protocol()` with
+        // its GUID, so that the functions exist and have these types (UEFI 2.10, section 14.4).
+        // This one writes a number to each of the four pointers.
         let status = unsafe { (self.get_location)(self, segment, bus, device, function) };
         status.is_success().then_some(location)
     }
 
-    /// A register in configuration space, at a multiple of its size.
-    pub(crate) fn configuration<T: Value>(&self, offset: u16) -> T {
-        let mut value = T::NOTHING;
+    /// Reads a register in configuration space. `offset` is a multiple of its size.
+    pub(crate) fn read_config<T: Value>(&self, offset: u16) -> T {
+        let mut value = T::ABSENT;
         let into = (&raw mut value).cast();
         // SAFETY: As in `location()`. With this width and count the function writes one value of
-        // the size of a `T`, or nothing, and `value` stays.
+        // the size of a `T`, or nothing, which leaves `value` as it is.
         let _ = unsafe { (self.configuration_read)(self, T::WIDTH, offset.into(), 1, into) };
         value
     }
 
-    /// Writes such a register.
-    pub(crate) fn set_configuration<T: Value>(&self, offset: u16, mut value: T) {
+    /// Writes a register in configuration space. `offset` is a multiple of its size.
+    pub(crate) fn write_config<T: Value>(&self, offset: u16, mut value: T) {
         let from = (&raw mut value).cast();
         // SAFETY: As in `location()`. With this width and count the function reads one value of the
-        // size of a `T`. The caller sets bits of the command register alone: decoding, interrupts,
-        // bus mastering. With that the device reaches memory that its queue names, see
-        // `set_register()`.
+        // size of a `T`. The caller only changes bits of the command register: decoding, interrupts
+        // and bus mastering. Bus mastering lets the device access the memory of its queue, see
+        // `write_bar()`.
         let _ = unsafe { (self.configuration_write)(self, T::WIDTH, offset.into(), 1, from) };
     }
 
-    /// A register in the BAR that firmware calls `bar`.
-    pub(crate) fn register<T: Value>(&self, bar: u8, offset: u64) -> T {
-        let mut value = T::NOTHING;
+    /// Reads a register in the BAR with firmware's index `bar`.
+    pub(crate) fn read_bar<T: Value>(&self, bar: u8, offset: u64) -> T {
+        let mut value = T::ABSENT;
         let into = (&raw mut value).cast();
-        // SAFETY: As in `configuration()`. Firmware refuses what is not within the BAR.
+        // SAFETY: As in `read_config()`. Firmware refuses an offset outside of the BAR.
         let _ = unsafe { (self.memory_read)(self, T::WIDTH, bar, offset, 1, into) };
         value
     }
 
-    /// Writes such a register.
-    pub(crate) fn set_register<T: Value>(&self, bar: u8, offset: u64, mut value: T) {
+    /// Writes a register in the BAR with firmware's index `bar`.
+    pub(crate) fn write_bar<T: Value>(&self, bar: u8, offset: u64, mut value: T) {
         let from = (&raw mut value).cast();
-        // SAFETY: As in `set_configuration()`. Firmware refuses what is not within the BAR. A
-        // device may write to the memory that its queue names, which is ours: `Device::show()`
-        // gives it the ring in `State::shared`, whose pages stay until it has no queue any more.
+        // SAFETY: As in `write_config()`. Firmware refuses an offset outside of the BAR. The device
+        // may write to the memory of its queue. This memory is this driver's own: `Device::show()`
+        // uses the pages of `State::shared`, which are allocated until the device has no queue any
+        // more.
         let _ = unsafe { (self.memory_write)(self, T::WIDTH, bar, offset, 1, from) };
     }
 
-    /// The BAR at this address on the bus.
+    /// Returns the BAR with this address on the PCI bus.
     pub(crate) fn bar_at(&self, address: u64) -> Option<Bar> {
-        (0..BARS)
+        (0..BAR_COUNT)
             .filter_map(|index| self.bar(index))
             .find(|bar| bar.address == address)
     }
 
     fn bar(&self, index: u8) -> Option<Bar> {
         let mut resources = core::ptr::null_mut();
-        // SAFETY: As in `location()`. This function writes a pointer; the other place may be null.
+        // SAFETY: As in `location()`. This function writes one pointer; the other argument may be
+        // null.
         let status = unsafe {
             (self.get_bar_attributes)(self, index, core::ptr::null_mut(), &mut resources)
         };
         let resources = NonNull::new(resources.cast::<u8>()).filter(|_| status.is_success())?;
-        // SAFETY: With success, firmware has allocated a list of resource descriptors (UEFI 2.10,
-        // section 14.4), initialised. It is at least an end tag, of two bytes; where it begins with
-        // another descriptor, that has its three bytes of tag and length, and as many as they say.
-        // No byte is read before those that tell that it is there; bytes need no alignment.
+        // SAFETY: On success, firmware has allocated and initialised a list of resource descriptors
+        // (UEFI 2.10, section 14.4). It contains at least an end tag of two bytes. If it begins
+        // with another descriptor, that has three bytes of tag and length, and as many bytes as the
+        // length says. Each read happens only after the bytes before have shown that these bytes
+        // exist; bytes need no alignment.
         let descriptor = unsafe {
             let at = resources.cast::<[u8; 3]>();
-            (resources.read() == QWORD && at.read() == [QWORD, QWORD_BYTES, 0])
-                .then(|| resources.cast::<[u8; 3 + QWORD_BYTES as usize]>().read())
+            (resources.read() == QWORD && at.read() == [QWORD, QWORD_LENGTH, 0])
+                .then(|| resources.cast::<[u8; 3 + QWORD_LENGTH as usize]>().read())
         };
-        // SAFETY: The list is from the pool and the caller's to free (section 14.4). What is needed
-        // was copied, and nobody has a reference to it. If it cannot be freed it is lost.
+        // SAFETY: The list is from the pool, and the caller has to free it (section 14.4). There is
+        // no reference to it any more. If firmware refuses, it leaks.
         let _ = unsafe { boot::free_pool(resources) };
         let descriptor = descriptor?;
         let number = |at: usize| {
             let bytes = descriptor.get(at..at + 8)?.try_into().ok()?;
             Some(u64::from_le_bytes(bytes))
         };
-        // Of type memory. Addresses are the CPU's: the bus has the sum of one and the offset.
+        // Type 0 is memory. The addresses are the CPU's: the address on the bus is the sum of the
+        // address and the translation offset.
         (descriptor.get(3) == Some(&0)).then_some(Bar {
             index,
             address: number(14)?.wrapping_add(number(30)?),
@@ -205,7 +209,7 @@ impl PciIo {
     }
 }
 
-/// ACPI's QWORD Address Space Descriptor (ACPI 6.5, section 6.4.3.5.1): its tag, and the bytes that
-/// follow tag and length.
+/// ACPI's QWORD Address Space Descriptor (ACPI 6.5, section 6.4.3.5.1): its tag, and the number of
+/// bytes that follow the tag and the length.
 const QWORD: u8 = 0x8a;
-const QWORD_BYTES: u8 = 43;
+const QWORD_LENGTH: u8 = 43;

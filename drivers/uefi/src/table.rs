@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The configuration table that tells the kernel what there is.
+//! The configuration table that describes the handoff to the kernel.
 
 use crate::{
     firmware::handoff::{
-        self,
-        Handoff, //
-    },
+            self,
+            Handoff, //
+        },
     pages::Pages, //
 };
 use uefi::{
@@ -21,12 +21,12 @@ use uefi::{
 
 static GUID: Guid = Guid::from_bytes(handoff::GUID);
 
-/// The table. It can only be installed while firmware goes on as before, and so it is before there
-/// is something to say: all zero, which the kernel takes for none.
+/// The table. Firmware can only install it before ExitBootServices(), so it is installed early, all
+/// zero. The kernel takes this for an empty table.
 pub(crate) struct Table(Pages);
 
 impl Table {
-    /// Whether there is one already.
+    /// Returns whether a table is installed already.
     pub(crate) fn is_installed() -> bool {
         system::with_config_table(|tables| tables.iter().any(|entry| entry.guid == GUID))
     }
@@ -35,16 +35,16 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Firmware has no memory.
+    /// Firmware's status if there is no memory.
     pub(crate) fn install() -> Result<Self> {
         let pages = Pages::new(MemoryType::ACPI_RECLAIM, size_of::<handoff::Table>())?;
-        // SAFETY: Firmware keeps the pointer, and reads nothing there (UEFI 2.10, section 7.5.6).
-        // The pages stay: nobody frees them once this has succeeded, since `Table` does not. After
-        // ExitBootServices() the kernel keeps memory of this kind until it has enabled ACPI
+        // SAFETY: Firmware stores the pointer, and does not access the memory (UEFI 2.10, section
+        // 7.5.6). The pages stay allocated once this has succeeded, since `Table` never frees them.
+        // After ExitBootServices() the kernel keeps memory of this type until it has enabled ACPI
         // (section 7.2); Linux reserves it (`reserve_regions()` in
-        // drivers/firmware/efi/efi-init.c). The crate asks for runtime memory that does not change
-        // any more, which would matter to who reads a table while boot services run: of this one
-        // nobody does.
+        // drivers/firmware/efi/efi-init.c). The `uefi` crate asks for runtime memory that does not
+        // change any more. That matters to readers of a table while boot services run; this table
+        // has none.
         match unsafe { boot::install_configuration_table(&GUID, pages.start().as_ptr().cast()) } {
             Ok(()) => Ok(Self(pages)),
             Err(error) => {
@@ -54,11 +54,11 @@ impl Table {
         }
     }
 
-    /// Says this, or nothing.
-    pub(crate) fn say(&mut self, handoff: Option<&Handoff>) {
+    /// Writes the table for `handoff`, or an empty table.
+    pub(crate) fn write(&mut self, handoff: Option<&Handoff>) {
         let table = handoff.map(handoff::Table::new).unwrap_or_default();
-        if let Some([place]) = self.0.items(1) {
-            *place = table;
+        if let Some([entry]) = self.0.as_mut_slice(1) {
+            *entry = table;
         }
     }
 }

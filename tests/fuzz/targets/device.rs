@@ -5,11 +5,11 @@
 
 use super::bytes::Bytes;
 use crate::virtio::{
-    ring::RING_BYTES,
-    Features,
-    Hal,
-    QueuePlace, //
-};
+        queue::QUEUE_BYTES,
+        Features,
+        Hal,
+        QueueAddresses, //
+    };
 use std::{
     cell::{
         Cell,
@@ -39,7 +39,7 @@ struct State<'a> {
     size: usize,
     features: Features,
     script: RefCell<Bytes<'a>>,
-    place: Cell<Option<QueuePlace>>,
+    place: Cell<Option<QueueAddresses>>,
     /// Commands that were taken from the ring.
     taken: Cell<u16>,
     /// Turns that the device sleeps on.
@@ -62,7 +62,7 @@ impl<'a> Shared<'a> {
     /// Memory of so many bytes, and a device that does what the script says.
     pub(super) fn new(script: Bytes<'a>, size: usize, features: Features) -> Self {
         Self(Rc::new(State {
-            memory: RefCell::new(vec![0; RING_BYTES]),
+            memory: RefCell::new(vec![0; QUEUE_BYTES]),
             size,
             features,
             script: RefCell::new(script),
@@ -77,7 +77,7 @@ impl<'a> Shared<'a> {
     }
 
     /// Tells the device where its queue is.
-    pub(super) fn plug(&self, place: &QueuePlace) {
+    pub(super) fn plug(&self, place: &QueueAddresses) {
         self.0.place.set(Some(*place));
     }
 
@@ -143,25 +143,25 @@ impl<'a> Shared<'a> {
                     // Anywhere in the ring.
                     state.lied.set(true);
                     let mut memory = state.memory.borrow_mut();
-                    let at = usize::from(script.borrow_mut().u16()) % RING_BYTES;
-                    let end = (at + answer.len()).min(RING_BYTES);
+                    let at = usize::from(script.borrow_mut().u16()) % QUEUE_BYTES;
+                    let end = (at + answer.len()).min(QUEUE_BYTES);
                     memory[at..end].copy_from_slice(&answer[..end - at]);
                 }
             }
         }
     }
 
-    fn used(&self, place: &QueuePlace) -> u16 {
+    fn used(&self, place: &QueueAddresses) -> u16 {
         self.load16(offset(place.used) + 2)
     }
 
-    fn put_used(&self, place: &QueuePlace, index: u16, head: u32) {
+    fn put_used(&self, place: &QueueAddresses, index: u16, head: u32) {
         let at = offset(place.used) + 4 + 8 * usize::from(index % place.size);
         self.0.memory.borrow_mut()[at..at + 4].copy_from_slice(&head.to_le_bytes());
     }
 
     /// Moves the used index by so much, perhaps with an entry.
-    fn lie(&self, place: &QueuePlace, by: u16, head: Option<u32>) {
+    fn lie(&self, place: &QueueAddresses, by: u16, head: Option<u32>) {
         self.0.lied.set(self.0.lied.get() || by != 0);
         let index = self.used(place);
         if let Some(head) = head {
@@ -171,7 +171,7 @@ impl<'a> Shared<'a> {
     }
 
     /// Answers the next command, with these bytes or as it should. Returns whether there is one.
-    fn answer(&self, place: &QueuePlace, with: Option<&[u8]>) -> bool {
+    fn answer(&self, place: &QueueAddresses, with: Option<&[u8]>) -> bool {
         let state = &*self.0;
         let taken = state.taken.get();
         let available = offset(place.available);
@@ -217,7 +217,11 @@ impl<'a> Shared<'a> {
 
     /// The parts that a chain of descriptors has: what is read, and where the answer goes. None if
     /// they are not in memory, or not in this order.
-    fn parts(&self, place: &QueuePlace, head: u16) -> Option<(Request, core::ops::Range<usize>)> {
+    fn parts(
+        &self,
+        place: &QueueAddresses,
+        head: u16,
+    ) -> Option<(Request, core::ops::Range<usize>)> {
         let (mut request, mut response) = (None, None);
         let mut next = Some(head);
         for _ in 0..place.size {
@@ -242,9 +246,9 @@ impl<'a> Shared<'a> {
             let end = at.checked_add(length).filter(|end| *end <= self.0.size)?;
             match (flags & 2 != 0, &mut request) {
                 // What the device writes is in the ring, where it does no harm.
-                (true, Some(_)) if end <= RING_BYTES => response = Some(at..end),
+                (true, Some(_)) if end <= QUEUE_BYTES => response = Some(at..end),
                 (false, Some(Request { extra, .. })) => *extra += length,
-                (false, None) if end <= RING_BYTES => {
+                (false, None) if end <= QUEUE_BYTES => {
                     let bytes = self.0.memory.borrow()[at..end].to_vec();
                     request = Some(Request { bytes, extra: 0 });
                 }

@@ -4,12 +4,12 @@
 
 use super::bytes::is_a_line;
 use crate::firmware::fdt::{
-    Error,
-    Tree, //
-};
+            Error,
+            Tree, //
+        };
 
 pub(super) fn run(input: &[u8]) -> bool {
-    let size = Tree::size(input);
+    let size = Tree::total_size(input);
     let tree = match Tree::new(input) {
         Ok(tree) => tree,
         Err(why) => {
@@ -41,11 +41,14 @@ pub(super) fn run(input: &[u8]) -> bool {
             assert!(window.size != 0);
             assert!(window.pci.checked_add(window.size).is_some());
             assert!(window.cpu.checked_add(window.size).is_some());
-            assert!(bridge.windows.cpu(window.pci, window.size).is_some());
+            assert!(bridge
+                .windows
+                .cpu_address(window.pci, window.size)
+                .is_some());
         }
     }
     let bridges = found;
-    for slot in tree.slots() {
+    for slot in tree.mmio_nodes() {
         found += 1;
         assert!(found <= bridges + most, "slots without end");
         match slot {

@@ -13,7 +13,7 @@ use super::{
     device::{
         Request,
         Shared, //
-    },
+    }, //
 };
 use crate::{
     gpu::{
@@ -25,12 +25,14 @@ use crate::{
         GpuError,
         Origin, //
     },
-    scanout::display::{
-        self,
-        Display,
-        DisplayError,
-        Left,
-        IDS, //
+    scanout::{
+        display::{
+            Display,
+            DisplayError,
+            RetainedScanouts,
+            RESOURCE_IDS, //
+        },
+        layout, //
     },
     text::{
         Cell,
@@ -43,9 +45,9 @@ use crate::{
         Size, //
     },
     virtio::{
-        ring::RING_BYTES,
+        queue::QUEUE_BYTES,
         Features,
-        Ring, //
+        VirtQueue, //
     }, //
 };
 use std::collections::BTreeMap;
@@ -171,7 +173,7 @@ fn font(bytes: &mut Bytes<'_>) -> Font<'static> {
 }
 
 fn is_ring(error: Option<GpuError>) -> bool {
-    matches!(error, Some(GpuError::Ring(_)))
+    matches!(error, Some(GpuError::Queue(_)))
 }
 
 pub(super) fn run(input: &[u8]) -> bool {
@@ -196,15 +198,15 @@ pub(super) fn run(input: &[u8]) -> bool {
     let count = usize::from(bytes.u16() % 1024);
     let mut steps = Bytes(bytes.take(count));
 
-    let shared = Shared::new(bytes, RING_BYTES + 4 * BAND, features);
+    let shared = Shared::new(bytes, QUEUE_BYTES + 4 * BAND, features);
     shared.set_info(info);
-    let Some(place) = Ring::place(&shared, size) else {
+    let Some(place) = VirtQueue::addresses(&shared, size) else {
         panic!("a queue of {size}");
     };
     shared.plug(&place);
     let mut referee = Referee::default();
     let mut check = || shared.requests().iter().for_each(|it| referee.check(it));
-    let mut control = Control::new(Ring::new(shared.clone(), place.size, features));
+    let mut control = Control::new(VirtQueue::new(shared.clone(), place.size, features));
 
     let mut heads = [Mode {
         scanout: 0,
@@ -214,7 +216,7 @@ pub(super) fn run(input: &[u8]) -> bool {
     let mut count = 0;
     match control.call(&GetDisplayInfo::new(), None) {
         Ok(info) => {
-            for (head, mode) in heads.iter_mut().zip(display::usable(&info)) {
+            for (head, mode) in heads.iter_mut().zip(layout::usable(&info)) {
                 *head = mode;
                 count += 1;
             }
@@ -225,7 +227,8 @@ pub(super) fn run(input: &[u8]) -> bool {
     let Some(first) = heads.first() else {
         return false;
     };
-    let origin = Origin::of(offered).ask(&mut control, first.scanout, RESOURCE + IDS);
+    let origin =
+        Origin::from_features(offered).probe(&mut control, first.scanout, RESOURCE + RESOURCE_IDS);
     check();
     let scroll = match origin {
         Ok(Origin::Honoured) => Scroll::Pan,
@@ -254,7 +257,7 @@ pub(super) fn run(input: &[u8]) -> bool {
     let screen = Screen::new(&mut cells, &mut rows, grid, bits);
     let mut screen = screen.expect("a grid has its cells");
     if flags & 0x40 != 0 {
-        display.inherit(Left::on(first.scanout, 0x77));
+        display.adopt_scanouts(RetainedScanouts::on(first.scanout, 0x77));
     }
 
     let mut is_untouched = true;
@@ -270,17 +273,21 @@ pub(super) fn run(input: &[u8]) -> bool {
         match step {
             0..=5 => {
                 let (attribute, count) = (steps.u8(), steps.u8());
-                screen.remember(steps.take(count.into()), attribute);
+                screen.write(steps.take(count.into()), attribute);
                 screen.show(&mut display);
             }
             6 => {
-                screen.remember(&[b'\n'; 40][..usize::from(steps.u8() % 40)], 7);
+                screen.write(&[b'\n'; 40][..usize::from(steps.u8() % 40)], 7);
                 screen.show(&mut display);
             }
             7 => {
                 let (row, col) = (steps.u8().into(), steps.u8().into());
-                let lines = 0..usize::from(steps.u8());
-                screen.set_cursor(Some(Cursor { row, col, lines }));
+                let scanlines = 0..usize::from(steps.u8());
+                screen.set_cursor(Some(Cursor {
+                    row,
+                    col,
+                    scanlines,
+                }));
                 screen.show(&mut display);
             }
             8 => display.flush_again(),
@@ -294,7 +301,7 @@ pub(super) fn run(input: &[u8]) -> bool {
                 let font = font(&mut steps);
                 match display.set_font(font, scroll, CELLS) {
                     Ok(()) => {
-                        assert!(screen.renew(*display.grid(), font.glyph_bits()));
+                        assert!(screen.reinit(*display.grid(), font.glyph_bits()));
                         screen.redraw();
                     }
                     Err(why @ DisplayError::Grid(_)) => is_a_line(why),
@@ -330,13 +337,13 @@ pub(super) fn run(input: &[u8]) -> bool {
                     pixels.fill(0x12_3456);
                 });
                 if keeps {
-                    screen.lie_over();
+                    screen.mark_all_drawn();
                 }
             }
             14 => {
                 let info = display.control().call(&GetDisplayInfo::new(), None);
                 if let Ok(info) = info {
-                    assert!(display::usable(&info).count() <= 16);
+                    assert!(layout::usable(&info).count() <= 16);
                 }
             }
             _ => {
@@ -357,9 +364,9 @@ pub(super) fn run(input: &[u8]) -> bool {
             is_a_line(why);
         }
     }
-    display.leave();
+    display.retain_scanouts();
     check();
-    let (count, first) = display.refusals();
+    let (count, first) = display.error_responses();
     assert_eq!(count == 0, first.is_none());
     display.failed().is_none() && count == 0
 }

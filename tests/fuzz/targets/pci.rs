@@ -8,19 +8,19 @@
 //! function. Registers above 0x40 are those that follow in the input, as they come.
 
 use super::bytes::{
-    is_a_line,
-    Bytes, //
-};
+        is_a_line,
+        Bytes, //
+    };
 use crate::{
     pci::{
-        find,
+        enumerate,
         path_to,
         Address,
         Allocator,
+        BusNumbers,
         Config,
         Ecam,
         Function,
-        Numbers,
         Path,
         Segment,
         Window,
@@ -146,19 +146,19 @@ pub(super) fn run(input: &[u8]) -> bool {
         space.noise = Some(Bytes(input));
     }
     let numbers = match flags & ASSIGN {
-        0 => Numbers::Keep,
-        _ => Numbers::Assign,
+        0 => BusNumbers::Keep,
+        _ => BusNumbers::Assign,
     };
     walk(&mut space, &ecam, numbers, &windows) > 0
 }
 
 /// Walks as the driver does. Returns how many GPUs there were.
-fn walk(space: &mut Space<'_>, ecam: &Ecam, numbers: Numbers, windows: &Windows) -> u16 {
+fn walk(space: &mut Space<'_>, ecam: &Ecam, numbers: BusNumbers, windows: &Windows) -> u16 {
     let is_fickle = space.noise.is_some();
     let mut allocator = Allocator::new(windows);
     let (mut gpus, mut visited) = (0, Vec::new());
     let mut spent = 0;
-    let walk = find(space, ecam, numbers, |space, gpu, path| {
+    let walk = enumerate(space, ecam, numbers, |space, gpu, path| {
         gpus += 1;
         let before = space.accesses;
         if gpus <= 4 {
@@ -175,7 +175,7 @@ fn walk(space: &mut Space<'_>, ecam: &Ecam, numbers: Numbers, windows: &Windows)
     // looked at a second time for whether something is there.
     let accesses = space.accesses - spent;
     assert!(accesses <= 256 * (256 * 6 + 32), "{accesses} accesses");
-    if let Some((_, trouble)) = walk.trouble {
+    if let Some((_, trouble)) = walk.skipped {
         is_a_line(trouble);
     }
     // Nobody else's registers were changed: those of a bridge, and of a GPU.
@@ -227,7 +227,7 @@ fn visit(
     let mut function = Function::new(space, gpu);
     for (index, size) in (0..).zip(sizes) {
         if let Some(bar) = function.bar(index) {
-            let cpu = windows.cpu(bar.address, size);
+            let cpu = windows.cpu_address(bar.address, size);
             assert!(cpu.is_none_or(|cpu| cpu.checked_add(size).is_some()));
         }
     }

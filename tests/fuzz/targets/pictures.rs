@@ -7,11 +7,11 @@
 //! * for what is handed over: the address of the table, a memory map, and the table.
 
 use super::bytes::{
-    is_a_line,
-    seal,
-    Bytes,
-    Piece, //
-};
+        is_a_line,
+        seal,
+        Bytes,
+        Piece, //
+    };
 use crate::{
     firmware::{
         bgrt::Bgrt,
@@ -20,7 +20,7 @@ use crate::{
         handoff::{
             Cursor,
             Handoff,
-            Pixels,
+            PixelBuffer,
             Table, //
         },
         picture::Picture,
@@ -87,7 +87,7 @@ fn logo(kind: u8, mut bytes: Bytes<'_>) -> bool {
     let edges = [(0, 0), (width - 1, height - 1), (0, height - 1), (x, y)];
     for (x, y) in edges {
         let mut pixels = [u32::MAX; 300];
-        bmp.row(&mut memory, x, y, &mut pixels)
+        bmp.read_row(&mut memory, x, y, &mut pixels)
             .expect("all is readable");
         let room = if y < height {
             width.saturating_sub(x) as usize
@@ -208,12 +208,12 @@ fn handed_over(kind: u8, mut bytes: Bytes<'_>) -> bool {
         }
     };
     firmware.is_open = true;
-    assert_eq!(handoff.live.is_some(), handoff.mark % 2 == 1);
-    assert!(handoff.live != Some(0) && handoff.scanout < 16);
+    assert_eq!(handoff.resource.is_some(), handoff.cookie % 2 == 1);
+    assert!(handoff.resource != Some(0) && handoff.scanout < 16);
     assert!((1..=16384).contains(&handoff.width) && (1..=16384).contains(&handoff.height));
-    assert!(handoff.text_begins() <= handoff.height);
+    assert!(handoff.text_start_y() <= handoff.height);
     if u64::from(handoff.width) * u64::from(handoff.height) <= 4096 {
-        handoff.has_picture(&mut firmware);
+        handoff.is_picture_intact(&mut firmware);
     }
     let (width, height) = (handoff.width, handoff.height);
     for y in [0, height - 1, height, u32::MAX] {
@@ -256,17 +256,17 @@ fn file(header: u32, bits: u32, compression: u32, height: i32) -> Vec<u8> {
     file
 }
 
-fn handoff(live: Option<u32>, pictured: bool) -> Handoff {
+fn handoff(resource: Option<u32>, pictured: bool) -> Handoff {
     Handoff {
         device: Some((0, Address::new(0, 1, 0).unwrap())),
         scanout: 0,
         width: 60,
         height: 30,
-        live,
-        picture: pictured.then_some(Pixels {
-            at: 0x6000_0040,
+        resource,
+        picture: pictured.then_some(PixelBuffer {
+            address: 0x6000_0040,
             pitch: 256,
-            sum: 5,
+            checksum: 5,
         }),
         cursor: Some(Cursor {
             column: 3,
@@ -274,7 +274,7 @@ fn handoff(live: Option<u32>, pictured: bool) -> Handoff {
             columns: 80,
             rows: 25,
         }),
-        mark: if live.is_some() { 0x1234_5679 } else { 0 },
+        cookie: if resource.is_some() { 0x1234_5679 } else { 0 },
     }
 }
 
@@ -297,7 +297,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         seed.extend(&file[..file.len().min(400)]);
         seeds.push(seed);
     }
-    for (live, pictured) in [(Some(7), true), (None, true), (Some(1), false)] {
+    for (resource, pictured) in [(Some(7), true), (None, true), (Some(1), false)] {
         let mut seed = vec![1 | 3 << 1];
         seed.extend(0x5000_2000u64.to_le_bytes());
         for (kind, start, pages) in [(9, 0x5000_0000u64, 16u64), (4, 0x6000_0000, 16), (7, 0, 2)] {
@@ -305,7 +305,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
             seed.extend(start.to_le_bytes());
             seed.extend(pages.to_le_bytes());
         }
-        seed.extend(Table::new(&handoff(live, pictured)).as_bytes());
+        seed.extend(Table::new(&handoff(resource, pictured)).as_bytes());
         seeds.push(seed);
     }
     seeds

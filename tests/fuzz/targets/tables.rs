@@ -7,16 +7,16 @@
 //! [`LOW`] or ends with the address space. The system table is first in it.
 
 use super::bytes::{
-    is_a_line,
-    seal,
-    Bytes,
-    Piece, //
-};
+        is_a_line,
+        seal,
+        Bytes,
+        Piece, //
+    };
 use crate::{
     firmware::{
         acpi::Mcfg,
         bgrt::Bgrt,
-        consoles::of_spcr,
+        consoles::spcr_console,
         efi, //
     },
     pci::Ecam, //
@@ -58,14 +58,14 @@ pub(super) fn run(input: &[u8]) -> bool {
     });
     for kind in [efi::BOOT_SERVICES_DATA, efi::ACPI_RECLAIM] {
         let at = start.wrapping_add(size.into());
-        let area = map.and_then(|map| efi::area(&mut memory, map, kind, at));
+        let area = map.and_then(|map| efi::memory_range(&mut memory, map, kind, at));
         assert!(area.is_none_or(|area| area.contains(&at)));
     }
     // Up to 4096 descriptors of the map, and twice.
     assert!(memory.reads <= 4 * 4096);
     memory.reads = 0;
 
-    let root = match efi::acpi_root(&mut memory, start, map) {
+    let root = match efi::rsdp_address(&mut memory, start, map) {
         Ok(root) => root,
         Err(why) => {
             is_a_line(why);
@@ -106,7 +106,7 @@ fn mcfg(memory: &mut Piece, root: u64) -> bool {
                 ..
             }) => {
                 let buses = u64::from(last_bus.checked_sub(first_bus).unwrap()) + 1;
-                assert!(base.checked_add(buses * Ecam::OF_ONE_BUS - 1).is_some());
+                assert!(base.checked_add(buses * Ecam::BUS_BYTES - 1).is_some());
             }
             Err(why) => is_a_line(why),
         }
@@ -150,7 +150,7 @@ fn seal_all(memory: &mut [u8]) {
         let length = u32::from_le_bytes(*length) as usize;
         if let Some(table) = piece.get_mut(..length) {
             seal(table, 9);
-            of_spcr(table);
+            spcr_console(table);
         }
     }
 }

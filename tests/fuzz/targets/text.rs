@@ -6,22 +6,22 @@
 //! An input is the size of the screen and of a glyph, and then what is done.
 
 use super::bytes::{
-    is_a_line,
-    Bytes, //
-};
+        is_a_line,
+        Bytes, //
+    };
 use crate::text::{
-    Cell,
-    Cursor,
-    Grid,
-    Limits,
-    Places,
-    Rows,
-    Screen,
-    Scroll,
-    Size,
-    Surface,
-    Way, //
-};
+        Cell,
+        Cursor,
+        Grid,
+        Limits,
+        RowPositions,
+        Rows,
+        Screen,
+        Scroll,
+        ScrollDirection,
+        Size,
+        Surface, //
+    };
 use core::ops::Range;
 use zerocopy::FromZeros;
 
@@ -65,22 +65,28 @@ impl Resource {
 }
 
 impl Surface for Resource {
-    fn draw(&mut self, places: Places, cells: &[Cell], from: usize, cursor: Option<&Cursor>) {
+    fn draw(
+        &mut self,
+        positions: RowPositions,
+        cells: &[Cell],
+        from: usize,
+        cursor: Option<&Cursor>,
+    ) {
         assert!(!self.panned, "drawn after a pan");
         assert!(from < cells.len() && cells.len() <= self.cols);
-        for place in places.iter() {
-            self.drawn.push(place);
-            let row = &mut self.rows[place as usize];
+        for text_row in positions.iter() {
+            self.drawn.push(text_row);
+            let row = &mut self.rows[text_row as usize];
             // What was drawn before the first column is as it was.
             assert_eq!(row[..from], cells[..from]);
             row[..cells.len()].copy_from_slice(cells);
-            let was = self.cursors[place as usize];
+            let was = self.cursors[text_row as usize];
             if was.is_some_and(|col| col >= from && col < cells.len()) {
-                self.cursors[place as usize] = None;
+                self.cursors[text_row as usize] = None;
             }
             if let Some(cursor) = cursor {
                 assert!(cursor.col < cells.len());
-                self.cursors[place as usize] = Some(cursor.col);
+                self.cursors[text_row as usize] = Some(cursor.col);
             }
         }
     }
@@ -165,7 +171,7 @@ pub(super) fn run(input: &[u8]) -> bool {
         entries: 1 << 13,
         resource_bytes: 1 << 28,
     };
-    let grid = match Grid::on_several(least, mode, glyph, wish, &limits) {
+    let grid = match Grid::for_scanouts(least, mode, glyph, wish, &limits) {
         Ok(grid) => grid,
         Err(why) => {
             is_a_line(why);
@@ -187,7 +193,7 @@ pub(super) fn run(input: &[u8]) -> bool {
         match bytes.u8() % 16 {
             0..=3 => {
                 let (attribute, count) = (bytes.u8(), bytes.u8());
-                screen.remember(bytes.take(count.into()), attribute);
+                screen.write(bytes.take(count.into()), attribute);
             }
             4 => {
                 let (row, col, count) = (bytes.u8(), bytes.u8(), bytes.u8());
@@ -199,9 +205,13 @@ pub(super) fn run(input: &[u8]) -> bool {
             }
             5 | 6 => {
                 let (start, end, cols, lines) = (bytes.u8(), bytes.u8(), bytes.u8(), bytes.u8());
-                let way = if lines & 1 == 0 { Way::Up } else { Way::Down };
+                let direction = if lines & 1 == 0 {
+                    ScrollDirection::Up
+                } else {
+                    ScrollDirection::Down
+                };
                 let blank = match lines & 2 {
-                    0 => screen.nothing(),
+                    0 => screen.blank_cell(),
                     _ => Cell(bytes.u16()),
                 };
                 let (rows, cols) = match lines & 4 {
@@ -209,31 +219,31 @@ pub(super) fn run(input: &[u8]) -> bool {
                     // All of it, as the VT scrolls mostly.
                     _ => (0..grid.rows(), grid.cols()),
                 };
-                screen.scroll(rows, cols, way, usize::from(lines >> 3), blank);
+                screen.scroll(rows, cols, direction, usize::from(lines >> 3), blank);
             }
             7 => {
                 let (row, col, start, end) = (bytes.u8(), bytes.u8(), bytes.u8(), bytes.u8());
                 let cursor = Cursor {
                     row: row.into(),
                     col: col.into(),
-                    lines: start.into()..end.into(),
+                    scanlines: start.into()..end.into(),
                 };
                 screen.set_cursor((row != 255).then_some(cursor));
             }
-            8 => screen.set_position(bytes.u8().into(), bytes.u8().into()),
-            9 => screen.keep(),
+            8 => screen.set_write_position(bytes.u8().into(), bytes.u8().into()),
+            9 => screen.retain(),
             10 => match bytes.u8() % 4 {
-                0 => screen.let_go(),
+                0 => screen.release(),
                 1 => {
                     screen.clear();
                     is_black = false;
                 }
-                2 => screen.settle(),
+                2 => screen.apply_newline(),
                 _ => screen.redraw(),
             },
             11 => {
                 let records = bytes.u64();
-                screen.remember_dropped(records, bytes.u8());
+                screen.write_dropped(records, bytes.u8());
             }
             12 => {
                 if bytes.u8() & 1 == 0 {
@@ -255,7 +265,7 @@ pub(super) fn run(input: &[u8]) -> bool {
                 }
             }
         }
-        let (row, col) = screen.position();
+        let (row, col) = screen.write_position();
         assert!(row < grid.rows() && col <= grid.cols());
     }
     screen.unblank();

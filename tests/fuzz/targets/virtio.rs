@@ -18,32 +18,32 @@ use crate::{
     virtio::{
         mmio::{
             Mmio,
-            WINDOW_WITH_CONFIG, //
+            REGISTER_AND_CONFIG_BYTES, //
         },
         pci::{
+            BarRegion,
             Capabilities,
-            Pci,
-            Place, //
+            Pci, //
         },
-        ring::{
-            RingError,
-            RING_BYTES,
+        queue::{
+            QueueError,
+            QUEUE_BYTES,
             SLOTS, //
         },
         setup::{
             initialise,
             quiesce,
             Addresses,
-            SetupError,
-            Wishes, //
+            Requested,
+            SetupError, //
         },
+        DeviceStatus,
         Features,
         Registers,
-        Ring,
-        Status,
         Transport,
+        VirtQueue,
         CONFIG_BYTES, //
-    },
+    }, //
 };
 use std::{
     cell::{
@@ -87,47 +87,47 @@ fn ring(kind: u8, mut bytes: Bytes<'_>) -> bool {
     };
     let count = usize::from(bytes.u8());
     let steps = bytes.take(count);
-    let shared = Shared::new(bytes, RING_BYTES, features);
-    let Some(place) = Ring::place(&shared, size) else {
+    let shared = Shared::new(bytes, QUEUE_BYTES, features);
+    let Some(place) = VirtQueue::addresses(&shared, size) else {
         assert!(size < 4);
         return false;
     };
     assert!(place.size.is_power_of_two() && (4..=2 * SLOTS).contains(&place.size));
     shared.plug(&place);
-    let mut ring = Ring::new(shared.clone(), place.size, features);
+    let mut queue = VirtQueue::new(shared.clone(), place.size, features);
     let mut out = Out::default();
-    let mut failed: Option<RingError> = None;
+    let mut failed: Option<QueueError> = None;
     let mut calls = 0;
     for step in steps {
         let turns = shared.turns();
         let mut recovers = false;
         let result = match step % 16 {
-            0..=5 => ring
-                .post(&[0xaa; 56], 24, &mut |_, slot| out.back(slot))
+            0..=5 => queue
+                .add(&[0xaa; 56], 24, &mut |_, slot| out.back(slot))
                 .map(|slot| {
                     assert!(slot < place.size / 2 && out.0.insert(slot));
                     let mut response = [0; 32];
-                    ring.response(slot, &mut response);
+                    queue.response(slot, &mut response);
                 }),
             6 | 7 => {
-                ring.publish();
+                queue.kick();
                 continue;
             }
-            8 | 9 => ring.collect(&mut |_, slot| out.back(slot)),
+            8 | 9 => queue.poll_used(&mut |_, slot| out.back(slot)),
             10 | 11 => {
                 let mut response = [0; 408];
-                let result = ring.call(&[0xbb; 24], None, &mut response, &mut |_, slot| {
+                let result = queue.call(&[0xbb; 24], None, &mut response, &mut |_, slot| {
                     out.back(slot)
                 });
                 calls += usize::from(result.is_ok());
                 // On its way to an end it may have got its own slot into the ring.
-                if result.is_err() && out.0.is_empty() && ring.in_flight() == 1 {
+                if result.is_err() && out.0.is_empty() && queue.in_flight() == 1 {
                     out.0.insert(0);
                 }
                 result
             }
             12 => {
-                recovers = ring.recover(&mut |_, slot| out.back(slot));
+                recovers = queue.recover(&mut |_, slot| out.back(slot));
                 Ok(())
             }
             _ => {
@@ -135,18 +135,18 @@ fn ring(kind: u8, mut bytes: Bytes<'_>) -> bool {
                 continue;
             }
         };
-        assert_eq!(ring.in_flight(), out.bits());
+        assert_eq!(queue.in_flight(), out.bits());
         assert!(
             shared.turns() - turns <= 2 * Shared::PATIENCE,
             "without end"
         );
         if step % 16 == 12 {
-            assert!(!recovers || failed == Some(RingError::Stalled) && out.0.is_empty());
+            assert!(!recovers || failed == Some(QueueError::Stalled) && out.0.is_empty());
             if recovers {
                 failed = None;
-            } else if failed == Some(RingError::Stalled) {
+            } else if failed == Some(QueueError::Stalled) {
                 // What was done could not be true.
-                failed = ring.collect(&mut |_, slot| out.back(slot)).err();
+                failed = queue.poll_used(&mut |_, slot| out.back(slot)).err();
             }
             continue;
         }
@@ -219,7 +219,7 @@ impl Registers for Fickle<'_> {
 }
 
 fn registers(kind: u8, mut bytes: Bytes<'_>) -> bool {
-    let wishes = Wishes {
+    let requested = Requested {
         features: Features::EVENT_IDX,
         addresses: match kind >> 2 & 3 {
             0 => Addresses::Physical,
@@ -231,21 +231,26 @@ fn registers(kind: u8, mut bytes: Bytes<'_>) -> bool {
     let (length, multiplier, notify_length) = (bytes.u8(), bytes.u32(), bytes.u32());
     let fickle = Fickle {
         answers: Rc::new(RefCell::new(bytes)),
-        window: WINDOW_WITH_CONFIG,
+        window: REGISTER_AND_CONFIG_BYTES,
         accesses: Rc::default(),
         status: Rc::default(),
         status_at: 0x70,
     };
     if kind & 2 != 0 {
         return match Mmio::new(fickle.clone()) {
-            Ok(mut mmio) => drive(&mut mmio, wishes, &fickle, WINDOW_WITH_CONFIG as u32),
+            Ok(mut mmio) => drive(
+                &mut mmio,
+                requested,
+                &fickle,
+                REGISTER_AND_CONFIG_BYTES as u32,
+            ),
             Err(why) => {
                 is_a_line(why);
                 false
             }
         };
     }
-    let place = |length| Place {
+    let place = |length| BarRegion {
         bar: 0,
         offset: 0,
         length,
@@ -253,7 +258,7 @@ fn registers(kind: u8, mut bytes: Bytes<'_>) -> bool {
     let capabilities = Capabilities {
         common: place(56 + u32::from(length % 8)),
         notify: place(notify_length),
-        notify_multiplier: multiplier,
+        notify_off_multiplier: multiplier,
         device: Some(place(CONFIG_BYTES as u32)),
     };
     let common = Fickle {
@@ -267,39 +272,39 @@ fn registers(kind: u8, mut bytes: Bytes<'_>) -> bool {
         ..fickle.clone()
     };
     let mut pci = Pci::new(common, &capabilities).with_config(Some(config));
-    drive(&mut pci, wishes, &fickle, notify_length)
+    drive(&mut pci, requested, &fickle, notify_length)
 }
 
 /// Sets a device up, and lets it go again. Returns whether it could be set up.
 fn drive(
     transport: &mut impl Transport,
-    wishes: Wishes,
+    requested: Requested,
     device: &Fickle<'_>,
     notify_length: u32,
 ) -> bool {
-    let shared = Shared::new(Bytes(&[]), RING_BYTES, Features::empty());
-    let place = |size| Ring::place(&shared, size);
-    let result = initialise(transport, &shared, wishes, place);
-    let status = device.status.get().map(Status::from_bits_retain);
+    let shared = Shared::new(Bytes(&[]), QUEUE_BYTES, Features::empty());
+    let place = |size| VirtQueue::addresses(&shared, size);
+    let result = initialise(transport, &shared, requested, place);
+    let status = device.status.get().map(DeviceStatus::from_bits_retain);
     match result {
-        Ok(agreement) => {
-            let size = agreement.queue.size;
+        Ok(negotiated) => {
+            let size = negotiated.queue.size;
             assert!(size.is_power_of_two() && (4..=2 * SLOTS).contains(&size));
-            assert!(agreement.features.contains(Features::VERSION_1));
-            let end = agreement.doorbell.offset as u64 + 2;
+            assert!(negotiated.features.contains(Features::VERSION_1));
+            let end = negotiated.queue_notify.offset as u64 + 2;
             assert!(
                 end <= notify_length.into(),
                 "the doorbell is out of its registers"
             );
-            assert!(status.is_some_and(|status| status.contains(Status::DRIVER_OK)));
+            assert!(status.is_some_and(|status| status.contains(DeviceStatus::DRIVER_OK)));
         }
         Err(why) => {
             is_a_line(why);
             match (why, status) {
-                (SetupError::Reset, status) => assert_eq!(status, Some(Status::empty())),
+                (SetupError::Reset, status) => assert_eq!(status, Some(DeviceStatus::empty())),
                 // It may have been left as it was.
-                (SetupError::AccessPlatform, None) => assert!(wishes.adopts),
-                (_, status) => assert!(status.is_some_and(|it| it.contains(Status::FAILED))),
+                (SetupError::AccessPlatform, None) => assert!(requested.adopts),
+                (_, status) => assert!(status.is_some_and(|it| it.contains(DeviceStatus::FAILED))),
             }
         }
     }

@@ -6,16 +6,16 @@
 //! An input is a byte that picks one of these, and then the words, as on a command line.
 
 use super::bytes::{
-    is_a_line,
-    Bytes, //
-};
+        is_a_line,
+        Bytes, //
+    };
 use crate::{
     firmware::{
-        cmdline::Place,
+        cmdline::DeviceAddress,
         consoles::{
             choose,
-            level,
-            of_spcr,
+            console_loglevel,
+            spcr_console,
             Choice,
             Console, //
         }, //
@@ -35,19 +35,19 @@ pub(super) fn run(input: &[u8]) -> bool {
 }
 
 fn options(text: &[u8]) -> bool {
-    let place = match Place::parse(text) {
+    let place = match DeviceAddress::parse(text) {
         Ok(place) => place,
         Err(why) => {
             is_a_line(why);
             return false;
         }
     };
-    let Place { ecam, function } = place;
-    assert!(ecam % Ecam::OF_ONE_BUS == 0);
+    let DeviceAddress { ecam, function } = place;
+    assert!(ecam % Ecam::BUS_BYTES == 0);
     assert!(function.device() < 32 && function.function() < 8);
     // What was read is what is written: it comes to the same.
     let again = format!("pci,{ecam:#x},{function}");
-    assert_eq!(Place::parse(again.as_bytes()), Ok(place));
+    assert_eq!(DeviceAddress::parse(again.as_bytes()), Ok(place));
     true
 }
 
@@ -66,7 +66,7 @@ fn consoles(line: &str) -> bool {
         for never in [false, true] {
             match choose(words(), screen, never) {
                 Choice::Never => assert!(never),
-                Choice::Nobody => assert!(!never && words().next().is_none()),
+                Choice::Unspecified => assert!(!never && words().next().is_none()),
                 Choice::Stub(console) => console.iter().for_each(named),
                 Choice::Screen => {}
                 Choice::ScreenBefore(it, last) => {
@@ -76,12 +76,12 @@ fn consoles(line: &str) -> bool {
             }
         }
     }
-    let level = level(line.split(' '), 4);
+    let level = console_loglevel(line.split(' '), 4);
     words().next().is_some() || level.is_some()
 }
 
 fn spcr(table: &[u8]) -> bool {
-    let console = of_spcr(table);
+    let console = spcr_console(table);
     assert!(console.is_none_or(|it| ["uart", "pl011"].contains(&it.name) && it.index == 0));
     console.is_some()
 }

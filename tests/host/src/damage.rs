@@ -19,7 +19,7 @@ use crate::{
         acpi::Mcfg,
         bgrt::Bgrt,
         bmp::Bmp,
-        cmdline::Place,
+        cmdline::DeviceAddress,
         efi,
         fdt::Tree,
         picture::{
@@ -27,26 +27,26 @@ use crate::{
             Picture, //
         },
         ram::{
-            Misplaced,
-            Ram, //
+            RamMap,
+            RegistersError, //
         },
         Memory,
         Unreadable, //
     },
     kunit::handoff::handoff::{
-        whole,
-        Firmware, //
-    },
+                whole,
+                Firmware, //
+            },
     pci::{
-        find,
+        enumerate,
         path_to,
         Address,
         Allocator,
+        BusNumbers,
         Config,
         Ecam,
         Function,
         Location,
-        Numbers,
         Path,
         Segment,
         Window,
@@ -76,12 +76,12 @@ fn read_tree(blob: &[u8]) -> usize {
         return 0;
     };
     let _ = tree.chosen();
-    let _ = tree.ram(|_| ());
+    let _ = tree.for_each_ram_range(|_| ());
     // A node takes 8 bytes at least; an error may come once more.
     let most = blob.len() / 8 + 1;
     let (bridges, slots) = (
         tree.host_bridges().take(most + 1).count(),
-        tree.slots().take(most + 1).count(),
+        tree.mmio_nodes().take(most + 1).count(),
     );
     assert!(bridges <= most && slots <= most, "a tree without end");
     bridges + slots
@@ -158,7 +158,7 @@ fn names_without_end_take_no_time() {
     assert_eq!(read_tree(&blob), 0);
     let tree = Tree::new(&blob).unwrap();
     assert_eq!(
-        tree.slots().count(),
+        tree.mmio_nodes().count(),
         0,
         "an error: the tree is not read to its end"
     );
@@ -248,11 +248,11 @@ fn lines_of_the_log_say_where() {
         assert_eq!(location.to_string(), line);
     }
     assert_eq!(
-        Misplaced::Ram { at: 0x4000_0000 }.to_string(),
+        RegistersError::Ram { at: 0x4000_0000 }.to_string(),
         "its registers cannot be at 0x40000000, where RAM is"
     );
     assert_eq!(
-        Misplaced::Beyond {
+        RegistersError::OutOfRange {
             bits: 52,
             at: 1 << 52
         }
@@ -366,14 +366,14 @@ proptest! {
         let tree = Tree::new(STUB).unwrap();
         let mut ranges = Vec::new();
         let named = tree.chosen().unwrap().memory_map.unwrap();
-        let _ = efi::ram(&mut memory, named, |range| ranges.push(range));
-        let mut ram = Ram::new(Some(tree), 52);
+        let _ = efi::for_each_ram_range(&mut memory, named, |range| ranges.push(range));
+        let mut ram = RamMap::new(Some(tree), 52);
         for (at, size) in registers {
             let end = at.checked_add(size).filter(|&end| end <= 1 << 52);
             let expected = match end {
-                None => Err(Misplaced::Beyond { at, bits: 52 }),
+                None => Err(RegistersError::OutOfRange { at, bits: 52 }),
                 Some(end) if ranges.iter().any(|ram| ram.start < end && at < ram.end) => {
-                    Err(Misplaced::Ram { at })
+                    Err(RegistersError::Ram { at })
                 }
                 Some(_) => Ok(()),
             };
@@ -385,7 +385,7 @@ proptest! {
             descriptor_size,
             descriptor_version: 1,
         });
-        let root = efi::acpi_root(&mut memory, SYSTEM_TABLE, map).unwrap_or(RSDP);
+        let root = efi::rsdp_address(&mut memory, SYSTEM_TABLE, map).unwrap_or(RSDP);
         for root in [root, RSDP] {
             if let Ok(mcfg) = Mcfg::find(&mut memory, root) {
                 prop_assert!(mcfg.host_bridges(&mut memory).count() <= AAVMF.len());
@@ -406,8 +406,8 @@ proptest! {
             firmware = firmware.with(at, bytes);
         }
         if let Ok(handoff) = firmware.read_table() {
-            prop_assert_eq!(handoff.live.is_some(), handoff.mark % 2 == 1);
-            prop_assert!(handoff.text_begins() <= handoff.height);
+            prop_assert_eq!(handoff.resource.is_some(), handoff.cookie % 2 == 1);
+            prop_assert!(handoff.text_start_y() <= handoff.height);
             for y in [0, handoff.height - 1, handoff.height, u32::MAX] {
                 for x in [0, handoff.width - 1, handoff.width, u32::MAX] {
                     // `Firmware` refuses what is not within the memory that the map names.
@@ -420,7 +420,7 @@ proptest! {
     #[test]
     fn configuration_spaces(
         damage in prop::collection::vec((0..6usize, 0..16usize, any::<u32>(), any::<u32>()), 0..24),
-        numbers in prop::sample::select(vec![Numbers::Keep, Numbers::Assign]),
+        numbers in prop::sample::select(vec![BusNumbers::Keep, BusNumbers::Assign]),
         buses in any::<(u8, u8)>(),
         windows in prop::collection::vec(window(), 0..=Windows::MAX + 1),
     ) {
@@ -441,14 +441,14 @@ proptest! {
         }
         let mut allocator = Allocator::new(&all);
         let mut gpus = 0;
-        let walk = find(&mut space, &ecam, numbers, |space, gpu, path| {
+        let walk = enumerate(&mut space, &ecam, numbers, |space, gpu, path| {
             gpus += 1;
             let _ = allocator.assign(space, gpu, path);
             let mut function = Function::new(space, gpu);
             for index in 0..=u8::MAX {
                 let size = function.bar_size(index);
                 if let Some(bar) = function.bar(index) {
-                    all.cpu(bar.address, size);
+                    all.cpu_address(bar.address, size);
                 }
             }
             let sizes = core::array::from_fn(|index| function.bar_size(index as u8));
@@ -488,8 +488,8 @@ proptest! {
 
     #[test]
     fn options(text in prop::collection::vec(any::<u8>(), 0..40), like in "pci,(0x)?[0-9a-g]{0,18},[0-9a-f:.,]{0,9}") {
-        let _ = Place::parse(&text);
-        let _ = Place::parse(like.as_bytes());
+        let _ = DeviceAddress::parse(&text);
+        let _ = DeviceAddress::parse(like.as_bytes());
     }
 
     #[test]
@@ -501,7 +501,7 @@ proptest! {
     ) {
         let base = base << 20;
         let text = format!("pci,{base:#x},{bus:02x}:{device:02x}.{function}");
-        let place = Place { ecam: base, function: Address::new(bus, device, function).unwrap() };
-        prop_assert_eq!(Place::parse(text.as_bytes()).ok(), Some(place));
+        let place = DeviceAddress { ecam: base, function: Address::new(bus, device, function).unwrap() };
+        prop_assert_eq!(DeviceAddress::parse(text.as_bytes()).ok(), Some(place));
     }
 }

@@ -12,11 +12,11 @@ use proptest::prelude::*;
 use zerocopy::FromZeros;
 
 use crate::{
-    cases,
-    device::{
+    backend::{
         connect_to,
         Order, //
     },
+    cases,
     gpu::{
         protocol::{
             GetDisplayInfo,
@@ -35,18 +35,16 @@ use crate::{
         Pictures,
         Ways, //
     },
-    liar::{
-        deeds,
-        Liar, //
-    },
     qemu::Qemu,
     rutabaga::Crosvm,
-    scanout::display::{
-        usable,
-        Display,
-        DisplayError,
-        Left,
-        IDS, //
+    scanout::{
+        display::{
+            Display,
+            DisplayError,
+            RetainedScanouts,
+            RESOURCE_IDS, //
+        },
+        layout::usable, //
     },
     text::{
         Cell,
@@ -58,13 +56,17 @@ use crate::{
         Scroll,
         ATTRIBUTE, //
     },
+    used_ring::{
+        deeds,
+        Liar, //
+    },
     virtio::{
-        ring::{
-            RingError,
-            RING_BYTES, //
+        queue::{
+            QueueError,
+            QUEUE_BYTES, //
         },
         Features,
-        Ring, //
+        VirtQueue, //
     }, //
 };
 
@@ -238,7 +240,7 @@ impl<P: Pictures + 'static> Rig<P> {
 
     /// On the device of another one, whose display has ended.
     fn on(setting: Setting, host: Rc<RefCell<Host<P>>>, keeps: bool) -> Option<Self> {
-        let guest = Guest::new(RING_BYTES + setting.band);
+        let guest = Guest::new(QUEUE_BYTES + setting.band);
         let Setting {
             queue,
             features,
@@ -252,13 +254,13 @@ impl<P: Pictures + 'static> Rig<P> {
         let glyph = setting.glyph;
         let noise: &Noise = Box::leak(Box::new(Noise::new(glyph.0, glyph.1)));
         let font = Font::new(glyph.0, glyph.1, 256, &noise.data).unwrap();
-        let band = guest.words(RING_BYTES, setting.band / 4);
+        let band = guest.words(QUEUE_BYTES, setting.band / 4);
         let (scroll, cells) = (setting.scroll, setting.cells);
         let resource = host
             .borrow()
             .resources()
             .last()
-            .map_or(2, |last| (last + 2 * IDS) & !1);
+            .map_or(2, |last| (last + 2 * RESOURCE_IDS) & !1);
         let begin = (resource, keeps);
         let display = match Display::start(control, heads, font, scroll, begin, cells, band) {
             Err(DisplayError::Grid(_)) => return None,
@@ -281,15 +283,15 @@ impl<P: Pictures + 'static> Rig<P> {
     /// What the driver does when scanouts came, went, or have another size: it adopts its own
     /// device.
     fn follow(mut self) -> Self {
-        let left = self.display.leave();
+        let retained = self.display.retain_scanouts();
         self.display.drain().unwrap();
         let mut rig = Self::on(self.setting, self.host, true).unwrap();
-        rig.display.inherit(left);
+        rig.display.adopt_scanouts(retained);
         rig
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        self.screen.remember(bytes, ATTRIBUTE);
+        self.screen.write(bytes, ATTRIBUTE);
         self.screen.show(&mut self.display);
         self.terminal.write(bytes);
     }
@@ -299,8 +301,8 @@ impl<P: Pictures + 'static> Rig<P> {
         self.display.drain().unwrap();
         let host = self.host.borrow();
         assert_eq!(host.complaints, [""; 0]);
-        assert_eq!(self.display.refusals(), (0, None));
-        for head in self.display.heads() {
+        assert_eq!(self.display.error_responses(), (0, None));
+        for head in self.display.scanouts() {
             let expected = self.expected(head);
             let shown = host.shown(head.scanout as usize);
             let wrong = shown
@@ -469,7 +471,7 @@ fn driver(mode: (u32, u32), glyph: (u32, u32), scroll: Scroll) -> Setting {
         mode,
         glyph,
         scroll,
-        band: ((240 << 10) - RING_BYTES - 2 * cells) & !3,
+        band: ((240 << 10) - QUEUE_BYTES - 2 * cells) & !3,
         cells,
         ..SETTING
     }
@@ -665,7 +667,7 @@ fn messages_that_were_dropped_are_counted() {
     let new = || Rig::new(driver((640, 480), (8, 16), Scroll::Pan), Qemu::default()).unwrap();
     let mut rig = new();
     rig.write(b"before\n");
-    rig.screen.remember_dropped(1234567890, ATTRIBUTE);
+    rig.screen.write_dropped(1234567890, ATTRIBUTE);
     rig.terminal
         .write(b"** 1234567890 printk messages dropped **\n");
     rig.write(b"after\n");
@@ -674,13 +676,13 @@ fn messages_that_were_dropped_are_counted() {
     // What was kept is at the top, and the row below it counts.
     let mut rig = new();
     let line = |n: usize| format!("line {n}\n").into_bytes();
-    rig.screen.keep();
+    rig.screen.retain();
     for n in 0..40 {
-        rig.screen.remember(&line(n), ATTRIBUTE);
+        rig.screen.write(&line(n), ATTRIBUTE);
     }
-    rig.screen.remember_dropped(7, ATTRIBUTE);
-    rig.screen.remember_dropped(4096, ATTRIBUTE);
-    rig.screen.remember(&line(40), ATTRIBUTE);
+    rig.screen.write_dropped(7, ATTRIBUTE);
+    rig.screen.write_dropped(4096, ATTRIBUTE);
+    rig.screen.write(&line(40), ATTRIBUTE);
     rig.screen.show(&mut rig.display);
     let count = b"... 12 rows left out, 4103 messages dropped ...\n".to_vec();
     let rows = (0..7).map(line).chain([count]).chain((19..41).map(line));
@@ -708,7 +710,7 @@ fn a_larger_font_has_fewer_rows_in_flight() {
             .unwrap();
         let grid = *rig.display.grid();
         assert_eq!(grid.band().slots(), 2);
-        assert!(rig.screen.renew(grid, 8));
+        assert!(rig.screen.reinit(grid, 8));
         (rig.noise, rig.terminal) = (noise, Terminal::new(grid.cols(), grid.rows()));
         for line in 0..9 {
             rig.write(format!("{line}\n").as_bytes());
@@ -728,7 +730,7 @@ fn refusals_are_counted_and_stop_nothing() {
     }
     rig.display.drain().unwrap();
     let complaints = rig.host.borrow().complaints.len();
-    let (count, first) = rig.display.refusals();
+    let (count, first) = rig.display.error_responses();
     assert_eq!(count as usize, complaints);
     assert!(complaints >= 100);
     // A transfer, and ERR_UNSPEC.
@@ -747,7 +749,7 @@ fn a_device_that_vanishes_is_waited_for_once() {
     for line in numbered(100, 1) {
         rig.write(&line);
     }
-    let stalled = Some(GpuError::Ring(RingError::Stalled));
+    let stalled = Some(GpuError::Queue(QueueError::Stalled));
     assert_eq!(rig.display.failed(), stalled);
     let (turns, kicks) = (rig.guest.turns(), rig.guest.kicks());
     for line in numbered(100, 1) {
@@ -767,7 +769,7 @@ fn a_device_that_answers_late_shows_all() {
         for line in numbered(100, 1) {
             rig.write(&line);
         }
-        let stalled = Some(GpuError::Ring(RingError::Stalled));
+        let stalled = Some(GpuError::Queue(QueueError::Stalled));
         assert_eq!(rig.display.failed(), stalled);
         assert!(!rig.display.recover());
         rig.guest.stop(false);
@@ -796,7 +798,7 @@ fn what_was_shown_before_stays_until_there_is_text() {
         let cursor = Cursor {
             row: 1,
             col: 0,
-            lines: 0..2,
+            scanlines: 0..2,
         };
         for blank in [" ", "\n", "\n\n\n\n\n\n\n"] {
             rig.write(blank.as_bytes());
@@ -844,7 +846,7 @@ fn a_picture_stays_until_there_is_text() {
         let cursor = Cursor {
             row: 1,
             col: 0,
-            lines: 0..2,
+            scanlines: 0..2,
         };
         rig.write(b"\n \n");
         rig.screen.set_cursor(Some(cursor));
@@ -886,7 +888,7 @@ fn a_picture_scrolls_with_text_that_lies_over_it() {
                 *to = pixel(x, y);
             }
         });
-        rig.screen.lie_over();
+        rig.screen.mark_all_drawn();
         // Of which row of the picture a row of the screen is, and how many columns are covered.
         let window = height.div_ceil(glyph.1) as usize;
         let mut rows: Vec<(Option<u32>, usize)> =
@@ -895,7 +897,7 @@ fn a_picture_scrolls_with_text_that_lies_over_it() {
         rows[grid.rows()..].fill((None, cols));
         let check = |rig: &mut Rig<P>, rows: &[(Option<u32>, usize)]| {
             rig.display.drain().unwrap();
-            let text = rig.expected(&rig.display.heads()[0]);
+            let text = rig.expected(&rig.display.scanouts()[0]);
             let host = rig.host.borrow();
             assert_eq!(host.complaints, [""; 0]);
             for (at, &seen) in (0..).zip(host.shown(0)) {
@@ -1012,7 +1014,7 @@ fn on_another(ways: Ways, after_each: fn(&mut Rig<Qemu>)) {
         }
         assert_eq!(
             rig.host.borrow().resources().len(),
-            rig.display.heads().len()
+            rig.display.scanouts().len()
         );
     }
 }
@@ -1063,14 +1065,16 @@ fn a_flush_that_was_skipped_is_made_up_for() {
 #[test]
 fn the_device_decides_how_the_screen_scrolls() {
     let asks_on = |scanout, offered, ways: Ways| {
-        let guest = Guest::new(RING_BYTES);
+        let guest = Guest::new(QUEUE_BYTES);
         let host = Rc::new(RefCell::new(Host::new(Qemu::default(), &[(640, 480); 2])));
         host.borrow_mut().ways = ways;
         let ring = connect_to(&guest, 64, Features::empty(), Order::First, &host);
         let mut control = Control::new(ring);
-        let origin = Origin::of(offered).ask(&mut control, scanout, 77).unwrap();
+        let origin = Origin::from_features(offered)
+            .probe(&mut control, scanout, 77)
+            .unwrap();
         control.wait(u32::MAX).unwrap();
-        assert_eq!(control.refusals(), (0, None));
+        assert_eq!(control.errors(), (0, None));
         let host = host.borrow();
         // What is refused is the smallest scanout there can be.
         if let (Origin::Honoured, [refused]) = (origin, &host.complaints[..]) {
@@ -1143,7 +1147,7 @@ fn several_scanouts_show_the_text_that_all_have_room_for() {
             };
             let rig = Rig::new(setting, Qemu::default()).unwrap();
             let sides =
-                |side: fn(&Mode) -> u32| rig.display.heads().iter().map(side).min().unwrap();
+                |side: fn(&Mode) -> u32| rig.display.scanouts().iter().map(side).min().unwrap();
             let (width, height) = (sides(|mode| mode.width), sides(|mode| mode.height));
             let grid = rig.display.grid();
             assert_eq!(grid.cols() as u32, width / 8);
@@ -1175,7 +1179,7 @@ fn displays_come_and_go_without_losing_text() {
         let resources = |rig: &Rig<P>| rig.host.borrow().resources().len();
         let own = |rig: &Rig<P>| match scroll {
             Scroll::Pan => 1,
-            Scroll::Repaint => rig.display.heads().len(),
+            Scroll::Repaint => rig.display.scanouts().len(),
         };
         let steps = [
             (1, Some((120, 150))),
@@ -1233,7 +1237,8 @@ fn what_somebody_else_has_left_on_a_scanout_is_taken_away() {
         let other = host.borrow().resources()[0];
         host.borrow_mut().set_mode(scanout, mode);
         let mut rig = Rig::on(setting, host, true).unwrap();
-        rig.display.inherit(Left::on(scanout as u32, other));
+        rig.display
+            .adopt_scanouts(RetainedScanouts::on(scanout as u32, other));
         rig.display.drain().unwrap();
         // It stays where there will be text.
         let stays = mode.is_some();
@@ -1275,7 +1280,7 @@ fn a_picture_survives_displays_that_change() {
 #[test]
 fn scanouts_that_leave_no_room_for_text_are_left_out() {
     let seen = |modes: &[(u32, u32)]| {
-        let guest = Guest::new(RING_BYTES);
+        let guest = Guest::new(QUEUE_BYTES);
         let host = Rc::new(RefCell::new(Host::new(Qemu::default(), modes)));
         let ring = connect_to(&guest, 64, Features::empty(), Order::First, &host);
         let info = Control::new(ring)
@@ -1305,7 +1310,7 @@ fn what_was_written_is_with_the_device_before_the_write_returns() {
             rig.write(&line);
         }
         rig.guest.run();
-        let expected = rig.expected(&rig.display.heads()[0]);
+        let expected = rig.expected(&rig.display.scanouts()[0]);
         assert!(rig.host.borrow().shown(0) == expected);
     }
 }
@@ -1314,13 +1319,13 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn a_liar_stops_the_display_and_nothing_else(
+    fn a_device_that_lies_stops_the_display_and_nothing_else(
         deeds in deeds(),
         writes in prop::collection::vec(piece(), 1..60),
     ) {
         let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
         rig.display.drain().unwrap();
-        let place = Ring::place(&rig.guest, SETTING.queue).unwrap();
+        let place = VirtQueue::addresses(&rig.guest, SETTING.queue).unwrap();
         rig.guest.plug(Liar::new(place, deeds));
         for bytes in &writes {
             let (failed, kicks) = (rig.display.failed(), rig.guest.kicks());

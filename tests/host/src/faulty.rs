@@ -26,7 +26,7 @@ use vm_memory::{
 };
 
 use crate::{
-    device::{
+    backend::{
         queue_at,
         Backend, //
     },
@@ -38,21 +38,21 @@ use crate::{
     },
     host::Host,
     kunit::device::{
-        Fate,
-        MmioRegisters,
-        Model,
-        PciRegisters, //
-    },
+            Fate,
+            MmioRegisters,
+            Model,
+            PciRegisters, //
+        },
     pci::{
         Address,
         Config, //
     },
     qemu::Qemu,
     virtio::{
-        ring::RING_BYTES,
-        Doorbell,
+        queue::QUEUE_BYTES,
         Features,
-        QueuePlace,
+        QueueAddresses,
+        QueueNotify,
         Registers,
         Width, //
     },
@@ -594,7 +594,7 @@ impl Bus {
     }
 
     /// Rings a doorbell, where the driver has found it.
-    pub(crate) fn ring(&self, notify: u64, doorbell: Doorbell) {
+    pub(crate) fn ring(&self, notify: u64, doorbell: QueueNotify) {
         let address = notify + doorbell.offset as u64;
         if !self.fate.borrow().arrives() {
             return;
@@ -706,7 +706,7 @@ pub(crate) struct Gpu {
     modes: Vec<(u32, u32)>,
     /// Bytes of the memory that the driver shares with it.
     shared: usize,
-    queue: Option<(QueuePlace, Queue)>,
+    queue: Option<(QueueAddresses, Queue)>,
     resets: u32,
     /// The queue is in memory that is not the driver's any more, until the device is reset.
     is_old: bool,
@@ -932,7 +932,7 @@ impl Gpu {
             return;
         };
         let size = u64::from(place.size);
-        let ring = (BASE, RING_BYTES as u64);
+        let ring = (BASE, QUEUE_BYTES as u64);
         let all = self.shared as u64;
         let pieces = [
             (

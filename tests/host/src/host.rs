@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    device::Backend,
+    backend::Backend,
     guest::Memory,
     wire::*, //
 };

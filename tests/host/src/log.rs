@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    device::{
+    backend::{
         connect_to,
         Order, //
     },
@@ -29,15 +29,15 @@ use crate::{
     qemu::Qemu,
     scanout::{
         display::{
-            Left,
-            IDS, //
+            RetainedScanouts,
+            RESOURCE_IDS, //
         },
         log::{
             Log,
             LogError,
             Memory,
-            Wish,
-            TEXT, //
+            Options,
+            TEXT_WORDS, //
         }, //
     },
     text::{
@@ -47,18 +47,18 @@ use crate::{
         ATTRIBUTE, //
     },
     virtio::{
-        adoption::Found,
-        ring::{
+        adoption::InitialState,
+        queue::{
             is_drained,
-            RING_BYTES, //
+            QUEUE_BYTES, //
         },
         setup::{
             Addresses,
-            Agreement, //
+            Negotiated, //
         },
-        Doorbell,
         Features,
-        Ring,
+        QueueNotify,
+        VirtQueue,
         Width, //
     }, //
 };
@@ -68,11 +68,11 @@ use crate::{
 struct Setting {
     modes: &'static [(u32, u32)],
     scroll: Option<Scroll>,
-    /// A mode that is wished of the first scanout.
-    wish: Option<(u32, u32)>,
+    /// A mode for the first scanout, whatever the host prefers.
+    mode: Option<(u32, u32)>,
     offered: Features,
     ways: Ways,
-    found: Found,
+    found: InitialState,
     /// Bytes of memory that the device sees, behind the ring's.
     shared: usize,
     /// Words of memory that the text has for itself; if none, it lives in the other.
@@ -83,7 +83,7 @@ struct Setting {
 const SETTING: Setting = Setting {
     modes: &[(640, 480)],
     scroll: Some(Scroll::Pan),
-    wish: None,
+    mode: None,
     offered: Features::VERSION_1.union(Features::EVENT_IDX),
     ways: Ways {
         whole: false,
@@ -91,8 +91,8 @@ const SETTING: Setting = Setting {
         keeps_shown: false,
         one_scanout: false,
     },
-    found: Found::Idle,
-    shared: (240 << 10) - RING_BYTES,
+    found: InitialState::Idle,
+    shared: (240 << 10) - QUEUE_BYTES,
     text: 0,
     glyph: (8, 16),
 };
@@ -121,9 +121,9 @@ impl Rig {
         host: Rc<RefCell<Host<Qemu>>>,
         resource: u32,
     ) -> Result<Self, LogError> {
-        let guest = Guest::new(RING_BYTES + setting.shared);
+        let guest = Guest::new(QUEUE_BYTES + setting.shared);
         host.borrow_mut().ways = setting.ways;
-        let place = Ring::place(&guest, 64).unwrap();
+        let place = VirtQueue::addresses(&guest, 64).unwrap();
         // Who sets the device up does not keep the ring.
         drop(connect_to(
             &guest,
@@ -132,20 +132,20 @@ impl Rig {
             Order::First,
             &host,
         ));
-        let agreement = Agreement {
+        let negotiated = Negotiated {
             offered: setting.offered,
             features: Features::VERSION_1 | Features::EVENT_IDX,
             queue: place,
-            doorbell: Doorbell {
+            queue_notify: QueueNotify {
                 offset: 0,
                 width: Width::Bits16,
                 queue: 0,
             },
-            found: setting.found,
+            initial_state: setting.found,
         };
-        let wish = Wish {
+        let options = Options {
             scroll: setting.scroll,
-            mode: setting.wish.map(|(width, height)| Mode {
+            mode: setting.mode.map(|(width, height)| Mode {
                 scanout: 0,
                 width,
                 height,
@@ -154,13 +154,13 @@ impl Rig {
             adopts: false,
         };
         let memory = Memory {
-            shared: guest.words(RING_BYTES, setting.shared / 4),
+            shared: guest.words(QUEUE_BYTES, setting.shared / 4),
             text: vec![0; setting.text].leak(),
         };
         let (width, height) = setting.glyph;
         let noise: &Noise = Box::leak(Box::new(Noise::new(width, height)));
         let font = move |_, _| noise.font();
-        let log = Log::start(guest.clone(), &agreement, wish, resource, memory, font)?;
+        let log = Log::start(guest.clone(), &negotiated, options, resource, memory, font)?;
         let terminal = Terminal::new(log.grid().cols(), log.grid().rows());
         Ok(Self {
             guest,
@@ -176,13 +176,13 @@ impl Rig {
     }
 
     /// Takes text, of which nothing is shown yet.
-    fn remember(&mut self, text: &str) {
-        self.log.remember(text.as_bytes(), ATTRIBUTE, false);
+    fn append(&mut self, text: &str) {
+        self.log.append(text.as_bytes(), ATTRIBUTE, false);
         self.terminal.write(text.as_bytes());
     }
 
     fn write(&mut self, text: &str) {
-        self.remember(text);
+        self.append(text);
         self.log.show();
     }
 
@@ -202,7 +202,7 @@ impl Rig {
     /// of the log.
     fn is_shown(&self) -> bool {
         let host = self.host.borrow();
-        self.log.heads().iter().all(|head| {
+        self.log.scanouts().iter().all(|head| {
             let expected = self.expected((head.width, head.height));
             host.shown(head.scanout as usize) == expected
         })
@@ -213,7 +213,7 @@ impl Rig {
         self.log.finish();
         assert!(self.is_shown());
         assert_eq!(self.host.borrow().complaints, [""; 0]);
-        assert_eq!(self.log.trouble(), None);
+        assert_eq!(self.log.take_error(), None);
     }
 
     /// How often the device was told anything.
@@ -232,7 +232,7 @@ fn scrolls() -> [Setting; 2] {
 #[test]
 fn a_log_is_on_the_screen_wherever_its_text_lives() {
     for setting in scrolls() {
-        for text in [0, TEXT] {
+        for text in [0, TEXT_WORDS] {
             let mut rig = Rig::new(Setting { text, ..setting });
             assert_eq!(rig.log.size(), (640, 480));
             assert_eq!((rig.log.grid().cols(), rig.log.grid().rows()), (80, 30));
@@ -246,7 +246,7 @@ fn a_log_is_on_the_screen_wherever_its_text_lives() {
 fn the_largest_screen_of_text_fits_the_memory_for_it() {
     let setting = Setting {
         modes: &[(3840, 2160)],
-        text: TEXT,
+        text: TEXT_WORDS,
         ..SETTING
     };
     let rig = Rig::new(setting);
@@ -260,7 +260,7 @@ fn the_largest_screen_of_text_fits_the_memory_for_it() {
 
 #[test]
 fn a_larger_font_leaves_cells_for_the_usual_one() {
-    for text in [0, TEXT] {
+    for text in [0, TEXT_WORDS] {
         let mut rig = Rig::new(Setting {
             glyph: (16, 32),
             text,
@@ -361,7 +361,7 @@ fn another_font_needs_no_more_of_the_host_than_it_has() {
     rig.log.finish();
     assert!(!rig.log.has_failed());
     // The old resource goes before the new one comes; that it goes once more is no trouble.
-    assert_eq!(rig.log.trouble(), None);
+    assert_eq!(rig.log.take_error(), None);
     let is_unref = |complaint: &String| complaint.contains("Unref");
     assert!(rig.host.borrow().complaints.iter().all(is_unref));
     assert_eq!(rig.host.borrow().resources(), [RESOURCE ^ 1]);
@@ -377,8 +377,8 @@ fn the_first_scanout_has_the_text_if_all_do_not_fit() {
         scroll: Some(Scroll::Repaint),
         ..SETTING
     });
-    assert_eq!(rig.log.heads().len(), 1);
-    assert!(!rig.log.has_other_scanouts());
+    assert_eq!(rig.log.scanouts().len(), 1);
+    assert!(!rig.log.scanouts_changed());
     rig.write_lines(0..40);
     rig.check();
     // And all of them, where they do.
@@ -387,17 +387,17 @@ fn the_first_scanout_has_the_text_if_all_do_not_fit() {
         scroll: Some(Scroll::Repaint),
         ..SETTING
     });
-    assert_eq!(rig.log.heads().len(), 2);
+    assert_eq!(rig.log.scanouts().len(), 2);
     assert_eq!(rig.log.size(), (640, 480));
     rig.write_lines(0..40);
     rig.check();
 }
 
 #[test]
-fn a_wished_mode_is_used_as_long_as_the_host_wants_the_same() {
+fn a_mode_that_is_set_is_used_as_long_as_the_host_wants_the_same() {
     let mut rig = Rig::new(Setting {
         modes: &[(640, 480), (800, 600)],
-        wish: Some((720, 400)),
+        mode: Some((720, 400)),
         ..SETTING
     });
     let head = |scanout, width, height| Mode {
@@ -405,11 +405,11 @@ fn a_wished_mode_is_used_as_long_as_the_host_wants_the_same() {
         width,
         height,
     };
-    assert_eq!(rig.log.heads(), [head(0, 720, 400), head(1, 800, 600)]);
+    assert_eq!(rig.log.scanouts(), [head(0, 720, 400), head(1, 800, 600)]);
     assert_eq!(rig.log.grid().cols(), 90);
-    assert!(!rig.log.has_other_scanouts());
+    assert!(!rig.log.scanouts_changed());
     rig.host.borrow_mut().set_mode(0, Some((648, 480)));
-    assert!(rig.log.has_other_scanouts());
+    assert!(rig.log.scanouts_changed());
 }
 
 #[test]
@@ -418,10 +418,10 @@ fn scanouts_that_change_are_noticed_but_not_that_all_are_gone() {
         modes: &[(640, 480), (800, 600)],
         ..SETTING
     });
-    assert!(!rig.log.has_other_scanouts());
+    assert!(!rig.log.scanouts_changed());
     let mut changes = |scanout, mode| {
         rig.host.borrow_mut().set_mode(scanout, mode);
-        rig.log.has_other_scanouts()
+        rig.log.scanouts_changed()
     };
     assert!(changes(0, Some((640, 488))));
     assert!(!changes(0, Some((640, 480))));
@@ -505,23 +505,23 @@ fn a_question_is_asked_with_an_id_that_nobody_has() {
         ..SETTING
     });
     let ids = rig.host.borrow().resources();
-    assert_eq!(ids, [RESOURCE, RESOURCE + IDS]);
+    assert_eq!(ids, [RESOURCE, RESOURCE + RESOURCE_IDS]);
 }
 
 #[test]
 fn what_an_adopted_device_shows_stays_until_there_is_text() {
     let mut rig = Rig::new(Setting {
-        found: Found::Adopted,
+        found: InitialState::Adopted,
         ..SETTING
     });
-    assert_eq!(rig.log.found(), Found::Adopted);
+    assert_eq!(rig.log.initial_state(), InitialState::Adopted);
     rig.log.finish();
     assert_eq!(rig.host.borrow().scanout(0), None);
     rig.write("text\n");
     rig.check();
     // One that was not is black at once.
     let mut rig = Rig::new(SETTING);
-    assert_eq!(rig.log.found(), Found::Idle);
+    assert_eq!(rig.log.initial_state(), InitialState::Idle);
     rig.check();
 }
 
@@ -536,18 +536,18 @@ fn a_log_that_is_paused_keeps_text_and_lets_the_device_alone() {
         rig.log.pause();
         assert!(rig.log.is_paused());
         for line in 40..80 {
-            rig.remember(&format!("line {line}\n"));
-            assert!(!rig.log.is_to_be_repainted());
+            rig.append(&format!("line {line}\n"));
+            assert!(!rig.log.needs_repaint());
             assert!(!rig.log.show());
         }
         rig.host.borrow_mut().set_mode(0, Some((800, 600)));
-        assert!(!rig.log.has_other_scanouts());
+        assert!(!rig.log.scanouts_changed());
         rig.host.borrow_mut().set_mode(0, Some((640, 480)));
         rig.log.flush_again();
         rig.log.blank();
         rig.log.finish();
         assert!(!rig.log.recover());
-        assert_eq!(rig.log.leave(), Left::default());
+        assert_eq!(rig.log.retain_scanouts(), RetainedScanouts::default());
         assert_eq!(rig.calls(), calls);
         rig.log.resume();
         assert!(!rig.log.is_paused());
@@ -564,11 +564,11 @@ fn rows_that_scrolled_wait_for_a_frame_where_nothing_pans() {
         let mut rig = Rig::new(setting);
         rig.write_lines(0..30);
         // The last newline waits for what comes next.
-        assert!(!rig.log.is_to_be_repainted());
-        rig.remember("and one more\n");
-        assert_eq!(rig.log.is_to_be_repainted(), repaints);
+        assert!(!rig.log.needs_repaint());
+        rig.append("and one more\n");
+        assert_eq!(rig.log.needs_repaint(), repaints);
         assert!(rig.log.show());
-        assert!(!rig.log.is_to_be_repainted());
+        assert!(!rig.log.needs_repaint());
         rig.check();
     }
 }
@@ -583,15 +583,15 @@ fn what_waits_for_a_frame_is_shown_before_a_log_ends() {
         let mut rig = Rig::new(setting);
         rig.write_lines(0..40);
         rig.check();
-        rig.remember("due\n");
-        assert!(rig.log.is_to_be_repainted());
+        rig.append("due\n");
+        assert!(rig.log.needs_repaint());
         rig
     };
     let mut rig = with_text_due();
     rig.log.finish();
     assert!(rig.is_shown());
     let mut rig = with_text_due();
-    assert_ne!(rig.log.leave(), Left::default());
+    assert_ne!(rig.log.retain_scanouts(), RetainedScanouts::default());
     rig.log.finish();
     assert!(rig.is_shown());
 }
@@ -614,28 +614,28 @@ fn a_log_ends_when_all_that_was_shown_is_on_the_screen() {
 }
 
 #[test]
-fn text_is_ahead_of_the_vt_until_it_has_caught_up() {
+fn the_vt_is_stale_until_it_is_synced() {
     let mut rig = Rig::new(SETTING);
-    assert!(!rig.log.is_ahead());
-    assert!(!rig.log.catch_up());
-    rig.log.remember(b"text\n", ATTRIBUTE, false);
-    assert!(rig.log.is_ahead());
+    assert!(!rig.log.is_vt_stale());
+    assert!(!rig.log.mark_vt_synced());
+    rig.log.append(b"text\n", ATTRIBUTE, false);
+    assert!(rig.log.is_vt_stale());
     // What comes next begins in the next row, for the VT as well.
-    assert!(rig.log.catch_up());
-    assert_eq!(rig.log.screen().position(), (1, 0));
-    assert!(!rig.log.is_ahead());
-    assert!(!rig.log.catch_up());
-    rig.log.remember_dropped(7);
-    assert!(rig.log.is_ahead() && rig.log.catch_up());
+    assert!(rig.log.mark_vt_synced());
+    assert_eq!(rig.log.screen().write_position(), (1, 0));
+    assert!(!rig.log.is_vt_stale());
+    assert!(!rig.log.mark_vt_synced());
+    rig.log.append_dropped(7);
+    assert!(rig.log.is_vt_stale() && rig.log.mark_vt_synced());
     rig.log.begin_below(64);
-    assert!(rig.log.is_ahead() && rig.log.catch_up());
+    assert!(rig.log.is_vt_stale() && rig.log.mark_vt_synced());
 }
 
 #[test]
 fn records_that_were_dropped_are_told_in_the_usual_words() {
     let mut rig = Rig::new(SETTING);
     rig.write("before\n");
-    rig.log.remember_dropped(12);
+    rig.log.append_dropped(12);
     rig.terminal.write(b"** 12 printk messages dropped **\n");
     rig.write("after\n");
     rig.check();
@@ -647,7 +647,7 @@ fn any_number_of_dropped_records_is_written_out() {
     let numbers = [0, 9, 10, 1_000_000, u64::MAX];
     numbers
         .iter()
-        .for_each(|&number| rig.log.remember_dropped(number));
+        .for_each(|&number| rig.log.append_dropped(number));
     let text = rows(&mut rig);
     for (row, number) in text.iter().zip(numbers) {
         assert_eq!(*row, format!("** {number} printk messages dropped **"));
@@ -660,7 +660,11 @@ fn text_begins_below_a_picture() {
     for (pixels, row) in [(0, 0), (1, 1), (32, 2), (33, 3), (464, 29)] {
         let mut rig = Rig::new(SETTING);
         rig.log.begin_below(pixels);
-        assert_eq!(rig.log.screen().position(), (row, 0), "{pixels} pixels");
+        assert_eq!(
+            rig.log.screen().write_position(),
+            (row, 0),
+            "{pixels} pixels"
+        );
         for _ in 0..row {
             rig.terminal.write(b"\n");
         }
@@ -669,8 +673,8 @@ fn text_begins_below_a_picture() {
     }
     // A picture as high as the screen scrolls by a row.
     let mut rig = Rig::new(SETTING);
-    rig.log.screen().set_position(29, 0);
-    rig.log.remember(b"picture", ATTRIBUTE, false);
+    rig.log.screen().set_write_position(29, 0);
+    rig.log.append(b"picture", ATTRIBUTE, false);
     rig.log.begin_below(465);
     rig.terminal.write(&[b'\n'; 28]);
     rig.terminal.write(b"\npicture\n");
@@ -686,7 +690,7 @@ fn a_picture_that_text_keeps_scrolls_with_it() {
         rig.log.show_picture(0..480, keeps, paint);
         rig.log.finish();
         assert_eq!(rig.host.borrow().shown(0)[0], 0xabcdef);
-        rig.log.remember(b"text", ATTRIBUTE, false);
+        rig.log.append(b"text", ATTRIBUTE, false);
         rig.log.show();
         rig.log.finish();
         let host = rig.host.borrow();
@@ -714,14 +718,14 @@ fn rows(rig: &mut Rig) -> Vec<String> {
 }
 
 fn urgent(rig: &mut Rig, text: &str) {
-    rig.log.remember(text.as_bytes(), ATTRIBUTE, true);
+    rig.log.append(text.as_bytes(), ATTRIBUTE, true);
 }
 
 #[test]
 fn how_urgent_text_begins_and_its_trace_stay_on_the_screen() {
     let mut rig = Rig::new(SETTING);
     for line in 0..20 {
-        rig.remember(&format!("calm {line}\n"));
+        rig.append(&format!("calm {line}\n"));
     }
     for line in 0..40 {
         urgent(&mut rig, &format!("reason {line}\n"));
@@ -752,14 +756,14 @@ fn what_was_urgent_may_scroll_away_once_it_is_over() {
         urgent(&mut rig, "first reason\n");
         urgent(&mut rig, "Call trace:\n");
         match how {
-            0 => rig.log.calm(),
+            0 => rig.log.end_urgent(),
             // Other text says so as well.
             1 => {}
             _ => rig.log.clear(),
         }
         for line in 0..60 {
             rig.log
-                .remember(format!("calm {line}\n").as_bytes(), ATTRIBUTE, false);
+                .append(format!("calm {line}\n").as_bytes(), ATTRIBUTE, false);
         }
         assert_eq!(rows(&mut rig)[0], "calm 30");
         // And the next trouble is kept as the first one was.
@@ -782,11 +786,11 @@ fn what_was_urgent_may_scroll_away_once_it_is_over() {
 fn calm_text_that_is_over_leaves_marks_of_nobody() {
     // Only what was urgent has anything that could be let go.
     let mut rig = Rig::new(SETTING);
-    rig.log.screen().keep();
-    rig.log.calm();
+    rig.log.screen().retain();
+    rig.log.end_urgent();
     for line in 0..60 {
         rig.log
-            .remember(format!("line {line}\n").as_bytes(), ATTRIBUTE, false);
+            .append(format!("line {line}\n").as_bytes(), ATTRIBUTE, false);
     }
     assert_eq!(rows(&mut rig)[0], "line 0");
 }
@@ -840,12 +844,12 @@ fn trouble_is_told_once_and_again_after_a_recovery() {
     rig.guest.stop(true);
     rig.write_lines(0..100);
     assert!(rig.log.has_failed());
-    let stalled = rig.log.trouble();
+    let stalled = rig.log.take_error();
     assert_eq!(
         stalled.map(|error| error.to_string()).as_deref(),
         Some("the device does not answer")
     );
-    assert_eq!(rig.log.trouble(), None);
+    assert_eq!(rig.log.take_error(), None);
     // It has not done what it was told.
     assert!(!rig.log.recover());
     rig.guest.stop(false);
@@ -856,7 +860,7 @@ fn trouble_is_told_once_and_again_after_a_recovery() {
     rig.guest.plug(Nobody);
     rig.write_lines(0..100);
     assert!(rig.log.has_failed());
-    assert_eq!(rig.log.trouble(), stalled);
+    assert_eq!(rig.log.take_error(), stalled);
     assert_eq!(rig.log.end().1, None);
 }
 
@@ -898,7 +902,7 @@ fn a_log_that_is_abandoned_leaves_the_device_nothing_to_do() {
         rig.check();
         // The device is shown commands, and does not come to them.
         rig.guest.stop(true);
-        rig.remember("after\n");
+        rig.append("after\n");
         rig.log.show();
         if fails {
             rig.log.finish();
@@ -918,15 +922,15 @@ fn a_log_that_is_abandoned_leaves_the_device_nothing_to_do() {
 fn a_settled_log_has_no_command_with_the_device() {
     let mut rig = Rig::new(SETTING);
     rig.write("before\n");
-    assert!(rig.log.settle());
+    assert!(rig.log.drain());
     assert!(rig.is_shown());
     rig.guest.stop(true);
     rig.write("after\n");
-    assert!(!rig.log.settle());
+    assert!(!rig.log.drain());
     assert!(rig.log.has_failed());
     // It is not waited for again.
     let turns = rig.guest.turns();
-    assert!(!rig.log.settle());
+    assert!(!rig.log.drain());
     assert_eq!(rig.guest.turns(), turns);
 }
 
@@ -945,22 +949,22 @@ fn a_refusal_is_trouble_that_ends_nothing() {
 
 #[test]
 fn what_a_log_leaves_stays_until_the_next_one_has_text() {
-    const NEXT: u32 = RESOURCE + IDS;
+    const NEXT: u32 = RESOURCE + RESOURCE_IDS;
 
     for setting in scrolls() {
-        for found in [Found::Idle, Found::Adopted] {
+        for found in [InitialState::Idle, InitialState::Adopted] {
             let mut rig = Rig::new(setting);
             rig.write("text\n");
             rig.check();
             let before = rig.host.borrow().shown(0).to_vec();
-            let left = rig.log.leave();
+            let retained = rig.log.retain_scanouts();
             rig.log.finish();
             let setting = Setting { found, ..setting };
             let mut next = Rig::on(setting, rig.host, NEXT).unwrap();
-            next.log.inherit(left);
+            next.log.adopt_scanouts(retained);
             next.log.finish();
             // One that has reset the device would have had nothing to inherit.
-            let is_left = found == Found::Adopted;
+            let is_left = found == InitialState::Adopted;
             let host = next.host.borrow();
             assert_eq!(host.resources().contains(&RESOURCE), is_left);
             assert_eq!(host.shown(0) == before, is_left);

@@ -15,17 +15,17 @@ use std::{
 };
 
 use crate::virtio::{
-    ring::{
-        RingError,
-        REQUEST_BYTES,
-        RESPONSE_BYTES,
-        RING_BYTES, //
-    },
-    Features,
-    Hal,
-    QueuePlace,
-    Ring, //
-};
+        queue::{
+            QueueError,
+            QUEUE_BYTES,
+            REQUEST_BYTES,
+            RESPONSE_BYTES, //
+        },
+        Features,
+        Hal,
+        QueueAddresses,
+        VirtQueue, //
+    };
 
 /// Where the memory begins for the device.
 const BASE: u64 = 0x8000_0000;
@@ -115,7 +115,7 @@ struct Machine {
     /// The youngest that was loaded.
     newest: u64,
 
-    place: QueuePlace,
+    place: QueueAddresses,
     event_idx: bool,
     kicked: bool,
     step: Step,
@@ -279,7 +279,7 @@ impl Machine {
             let length = u32::from_le_bytes(self.get(descriptor + 8)) as usize;
             let flags = u16::from_le_bytes(self.get(descriptor + 12));
             let at = address.wrapping_sub(BASE) as usize;
-            let is_inside = at < RING_BYTES && length <= RING_BYTES - at;
+            let is_inside = at < QUEUE_BYTES && length <= QUEUE_BYTES - at;
             if !is_inside || request.len() > REQUEST_BYTES {
                 return Err(format!("command {number}: {length} bytes at {address:#x}"));
             }
@@ -337,11 +337,11 @@ impl Weak {
             paces,
             buffer: Vec::new(),
             epoch: 0,
-            bytes: vec![Byte::default(); RING_BYTES],
+            bytes: vec![Byte::default(); QUEUE_BYTES],
             now: 0,
             floor: 0,
             newest: 0,
-            place: QueuePlace {
+            place: QueueAddresses {
                 size,
                 descriptors: 0,
                 available: 0,
@@ -354,7 +354,7 @@ impl Weak {
             complaint: None,
         };
         let hal = Self(Rc::new(RefCell::new(machine)));
-        let place = Ring::place(&hal, size).unwrap();
+        let place = VirtQueue::addresses(&hal, size).unwrap();
         hal.0.borrow_mut().place = place;
         hal
     }
@@ -453,34 +453,36 @@ fn exchange(seed: u64, without: Option<Duty>) -> Result<(), String> {
         false => Features::empty(),
     };
     let hal = Weak::new(seed, size, event_idx, without);
-    let mut ring = Ring::new(hal.clone(), size, features);
+    let mut queue = VirtQueue::new(hal.clone(), size, features);
     let mut sent = HashMap::new();
     let mut wrong = None;
-    let stuck = |error: RingError| format!("{error} ({:?})", hal.0.borrow().step);
+    let stuck = |error: QueueError| format!("{error} ({:?})", hal.0.borrow().step);
     for number in 0..20 {
-        let mut completed = |sent: &mut HashMap<u16, u16>, ring: &Ring<Weak>, slot| {
+        let mut completed = |sent: &mut HashMap<u16, u16>, queue: &VirtQueue<Weak>, slot| {
             let mut response = [0; RESPONSE_BYTES];
-            ring.response(slot, &mut response);
+            queue.response(slot, &mut response);
             match sent.remove(&slot) {
                 Some(number) if answer(number) == response => {}
                 number => wrong = Some(format!("{number:?} was answered with {response:x?}")),
             }
         };
-        let slot = ring
-            .post(&command(number), RESPONSE_BYTES, &mut |ring, slot| {
-                completed(&mut sent, ring, slot)
+        let slot = queue
+            .add(&command(number), RESPONSE_BYTES, &mut |queue, slot| {
+                completed(&mut sent, queue, slot)
             })
             .map_err(stuck)?;
         sent.insert(slot, number);
         let waits = dice.below(4) == 0 || number == 19;
         if waits || dice.below(2) == 0 {
-            ring.publish();
+            queue.kick();
         }
         if waits {
-            ring.wait(&mut |ring, slot| completed(&mut sent, ring, slot), |ring| {
-                ring.in_flight() == 0
-            })
-            .map_err(stuck)?;
+            queue
+                .wait(
+                    &mut |queue, slot| completed(&mut sent, queue, slot),
+                    |queue| queue.in_flight() == 0,
+                )
+                .map_err(stuck)?;
         }
     }
     let complaint = hal.0.borrow_mut().complaint.take();

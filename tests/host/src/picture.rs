@@ -16,7 +16,7 @@ use crate::{
         },
         Memory,
         Unreadable, //
-    },
+    }, //
 };
 
 /// What kind of file an image is in.
@@ -165,7 +165,7 @@ proptest! {
         let bgrt = Bgrt { image: at, x, y, orientation: 0 };
         let picture = Picture::new(&bgrt, bmp, screen.0, screen.1);
         let Ok(picture) = picture else {
-            prop_assert_eq!(picture, Err(Error::Outside { x, y }));
+            prop_assert_eq!(picture, Err(Error::OffScreen { x, y }));
             prop_assert!(x >= screen.0 || y >= screen.1);
             return Ok(());
         };
@@ -238,7 +238,7 @@ proptest! {
         let edges = [(0, 0, 16), (width - 1, height - 1, 16), (0, height - 1, 16384)];
         for (x, y, length) in rows.into_iter().chain(edges) {
             let mut into = vec![u32::MAX; length];
-            bmp.row(&mut memory, x, y, &mut into).unwrap();
+            bmp.read_row(&mut memory, x, y, &mut into).unwrap();
             let room = if y < height { width.saturating_sub(x) as usize } else { 0 };
             let (inside, outside) = into.split_at(length.min(room));
             prop_assert!(inside.iter().all(|pixel| pixel.to_le() >> 24 == 0));
@@ -269,7 +269,7 @@ proptest! {
         prop_assert!(!columns.is_empty() && columns.end <= screen.0 && columns.len() <= 7);
         prop_assert!(!rows.is_empty() && rows.end <= screen.1 && rows.len() <= 3);
         for row in rows.chain([row]) {
-            if let Some(part) = picture.part(row, within.0..within.1) {
+            if let Some(part) = picture.row_part(row, within.0..within.1) {
                 prop_assert_eq!(part.screen.len(), part.image.len());
                 prop_assert!(part.image.end <= 7 && part.y < 3);
             }

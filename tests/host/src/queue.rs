@@ -7,29 +7,29 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use crate::{
-    cases,
-    device::{
+    backend::{
         connect,
         Backend,
         Order, //
     },
+    cases,
     guest::{
         Guest,
         Memory, //
     },
     virtio::{
-        ring::{
-            Part,
-            RingError,
+        queue::{
+            BufferElement,
+            QueueError,
+            QUEUE_BYTES,
             REQUEST_BYTES,
             RESPONSE_BYTES,
-            RING_BYTES,
             SLOTS, //
         },
         Features,
         Hal,
-        Ring, //
-    },
+        VirtQueue, //
+    }, //
 };
 
 /// Answers every command with its bytes backwards, and remembers it.
@@ -46,21 +46,21 @@ impl Backend for Mirror {
 const EVENT_IDX: [Features; 2] = [Features::empty(), Features::EVENT_IDX];
 
 fn guest() -> Guest {
-    Guest::new(2 * RING_BYTES)
+    Guest::new(2 * QUEUE_BYTES)
 }
 
 /// Posts `requests`, publishing after each one that says so, and checks what comes of them.
 fn exchange(size: u16, features: Features, order: Order, requests: &[(Vec<u8>, bool)]) {
     let guest = guest();
-    let (mut ring, mirror) = connect(&guest, size, features, order, Mirror::default());
+    let (mut queue, mirror) = connect(&guest, size, features, order, Mirror::default());
     let mut posted = HashMap::new();
     let mut answers = Vec::new();
     for (request, publish) in requests {
         let mut came_back = Vec::new();
-        let slot = ring
-            .post(request, RESPONSE_BYTES, &mut |ring, slot| {
+        let slot = queue
+            .add(request, RESPONSE_BYTES, &mut |queue, slot| {
                 let mut response = [0; RESPONSE_BYTES];
-                ring.response(slot, &mut response);
+                queue.response(slot, &mut response);
                 came_back.push((slot, response));
             })
             .unwrap();
@@ -71,20 +71,21 @@ fn exchange(size: u16, features: Features, order: Order, requests: &[(Vec<u8>, b
         );
         assert!(posted.insert(slot, request).is_none(), "slot {slot} twice");
         if *publish {
-            ring.publish();
+            queue.kick();
             guest.run();
         }
     }
-    ring.publish();
-    ring.wait(
-        &mut |ring, slot| {
-            let mut response = [0; RESPONSE_BYTES];
-            ring.response(slot, &mut response);
-            answers.push((posted.remove(&slot).unwrap(), response));
-        },
-        |ring| ring.in_flight() == 0,
-    )
-    .unwrap();
+    queue.kick();
+    queue
+        .wait(
+            &mut |queue, slot| {
+                let mut response = [0; RESPONSE_BYTES];
+                queue.response(slot, &mut response);
+                answers.push((posted.remove(&slot).unwrap(), response));
+            },
+            |queue| queue.in_flight() == 0,
+        )
+        .unwrap();
 
     let seen = &mirror.borrow().0;
     assert_eq!(seen.len(), requests.len());
@@ -124,20 +125,22 @@ proptest! {
 fn indices_wrap() {
     for features in EVENT_IDX {
         let guest = guest();
-        let (mut ring, mirror) = connect(&guest, 64, features, Order::Last, Mirror::default());
+        let (mut queue, mirror) = connect(&guest, 64, features, Order::Last, Mirror::default());
         let mut done = 0;
         for n in 0..70_000u32 {
-            ring.post(&n.to_le_bytes(), 4, &mut |_, _| done += 1)
+            queue
+                .add(&n.to_le_bytes(), 4, &mut |_, _| done += 1)
                 .unwrap();
             if n % 7 == 0 {
-                ring.publish();
+                queue.kick();
             }
             if n % 50 == 0 {
                 guest.run();
             }
         }
-        ring.publish();
-        ring.wait(&mut |_, _| done += 1, |ring| ring.in_flight() == 0)
+        queue.kick();
+        queue
+            .wait(&mut |_, _| done += 1, |queue| queue.in_flight() == 0)
             .unwrap();
         assert_eq!(done, 70_000);
         let mut seen: Vec<_> = mirror
@@ -155,25 +158,26 @@ fn indices_wrap() {
 fn a_call_carries_an_extra_part_and_returns_what_was_written() {
     for size in [4, 64] {
         let guest = guest();
-        let (mut ring, mirror) = connect(
+        let (mut queue, mirror) = connect(
             &guest,
             size,
             Features::empty(),
             Order::First,
             Mirror::default(),
         );
-        guest.copy_in(RING_BYTES, b"extra");
-        let extra = Part {
-            at: RING_BYTES,
+        guest.copy_in(QUEUE_BYTES, b"extra");
+        let extra = BufferElement {
+            offset: QUEUE_BYTES,
             length: 5,
         };
         let mut posted_first = 0;
-        ring.post(b"posted", 8, &mut |_, _| ()).unwrap();
+        queue.add(b"posted", 8, &mut |_, _| ()).unwrap();
         let mut response = [0xff; 16];
-        ring.call(b"called", Some(extra), &mut response, &mut |_, _| {
-            posted_first += 1;
-        })
-        .unwrap();
+        queue
+            .call(b"called", Some(extra), &mut response, &mut |_, _| {
+                posted_first += 1;
+            })
+            .unwrap();
         assert_eq!(posted_first, 1);
         assert_eq!(mirror.borrow().0, [&b"posted"[..], b"calledextra"]);
         assert_eq!(&response, b"artxedellac\0\0\0\0\0");
@@ -183,7 +187,7 @@ fn a_call_carries_an_extra_part_and_returns_what_was_written() {
 #[test]
 fn a_full_ring_is_published_before_it_is_waited_for() {
     let guest = guest();
-    let (mut ring, mirror) = connect(
+    let (mut queue, mirror) = connect(
         &guest,
         256,
         Features::EVENT_IDX,
@@ -191,12 +195,12 @@ fn a_full_ring_is_published_before_it_is_waited_for() {
         Mirror::default(),
     );
     for n in 0..SLOTS {
-        assert_eq!(ring.post(&[0], 4, &mut |_, _| ()), Ok(n));
+        assert_eq!(queue.add(&[0], 4, &mut |_, _| ()), Ok(n));
     }
-    assert_eq!(ring.in_flight(), u32::MAX);
+    assert_eq!(queue.in_flight(), u32::MAX);
     assert_eq!(guest.kicks(), 0);
     let mut completed = 0;
-    ring.post(&[1], 4, &mut |_, _| completed += 1).unwrap();
+    queue.add(&[1], 4, &mut |_, _| completed += 1).unwrap();
     assert_eq!(completed, u32::from(SLOTS));
     assert_eq!(guest.kicks(), 1);
     assert_eq!(mirror.borrow().0.len(), usize::from(SLOTS));
@@ -206,28 +210,28 @@ fn a_full_ring_is_published_before_it_is_waited_for() {
 fn the_doorbell_rings_once_a_burst_and_not_for_a_device_that_is_awake() {
     // With EVENT_IDX a device asks to be told of the next buffer only when it falls asleep.
     let guest = guest();
-    let (mut ring, mirror) = connect(
+    let (mut queue, mirror) = connect(
         &guest,
         64,
         Features::EVENT_IDX,
         Order::First,
         Mirror::default(),
     );
-    let post = |ring: &mut Ring<Guest>| ring.post(&[0], 4, &mut |_, _| ()).unwrap();
+    let post = |queue: &mut VirtQueue<Guest>| queue.add(&[0], 4, &mut |_, _| ()).unwrap();
     for _ in 0..3 {
-        post(&mut ring);
+        post(&mut queue);
     }
-    ring.publish();
-    ring.publish();
+    queue.kick();
+    queue.kick();
     assert_eq!(guest.kicks(), 1);
     // It has not looked yet: one ring is enough.
-    post(&mut ring);
-    ring.publish();
+    post(&mut queue);
+    queue.kick();
     assert_eq!(guest.kicks(), 1);
     guest.run();
     assert_eq!(mirror.borrow().0.len(), 4);
-    post(&mut ring);
-    ring.publish();
+    post(&mut queue);
+    queue.kick();
     assert_eq!(guest.kicks(), 2);
 }
 
@@ -235,32 +239,32 @@ fn the_doorbell_rings_once_a_burst_and_not_for_a_device_that_is_awake() {
 fn the_doorbell_heeds_no_notify() {
     const FLAGS: usize = 0;
     let guest = guest();
-    let place = Ring::place(&guest, 64).unwrap();
+    let place = VirtQueue::addresses(&guest, 64).unwrap();
     let used = usize::try_from(place.used - place.descriptors).unwrap();
-    let mut ring = Ring::new(guest.clone(), place.size, Features::empty());
+    let mut queue = VirtQueue::new(guest.clone(), place.size, Features::empty());
     guest.store16(used + FLAGS, 1);
-    ring.post(&[0], 4, &mut |_, _| ()).unwrap();
-    ring.publish();
+    queue.add(&[0], 4, &mut |_, _| ()).unwrap();
+    queue.kick();
     assert_eq!(guest.kicks(), 0);
     guest.store16(used + FLAGS, 0);
-    ring.post(&[0], 4, &mut |_, _| ()).unwrap();
-    ring.publish();
+    queue.add(&[0], 4, &mut |_, _| ()).unwrap();
+    queue.kick();
     assert_eq!(guest.kicks(), 1);
 }
 
 #[test]
 fn nobody_answers() {
     let guest = guest();
-    let mut ring = Ring::new(guest.clone(), 8, Features::empty());
+    let mut queue = VirtQueue::new(guest.clone(), 8, Features::empty());
     for _ in 0..4 {
-        ring.post(&[0], 4, &mut |_, _| ()).unwrap();
+        queue.add(&[0], 4, &mut |_, _| ()).unwrap();
     }
-    assert_eq!(ring.post(&[0], 4, &mut |_, _| ()), Err(RingError::Stalled));
+    assert_eq!(queue.add(&[0], 4, &mut |_, _| ()), Err(QueueError::Stalled));
     let kicks = guest.kicks();
-    ring.publish();
+    queue.kick();
     assert_eq!(
-        ring.call(&[0], None, &mut [0; 4], &mut |_, _| ()),
-        Err(RingError::Stalled)
+        queue.call(&[0], None, &mut [0; 4], &mut |_, _| ()),
+        Err(QueueError::Stalled)
     );
     assert_eq!(guest.kicks(), kicks);
 }

@@ -52,43 +52,43 @@ use crate::{
             Log,
             LogError,
             Memory,
-            Wish,
-            TEXT, //
+            Options,
+            TEXT_WORDS, //
         }, //
     },
     text::ATTRIBUTE,
     virtio::{
         mmio::{
             Mmio,
-            WINDOW_WITH_CONFIG, //
+            REGISTER_AND_CONFIG_BYTES, //
         },
         pci::{
+            BarRegion,
             Capabilities,
             Pci,
-            Place,
             BARS, //
         },
-        ring::RING_BYTES,
+        queue::QUEUE_BYTES,
         setup::{
             initialise,
             quiesce,
             reset,
             Addresses,
-            SetupError,
-            Wishes, //
+            Requested,
+            SetupError, //
         },
+        DeviceStatus,
         Features,
         Hal,
-        Ring,
-        Status,
-        Transport, //
+        Transport,
+        VirtQueue, //
     }, //
 };
 
 /// The displays there are.
 const MODES: [(u32, u32); 2] = [(320, 200), (336, 208)];
 /// Bytes of memory that the device sees.
-const SHARED: usize = RING_BYTES + (160 << 10);
+const SHARED: usize = QUEUE_BYTES + (160 << 10);
 /// Words before and behind the memory that the device is never told of, and what is there.
 const GUARD: usize = 64;
 const GUARDED: u32 = 0x3c5a_a5c3;
@@ -149,8 +149,8 @@ impl Block {
     fn new() -> Self {
         let guest = Guest::with_guards(SHARED);
         Self {
-            shared: guest.words(RING_BYTES, (SHARED - RING_BYTES) / 4),
-            text: vec![GUARDED; TEXT + 2 * GUARD],
+            shared: guest.words(QUEUE_BYTES, (SHARED - QUEUE_BYTES) / 4),
+            text: vec![GUARDED; TEXT_WORDS + 2 * GUARD],
             guest,
         }
     }
@@ -165,7 +165,7 @@ impl Block {
     /// Checks that nobody has written where nobody may.
     fn check(&self) {
         assert!(self.guest.are_guards_untouched(SHARED));
-        let (before, behind) = (&self.text[..GUARD], &self.text[GUARD + TEXT..]);
+        let (before, behind) = (&self.text[..GUARD], &self.text[GUARD + TEXT_WORDS..]);
         assert!([before, behind]
             .concat()
             .iter()
@@ -285,7 +285,7 @@ impl Machine {
         let sizes = bars.map(|bar| bar.map_or(0, |(_, size)| size));
         let capabilities =
             Capabilities::read(|offset| gpu.read32(offset), &sizes).map_err(Failure::new)?;
-        let window = |place: Place| {
+        let window = |place: BarRegion| {
             let (start, size) = bars[usize::from(place.bar)].unwrap();
             assert!(place.fits(size));
             Window {
@@ -294,9 +294,9 @@ impl Machine {
                 length: place.length.into(),
             }
         };
-        gpu.end_mastering();
+        gpu.clear_master();
         let command = gpu.enable_memory();
-        gpu.disable_interrupts();
+        gpu.disable_intx();
         let notify = window(capabilities.notify).start;
         let transport = Pci::new(window(capabilities.window()), &capabilities)
             .with_config(capabilities.config().map(window));
@@ -305,10 +305,10 @@ impl Machine {
             notify,
             resource,
             leaves_picture,
-            || gpu.enable_master(),
+            || gpu.set_master(),
         );
         if result.is_err() {
-            gpu.disable(command);
+            gpu.restore_command(command);
         }
         result
     }
@@ -318,7 +318,7 @@ impl Machine {
         let window = Window {
             bus: self.bus.clone(),
             start: SLOT,
-            length: WINDOW_WITH_CONFIG as u64,
+            length: REGISTER_AND_CONFIG_BYTES as u64,
         };
         let transport = Mmio::new(window).map_err(Failure::new)?;
         self.light(Box::new(transport), SLOT, resource, leaves_picture, || ())
@@ -334,29 +334,30 @@ impl Machine {
         master: impl FnOnce(),
     ) -> Result<(), Failure> {
         let hal = self.block.guest.clone();
-        let wishes = Wishes {
+        let requested = Requested {
             features: Features::EVENT_IDX | Features::RING_RESET,
             addresses: Addresses::Physical,
             adopts: true,
         };
-        let had_ring = (transport.status()).intersects(Status::FEATURES_OK | Status::DRIVER_OK);
+        let had_ring =
+            (transport.status()).intersects(DeviceStatus::FEATURES_OK | DeviceStatus::DRIVER_OK);
         let place = |size| {
             master();
-            Ring::place(&hal, size)
+            VirtQueue::addresses(&hal, size)
         };
-        let agreement =
-            initialise(transport.as_mut(), &hal, wishes, place).map_err(|error| Failure {
+        let negotiated =
+            initialise(transport.as_mut(), &hal, requested, place).map_err(|error| Failure {
                 keeps_memory: error == SetupError::Reset && had_ring,
                 ..Failure::new(error)
             })?;
-        let (bus, doorbell) = (self.bus.clone(), agreement.doorbell);
+        let (bus, doorbell) = (self.bus.clone(), negotiated.queue_notify);
         hal.hang(move || bus.ring(notify, doorbell));
         let Block { shared, text, .. } = &mut self.block;
         let text = match self.setting.apart {
-            true => &mut text[GUARD..GUARD + TEXT],
+            true => &mut text[GUARD..GUARD + TEXT_WORDS],
             false => &mut [],
         };
-        let wish = Wish {
+        let options = Options {
             scroll: None,
             mode: None,
             addresses: Addresses::Physical,
@@ -366,7 +367,7 @@ impl Machine {
         shared.fill(0);
         text.fill(0);
         let memory = Memory { shared, text };
-        let log = match Log::start(hal.clone(), &agreement, wish, resource, memory, font) {
+        let log = match Log::start(hal.clone(), &negotiated, options, resource, memory, font) {
             Ok(log) => log,
             Err(error) => {
                 return Err(Failure {
@@ -410,7 +411,7 @@ impl<'a> Running<'a> {
         self.write(&mut terminal, 0..LINES[0]);
         let changed = displays_changed(self.transport.as_mut());
         assert!(!changed || bus.has(&[Fault::GenerationNeverSettles, Fault::Gone]));
-        self.log.has_other_scanouts();
+        self.log.scanouts_changed();
         let mut noise = &fonts[0];
         if let Some(font) = fonts[1].font() {
             match self.log.set_font(font) {
@@ -423,13 +424,13 @@ impl<'a> Running<'a> {
         }
         self.write(&mut terminal, LINES[0]..LINES[0] + LINES[1]);
         self.log.finish();
-        let mut trouble = self.log.trouble();
+        let mut trouble = self.log.take_error();
         if self.log.has_failed() {
             // The device may do late what it was told.
             (0..REST).for_each(|_| guest.run());
             if self.log.recover() {
                 self.log.finish();
-                trouble = self.log.trouble();
+                trouble = self.log.take_error();
             }
         }
         let state = self.transport.status();
@@ -439,7 +440,7 @@ impl<'a> Running<'a> {
         if state != RUNS {
             return Err(format!("its status is {:#04x}", state.bits()));
         }
-        for head in self.log.heads() {
+        for head in self.log.scanouts() {
             // Modes are in the shared memory as well, where the text is.
             if head.scanout >= 16 || head.width > 400 || head.height > 400 {
                 return Err(WRONG.into());
@@ -459,7 +460,7 @@ impl<'a> Running<'a> {
     fn write(&mut self, terminal: &mut Terminal, lines: std::ops::Range<usize>) {
         for line in lines {
             let text = format!("line {line} {}\n", "-".repeat(line * 7 % 30));
-            self.log.remember(text.as_bytes(), ATTRIBUTE, false);
+            self.log.append(text.as_bytes(), ATTRIBUTE, false);
             self.log.show();
             terminal.write(text.as_bytes());
         }
@@ -467,10 +468,10 @@ impl<'a> Running<'a> {
 }
 
 /// The status of a device that works.
-const RUNS: Status = Status::ACKNOWLEDGE
-    .union(Status::DRIVER)
-    .union(Status::FEATURES_OK)
-    .union(Status::DRIVER_OK);
+const RUNS: DeviceStatus = DeviceStatus::ACKNOWLEDGE
+    .union(DeviceStatus::DRIVER)
+    .union(DeviceStatus::FEATURES_OK)
+    .union(DeviceStatus::DRIVER_OK);
 
 /// What is said of a picture that is another one, and of which the driver knows nothing.
 const WRONG: &str = "another picture";

@@ -61,6 +61,8 @@ struct Cli {
 
 /// Where faults are planted.
 const SOURCES: &[&str] = &[
+    "drivers/console/emergency.rs",
+    "drivers/device/native.rs",
     "drivers/firmware",
     "drivers/gpu",
     "drivers/pci",

@@ -25,9 +25,9 @@ use crate::{
     },
     virtio::{
         Features,
-        QueuePlace,
-        Ring, //
-    },
+        QueueAddresses,
+        VirtQueue, //
+    }, //
 };
 
 /// What executes the commands that come through the queue.
@@ -46,7 +46,7 @@ pub(crate) enum Order {
 }
 
 /// The device's end of the queue at `place`.
-pub(crate) fn queue_at(place: &QueuePlace, features: Features) -> Queue {
+pub(crate) fn queue_at(place: &QueueAddresses, features: Features) -> Queue {
     let mut queue = Queue::new(256).unwrap();
     let halves = |address: u64| (Some(address as u32), Some((address >> 32) as u32));
     let (low, high) = halves(place.descriptors);
@@ -71,7 +71,7 @@ pub(crate) struct QueueDevice<B> {
 impl<B: Backend> QueueDevice<B> {
     /// A device whose queue is at `place`.
     pub(crate) fn new(
-        place: &QueuePlace,
+        place: &QueueAddresses,
         features: Features,
         order: Order,
         backend: Rc<RefCell<B>>,
@@ -127,7 +127,7 @@ pub(crate) fn connect<B: Backend + 'static>(
     features: Features,
     order: Order,
     backend: B,
-) -> (Ring<Guest>, Rc<RefCell<B>>) {
+) -> (VirtQueue<Guest>, Rc<RefCell<B>>) {
     let backend = Rc::new(RefCell::new(backend));
     let ring = connect_to(guest, size_max, features, order, &backend);
     (ring, backend)
@@ -140,8 +140,8 @@ pub(crate) fn connect_to<B: Backend + 'static>(
     features: Features,
     order: Order,
     backend: &Rc<RefCell<B>>,
-) -> Ring<Guest> {
-    let place = Ring::place(guest, size_max).unwrap();
+) -> VirtQueue<Guest> {
+    let place = VirtQueue::addresses(guest, size_max).unwrap();
     guest.plug(QueueDevice::new(&place, features, order, backend.clone()));
-    Ring::new(guest.clone(), place.size, features)
+    VirtQueue::new(guest.clone(), place.size, features)
 }

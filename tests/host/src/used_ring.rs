@@ -19,15 +19,15 @@ use crate::{
         BASE, //
     },
     virtio::{
-        ring::{
-            RingError,
-            RING_BYTES,
+        queue::{
+            QueueError,
+            QUEUE_BYTES,
             SLOTS, //
         },
         Features,
-        QueuePlace,
-        Ring, //
-    },
+        QueueAddresses,
+        VirtQueue, //
+    }, //
 };
 
 /// What the device does in one of its turns.
@@ -55,20 +55,20 @@ pub(crate) fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         1 => any::<u16>().prop_map(Deed::Jump),
         1 => (0..70u16, 0..70u32).prop_map(|(at, head)| Deed::Entry(at, head)),
         1 => prop_oneof![0..70u32, any::<u32>()].prop_map(Deed::Invent),
-        1 => (0..RING_BYTES / 8, any::<u64>()).prop_map(|(at, word)| Deed::Scribble(8 * at, word)),
+        1 => (0..QUEUE_BYTES / 8, any::<u64>()).prop_map(|(at, word)| Deed::Scribble(8 * at, word)),
     ];
     prop::collection::vec(deed, 0..120)
 }
 
 /// The device.
 pub(crate) struct Liar {
-    place: QueuePlace,
+    place: QueueAddresses,
     deeds: std::vec::IntoIter<Deed>,
     taken: u16,
 }
 
 impl Liar {
-    pub(crate) fn new(place: QueuePlace, deeds: Vec<Deed>) -> Self {
+    pub(crate) fn new(place: QueueAddresses, deeds: Vec<Deed>) -> Self {
         Self {
             place,
             deeds: deeds.into_iter(),
@@ -174,29 +174,29 @@ proptest! {
         deeds in deeds(),
         steps in steps(),
     ) {
-        let guest = Guest::new(RING_BYTES);
-        let place = Ring::place(&guest, size).unwrap();
+        let guest = Guest::new(QUEUE_BYTES);
+        let place = VirtQueue::addresses(&guest, size).unwrap();
         guest.plug(Liar::new(place, deeds));
-        let mut ring = Ring::new(guest.clone(), place.size, features);
+        let mut queue = VirtQueue::new(guest.clone(), place.size, features);
         let mut out = Out::default();
-        let mut failed: Option<RingError> = None;
+        let mut failed: Option<QueueError> = None;
         for step in steps {
             let turns = guest.turns();
             let result = match step {
-                Step::Post => ring
-                    .post(&[0xaa; 56], 24, &mut |_, slot| out.back(slot))
+                Step::Post => queue
+                    .add(&[0xaa; 56], 24, &mut |_, slot| out.back(slot))
                     .map(|slot| assert!(slot < place.size / 2 && out.slots.insert(slot))),
                 Step::Publish => {
-                    ring.publish();
+                    queue.kick();
                     continue;
                 }
-                Step::Collect => ring.collect(&mut |_, slot| out.back(slot)),
+                Step::Collect => queue.poll_used(&mut |_, slot| out.back(slot)),
                 Step::Call => {
                     let mut response = [0; 408];
                     let result =
-                        ring.call(&[0xbb; 24], None, &mut response, &mut |_, slot| out.back(slot));
+                        queue.call(&[0xbb; 24], None, &mut response, &mut |_, slot| out.back(slot));
                     // On its way to an end it may have got its own slot into the ring.
-                    if result.is_err() && out.slots.is_empty() && ring.in_flight() == 1 {
+                    if result.is_err() && out.slots.is_empty() && queue.in_flight() == 1 {
                         out.slots.insert(0);
                     }
                     result
@@ -207,7 +207,7 @@ proptest! {
                 }
             };
             prop_assert!(!out.wrong);
-            prop_assert_eq!(ring.in_flight(), out.bits());
+            prop_assert_eq!(queue.in_flight(), out.bits());
             match failed {
                 // Nobody is waited for, or believed, again.
                 Some(_) => prop_assert_eq!((result.err(), guest.turns()), (failed, turns)),
