@@ -3,11 +3,6 @@
 //! The module: the log on a virtio-gpu that no other driver has, from `insmod`, or a bind in sysfs, to
 //! `rmmod` or an unbind. The first device that works is the screen.
 
-use core::sync::atomic::{
-    AtomicBool,
-    Ordering, //
-};
-
 use kernel::{
     error::{
         code::{
@@ -18,6 +13,12 @@ use kernel::{
     },
     pr_info,
     pr_warn,
+    sync::atomic::{
+        Acquire,
+        AtomicFlag,
+        Relaxed,
+        Release, //
+    },
     ThisModule, //
 };
 
@@ -61,7 +62,7 @@ static DEVICE: Owned<Option<ActiveDevice>> = Owned::new(None);
 static DRIVER: pci_driver::Registration<Module> = pci_driver::Registration::new();
 static CONSOLE: legacy_console::Registration<Module> = legacy_console::Registration::new();
 /// Whether a device is the screen, or about to be.
-static CLAIMED: AtomicBool = AtomicBool::new(false);
+static CLAIMED: AtomicFlag = AtomicFlag::new(false);
 
 /// The driver and the console.
 struct Module;
@@ -80,7 +81,7 @@ struct ActiveDevice {
 /// Fails as the PCI core does.
 pub(crate) fn register(module: &'static ThisModule) -> Result {
     DRIVER.register(Some(module))?;
-    if CLAIMED.load(Ordering::Relaxed) {
+    if CLAIMED.load(Relaxed) {
         return Ok(());
     }
     let mut has_gpu = false;
@@ -108,7 +109,7 @@ pub(crate) fn unregister() {
 impl Driver for Module {
     fn probe(device: PciDevice) -> Result {
         let start = ticks();
-        if CLAIMED.swap(true, Ordering::Acquire) {
+        if CLAIMED.xchg(true, Acquire) {
             pr_warn!(
                 "{}: another device is the screen already\n",
                 format_args!("{device}")
@@ -130,7 +131,7 @@ impl Driver for Module {
             }
             Err(error) => {
                 bring_up::report_error(device, &error);
-                CLAIMED.store(false, Ordering::Release);
+                CLAIMED.store(false, Release);
                 Err(match error {
                     BringUpError::Pci(error) => error.code(),
                     _ => ENODEV,
@@ -142,7 +143,7 @@ impl Driver for Module {
     fn remove(device: PciDevice) {
         stop(BoundDevice::reset);
         pr_info!("{}: given back\n", format_args!("{device}"));
-        CLAIMED.store(false, Ordering::Release);
+        CLAIMED.store(false, Release);
     }
 
     // The picture stays for the next kernel.

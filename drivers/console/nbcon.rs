@@ -10,10 +10,13 @@
 
 use core::sync::atomic::{
     fence,
-    AtomicBool,
-    AtomicU64,
-    AtomicU8,
     Ordering, //
+};
+
+use kernel::sync::atomic::{
+    Atomic,
+    AtomicFlag,
+    Relaxed, //
 };
 
 use crate::{
@@ -73,29 +76,29 @@ const SAME_EMERGENCY_US: u64 = 2_000_000;
 const STUCK_US: u64 = 200_000;
 
 // The fields of the last `Emergency`, which several CPUs may change at a time.
-static FIRST: AtomicU64 = AtomicU64::new(0);
-static END: AtomicU64 = AtomicU64::new(0);
-static LAGGING_AT: AtomicU64 = AtomicU64::new(Emergency::UP_TO_DATE);
+static FIRST: Atomic<u64> = Atomic::new(0);
+static END: Atomic<u64> = Atomic::new(0);
+static LAGGING_AT: Atomic<u64> = Atomic::new(Emergency::UP_TO_DATE);
 /// When a record of an emergency was passed last, in ticks.
-static LAST_EMERGENCY: AtomicU64 = AtomicU64::new(0);
+static LAST_EMERGENCY: Atomic<u64> = Atomic::new(0);
 
 /// Whether a panic has begun to print.
-static IN_PANIC: AtomicBool = AtomicBool::new(false);
+static IN_PANIC: AtomicFlag = AtomicFlag::new(false);
 /// Whether the owner of the screen has faulted.
-static OWNER_FAULTED: AtomicBool = AtomicBool::new(false);
+static OWNER_FAULTED: AtomicFlag = AtomicFlag::new(false);
 /// Whether the screen was taken from the virtual terminal. The owner of the screen changes it.
-static TAKEN: AtomicBool = AtomicBool::new(false);
+static TAKEN: AtomicFlag = AtomicFlag::new(false);
 /// The console loglevel in normal operation. The kernel raises it in trouble, but records from before
 /// that stay hidden.
-static NORMAL_LOGLEVEL: AtomicU8 = AtomicU8::new(7);
+static NORMAL_LOGLEVEL: Atomic<u32> = Atomic::new(7);
 /// The record up to which the screen is to show the log.
-static PENDING: AtomicU64 = AtomicU64::new(0);
+static PENDING: Atomic<u64> = Atomic::new(0);
 /// The next record of tty0 when that was checked last.
 #[cfg(CONFIG_VT)]
-static TTY_SEQ: AtomicU64 = AtomicU64::new(u64::MAX);
+static TTY_SEQ: Atomic<u64> = Atomic::new(u64::MAX);
 /// When tty0 printed last, as far as that was checked, in ticks.
 #[cfg(CONFIG_VT)]
-static TTY_PROGRESS: AtomicU64 = AtomicU64::new(0);
+static TTY_PROGRESS: Atomic<u64> = Atomic::new(0);
 
 /// The console.
 struct Nbcon;
@@ -123,10 +126,10 @@ impl Records for KernelLog {
 /// Registers the console when there is a screen. `has_log` says that an early console has shown the
 /// log from its start.
 pub(crate) fn start(has_log: bool) {
-    static STARTED: AtomicBool = AtomicBool::new(false);
+    static STARTED: AtomicFlag = AtomicFlag::new(false);
     // The printk core may pass no record to the console of a quiet kernel before there is trouble.
-    NORMAL_LOGLEVEL.store(kmsg::console_level(), Ordering::Relaxed);
-    let is_first = !STARTED.swap(true, Ordering::Relaxed);
+    NORMAL_LOGLEVEL.store(kmsg::console_level().into(), Relaxed);
+    let is_first = !STARTED.xchg(true, Relaxed);
     CONSOLE.register(is_first && !has_log && !cfg!(CONFIG_VT));
     FAULTS.register();
 }
@@ -135,7 +138,7 @@ pub(crate) fn start(has_log: bool) {
 pub(crate) fn redraw() {
     console::locked(|_| {
         active::with_reader(|log, reader| {
-            TAKEN.store(false, Ordering::Relaxed);
+            TAKEN.store(false, Relaxed);
             if prints_log() && reader.next != LogReader::UNREAD && reader.next != 0 {
                 show(log, reader, reader.next - 1, true);
             }
@@ -150,7 +153,7 @@ pub(crate) fn stop() {
 
 /// Returns whether the console has the screen, so that the terminal must not draw. In any context.
 pub(crate) fn has_screen() -> bool {
-    TAKEN.load(Ordering::Relaxed) || IN_PANIC.load(Ordering::Relaxed)
+    TAKEN.load(Relaxed) || IN_PANIC.load(Relaxed)
 }
 
 /// Returns whether the console prints the log in normal operation.
@@ -170,14 +173,14 @@ impl NbconConsole for Nbcon {
                     add_emergency(seq, newest);
                 }
             }
-            Priority::Normal => NORMAL_LOGLEVEL.store(kmsg::console_level(), Ordering::Relaxed),
+            Priority::Normal => NORMAL_LOGLEVEL.store(kmsg::console_level().into(), Relaxed),
         }
-        if !prints_log() && !TAKEN.load(Ordering::Relaxed) {
+        if !prints_log() && !TAKEN.load(Relaxed) {
             #[cfg(CONFIG_VT)]
             check_emergency(priority, seq);
             return;
         }
-        PENDING.fetch_max(seq, Ordering::Relaxed);
+        raise(&PENDING, seq);
         show_pending();
     }
 }
@@ -185,7 +188,7 @@ impl NbconConsole for Nbcon {
 impl DieNotifier for Nbcon {
     fn died() {
         if active::owner_has_faulted() {
-            OWNER_FAULTED.store(true, Ordering::Relaxed);
+            OWNER_FAULTED.store(true, Relaxed);
         }
     }
 }
@@ -195,13 +198,13 @@ fn show_pending() {
     // With a terminal this runs in a timer, which a flood of records must not keep.
     let max_rounds = if cfg!(CONFIG_VT) { 4 } else { usize::MAX };
     let is_done = (0..max_rounds).any(|_| {
-        // See below.
+        // See below. `kernel::sync::barrier::smp_mb()` has other arguments from one version to another.
         fence(Ordering::SeqCst);
-        let pending = PENDING.load(Ordering::Relaxed);
+        let pending = PENDING.load(Relaxed);
         let shown = active::with_reader(|log, reader| {
-            if cfg!(CONFIG_VT) && !TAKEN.load(Ordering::Relaxed) {
+            if cfg!(CONFIG_VT) && !TAKEN.load(Relaxed) {
                 // The terminal has the screen back, but may have found it owned: draw all again.
-                TAKEN.store(true, Ordering::Relaxed);
+                TAKEN.store(true, Relaxed);
             } else {
                 show(log, reader, pending, false);
             }
@@ -209,10 +212,10 @@ fn show_pending() {
         // Another context may have raised PENDING, and found the screen owned: either it finds the
         // screen free, or this context reads its value.
         fence(Ordering::SeqCst);
-        shown.is_none() || PENDING.load(Ordering::Relaxed) == pending
+        shown.is_none() || PENDING.load(Relaxed) == pending
     });
     // If the owner has faulted, it may fault again, and `show_panic()` does not run twice.
-    if !is_done || OWNER_FAULTED.load(Ordering::Relaxed) {
+    if !is_done || OWNER_FAULTED.load(Relaxed) {
         check_tty_later();
     }
 }
@@ -226,28 +229,39 @@ fn check_tty_later() {
 /// Adds a record to the last emergency, or starts another one.
 fn add_emergency(seq: u64, newest: u64) {
     // A panic has chosen its first record.
-    if IN_PANIC.load(Ordering::Relaxed) {
+    if IN_PANIC.load(Relaxed) {
         return;
     }
     let emergency = last_emergency();
-    let before = LAST_EMERGENCY.swap(ticks(), Ordering::Relaxed);
+    let before = LAST_EMERGENCY.xchg(ticks(), Relaxed);
     let is_recent = microseconds_since(before) < SAME_EMERGENCY_US;
     let Emergency {
         first,
         end,
         lagging_at,
     } = emergency.add(seq, newest, is_recent, &KernelLog);
-    FIRST.store(first, Ordering::Relaxed);
-    LAGGING_AT.store(lagging_at, Ordering::Relaxed);
-    END.fetch_max(end, Ordering::Relaxed);
+    FIRST.store(first, Relaxed);
+    LAGGING_AT.store(lagging_at, Relaxed);
+    raise(&END, end);
+}
+
+/// Sets `to` to `value`, unless it is larger.
+fn raise(to: &Atomic<u64>, value: u64) {
+    let mut before = to.load(Relaxed);
+    while before < value {
+        match to.cmpxchg(before, value, Relaxed) {
+            Ok(_) => return,
+            Err(other) => before = other,
+        }
+    }
 }
 
 /// Returns the last emergency.
 fn last_emergency() -> Emergency {
     Emergency {
-        first: FIRST.load(Ordering::Relaxed),
-        end: END.load(Ordering::Relaxed),
-        lagging_at: LAGGING_AT.load(Ordering::Relaxed),
+        first: FIRST.load(Relaxed),
+        end: END.load(Relaxed),
+        lagging_at: LAGGING_AT.load(Relaxed),
     }
 }
 
@@ -276,20 +290,20 @@ fn check_emergency(priority: Priority, seq: u64) {
 /// it. Then other consoles print first, and the screen follows with the last record; nothing is at
 /// risk if the machine is to reboot.
 fn show_panic(seq: u64) {
-    static SHOWN: AtomicBool = AtomicBool::new(false);
+    static SHOWN: AtomicFlag = AtomicFlag::new(false);
 
     // Earlier records may not have been passed; they are shown as well.
     let newest = kmsg::newest().max(seq);
-    if !IN_PANIC.swap(true, Ordering::Relaxed) {
+    if !IN_PANIC.xchg(true, Relaxed) {
         let first = last_emergency().first_of_panic(newest, &KernelLog);
-        FIRST.store(first, Ordering::Relaxed);
+        FIRST.store(first, Relaxed);
     }
     let is_last = emergency::is_end_of_panic(seq, &KernelLog);
-    if OWNER_FAULTED.load(Ordering::Relaxed) && !is_last {
+    if OWNER_FAULTED.load(Relaxed) && !is_last {
         return;
     }
     active::take_over(is_last, |log, reader, is_new| {
-        let clear = !SHOWN.swap(true, Ordering::Relaxed) || is_new;
+        let clear = !SHOWN.xchg(true, Relaxed) || is_new;
         if clear || reader.next <= newest {
             show(log, reader, newest, clear);
         }
@@ -300,7 +314,7 @@ fn show_panic(seq: u64) {
 /// before the emergency as fit.
 fn show(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, last: u64, clear: bool) {
     // Without an emergency, lines follow each other as in any log.
-    let emergency = FIRST.load(Ordering::Relaxed);
+    let emergency = FIRST.load(Relaxed);
     let first = match has_screen() {
         true => emergency::with_prelude(emergency.min(last), &KernelLog),
         false => u64::MAX,
@@ -314,8 +328,8 @@ fn show(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, last: u64, 
     // Do not read records that would scroll off the screen at once.
     let least = first.min(last).saturating_sub(log.grid().rows() as u64);
     reader.next = reader.next.max(least);
-    let loglevel = kmsg::console_level();
-    let normal_loglevel = NORMAL_LOGLEVEL.load(Ordering::Relaxed);
+    let loglevel = u32::from(kmsg::console_level());
+    let normal_loglevel = NORMAL_LOGLEVEL.load(Relaxed);
     while reader.next <= last {
         let Some(record) = Record::read(reader.next, &mut reader.buffer) else {
             break;
@@ -331,7 +345,7 @@ fn show(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, last: u64, 
             reader.emergency = emergency;
             log.end_urgent();
         }
-        if record.level() >= if is_urgent { loglevel } else { normal_loglevel } {
+        if u32::from(record.level()) >= if is_urgent { loglevel } else { normal_loglevel } {
             continue;
         }
         for (level, line) in record.lines() {
@@ -356,23 +370,23 @@ fn check_tty() {
         // The user does not want the log on this screen.
         return;
     };
-    let is_shown = seq >= END.load(Ordering::Relaxed) || has_screen();
-    if is_shown && !OWNER_FAULTED.load(Ordering::Relaxed) {
-        TTY_SEQ.store(u64::MAX, Ordering::Relaxed);
-        if TAKEN.load(Ordering::Relaxed) {
+    let is_shown = seq >= END.load(Relaxed) || has_screen();
+    if is_shown && !OWNER_FAULTED.load(Relaxed) {
+        TTY_SEQ.store(u64::MAX, Relaxed);
+        if TAKEN.load(Relaxed) {
             show_pending();
         }
         return;
     }
     // If tty0 has advanced, it prints, or may have just begun. Several CPUs may check.
-    if TTY_SEQ.swap(seq, Ordering::Relaxed) != seq {
-        TTY_PROGRESS.store(ticks(), Ordering::Relaxed);
-    } else if microseconds_since(TTY_PROGRESS.load(Ordering::Relaxed)) >= STUCK_US {
+    if TTY_SEQ.xchg(seq, Relaxed) != seq {
+        TTY_PROGRESS.store(ticks(), Relaxed);
+    } else if microseconds_since(TTY_PROGRESS.load(Relaxed)) >= STUCK_US {
         let take = |log: &mut Log<'static, QueueMemory>, reader: &mut LogReader| {
-            TAKEN.store(true, Ordering::Relaxed);
+            TAKEN.store(true, Relaxed);
             show(log, reader, kmsg::newest(), true);
         };
-        let taken = if OWNER_FAULTED.swap(false, Ordering::Relaxed) {
+        let taken = if OWNER_FAULTED.xchg(false, Relaxed) {
             active::take_over(false, |log, reader, _| take(log, reader))
         } else {
             active::with_reader(take)
@@ -396,5 +410,5 @@ extern "C" fn rust_virtgpu_bridge_check_tty() {
 /// have it, and has to draw all of it. The caller owns the screen, with the console lock held.
 #[cfg(CONFIG_VT)]
 pub(crate) fn return_screen() -> bool {
-    !IN_PANIC.load(Ordering::Relaxed) && TAKEN.swap(false, Ordering::Relaxed)
+    !IN_PANIC.load(Relaxed) && TAKEN.xchg(false, Relaxed)
 }

@@ -2,9 +2,9 @@
 
 //! What the consoles do when the screen comes, changes or goes.
 
-use core::sync::atomic::{
-    AtomicBool,
-    Ordering, //
+use kernel::sync::atomic::{
+    AtomicFlag,
+    Relaxed, //
 };
 
 #[cfg(CONFIG_VT)]
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Whether an early console has shown the log from its start.
-static EARLYCON_HAS_LOG: AtomicBool = AtomicBool::new(false);
+static EARLYCON_HAS_LOG: AtomicFlag = AtomicFlag::new(false);
 
 /// The consoles.
 struct Consoles;
@@ -33,13 +33,13 @@ struct Consoles;
 /// Discovers a screen, if there is none yet, and starts the consoles on it. For the `console_initcall`.
 pub(crate) fn init() {
     active::set_observer(&Consoles);
-    EARLYCON_HAS_LOG.store(active::is_discovered(), Ordering::Relaxed);
+    EARLYCON_HAS_LOG.store(active::is_discovered(), Relaxed);
     let has_gpu = active::is_discovered() || active::discover(boot_picture::handoff);
     if has_gpu {
         preferred::start();
     }
     if active::is_discovered() {
-        nbcon::start(EARLYCON_HAS_LOG.load(Ordering::Relaxed));
+        nbcon::start(EARLYCON_HAS_LOG.load(Relaxed));
         #[cfg(CONFIG_VT)]
         vt::init();
     }
@@ -47,7 +47,7 @@ pub(crate) fn init() {
 
 impl Observer for Consoles {
     fn started(&self) {
-        nbcon::start(EARLYCON_HAS_LOG.load(Ordering::Relaxed));
+        nbcon::start(EARLYCON_HAS_LOG.load(Relaxed));
     }
 
     fn redraw(&self) {

@@ -10,10 +10,10 @@
 //! After the last frame all is flushed once more: a device may answer a flush and skip it while a
 //! viewer fetches the last picture.
 
-use core::sync::atomic::{
-    AtomicBool,
-    AtomicU64,
-    Ordering, //
+use kernel::sync::atomic::{
+    Atomic,
+    AtomicFlag,
+    Relaxed, //
 };
 
 use crate::{
@@ -35,9 +35,9 @@ use crate::{
 const FRAME_US: u64 = 16_000;
 
 /// When the whole screen was painted last, in ticks.
-static LAST_REPAINT: AtomicU64 = AtomicU64::new(0);
+static LAST_REPAINT: Atomic<u64> = Atomic::new(0);
 /// Whether the work item is pending.
-static IS_PENDING: AtomicBool = AtomicBool::new(false);
+static IS_PENDING: AtomicFlag = AtomicFlag::new(false);
 
 /// Shows what was written to the log, now or at the end of the frame.
 pub(crate) fn show(log: &mut Log<'static, QueueMemory>) {
@@ -46,10 +46,10 @@ pub(crate) fn show(log: &mut Log<'static, QueueMemory>) {
         return;
     }
     if log.needs_repaint() {
-        if microseconds_since(LAST_REPAINT.load(Ordering::Relaxed)) < FRAME_US {
+        if microseconds_since(LAST_REPAINT.load(Relaxed)) < FRAME_US {
             return show_later();
         }
-        LAST_REPAINT.store(ticks(), Ordering::Relaxed);
+        LAST_REPAINT.store(ticks(), Relaxed);
     }
     if log.show() {
         show_later();
@@ -58,7 +58,7 @@ pub(crate) fn show(log: &mut Log<'static, QueueMemory>) {
 
 /// Has the rest shown, or all flushed once more, at the end of the frame.
 fn show_later() {
-    if !IS_PENDING.swap(true, Ordering::Relaxed) {
+    if !IS_PENDING.xchg(true, Relaxed) {
         work::show_frame_later();
     }
 }
@@ -66,7 +66,7 @@ fn show_later() {
 /// The work of [`work::show_frame_later`].
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_show_frame() {
-    IS_PENDING.store(false, Ordering::Relaxed);
+    IS_PENDING.store(false, Relaxed);
     console::locked(|_| {
         active::with_log(|log| {
             if log.needs_repaint() {

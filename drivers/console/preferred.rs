@@ -12,24 +12,23 @@
 //! If there is another early console, that would be unregistered together with the driver's; then the
 //! screen is cleared instead.
 
-use core::sync::atomic::{
-    AtomicBool,
-    Ordering, //
-};
-
 use kernel::{
     pr_info,
-    pr_warn, //
+    pr_warn,
+    sync::atomic::{
+        AtomicFlag,
+        Relaxed, //
+    }, //
 };
 
 use crate::{
     console::nbcon,
     device::active,
     firmware::consoles::{
-            choose,
-            Choice,
-            Console, //
-        },
+        choose,
+        Choice,
+        Console, //
+    },
     linux::{
         console,
         earlycon,
@@ -45,10 +44,10 @@ const SCREEN: Console<'static> = Console {
 };
 
 /// Whether [`finish`] is to add another console than the screen.
-static ADDS_LATER: AtomicBool = AtomicBool::new(false);
+static ADDS_LATER: AtomicFlag = AtomicFlag::new(false);
 /// Whether the early console is muted, because another console is about to print the log from its
 /// start.
-static IS_MUTED: AtomicBool = AtomicBool::new(false);
+static IS_MUTED: AtomicFlag = AtomicFlag::new(false);
 
 /// Returns the choice of the command line, and the console that is to be `/dev/console`, if that is
 /// not the screen.
@@ -103,7 +102,7 @@ pub(crate) fn start() {
     let can_add_later = last.is_some() || !is_named;
     if can_add_later && !(has_log && earlycon::has_other()) {
         console::add_preferred(screen);
-        ADDS_LATER.store(last.is_some(), Ordering::Relaxed);
+        ADDS_LATER.store(last.is_some(), Relaxed);
         return;
     }
     if !is_named {
@@ -112,7 +111,7 @@ pub(crate) fn start() {
             console::add_preferred(last);
         }
     }
-    IS_MUTED.store(true, Ordering::Relaxed);
+    IS_MUTED.store(true, Relaxed);
     console::locked(|_| {
         active::with_log(|log| {
             if log.mark_vt_synced() {
@@ -125,12 +124,12 @@ pub(crate) fn start() {
 /// Adds the other console, and unregisters the early console if a terminal prints the log. Called
 /// when the screen's console is registered, and those of other drivers are not yet.
 pub(crate) fn finish() {
-    if ADDS_LATER.swap(false, Ordering::Relaxed) {
+    if ADDS_LATER.xchg(false, Relaxed) {
         if let (_, Some(last)) = choice() {
             console::add_preferred(last);
         }
     }
-    IS_MUTED.store(false, Ordering::Relaxed);
+    IS_MUTED.store(false, Relaxed);
     let keeps = parameters::words().any(|word| word == "keep_bootcon");
     if has_terminal() && !keeps {
         earlycon::unregister();
@@ -147,5 +146,5 @@ fn has_terminal() -> bool {
 
 /// Returns whether another console shows, or is about to show, the text of the early console.
 pub(crate) fn earlycon_is_muted() -> bool {
-    IS_MUTED.load(Ordering::Relaxed) || nbcon::has_screen() || has_terminal()
+    IS_MUTED.load(Relaxed) || nbcon::has_screen() || has_terminal()
 }

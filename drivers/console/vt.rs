@@ -7,21 +7,21 @@
 //! and [`cursor`](Consw::cursor) only record them; [`update`](Consw::update), and a cursor that is
 //! shown, draw them.
 
-use core::{
-    ops::Range,
-    sync::atomic::{
-        AtomicU32,
-        Ordering, //
-    },
-};
+use core::ops::Range;
 
-use kernel::error::{
-    code::{
-        EINVAL,
-        EIO,
-        ENODEV, //
+use kernel::{
+    error::{
+        code::{
+            EINVAL,
+            EIO,
+            ENODEV, //
+        },
+        Result, //
     },
-    Result, //
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
 };
 
 use crate::{
@@ -74,11 +74,11 @@ const PALETTE_DELAY_MS: u32 = 20;
 
 // The size of the screen in columns and rows, the size of its glyphs in pixels, and their number.
 // They stay while there is no screen. Written with the console lock held.
-static COLS: AtomicU32 = AtomicU32::new(80);
-static ROWS: AtomicU32 = AtomicU32::new(25);
-static WIDTH: AtomicU32 = AtomicU32::new(8);
-static HEIGHT: AtomicU32 = AtomicU32::new(16);
-static GLYPHS: AtomicU32 = AtomicU32::new(256);
+static COLS: Atomic<u32> = Atomic::new(80);
+static ROWS: Atomic<u32> = Atomic::new(25);
+static WIDTH: Atomic<u32> = Atomic::new(8);
+static HEIGHT: Atomic<u32> = Atomic::new(16);
+static GLYPHS: Atomic<u32> = Atomic::new(256);
 
 /// The font that the user has set.
 static FONT: Owned<Option<UserFont>> = Owned::new(None);
@@ -133,22 +133,22 @@ fn measure(log: &mut Log<'static, QueueMemory>) {
         .into_iter()
         .zip(sizes)
     {
-        to.store(size, Ordering::Relaxed);
+        to.store(size, Relaxed);
     }
 }
 
 /// Sets the size of a console's glyphs to the screen's, and their number to `glyphs`.
 fn set_glyphs(vc: &mut Vc<'_>, glyphs: u32) {
     let size = Size {
-        width: WIDTH.load(Ordering::Relaxed),
-        height: HEIGHT.load(Ordering::Relaxed),
+        width: WIDTH.load(Relaxed),
+        height: HEIGHT.load(Relaxed),
     };
     vc.set_font(size, glyphs as usize);
 }
 
 /// Adapts a console to the screen.
 fn adapt(vc: &mut Vc<'_>) {
-    set_glyphs(vc, GLYPHS.load(Ordering::Relaxed));
+    set_glyphs(vc, GLYPHS.load(Relaxed));
     let (cols, rows) = Terminal::size();
     vc.resize(cols, rows);
 }
@@ -252,7 +252,7 @@ impl VtNotifier for Terminal {
 
 impl Consw for Terminal {
     fn init(vc: &mut Vc<'_>, is_new: bool) {
-        set_glyphs(vc, GLYPHS.load(Ordering::Relaxed));
+        set_glyphs(vc, GLYPHS.load(Relaxed));
         let (cols, rows) = Self::size();
         if is_new {
             vc.set_size(cols, rows);
@@ -396,15 +396,14 @@ impl Consw for Terminal {
     }
 
     fn size() -> (usize, usize) {
-        let load = |of: &AtomicU32| of.load(Ordering::Relaxed) as usize;
+        let load = |of: &Atomic<u32>| of.load(Relaxed) as usize;
         (load(&COLS), load(&ROWS))
     }
 
     // Pixels that no cell covers do not count.
     fn pixels() -> (u32, u32) {
-        let of = |cells: &AtomicU32, glyph: &AtomicU32| {
-            cells.load(Ordering::Relaxed) * glyph.load(Ordering::Relaxed)
-        };
+        let of =
+            |cells: &Atomic<u32>, glyph: &Atomic<u32>| cells.load(Relaxed) * glyph.load(Relaxed);
         (of(&COLS, &WIDTH), of(&ROWS, &HEIGHT))
     }
 }

@@ -15,17 +15,17 @@
 //!                idle                   another driver has it, or it sleeps: there is no log
 //! ```
 
-use core::sync::atomic::{
-    AtomicBool,
-    AtomicU64,
-    AtomicUsize,
-    Ordering, //
-};
-
 use kernel::{
     bindings,
     pr_info,
-    sync::SetOnce, //
+    sync::{
+        atomic::{
+            Atomic,
+            AtomicFlag,
+            Relaxed, //
+        },
+        SetOnce, //
+    }, //
 };
 
 use crate::{
@@ -95,9 +95,9 @@ static DEVICE: Owned<(AtomicOption<ActiveDevice>, LogReader)> =
     Owned::new((AtomicOption::none(), LogReader::new()));
 
 // Which device was discovered, for bus callbacks, which do not own the state.
-static IS_DISCOVERED: AtomicBool = AtomicBool::new(false);
-static PCI_DEVICE: AtomicUsize = AtomicUsize::new(0);
-static MMIO_BASE: AtomicU64 = AtomicU64::new(0);
+static IS_DISCOVERED: AtomicFlag = AtomicFlag::new(false);
+static PCI_DEVICE: Atomic<usize> = Atomic::new(0);
+static MMIO_BASE: Atomic<u64> = Atomic::new(0);
 
 static OBSERVER: SetOnce<&'static (dyn Observer + Sync)> = SetOnce::new();
 
@@ -272,7 +272,7 @@ impl EarlyDevice {
         let DeviceLocation::Pci { bar, notify, .. } = self.location else {
             return Some(());
         };
-        let device = PCI_DEVICE.load(Ordering::Relaxed) as *mut bindings::pci_dev;
+        let device = PCI_DEVICE.load(Relaxed) as *mut bindings::pci_dev;
         // SAFETY: It is null, or a device that `pci_setup_device()` (drivers/pci/probe.c) has passed
         // to the PCI fixup. This is called only while the log is paused: from the fixup until the
         // driver core offers the device, when the log resumes or is dropped. In that time the PCI
@@ -296,7 +296,7 @@ impl EarlyDevice {
 
 /// Returns whether a device was discovered before the driver core has devices.
 pub(crate) fn is_discovered() -> bool {
-    IS_DISCOVERED.load(Ordering::Relaxed)
+    IS_DISCOVERED.load(Relaxed)
 }
 
 /// Discovers a device when consoles are initialised. `handoff` returns the table of the UEFI driver.
@@ -321,9 +321,9 @@ pub(crate) fn discover(handoff: impl FnOnce() -> Option<Handoff>) -> bool {
 pub(crate) fn activate(discovery: &mut Discovery) -> Option<()> {
     let gpu = discovery.discovered.take()?;
     if let DeviceLocation::Mmio { base } = gpu.location {
-        MMIO_BASE.store(base, Ordering::Relaxed);
+        MMIO_BASE.store(base, Relaxed);
     }
-    IS_DISCOVERED.store(true, Ordering::Relaxed);
+    IS_DISCOVERED.store(true, Relaxed);
     change(|slot| {
         slot.put(ActiveDevice {
             early: Some(EarlyDevice {
@@ -427,12 +427,12 @@ pub(crate) fn enumerated(found: &Enumerated, device: PciDevice, bar: impl FnOnce
             return;
         };
         // When the device is known, the bridges to it have been enabled.
-        if PCI_DEVICE.load(Ordering::Relaxed) != 0 {
+        if PCI_DEVICE.load(Relaxed) != 0 {
             return;
         }
         let is_it = at.matches(found, || bar(*number) == *address);
         if is_it {
-            PCI_DEVICE.store(device.as_ptr() as usize, Ordering::Relaxed);
+            PCI_DEVICE.store(device.as_ptr() as usize, Relaxed);
         }
         if is_it || at.is_behind(found) {
             log.pause();
@@ -443,7 +443,7 @@ pub(crate) fn enumerated(found: &Enumerated, device: PciDevice, bar: impl FnOnce
 /// Handles a device that the driver core forgets. There is no screen any more if it is the discovered
 /// one, and was not bound.
 pub(crate) fn removed(device: DeviceId) {
-    let discovered = PCI_DEVICE.load(Ordering::Relaxed) as *mut bindings::pci_dev;
+    let discovered = PCI_DEVICE.load(Relaxed) as *mut bindings::pci_dev;
     // SAFETY: It is null, or the device of `enumerated()`, for which this function is called before
     // it is freed.
     let discovered = unsafe { PciDevice::new(discovered) };
@@ -453,7 +453,7 @@ pub(crate) fn removed(device: DeviceId) {
     let had_screen = console::locked(|lock| {
         notify(|observer| observer.save(lock));
         change(|slot| {
-            PCI_DEVICE.store(0, Ordering::Relaxed);
+            PCI_DEVICE.store(0, Relaxed);
             let is_early = slot.as_mut().is_some_and(|device| device.early.is_some());
             if is_early {
                 NOTIFY.clear();
@@ -470,8 +470,8 @@ pub(crate) fn removed(device: DeviceId) {
 /// Returns whether `device` is the discovered one.
 fn was_discovered(device: BusDevice) -> bool {
     match device {
-        BusDevice::Pci(device) => PCI_DEVICE.load(Ordering::Relaxed) == device.as_ptr() as usize,
-        BusDevice::Mmio(slot) => MMIO_BASE.load(Ordering::Relaxed) == slot.base(),
+        BusDevice::Pci(device) => PCI_DEVICE.load(Relaxed) == device.as_ptr() as usize,
+        BusDevice::Mmio(slot) => MMIO_BASE.load(Relaxed) == slot.base(),
     }
 }
 

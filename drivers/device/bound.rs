@@ -9,11 +9,11 @@ use kernel::alloc::{
 
 use crate::{
     device::bring_up::{
-            self,
-            BringUpError,
-            MEMORY_BYTES,
-            NOTIFY, //
-        },
+        self,
+        BringUpError,
+        MEMORY_BYTES,
+        NOTIFY, //
+    },
     gpu::GpuError,
     linux::{
         atomic_option::AtomicOption,
@@ -32,11 +32,11 @@ use crate::{
         registers::Window, //
     },
     scanout::log::{
-            self,
-            Log,
-            Memory,
-            Options, //
-        },
+        self,
+        Log,
+        Memory,
+        Options, //
+    },
     virtio::{
         pci::{
             BarRegion,

@@ -2,17 +2,15 @@
 
 //! Brings a device up, from its registers to a log on its screen, and reports the result in the log.
 
-use core::{
-    fmt,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    },
-};
+use core::fmt;
 
 use kernel::{
     pr_info,
-    pr_warn, //
+    pr_warn,
+    sync::atomic::{
+        AtomicFlag,
+        Relaxed, //
+    }, //
 };
 
 use crate::{
@@ -32,11 +30,11 @@ use crate::{
         queue_memory::QueueMemory, //
     },
     scanout::log::{
-            Log,
-            LogError,
-            Memory,
-            Options, //
-        },
+        Log,
+        LogError,
+        Memory,
+        Options, //
+    },
     text::Scroll,
     virtio::{
         pci::CapabilityError,
@@ -160,10 +158,10 @@ impl fmt::Display for BringUpError {
 /// Returns how the user wants the screen to scroll; `None` means as the device allows. Warns of an
 /// unknown value, but only once: a later caller owns the screen, and must not print.
 pub(crate) fn scroll(parameter: Result<Option<Scroll>, &'static str>) -> Option<Scroll> {
-    static WARNED: AtomicBool = AtomicBool::new(false);
+    static WARNED: AtomicFlag = AtomicFlag::new(false);
 
     parameter.unwrap_or_else(|word| {
-        if !WARNED.swap(true, Ordering::Relaxed) {
+        if !WARNED.xchg(true, Relaxed) {
             pr_warn!("virtgpu_bridge.scroll={word}: not pan, repaint or auto; taking auto\n");
         }
         None

@@ -5,26 +5,26 @@
 
 use core::{
     fmt,
-    ops::ControlFlow,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    }, //
+    ops::ControlFlow, //
 };
 
 use kernel::{
     pr_err,
     pr_info,
-    pr_warn, //
+    pr_warn,
+    sync::atomic::{
+        AtomicFlag,
+        Relaxed, //
+    }, //
 };
 
 use crate::{
     device::bring_up::{
-            self,
-            BringUpError,
-            MEMORY,
-            NOTIFY, //
-        },
+        self,
+        BringUpError,
+        MEMORY,
+        NOTIFY, //
+    },
     firmware::{
         acpi::Mcfg,
         cmdline,
@@ -123,7 +123,9 @@ impl fmt::Display for DeviceLocation {
 
 /// A GPU that was brought up.
 pub(crate) struct Discovered {
+    /// Where it is.
     pub(crate) location: DeviceLocation,
+    /// How its queue is notified.
     pub(crate) notify: QueueNotify,
     /// The mapping of the notify register, if it is not the page of early consoles.
     pub(crate) mapping: Option<IoMapping>,
@@ -152,19 +154,19 @@ pub(crate) enum Phase {
 }
 
 /// Whether a device did not answer in time.
-static TIMED_OUT: AtomicBool = AtomicBool::new(false);
+static TIMED_OUT: AtomicFlag = AtomicFlag::new(false);
 
 /// Returns whether a device did not answer in time. Since each attempt takes seconds, there is no
 /// other discovery then. There is a second attempt when the driver core offers the device, if there
 /// is memory that the device cannot write to.
 pub(crate) fn has_timed_out() -> bool {
-    TIMED_OUT.load(Ordering::Relaxed)
+    TIMED_OUT.load(Relaxed)
 }
 
 /// Logs why a device is not used.
 fn report_error(device: impl fmt::Display, error: &BringUpError) {
     if error.is_timeout() {
-        TIMED_OUT.store(true, Ordering::Relaxed);
+        TIMED_OUT.store(true, Relaxed);
     }
     bring_up::report_error(device, error);
 }

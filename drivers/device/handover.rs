@@ -7,15 +7,13 @@
 //! function or the slot. So this driver releases the device, the driver core finds another driver
 //! for it, and the virtio device shows the result.
 
-use core::sync::atomic::{
-    AtomicU8,
-    AtomicUsize,
-    Ordering, //
-};
-
 use kernel::{
     pr_info,
-    pr_warn, //
+    pr_warn,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
 };
 
 use crate::{
@@ -51,11 +49,11 @@ use crate::{
     }, //
 };
 
-static STATE: AtomicU8 = AtomicU8::new(Handover::empty().bits());
+static STATE: Atomic<u32> = Atomic::new(Handover::empty().bits());
 
 /// The address of the `struct device_driver` that had the device then, which is this driver's for the
 /// device's bus.
-static DRIVER: AtomicUsize = AtomicUsize::new(0);
+static DRIVER: Atomic<usize> = Atomic::new(0);
 
 /// The device that is bound to this driver, or was bound last.
 static DEVICE: DeviceRef = DeviceRef::none();
@@ -83,14 +81,19 @@ impl BusNotifier for Watch {
 
 /// Returns the state.
 fn state() -> Handover {
-    Handover::from_bits_truncate(STATE.load(Ordering::Relaxed))
+    Handover::from_bits_truncate(STATE.load(Relaxed))
 }
 
 /// Changes the state.
 fn update(event: Event) {
-    let _ = STATE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| {
-        Some(Handover::from_bits_truncate(bits).after(event).bits())
-    });
+    let mut bits = STATE.load(Relaxed);
+    loop {
+        let after = Handover::from_bits_truncate(bits).after(event).bits();
+        match STATE.cmpxchg(bits, after, Relaxed) {
+            Ok(_) => return,
+            Err(other) => bits = other,
+        }
+    }
 }
 
 /// Handles an event of the module loader, after which the native driver may get the device.
@@ -135,7 +138,7 @@ pub(crate) fn bound(device: BusDevice) {
     DEVICE.set(device);
     DEVICE.with(|device| {
         // The driver core sets the driver before it probes it.
-        DRIVER.store(device.driver() as usize, Ordering::Relaxed);
+        DRIVER.store(device.driver() as usize, Relaxed);
         device.set_keeps_picture(true);
         uevent::add_child(device);
     });
@@ -164,7 +167,7 @@ pub(crate) fn not_taken_back(device: BusDevice, error: &BringUpError) {
 fn current_driver() -> CurrentDriver {
     DEVICE
         .with(|device| {
-            if device.driver() as usize == DRIVER.load(Ordering::Relaxed) {
+            if device.driver() as usize == DRIVER.load(Relaxed) {
                 return CurrentDriver::Bridge;
             }
             if is_without_native(device) {

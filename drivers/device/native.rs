@@ -8,7 +8,7 @@ use bitflags::bitflags;
 bitflags! {
     /// The state of the handover.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Handover: u8 {
+    pub(crate) struct Handover: u32 {
         /// The native driver is loaded.
         const NATIVE_LOADED = 1 << 0;
         /// The native driver has refused the device, or has lost it. It is asked again when it, or

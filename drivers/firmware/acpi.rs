@@ -9,9 +9,9 @@ use super::{
     Unreadable, //
 };
 use crate::pci::config::{
-            Ecam,
-            Segment, //
-        };
+    Ecam,
+    Segment, //
+};
 use core::fmt;
 use zerocopy::{
     little_endian::{

@@ -6,9 +6,9 @@
 //! Numbers are hexadecimal, as in `lspci` and `/proc/iomem`; the base may begin with `0x`.
 
 use crate::pci::config::{
-            Address,
-            BadAddress, //
-        };
+    Address,
+    BadAddress, //
+};
 use core::{
     fmt,
     str, //

@@ -8,15 +8,15 @@
 
 use super::efi::MemoryMap;
 use crate::pci::{
-        bars::{
-            Window,
-            Windows, //
-        },
-        config::{
-            Ecam,
-            Segment, //
-        }, //
-    };
+    bars::{
+        Window,
+        Windows, //
+    },
+    config::{
+        Ecam,
+        Segment, //
+    }, //
+};
 use core::{
     fmt,
     iter,

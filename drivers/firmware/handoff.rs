@@ -19,9 +19,9 @@ use super::{
     Unreadable, //
 };
 use crate::pci::config::{
-            Address,
-            Segment, //
-        };
+    Address,
+    Segment, //
+};
 use core::{
     fmt,
     ops::Range, //

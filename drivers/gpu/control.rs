@@ -14,11 +14,11 @@ use zerocopy::{
 
 use crate::{
     gpu::protocol::{
-            Command,
-            Header,
-            OK_NODATA,
-            RESOURCE_UNREF, //
-        },
+        Command,
+        Header,
+        OK_NODATA,
+        RESOURCE_UNREF, //
+    },
     virtio::{
         queue::{
             BufferElement,

@@ -2,12 +2,13 @@
 
 //! An optional value that a panic may read in the middle of a change.
 
-use core::{
-    mem::MaybeUninit,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    },
+use core::mem::MaybeUninit;
+
+use kernel::sync::atomic::{
+    Acquire,
+    AtomicFlag,
+    Full,
+    Release, //
 };
 
 /// An `Option` that is `None` while its value is written, moved or dropped. If a panic stops a CPU in
@@ -18,7 +19,7 @@ use core::{
 /// `value` is initialised if `full` is set. That holds at any instant, for code that has interrupted a
 /// change on this CPU, and for another CPU once the changing CPU is stopped.
 pub(crate) struct AtomicOption<T> {
-    full: AtomicBool,
+    full: AtomicFlag,
     value: MaybeUninit<T>,
 }
 
@@ -27,14 +28,14 @@ impl<T> AtomicOption<T> {
     pub(crate) const fn none() -> Self {
         // INVARIANT: `full` is not set.
         Self {
-            full: AtomicBool::new(false),
+            full: AtomicFlag::new(false),
             value: MaybeUninit::uninit(),
         }
     }
 
     /// Returns whether there is a value.
     pub(crate) fn is_some(&self) -> bool {
-        self.full.load(Ordering::Acquire)
+        self.full.load(Acquire)
     }
 
     /// Returns whether there is no value.
@@ -47,25 +48,25 @@ impl<T> AtomicOption<T> {
         self.clear();
         self.value.write(value);
         // INVARIANT: The value is written above. By the release, a reader of the flag sees it.
-        self.full.store(true, Ordering::Release);
+        self.full.store(true, Release);
     }
 
     /// Moves the value of `other` here, and drops the one before. A large value is not copied to the
     /// stack.
     pub(crate) fn take_from(&mut self, other: &mut Self) {
         self.clear();
-        if other.full.swap(false, Ordering::AcqRel) {
+        if other.full.xchg(false, Full) {
             core::mem::swap(&mut self.value, &mut other.value);
             // INVARIANT: The other value was initialised, as its flag said, and is here now.
             // Neither flag is set while they are swapped.
-            self.full.store(true, Ordering::Release);
+            self.full.store(true, Release);
         }
     }
 
     /// Removes the value and returns it.
     pub(crate) fn take(&mut self) -> Option<T> {
         // Clear the flag before the value moves.
-        self.full.swap(false, Ordering::AcqRel).then(|| {
+        self.full.xchg(false, Full).then(|| {
             // SAFETY: The flag was set, so that by the invariants the value is initialised. It is
             // clear now, so nobody reads or drops it again.
             unsafe { self.value.assume_init_read() }

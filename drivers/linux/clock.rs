@@ -2,9 +2,9 @@
 
 //! Time: how long something takes, and bounded waits.
 
-use core::sync::atomic::{
-    AtomicU64,
-    Ordering, //
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
 };
 
 use crate::linux::arch;
@@ -18,11 +18,11 @@ const WAIT_LIMIT_S: u64 = 3;
 const USE_LIMIT_S: u64 = 6;
 
 /// What the waits of this use of the screen have taken, in ticks.
-static WAITED: AtomicU64 = AtomicU64::new(0);
+static WAITED: Atomic<u64> = Atomic::new(0);
 
 /// Starts a use of the screen, for which [`wait`] has all its time.
 pub(crate) fn begin_use() {
-    WAITED.store(0, Ordering::Relaxed);
+    WAITED.store(0, Relaxed);
 }
 
 /// Waits until `done()` returns true. Returns whether it did within [`WAIT_LIMIT_S`], and within
@@ -32,14 +32,14 @@ pub(crate) fn wait(done: &mut dyn FnMut() -> bool) -> bool {
         return true;
     }
     let (start, hz) = (ticks(), arch::counter_hz());
-    let left = (USE_LIMIT_S * hz).saturating_sub(WAITED.load(Ordering::Relaxed));
+    let left = (USE_LIMIT_S * hz).saturating_sub(WAITED.load(Relaxed));
     let limit = left.min(WAIT_LIMIT_S * hz);
     loop {
         // The time first: what happened while this CPU was kept from running counts.
         let waited = ticks().wrapping_sub(start);
         let is_done = done();
         if is_done || waited > limit {
-            WAITED.fetch_add(waited, Ordering::Relaxed);
+            WAITED.fetch_add(waited, Relaxed);
             return is_done;
         }
         core::hint::spin_loop();

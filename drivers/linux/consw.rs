@@ -249,8 +249,8 @@ callbacks! {
     }
 
     /// Scrolls rows; false makes the VT core scroll its buffer, too.
-    fn scroll(vc, top: c_uint, bottom: c_uint, way: bindings::con_scroll, lines: c_uint) -> bool, false {
-        let direction = if way == bindings::con_scroll::SM_UP {
+    fn scroll(vc, top: c_uint, bottom: c_uint, how: bindings::con_scroll, lines: c_uint) -> bool, false {
+        let direction = if how == bindings::con_scroll::SM_UP {
             ScrollDirection::Up
         } else {
             ScrollDirection::Down

@@ -3,13 +3,7 @@
 //! Coherent memory of the DMA API. A module needs it, because its own memory is not physically
 //! contiguous; so does a device behind an IOMMU.
 
-use core::{
-    ptr::NonNull,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    },
-};
+use core::ptr::NonNull;
 
 use kernel::{
     bindings,
@@ -17,20 +11,24 @@ use kernel::{
         code::ENOMEM,
         to_result, //
     },
+    sync::atomic::{
+        Acquire,
+        AtomicFlag, //
+    }, //
 };
 
 use crate::linux::{
-        bindings as bridge_bindings,
-        pci_device::{
-            PciDevice,
-            PciError, //
-        },
-        queue_memory::SharedBlock, //
-    };
+    bindings as bridge_bindings,
+    pci_device::{
+        PciDevice,
+        PciError, //
+    },
+    queue_memory::SharedBlock, //
+};
 
 /// Whether a device may access the memory of the one [`DmaMemory`] that there is. The memory of a
 /// value that is dropped while this is set is never freed, and the next value uses the flag.
-static IN_USE: AtomicBool = AtomicBool::new(false);
+static IN_USE: AtomicFlag = AtomicFlag::new(false);
 
 /// Coherent memory that a device can access, until this is dropped.
 ///
@@ -95,7 +93,7 @@ impl DmaMemory {
 
     /// Returns all of the memory; `None` if a device that was not reset may still access it.
     pub(crate) fn take(&self) -> Option<SharedBlock> {
-        if IN_USE.swap(true, Ordering::Acquire) {
+        if IN_USE.xchg(true, Acquire) {
             return None;
         }
         let words = self.length / size_of::<u32>();
@@ -112,7 +110,7 @@ impl DmaMemory {
 impl Drop for DmaMemory {
     fn drop(&mut self) {
         // A device that was not reset may access it for good; the next one gets other memory.
-        if IN_USE.swap(false, Ordering::Acquire) {
+        if IN_USE.xchg(false, Acquire) {
             return;
         }
         // SAFETY: By the invariants `dma_alloc_attrs()` gave this for the device, which is valid by

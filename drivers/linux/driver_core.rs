@@ -11,31 +11,33 @@ use core::{
     ptr::{
         self,
         NonNull, //
-    },
-    sync::atomic::{
-        AtomicPtr,
-        Ordering, //
-    },
+    }, //
 };
 
 use kernel::{
     bindings,
     ffi::c_int,
-    str::CStrExt, //
+    str::CStrExt,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Relaxed, //
+    }, //
 };
 
 use crate::linux::{
-        bindings as bridge_bindings,
-        device_id::DeviceId,
-        mutex::Mutex,
-        notifier::{
-            Bus,
-            BusNotifier,
-            Notifier, //
-        },
-        pci_device::PciDevice,
-        platform_driver::Slot, //
-    };
+    bindings as bridge_bindings,
+    device_id::DeviceId,
+    mutex::Mutex,
+    notifier::{
+        Bus,
+        BusNotifier,
+        Notifier, //
+    },
+    pci_device::PciDevice,
+    platform_driver::Slot, //
+};
 
 /// A device that the driver core offers to the driver, or has bound to it.
 #[derive(Clone, Copy)]
@@ -74,12 +76,12 @@ impl fmt::Display for BusDevice {
 /// A counted reference of a device, or none; for one static, as [`Mutex::Device`] guards it.
 ///
 /// `kernel::types::ARef<kernel::device::Device>` cannot be replaced while other threads use it.
-pub(crate) struct DeviceRef(AtomicPtr<bindings::device>);
+pub(crate) struct DeviceRef(Atomic<*mut bindings::device>);
 
 impl DeviceRef {
     /// Makes a reference of no device.
     pub(crate) const fn none() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
+        Self(Atomic::new(ptr::null_mut()))
     }
 
     /// Refers to `device` from now on. May sleep.
@@ -91,7 +93,7 @@ impl DeviceRef {
         // referenced.
         let device = unsafe { bindings::get_device(device.as_device()) };
         let guard = Mutex::Device.lock();
-        let before = self.0.swap(device, Ordering::AcqRel);
+        let before = self.0.xchg(device, Full);
         drop(guard);
         // SAFETY: It is null, or a device that this value had a reference of. That is given up once:
         // the pointer was taken out here, with the mutex held under which `with()` reads it.
@@ -100,7 +102,7 @@ impl DeviceRef {
 
     /// Returns whether it refers to `device`.
     pub(crate) fn is(&self, device: DeviceId) -> bool {
-        device.is_some() && DeviceId::of(self.0.load(Ordering::Relaxed)) == device
+        device.is_some() && DeviceId::of(self.0.load(Relaxed)) == device
     }
 
     /// Runs `f` on the device, if there is one, with a reference of its own. May sleep.
@@ -109,7 +111,7 @@ impl DeviceRef {
         let guard = Mutex::Device.lock();
         // SAFETY: It is null, which `get_device()` takes, or a device that this value has a
         // reference of, which `set()` does not give up as long as the mutex is held.
-        let device = unsafe { bindings::get_device(self.0.load(Ordering::Acquire)) };
+        let device = unsafe { bindings::get_device(self.0.load(Acquire)) };
         drop(guard);
         // INVARIANT: The reference above is given up when `device` is dropped.
         let device = Device(NonNull::new(device)?);

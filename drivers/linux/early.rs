@@ -11,11 +11,12 @@
 
 use core::{
     cell::UnsafeCell,
-    ptr::NonNull,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    },
+    ptr::NonNull, //
+};
+
+use kernel::sync::atomic::{
+    Acquire,
+    AtomicFlag, //
 };
 
 use crate::{
@@ -289,7 +290,7 @@ pub(crate) fn devicetree() -> &'static [u8] {
 #[repr(C, align(4096))]
 pub(crate) struct ImageMemory<const WORDS: usize> {
     words: UnsafeCell<[u32; WORDS]>,
-    in_use: AtomicBool,
+    in_use: AtomicFlag,
 }
 
 // SAFETY: Only `take()` accesses the words. By the atomic flag it returns one pointer to them at a
@@ -301,14 +302,14 @@ impl<const WORDS: usize> ImageMemory<WORDS> {
     pub(crate) const fn new() -> Self {
         Self {
             words: UnsafeCell::new([0; WORDS]),
-            in_use: AtomicBool::new(false),
+            in_use: AtomicFlag::new(false),
         }
     }
 
     /// Returns the memory, for a device that takes physical addresses; `None` if it is in use, for
     /// example by a device that was not reset.
     pub(crate) fn take(&'static self) -> Option<SharedBlock> {
-        if self.in_use.swap(true, Ordering::Acquire) {
+        if self.in_use.xchg(true, Acquire) {
             return None;
         }
         let words = NonNull::from(&self.words).cast::<u32>();

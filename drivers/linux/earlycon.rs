@@ -16,11 +16,7 @@
 
 use core::{
     ffi::CStr,
-    ptr,
-    sync::atomic::{
-        AtomicPtr,
-        Ordering, //
-    },
+    ptr, //
 };
 
 use kernel::{
@@ -30,14 +26,18 @@ use kernel::{
         c_uint, //
     },
     pr_err,
-    str::CStrExt, //
+    str::CStrExt,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
 };
 
 use crate::linux::{
-        arch,
-        bindings,
-        console, //
-    };
+    arch,
+    bindings,
+    console, //
+};
 
 /// An early console.
 pub(crate) trait Earlycon {
@@ -73,7 +73,7 @@ macro_rules! declare_earlycon {
 pub(crate) use declare_earlycon;
 
 /// The driver's early console, or null.
-static CONSOLE: AtomicPtr<bindings::console> = AtomicPtr::new(ptr::null_mut());
+static CONSOLE: Atomic<*mut bindings::console> = Atomic::new(ptr::null_mut());
 
 /// Sets the early console up. ENOENT is the only error that the caller does not report as a malformed
 /// option.
@@ -122,13 +122,13 @@ pub(crate) unsafe fn setup<T: Earlycon>(
     // SAFETY: It is `early_con` of the same file, a static, which the caller registers after this
     // returns. If it is registered already, `setup_earlycon()` does not call this.
     unsafe { (*early.con).write = Some(write::<T>) };
-    CONSOLE.store(early.con, Ordering::Relaxed);
+    CONSOLE.store(early.con, Relaxed);
     0
 }
 
 /// Returns whether the driver's early console is enabled. In any context.
 pub(crate) fn is_enabled() -> bool {
-    let console = CONSOLE.load(Ordering::Relaxed);
+    let console = CONSOLE.load(Relaxed);
     // SAFETY: If it is not null, it is `early_con` of drivers/tty/serial/earlycon.c, which is static
     // and not in `__init` memory.
     !console.is_null() && unsafe { console::is_enabled(console) }
@@ -136,14 +136,14 @@ pub(crate) fn is_enabled() -> bool {
 
 /// Returns whether there is an early console of another driver. In any context.
 pub(crate) fn has_other() -> bool {
-    let ours = CONSOLE.load(Ordering::Relaxed).cast_const();
+    let ours = CONSOLE.load(Relaxed).cast_const();
     // SAFETY: `any()` keeps the console valid until its function returns.
     console::any(|console| console != ours && unsafe { console::is_early(console) })
 }
 
 /// Unregisters the driver's early console, if it is enabled. For initcalls.
 pub(crate) fn unregister() {
-    let console = CONSOLE.load(Ordering::Relaxed);
+    let console = CONSOLE.load(Relaxed);
     // SAFETY: As in `is_enabled()`. `unregister_console()` (kernel/printk/printk.c) may sleep, which
     // an initcall may; it does nothing to a console that is not on the list.
     unsafe {

@@ -11,12 +11,12 @@ use kernel::ffi::{
 };
 
 use crate::linux::{
-        bindings,
-        console::{
-            self,
-            Console, //
-        }, //
-    };
+    bindings,
+    console::{
+        self,
+        Console, //
+    }, //
+};
 
 /// A console that writes text.
 pub(crate) trait LegacyConsole {

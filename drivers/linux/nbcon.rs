@@ -2,27 +2,27 @@
 
 //! A console without the console lock (CON_NBCON), which the printk core calls in any context.
 
-use core::{
-    marker::PhantomData,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    },
-};
+use core::marker::PhantomData;
 
-use kernel::ffi::{
-    c_short,
-    c_ulong, //
+use kernel::{
+    ffi::{
+        c_short,
+        c_ulong, //
+    },
+    sync::atomic::{
+        AtomicFlag,
+        Relaxed, //
+    }, //
 };
 
 use crate::linux::{
-        bindings,
-        console::{
-            self,
-            Console, //
-        },
-        mutex::Mutex, //
-    };
+    bindings,
+    console::{
+        self,
+        Console, //
+    },
+    mutex::Mutex, //
+};
 
 /// The priority with which the printk core acquires the console (`enum nbcon_prio`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(crate) trait NbconConsole {
 /// The registration of a console, for a static.
 pub(crate) struct Registration<T> {
     console: Console,
-    is_registered: AtomicBool,
+    is_registered: AtomicFlag,
     user: PhantomData<fn() -> T>,
 }
 
@@ -54,7 +54,7 @@ impl<T: NbconConsole> Registration<T> {
     pub(crate) const fn new() -> Self {
         Self {
             console: Console::new(),
-            is_registered: AtomicBool::new(false),
+            is_registered: AtomicFlag::new(false),
             user: PhantomData,
         }
     }
@@ -63,7 +63,7 @@ impl<T: NbconConsole> Registration<T> {
     /// the log from its start. May sleep.
     pub(crate) fn register(&'static self, from_start: bool) {
         let _guard = Mutex::Console.lock();
-        if self.is_registered.swap(true, Ordering::Relaxed) {
+        if self.is_registered.xchg(true, Relaxed) {
             return;
         }
         let start = match from_start {
@@ -91,9 +91,9 @@ impl<T: NbconConsole> Registration<T> {
     /// May sleep.
     pub(crate) fn unregister(&self) {
         let _guard = Mutex::Console.lock();
-        if self.is_registered.load(Ordering::Relaxed) {
+        if self.is_registered.load(Relaxed) {
             self.console.unregister();
-            self.is_registered.store(false, Ordering::Relaxed);
+            self.is_registered.store(false, Relaxed);
         }
     }
 

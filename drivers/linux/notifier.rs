@@ -25,11 +25,7 @@ use core::{
         CStr, //
     },
     marker::PhantomData,
-    ptr,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    },
+    ptr, //
 };
 
 use kernel::{
@@ -38,15 +34,19 @@ use kernel::{
         c_int,
         c_ulong, //
     },
-    str::CStrExt, //
+    str::CStrExt,
+    sync::atomic::{
+        AtomicFlag,
+        Relaxed, //
+    }, //
 };
 
 #[cfg(CONFIG_VT)]
 use crate::linux::console::Locked;
 use crate::linux::{
-        bindings as bridge_bindings,
-        device_id::DeviceId, //
-    };
+    bindings as bridge_bindings,
+    device_id::DeviceId, //
+};
 
 /// A kind of event.
 pub(crate) trait Event {
@@ -61,7 +61,7 @@ pub(crate) trait Event {
 /// A notifier for events of kind `E`, for a static.
 pub(crate) struct Notifier<E> {
     block: UnsafeCell<bindings::notifier_block>,
-    is_registered: AtomicBool,
+    is_registered: AtomicFlag,
     kind: PhantomData<fn() -> E>,
 }
 
@@ -78,14 +78,14 @@ impl<E: Event> Notifier<E> {
                 next: ptr::null_mut(),
                 priority: 0,
             }),
-            is_registered: AtomicBool::new(false),
+            is_registered: AtomicFlag::new(false),
             kind: PhantomData,
         }
     }
 
     /// Calls `add` with the notifier, which is static and in no list, unless it is registered.
     fn register_with(&'static self, add: impl FnOnce(*mut bindings::notifier_block)) {
-        if !self.is_registered.swap(true, Ordering::Relaxed) {
+        if !self.is_registered.xchg(true, Relaxed) {
             add(self.block.get());
         }
     }
@@ -235,7 +235,7 @@ impl<T: BusNotifier> Notifier<Bus<T>> {
     /// Notes that the bus has been unregistered, and its list with it. Then the notifier may be
     /// registered again.
     pub(crate) fn bus_is_gone(&self) {
-        self.is_registered.store(false, Ordering::Relaxed);
+        self.is_registered.store(false, Relaxed);
     }
 }
 

@@ -3,16 +3,15 @@
 //! Exclusive access to the screen that a panic can take over, as the printk core takes over an nbcon
 //! console (`CON_NBCON`).
 
-use core::{
-    cell::UnsafeCell,
-    sync::atomic::{
-        AtomicUsize,
-        Ordering, //
-    },
-};
+use core::cell::UnsafeCell;
 
-#[cfg(not(MODULE))]
-use core::sync::atomic::AtomicBool;
+use kernel::sync::atomic::{
+    Acquire,
+    Atomic,
+    AtomicFlag,
+    Relaxed,
+    Release, //
+};
 
 #[cfg(not(MODULE))]
 use kernel::time::{
@@ -22,13 +21,13 @@ use kernel::time::{
 
 #[cfg(not(MODULE))]
 use crate::linux::clock::{
-            microseconds_since,
-            ticks, //
-        };
+    microseconds_since,
+    ticks, //
+};
 use crate::linux::{
-        bindings,
-        clock::begin_use, //
-    };
+    bindings,
+    clock::begin_use, //
+};
 
 /// How long a panic waits for another CPU that owns the value, before it goes on without it.
 #[cfg(not(MODULE))]
@@ -47,7 +46,7 @@ const RETRY_US: i64 = 500;
 /// emergencies and panics own the value without that lock.
 pub(crate) struct Owned<T> {
     /// 0, [`DEAD`], or the context that owns the value; see [`context`].
-    owner: AtomicUsize,
+    owner: Atomic<usize>,
     value: UnsafeCell<T>,
 }
 
@@ -74,7 +73,7 @@ impl<T> Owned<T> {
     /// Makes a value without an owner.
     pub(crate) const fn new(value: T) -> Self {
         Self {
-            owner: AtomicUsize::new(0),
+            owner: Atomic::new(0),
             value: UnsafeCell::new(value),
         }
     }
@@ -115,7 +114,7 @@ impl<T> Owned<T> {
     /// which the value is taken over.
     #[cfg(not(MODULE))]
     pub(crate) fn take_over<R>(&self, last: bool, f: impl FnOnce(&mut T, bool) -> R) -> Option<R> {
-        static WAITED: AtomicBool = AtomicBool::new(false);
+        static WAITED: AtomicFlag = AtomicFlag::new(false);
 
         let start = ticks();
         let is_torn = loop {
@@ -133,13 +132,13 @@ impl<T> Owned<T> {
             if last && waited > LAST_PANIC_WAIT_US {
                 break true;
             }
-            if !last && (waited > PANIC_WAIT_US || WAITED.load(Ordering::Relaxed)) {
-                WAITED.store(true, Ordering::Relaxed);
+            if !last && (waited > PANIC_WAIT_US || WAITED.load(Relaxed)) {
+                WAITED.store(true, Relaxed);
                 return None;
             }
             core::hint::spin_loop();
         };
-        self.owner.store(context(), Ordering::Relaxed);
+        self.owner.store(context(), Relaxed);
         // SAFETY: `owner` is this context since the line above. Before that the value had no owner,
         // or one that does not use it any more: see `impl Sync`.
         Some(unsafe { self.run(|value| f(value, is_torn)) })
@@ -149,9 +148,7 @@ impl<T> Owned<T> {
     /// Returns whether it was.
     #[cfg(not(MODULE))]
     pub(crate) fn mark_dead(&self) -> bool {
-        (self.owner)
-            .compare_exchange(context(), DEAD, Ordering::Release, Ordering::Relaxed)
-            .is_ok()
+        (self.owner).cmpxchg(context(), DEAD, Release).is_ok()
     }
 
     /// Runs `f` on the value, and gives up ownership. It is one use of the screen; see
@@ -165,22 +162,19 @@ impl<T> Owned<T> {
         // SAFETY: By the safety requirement there is no other reference, and nobody makes one before
         // `owner` is 0 again.
         let result = f(unsafe { &mut *self.value.get() });
-        self.owner.store(0, Ordering::Release);
+        self.owner.store(0, Release);
         result
     }
 
     /// Becomes the owner if the owner is dead. Returns whether it was.
     #[cfg(not(MODULE))]
     fn acquire_from_dead(&self) -> bool {
-        (self.owner)
-            .compare_exchange(DEAD, context(), Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
+        (self.owner).cmpxchg(DEAD, context(), Acquire).is_ok()
     }
 
     /// Becomes the owner if there is none. Returns 0 then, and the other owner otherwise.
     fn acquire(&self) -> usize {
-        let owner =
-            (self.owner).compare_exchange(0, context(), Ordering::Acquire, Ordering::Relaxed);
+        let owner = (self.owner).cmpxchg(0, context(), Acquire);
         owner.err().unwrap_or(0)
     }
 }

@@ -27,9 +27,9 @@ use crate::{
         table::NAME, //
     },
     virtio::pci::{
-            DEVICE_GPU,
-            VENDOR, //
-        }, //
+        DEVICE_GPU,
+        VENDOR, //
+    }, //
 };
 
 /// An error of the PCI core or the DMA API, with what failed.

@@ -21,11 +21,7 @@
 use core::{
     cell::UnsafeCell,
     marker::PhantomData,
-    ptr,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    },
+    ptr, //
 };
 
 use kernel::{
@@ -38,6 +34,11 @@ use kernel::{
     ffi::c_int,
     pr_warn,
     str::CStrExt,
+    sync::atomic::{
+        Acquire,
+        AtomicFlag,
+        Release, //
+    },
     ThisModule, //
 };
 
@@ -47,19 +48,19 @@ use crate::{
         table::NAME, //
     },
     virtio::pci::{
-            DEVICE_GPU,
-            VENDOR, //
-        }, //
+        DEVICE_GPU,
+        VENDOR, //
+    }, //
 };
 
 #[cfg(not(MODULE))]
 use crate::linux::{
-        pm::{
-            self,
-            Sleep, //
-        },
-        table::Table, //
-    };
+    pm::{
+        self,
+        Sleep, //
+    },
+    table::Table, //
+};
 
 /// What a driver does with its devices. The PCI core calls these functions with the device's lock
 /// held; all may sleep.
@@ -111,7 +112,7 @@ const NO_ID: bindings::pci_device_id = {
 /// The registration of a driver with the PCI core, for a static.
 pub(crate) struct Registration<T> {
     driver: UnsafeCell<bindings::pci_driver>,
-    is_registered: AtomicBool,
+    is_registered: AtomicFlag,
     user: PhantomData<fn() -> T>,
 }
 
@@ -137,6 +138,7 @@ impl<T: FunctionReset> Resets<T> {
 pub(crate) trait User: Driver + FunctionReset + Sleep {}
 #[cfg(not(MODULE))]
 impl<T: Driver + FunctionReset + Sleep> User for T {}
+/// What a user of [`Registration`] implements.
 #[cfg(MODULE)]
 pub(crate) trait User: Driver {}
 #[cfg(MODULE)]
@@ -151,7 +153,7 @@ impl<T: User> Registration<T> {
                 // zeroes are valid.
                 unsafe { core::mem::zeroed() }
             }),
-            is_registered: AtomicBool::new(false),
+            is_registered: AtomicFlag::new(false),
             user: PhantomData,
         }
     }
@@ -164,7 +166,7 @@ impl<T: User> Registration<T> {
     ///
     /// Fails as `__pci_register_driver()` does.
     pub(crate) fn register(&'static self, owner: Option<&'static ThisModule>) -> Result {
-        if self.is_registered.swap(true, Ordering::Acquire) {
+        if self.is_registered.xchg(true, Acquire) {
             return Ok(());
         }
         let name = NAME.as_char_ptr();
@@ -191,7 +193,7 @@ impl<T: User> Registration<T> {
             bindings::__pci_register_driver(driver, owner, name)
         });
         if result.is_err() {
-            self.is_registered.store(false, Ordering::Release);
+            self.is_registered.store(false, Release);
         }
         result
     }
@@ -199,11 +201,11 @@ impl<T: User> Registration<T> {
     /// Unregisters the driver, if it is registered, which releases its devices. May sleep.
     #[cfg(MODULE)]
     pub(crate) fn unregister(&'static self) {
-        if self.is_registered.load(Ordering::Acquire) {
+        if self.is_registered.load(Acquire) {
             // SAFETY: By the flag the PCI core knows the driver. The module's `exit()` is the only
             // caller.
             unsafe { bindings::pci_unregister_driver(self.driver.get()) };
-            self.is_registered.store(false, Ordering::Release);
+            self.is_registered.store(false, Release);
         }
     }
 }

@@ -7,11 +7,7 @@ use core::{
     cell::UnsafeCell,
     fmt,
     marker::PhantomData,
-    ptr::NonNull,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    },
+    ptr::NonNull, //
 };
 
 use kernel::{
@@ -25,20 +21,24 @@ use kernel::{
         c_char,
         c_int, //
     },
-    str::CStrExt, //
+    str::CStrExt,
+    sync::atomic::{
+        Acquire,
+        AtomicFlag, //
+    }, //
 };
 
 use crate::linux::{
-        bindings as bridge_bindings,
-        pm::{
-            self,
-            Sleep, //
-        },
-        table::{
-            Table,
-            NAME, //
-        }, //
-    };
+    bindings as bridge_bindings,
+    pm::{
+        self,
+        Sleep, //
+    },
+    table::{
+        Table,
+        NAME, //
+    }, //
+};
 
 /// What a driver does with its slots. The driver core calls these functions with the device's lock
 /// held; all may sleep.
@@ -145,7 +145,7 @@ const fn chars<const LENGTH: usize>(text: &[u8]) -> [c_char; LENGTH] {
 /// The registration of a driver with the platform bus, for a static.
 pub(crate) struct Registration<T> {
     driver: UnsafeCell<bindings::platform_driver>,
-    is_registered: AtomicBool,
+    is_registered: AtomicFlag,
     user: PhantomData<fn() -> T>,
 }
 
@@ -162,7 +162,7 @@ impl<T: Driver> Registration<T> {
                 // zeroes are valid.
                 unsafe { core::mem::zeroed() }
             }),
-            is_registered: AtomicBool::new(false),
+            is_registered: AtomicFlag::new(false),
             user: PhantomData,
         }
     }
@@ -173,7 +173,7 @@ impl<T: Driver> Registration<T> {
     ///
     /// Fails as `platform_driver_register()` does.
     pub(crate) fn register(&'static self) -> Result {
-        if self.is_registered.swap(true, Ordering::Acquire) {
+        if self.is_registered.xchg(true, Acquire) {
             return Ok(());
         }
         // SAFETY: The driver is static. By the flag it is registered once, and nobody else accesses

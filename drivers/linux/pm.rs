@@ -10,9 +10,9 @@ use kernel::{
 };
 
 use crate::linux::{
-        bindings as bridge_bindings,
-        table::Table, //
-    };
+    bindings as bridge_bindings,
+    table::Table, //
+};
 
 /// What a driver does when the system sleeps.
 pub(crate) trait Sleep {

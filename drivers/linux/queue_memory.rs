@@ -4,11 +4,12 @@
 
 use core::{
     ptr::NonNull,
-    slice,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    },
+    slice, //
+};
+
+use kernel::sync::atomic::{
+    AtomicFlag,
+    Release, //
 };
 
 use zerocopy::{
@@ -36,7 +37,7 @@ pub(crate) struct SharedBlock {
     /// A pointer and no reference: a device that was not reset may still write there.
     words: NonNull<[u32]>,
     address: u64,
-    in_use: &'static AtomicBool,
+    in_use: &'static AtomicFlag,
 }
 
 impl SharedBlock {
@@ -51,7 +52,7 @@ impl SharedBlock {
     pub(crate) unsafe fn new(
         words: NonNull<[u32]>,
         address: u64,
-        in_use: &'static AtomicBool,
+        in_use: &'static AtomicFlag,
     ) -> Self {
         // INVARIANT: By the safety requirements.
         Self {
@@ -74,7 +75,7 @@ pub(crate) struct QueueMemory {
     memory: *mut u8,
     length: usize,
     address: u64,
-    in_use: &'static AtomicBool,
+    in_use: &'static AtomicFlag,
     notify: &'static NotifyRegister,
 }
 
@@ -120,7 +121,7 @@ impl QueueMemory {
     /// never got the memory's address. Nothing that was made of the block is used any more, other
     /// copies of this value included.
     pub(crate) unsafe fn release(self) {
-        self.in_use.store(false, Ordering::Release);
+        self.in_use.store(false, Release);
     }
 
     /// Returns a pointer to the bytes at `at`, naturally aligned; `None` if they are not all within

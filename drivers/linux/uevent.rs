@@ -8,11 +8,7 @@
 
 use core::{
     ffi::CStr,
-    ptr,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    },
+    ptr, //
 };
 
 use kernel::{
@@ -22,16 +18,23 @@ use kernel::{
         Result, //
     },
     ffi::c_int,
-    str::CStrExt, //
+    str::CStrExt,
+    sync::atomic::{
+        Acquire,
+        AtomicFlag,
+        Full,
+        Relaxed,
+        Release, //
+    }, //
 };
 
 use crate::linux::{
-        driver_core::Device,
-        table::{
-            Table,
-            NAME, //
-        }, //
-    };
+    driver_core::Device,
+    table::{
+        Table,
+        NAME, //
+    }, //
+};
 
 /// The alias of a GPU device as `drivers/virtio/virtio.c` writes it: device ID 16 (virtio 1.3,
 /// section 5), and the subsystem vendor ID of QEMU, which no driver compares.
@@ -46,9 +49,9 @@ static CLASS: Table<bindings::class> = Table::new(bindings::class {
 });
 
 /// Whether the class is registered. It stays registered.
-static REGISTERED: AtomicBool = AtomicBool::new(false);
+static REGISTERED: AtomicFlag = AtomicFlag::new(false);
 /// Whether there is a device of the class.
-static HAS_DEVICE: AtomicBool = AtomicBool::new(false);
+static HAS_DEVICE: AtomicFlag = AtomicFlag::new(false);
 
 /// Registers the class; a second call does nothing. May sleep.
 ///
@@ -56,20 +59,20 @@ static HAS_DEVICE: AtomicBool = AtomicBool::new(false);
 ///
 /// Fails as `class_register()` does.
 pub(crate) fn register() -> Result {
-    static CALLED: AtomicBool = AtomicBool::new(false);
-    if CALLED.swap(true, Ordering::Relaxed) {
+    static CALLED: AtomicFlag = AtomicFlag::new(false);
+    if CALLED.xchg(true, Relaxed) {
         return Ok(());
     }
     // SAFETY: The class is static and never written. By the flag it is registered once.
     to_result(unsafe { bindings::class_register(CLASS.as_ptr()) })?;
-    REGISTERED.store(true, Ordering::Release);
+    REGISTERED.store(true, Release);
     Ok(())
 }
 
 /// Adds the child of `device` that user space loads the native driver for, unless there is one. May
 /// sleep.
 pub(crate) fn add_child(device: &Device) {
-    if !REGISTERED.load(Ordering::Acquire) || HAS_DEVICE.swap(true, Ordering::AcqRel) {
+    if !REGISTERED.load(Acquire) || HAS_DEVICE.xchg(true, Full) {
         return;
     }
     // SAFETY: The class is registered, as its flag says, and the parent is valid as long as `device`
@@ -88,7 +91,7 @@ pub(crate) fn add_child(device: &Device) {
 
 /// Removes the child, if there is one. May sleep.
 pub(crate) fn remove_child() {
-    if HAS_DEVICE.swap(false, Ordering::AcqRel) {
+    if HAS_DEVICE.xchg(false, Full) {
         // SAFETY: `add_child()` has set the flag, with the class registered. `device_destroy()`
         // (drivers/base/core.c) looks for a device of the class with this number: there is the one
         // that `add_child()` has made, or none.

@@ -4,14 +4,14 @@
 //! 3.2.5).
 
 use super::config::{
-        Address,
-        Config,
-        Ecam,
-        Function,
-        HEADER_TYPE,
-        ID,
-        VIRTIO_GPU, //
-    };
+    Address,
+    Config,
+    Ecam,
+    Function,
+    HEADER_TYPE,
+    ID,
+    VIRTIO_GPU, //
+};
 use core::{
     fmt,
     ops::ControlFlow, //

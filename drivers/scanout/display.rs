@@ -26,12 +26,12 @@ use crate::{
         Rect, //
     },
     scanout::layout::{
-            lay_out,
-            Layout,
-            Resource,
-            ID_STEP,
-            MAX_RESOURCE_BYTES, //
-        },
+        lay_out,
+        Layout,
+        Resource,
+        ID_STEP,
+        MAX_RESOURCE_BYTES, //
+    },
     text::{
         Band,
         Cell,

@@ -7,11 +7,11 @@ use core::ops::RangeInclusive;
 
 use crate::{
     gpu::protocol::{
-            DisplayInfo,
-            MemEntry,
-            Mode,
-            MAX_SCANOUTS, //
-        },
+        DisplayInfo,
+        MemEntry,
+        Mode,
+        MAX_SCANOUTS, //
+    },
     text::{
         Font,
         Grid,

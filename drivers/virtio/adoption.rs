@@ -10,11 +10,11 @@
 use core::fmt;
 
 use crate::virtio::{
-        DeviceStatus,
-        Features,
-        Hal,
-        Transport, //
-    };
+    DeviceStatus,
+    Features,
+    Hal,
+    Transport, //
+};
 
 /// The features that an earlier driver may have negotiated. Not among them are other formats of
 /// virtqueues, descriptors and notifications. Nor are features by which the device uses more of

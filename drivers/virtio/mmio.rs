@@ -5,16 +5,16 @@
 use core::fmt;
 
 use crate::virtio::{
-        halves,
-        DeviceStatus,
-        Features,
-        QueueAddresses,
-        QueueNotify,
-        Registers,
-        Transport,
-        Width,
-        CONFIG_BYTES, //
-    };
+    halves,
+    DeviceStatus,
+    Features,
+    QueueAddresses,
+    QueueNotify,
+    Registers,
+    Transport,
+    Width,
+    CONFIG_BYTES, //
+};
 
 /// Bytes of registers before the device configuration space.
 pub(crate) const REGISTER_BYTES: usize = 0x100;

@@ -5,16 +5,16 @@
 use core::fmt;
 
 use crate::virtio::{
-        halves,
-        DeviceStatus,
-        Features,
-        QueueAddresses,
-        QueueNotify,
-        Registers,
-        Transport,
-        Width,
-        CONFIG_BYTES, //
-    };
+    halves,
+    DeviceStatus,
+    Features,
+    QueueAddresses,
+    QueueNotify,
+    Registers,
+    Transport,
+    Width,
+    CONFIG_BYTES, //
+};
 
 /// PCI vendor ID of all virtio devices (section 4.1.2).
 pub(crate) const VENDOR: u16 = 0x1af4;

@@ -10,10 +10,10 @@
 use core::fmt;
 
 use crate::virtio::{
-        Features,
-        Hal,
-        QueueAddresses, //
-    };
+    Features,
+    Hal,
+    QueueAddresses, //
+};
 
 /// Slots of a queue: the maximum number of commands that the device has at a time.
 pub(crate) const SLOTS: u16 = 32;

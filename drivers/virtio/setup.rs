@@ -5,19 +5,19 @@
 use core::fmt;
 
 use crate::virtio::{
-        adoption::{
-            adopt,
-            AdoptionRefusal,
-            InitialState, //
-        },
-        queue,
-        DeviceStatus,
-        Features,
-        Hal,
-        QueueAddresses,
-        QueueNotify,
-        Transport, //
-    };
+    adoption::{
+        adopt,
+        AdoptionRefusal,
+        InitialState, //
+    },
+    queue,
+    DeviceStatus,
+    Features,
+    Hal,
+    QueueAddresses,
+    QueueNotify,
+    Transport, //
+};
 
 /// Why a device could not be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,12 +5,12 @@
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_consoles))]
 mod consoles {
     use crate::firmware::consoles::{
-                choose,
-                console_loglevel,
-                spcr_console,
-                Choice,
-                Console, //
-            };
+        choose,
+        console_loglevel,
+        spcr_console,
+        Choice,
+        Console, //
+    };
 
     /// `CONFIG_CONSOLE_LOGLEVEL_QUIET`, as it is where nobody changed it.
     const QUIET: i32 = 4;

@@ -14,12 +14,12 @@ use core::{
 };
 
 use crate::virtio::{
-        queue::QUEUE_BYTES,
-        Hal,
-        QueueAddresses,
-        Registers,
-        VirtQueue, //
-    };
+    queue::QUEUE_BYTES,
+    Hal,
+    QueueAddresses,
+    Registers,
+    VirtQueue, //
+};
 
 /// Where the memory begins for the device.
 pub(crate) const BASE: u64 = 0x1_2340_0000;

@@ -94,12 +94,21 @@ mod emergency {
         );
         let newest = log.newest();
         let emergency = NONE.add(10, newest, false, &log);
-        assert_eq!((emergency.first, emergency.end, emergency.lagging_at), (12, 13, 10));
+        assert_eq!(
+            (emergency.first, emergency.end, emergency.lagging_at),
+            (12, 13, 10)
+        );
         // The records that follow belong to it, one after the other, also after a long time.
         let emergency = emergency.add(11, newest, false, &log);
-        assert_eq!((emergency.first, emergency.end, emergency.lagging_at), (12, 13, 11));
+        assert_eq!(
+            (emergency.first, emergency.end, emergency.lagging_at),
+            (12, 13, 11)
+        );
         let emergency = emergency.add(12, newest, false, &log);
-        assert_eq!((emergency.first, emergency.end, emergency.lagging_at), (12, 13, 12));
+        assert_eq!(
+            (emergency.first, emergency.end, emergency.lagging_at),
+            (12, 13, 12)
+        );
         // At the end it is up to date.
         let emergency = emergency.add(13, newest, false, &log);
         assert_eq!(emergency.first, 12);

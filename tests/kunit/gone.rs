@@ -6,34 +6,34 @@
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_gone))]
 mod gone {
     use super::super::device::{
-                Act,
-                Fate,
-                Memory,
-                MmioRegisters,
-                Model,
-                PciRegisters,
-                QUEUE_SIZE, //
-            };
+        Act,
+        Fate,
+        Memory,
+        MmioRegisters,
+        Model,
+        PciRegisters,
+        QUEUE_SIZE, //
+    };
     use crate::virtio::{
-            mmio::Mmio,
-            pci::{
-                BarRegion,
-                Capabilities,
-                Pci, //
-            },
-            setup::{
-                initialise,
-                quiesce,
-                reset,
-                Addresses,
-                Requested,
-                SetupError, //
-            },
-            Features,
-            Registers,
-            Transport,
-            VirtQueue, //
-        };
+        mmio::Mmio,
+        pci::{
+            BarRegion,
+            Capabilities,
+            Pci, //
+        },
+        setup::{
+            initialise,
+            quiesce,
+            reset,
+            Addresses,
+            Requested,
+            SetupError, //
+        },
+        Features,
+        Registers,
+        Transport,
+        VirtQueue, //
+    };
 
     const VERSION_1: u64 = 1 << 32;
     const RING_RESET: u64 = 1 << 40;

@@ -12,10 +12,10 @@ mod gpu {
     };
 
     use super::super::device::{
-                Act,
-                Memory,
-                QUEUE_SIZE, //
-            };
+        Act,
+        Memory,
+        QUEUE_SIZE, //
+    };
     use crate::{
         gpu::{
             control::ErrorResponse,

@@ -14,7 +14,9 @@ mod handover {
     /// The state after some events.
     fn after(events: &[Event]) -> Handover {
         let first = Handover::empty();
-        events.iter().fold(first, |state, &event| state.after(event))
+        events
+            .iter()
+            .fold(first, |state, &event| state.after(event))
     }
 
     /// The step in a state, where the user allows a handover.

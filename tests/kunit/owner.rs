@@ -8,16 +8,16 @@ mod owner {
     use core::cell::Cell;
 
     use crate::linux::{
-            arch::hz_or_default,
-            atomic_option::AtomicOption,
-            clock::{
-                begin_use,
-                microseconds_since,
-                ticks,
-                wait, //
-            },
-            owner::Owned, //
-        };
+        arch::hz_or_default,
+        atomic_option::AtomicOption,
+        clock::{
+            begin_use,
+            microseconds_since,
+            ticks,
+            wait, //
+        },
+        owner::Owned, //
+    };
 
     /// Waits as for a device that answers so many microseconds after it was asked. Returns whether
     /// it was waited for to the end, and for how long.

@@ -5,23 +5,23 @@
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_picture))]
 mod picture {
     use crate::firmware::{
-            acpi,
-            bgrt::{
-                self,
-                Bgrt, //
-            },
-            bmp::{
-                self,
-                Bmp, //
-            },
-            picture::{
-                Error,
-                Picture,
-                RowPart, //
-            },
-            Memory,
-            Unreadable, //
-        };
+        acpi,
+        bgrt::{
+            self,
+            Bgrt, //
+        },
+        bmp::{
+            self,
+            Bmp, //
+        },
+        picture::{
+            Error,
+            Picture,
+            RowPart, //
+        },
+        Memory,
+        Unreadable, //
+    };
     use core::ops::Range;
 
     // Where things are.

@@ -6,26 +6,26 @@
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_text))]
 mod text {
     use crate::text::{
-            Band,
-            BandError,
-            Cell,
-            Corner,
-            Cursor,
-            Font,
-            Grid,
-            GridError,
-            Limits,
-            Painter,
-            Palette,
-            RowPositions,
-            Rows,
-            Screen,
-            Scroll,
-            ScrollDirection,
-            Size,
-            Surface,
-            ATTRIBUTE, //
-        };
+        Band,
+        BandError,
+        Cell,
+        Corner,
+        Cursor,
+        Font,
+        Grid,
+        GridError,
+        Limits,
+        Painter,
+        Palette,
+        RowPositions,
+        Rows,
+        Screen,
+        Scroll,
+        ScrollDirection,
+        Size,
+        Surface,
+        ATTRIBUTE, //
+    };
     use core::ops::Range;
     use zerocopy::FromZeros;
 

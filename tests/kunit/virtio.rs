@@ -7,53 +7,53 @@ mod virtio {
     use core::cell::Cell;
 
     use super::super::device::{
-                Act,
-                Memory,
-                MmioRegisters,
-                Model,
-                PciRegisters,
-                BASE,
-                QUEUE_SIZE, //
-            };
+        Act,
+        Memory,
+        MmioRegisters,
+        Model,
+        PciRegisters,
+        BASE,
+        QUEUE_SIZE, //
+    };
     use crate::gpu::config::displays_changed;
     use crate::virtio::{
-            adoption::{
-                AdoptionRefusal,
-                InitialState, //
-            },
-            mmio::{
-                Mmio,
-                MmioError, //
-            },
-            pci::{
-                BarRegion,
-                Capabilities,
-                CapabilityError,
-                Pci, //
-            },
-            queue::{
-                QueueError,
-                REQUEST_BYTES,
-                RESPONSE_BYTES, //
-            },
-            setup::{
-                initialise,
-                quiesce,
-                reset,
-                Addresses,
-                Negotiated,
-                Requested,
-                SetupError, //
-            },
-            DeviceStatus,
-            Features,
-            QueueAddresses,
-            QueueNotify,
-            Registers,
-            Transport,
-            VirtQueue,
-            Width, //
-        };
+        adoption::{
+            AdoptionRefusal,
+            InitialState, //
+        },
+        mmio::{
+            Mmio,
+            MmioError, //
+        },
+        pci::{
+            BarRegion,
+            Capabilities,
+            CapabilityError,
+            Pci, //
+        },
+        queue::{
+            QueueError,
+            REQUEST_BYTES,
+            RESPONSE_BYTES, //
+        },
+        setup::{
+            initialise,
+            quiesce,
+            reset,
+            Addresses,
+            Negotiated,
+            Requested,
+            SetupError, //
+        },
+        DeviceStatus,
+        Features,
+        QueueAddresses,
+        QueueNotify,
+        Registers,
+        Transport,
+        VirtQueue,
+        Width, //
+    };
 
     const VERSION_1: u64 = 1 << 32;
     const ACCESS_PLATFORM: u64 = 1 << 33;

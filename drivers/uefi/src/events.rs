@@ -28,10 +28,10 @@ use crate::{
         SHARED_BYTES, //
     },
     firmware::handoff::{
-            cookie,
-            Handoff,
-            PixelBuffer, //
-        },
+        cookie,
+        Handoff,
+        PixelBuffer, //
+    },
     pages::Pages,
     pci::config::Address,
     screen::{

@@ -4,9 +4,9 @@
 
 use crate::{
     firmware::handoff::{
-            pixel_checksum,
-            Cursor, //
-        },
+        pixel_checksum,
+        Cursor, //
+    },
     pages::Pages, //
 };
 use core::{

@@ -4,9 +4,9 @@
 
 use crate::{
     firmware::handoff::{
-            self,
-            Handoff, //
-        },
+        self,
+        Handoff, //
+    },
     pages::Pages, //
 };
 use uefi::{

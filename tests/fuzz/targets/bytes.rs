@@ -3,9 +3,9 @@
 //! What targets make of an input: numbers, pieces of memory, and fields that have to add up.
 
 use crate::firmware::{
-        Memory,
-        Unreadable, //
-    };
+    Memory,
+    Unreadable, //
+};
 
 /// An input, taken from its start; all zeroes once it has ended.
 #[derive(Clone)]

@@ -5,11 +5,11 @@
 
 use super::bytes::Bytes;
 use crate::virtio::{
-        queue::QUEUE_BYTES,
-        Features,
-        Hal,
-        QueueAddresses, //
-    };
+    queue::QUEUE_BYTES,
+    Features,
+    Hal,
+    QueueAddresses, //
+};
 use std::{
     cell::{
         Cell,

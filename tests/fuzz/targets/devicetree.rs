@@ -4,9 +4,9 @@
 
 use super::bytes::is_a_line;
 use crate::firmware::fdt::{
-            Error,
-            Tree, //
-        };
+    Error,
+    Tree, //
+};
 
 pub(super) fn run(input: &[u8]) -> bool {
     let size = Tree::total_size(input);

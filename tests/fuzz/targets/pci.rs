@@ -8,9 +8,9 @@
 //! function. Registers above 0x40 are those that follow in the input, as they come.
 
 use super::bytes::{
-        is_a_line,
-        Bytes, //
-    };
+    is_a_line,
+    Bytes, //
+};
 use crate::{
     pci::{
         enumerate,

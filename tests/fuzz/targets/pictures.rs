@@ -7,11 +7,11 @@
 //! * for what is handed over: the address of the table, a memory map, and the table.
 
 use super::bytes::{
-        is_a_line,
-        seal,
-        Bytes,
-        Piece, //
-    };
+    is_a_line,
+    seal,
+    Bytes,
+    Piece, //
+};
 use crate::{
     firmware::{
         bgrt::Bgrt,

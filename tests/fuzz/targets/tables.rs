@@ -7,11 +7,11 @@
 //! [`LOW`] or ends with the address space. The system table is first in it.
 
 use super::bytes::{
-        is_a_line,
-        seal,
-        Bytes,
-        Piece, //
-    };
+    is_a_line,
+    seal,
+    Bytes,
+    Piece, //
+};
 use crate::{
     firmware::{
         acpi::Mcfg,

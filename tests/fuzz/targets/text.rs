@@ -6,22 +6,22 @@
 //! An input is the size of the screen and of a glyph, and then what is done.
 
 use super::bytes::{
-        is_a_line,
-        Bytes, //
-    };
+    is_a_line,
+    Bytes, //
+};
 use crate::text::{
-        Cell,
-        Cursor,
-        Grid,
-        Limits,
-        RowPositions,
-        Rows,
-        Screen,
-        Scroll,
-        ScrollDirection,
-        Size,
-        Surface, //
-    };
+    Cell,
+    Cursor,
+    Grid,
+    Limits,
+    RowPositions,
+    Rows,
+    Screen,
+    Scroll,
+    ScrollDirection,
+    Size,
+    Surface, //
+};
 use core::ops::Range;
 use zerocopy::FromZeros;
 

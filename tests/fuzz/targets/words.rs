@@ -6,9 +6,9 @@
 //! An input is a byte that picks one of these, and then the words, as on a command line.
 
 use super::bytes::{
-        is_a_line,
-        Bytes, //
-    };
+    is_a_line,
+    Bytes, //
+};
 use crate::{
     firmware::{
         cmdline::DeviceAddress,

@@ -34,9 +34,9 @@ use crate::{
         Unreadable, //
     },
     kunit::handoff::handoff::{
-                whole,
-                Firmware, //
-            },
+        whole,
+        Firmware, //
+    },
     pci::{
         enumerate,
         path_to,

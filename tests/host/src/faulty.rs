@@ -38,11 +38,11 @@ use crate::{
     },
     host::Host,
     kunit::device::{
-            Fate,
-            MmioRegisters,
-            Model,
-            PciRegisters, //
-        },
+        Fate,
+        MmioRegisters,
+        Model,
+        PciRegisters, //
+    },
     pci::{
         Address,
         Config, //

@@ -15,17 +15,17 @@ use std::{
 };
 
 use crate::virtio::{
-        queue::{
-            QueueError,
-            QUEUE_BYTES,
-            REQUEST_BYTES,
-            RESPONSE_BYTES, //
-        },
-        Features,
-        Hal,
-        QueueAddresses,
-        VirtQueue, //
-    };
+    queue::{
+        QueueError,
+        QUEUE_BYTES,
+        REQUEST_BYTES,
+        RESPONSE_BYTES, //
+    },
+    Features,
+    Hal,
+    QueueAddresses,
+    VirtQueue, //
+};
 
 /// Where the memory begins for the device.
 const BASE: u64 = 0x8000_0000;
