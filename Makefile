@@ -81,37 +81,10 @@ efi := $(build)/handoff
 driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -type f \
 		! -name '*.md' ! -name '*.svg')
 # Small kernels, each with one thing that other kernels do not have. Firmware is not for them, nor
-# the native driver for most. Where locks sleep none locks up; and where consoles have threads a
-# locked up CPU that is the only one has none, and the printk core's wish to wake them waits, if it
-# is the one that says so. Noise there is so fast that the log has lost how a warning began before
-# its end is said.
+# the native driver for most.
 small := $(filter kcsan novt rt cfi modules 16k 64k,$(VARIANT))
-ifneq ($(filter 16k 64k,$(VARIANT)),)
-ONLY ?= direct-,vt-mmio,resize,suspend,panic-in,panic-before,panic-while
-endif
-ifeq ($(VARIANT),modules)
-ONLY ?= direct-pci,virtio-unloaded
-endif
-ifneq ($(small),)
-ONLY ?= direct-,vt-mmio,suspend,console,panic,silent,warning,stall$(if $(filter kcsan,$(VARIANT)),,$(comma)lkdtm)
-SKIP ?= aavmf,spcr,quiet-logo,early-panic,failed-handover,deferred$(if $(filter kcsan,$(VARIANT)),$(comma)lkdtm)$(if $(filter novt,$(VARIANT)),,$(comma)handover)$(if \
-	$(filter rt,$(VARIANT)),$(comma)spinlockup$(comma)softlockup-alone$(comma)softlockup-survived$(comma)softlockup-console-lock$(comma)noise)
-endif
-# What detects lockups and causes them is not in the kernel that complains. It finds that virtio_gpu
-# writes beyond its array when it shows a panic, and that it leaks when its device has died; and its
-# log is longer than any screen. Where there is no kernel at all, once is enough.
-plain := $(filter 7.3-debug,$(name))
-ifneq ($(plain),)
-SKIP ?= uefi,lkdtm,nmi,stall,silent-after-handover,gpu-process-handover,spcr,stub-hvc0-absent,kept-warning-console-lock,virtio-unloaded,first-line,bind-among-warnings
-endif
-# 7.2's virtio_gpu takes a device whose process has died; 7.3's does not, and it comes back to us.
-ifeq ($(name),7.2)
-SKIP ?= uefi,gpu-process-handover,leaks,virtio-unloaded
-endif
-# The kernels that do not look for leaks, and those whose virtio is no module.
-SKIP ?= leaks,virtio-unloaded
 configs := $(if $(small),tests/small.config,samples/virtgpu_bridge.config tests/test.config) \
-	   $(if $(plain),,tests/panic.config) $(VARIANT:%=tests/%.config)
+	   $(if $(filter debug,$(VARIANT)),,tests/panic.config) $(VARIANT:%=tests/%.config)
 
 $(build)/linux-%/Makefile: | tests/kernel-source
 	@tests/kernel-source $* $(build)/linux-$*
@@ -288,8 +261,9 @@ vm-test: image $(modular) $(if $(small),,modules) handoff $(systemd-boot) $(vm) 
 		$(if $(filter modules,$(VARIANT)),$$(find $(obj) -name '*.ko' -printf '--module %p ')) \
 		$(if $(small),,--module $(build)/module-$(name)/drivers/virtgpu_bridge.ko \
 			$$(printf -- '--module %s ' $(build)/native-$(name)/*.ko) --debian $(dir $(debian))) \
-		--out build/vm-$(name) $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) \
-		$(if $(SKIP),--skip $(SKIP)) $(if $(filter novt,$(VARIANT)),--console virtgpu0) \
+		--config $(obj)/.config --modular-config $(if $(small),$(obj),$(obj)-modular)/.config \
+		--kernel $(name) --out build/vm-$(name) $(if $(LONG),--long) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(SKIP),--skip $(SKIP)) \
 		| tee $(log)/vm-test-$(name).log
 
 survey: image $(vm)

@@ -6,6 +6,7 @@
 use crate::{
     font::Fonts,
     initramfs, log,
+    needs::Need,
     qemu::{Machine, Vm},
     screen::{Picture, Screen},
 };
@@ -92,6 +93,22 @@ impl Bench {
         })
     }
 
+    /// Returns a bench that has nothing to start, for lists of cases.
+    pub fn unbuilt(console: &str) -> Self {
+        let kernels = Kernels {
+            console: console.into(),
+            ..Kernels::all(Path::new("Image"))
+        };
+        Self {
+            fonts: Fonts::none(),
+            kernels,
+            initrd: PathBuf::new(),
+            sample: PathBuf::new(),
+            handoff: PathBuf::new(),
+            debian: Default::default(),
+        }
+    }
+
     /// With Debian's own initramfs, and the disk that this opens, of `folder`.
     pub fn with_debian(self, folder: &Path) -> Result<Self> {
         let initramfs = self.initrd.with_file_name("debian.cpio");
@@ -120,7 +137,7 @@ impl Bench {
 
     /// A guest without the driver.
     pub fn plain(&self) -> Machine {
-        self.guest(&self.kernels.plain)
+        self.guest(&self.kernels.plain).needing(Need::Modules)
     }
 
     /// A guest with the driver.
@@ -131,6 +148,7 @@ impl Bench {
     /// A guest with the driver, and the native one as modules.
     pub fn modular(&self) -> Machine {
         self.guest(&self.kernels.modular)
+            .needing(Need::NativeModules)
     }
 
     /// A guest with the driver and the native one as modules, none of which is loaded, that runs
@@ -154,17 +172,21 @@ impl Bench {
             .append("kunit.enable=0 boot=vm")
             .option("-drive", &drive)
             .device("virtio-blk-pci,drive=disk")
+            .needing(Need::NativeModules)
+            .needing(Need::Crypt)
     }
 
     /// The same with the native driver built in, which gets the device.
     pub fn sample_on_native(&self) -> Machine {
-        self.image().initrd(&self.sample)
+        let native = self.image().needing(Need::NativeBuiltIn);
+        native.initrd(&self.sample)
     }
 
     /// Has the sample start this bench's kernel, from disks, as the next one.
     pub fn next_kernel(&self, machine: Machine) -> Machine {
         let machine = machine
             .append("console=tty0 rdinit=/kexec")
+            .needing(Need::Kexec)
             .option("-m", "1G");
         let next = [&self.kernels.image, &self.initrd];
         next.iter()
@@ -205,11 +227,6 @@ impl Bench {
     pub fn log_on_screen(&self) -> Machine {
         self.image()
             .append(&format!("console={}", self.kernels.console))
-    }
-
-    /// Whether the guests have virtual terminals.
-    pub fn has_vt(&self) -> bool {
-        self.kernels.console == "tty0"
     }
 
     /// A guest with the driver, whose early console stays, and the kernel's own drivers, which

@@ -5,6 +5,7 @@
 use crate::{
     bench::{driver_lines, Bench, GPU, READY, TIME_FOR_TEXT},
     endings, log,
+    needs::Need,
     qemu::{Events, Machine, Vm},
     screen::{show, Picture, Screen},
     streams,
@@ -26,11 +27,48 @@ pub struct Case {
     expect: Expect,
     /// With how many CPUs it is run; nothing if that does not matter.
     cpus: &'static [u32],
+    /// What it needs of the kernel, besides what its machine does.
+    needs: &'static [Need],
+}
+
+/// Cases of one subject, with what all of them need.
+pub struct Table {
+    /// The cases.
+    pub cases: &'static [Case],
+    /// What each of them needs of the kernel, besides what it says itself.
+    pub needs: &'static [Need],
+    /// Whether they take long, and are run when that is asked for.
+    pub long: bool,
+}
+
+/// Returns a table of cases that need nothing else.
+pub const fn table(cases: &'static [Case], needs: &'static [Need]) -> Table {
+    Table {
+        cases,
+        needs,
+        long: false,
+    }
+}
+
+/// Returns the same of cases that take long.
+pub const fn long(cases: &'static [Case], needs: &'static [Need]) -> Table {
+    Table {
+        long: true,
+        ..table(cases, needs)
+    }
+}
+
+impl Table {
+    /// The runs that make it up.
+    pub fn runs(&'static self) -> impl Iterator<Item = Run> {
+        self.cases.iter().flat_map(move |case| case.runs(self))
+    }
 }
 
 /// A case, on so many CPUs.
 pub struct Run {
     case: &'static Case,
+    table: &'static Table,
     cpus: Option<u32>,
 }
 
@@ -59,6 +97,7 @@ pub const fn case(name: &'static str, expect: Expect, machine: fn(&Bench) -> Mac
         machine,
         expect,
         cpus: &[],
+        needs: &[],
     }
 }
 
@@ -68,9 +107,18 @@ impl Case {
         Self { cpus, ..self }
     }
 
+    /// Declares what the case needs of the kernel, besides what its machine does.
+    pub const fn needs(self, needs: &'static [Need]) -> Self {
+        Self { needs, ..self }
+    }
+
     /// The runs that make up the case.
-    pub fn runs(&'static self) -> Vec<Run> {
-        let run = |cpus| Run { case: self, cpus };
+    fn runs(&'static self, table: &'static Table) -> Vec<Run> {
+        let run = |cpus| Run {
+            case: self,
+            table,
+            cpus,
+        };
         match self.cpus {
             [] => vec![run(None)],
             cpus => cpus.iter().map(|&cpus| run(Some(cpus))).collect(),
@@ -85,6 +133,17 @@ impl Run {
             None => self.case.name.to_owned(),
             Some(cpus) => format!("{}-{cpus}", self.case.name),
         }
+    }
+
+    /// Whether it takes long.
+    pub fn is_long(&self) -> bool {
+        self.table.long
+    }
+
+    /// What it needs of the kernel.
+    pub fn needs(&self, bench: &Bench) -> Vec<Need> {
+        let machine = (self.case.machine)(bench).needs();
+        [self.table.needs, self.case.needs, &machine].concat()
     }
 
     /// Runs it in the folder `out`; says what was seen.
@@ -127,7 +186,8 @@ pub const CASES: &[Case] = &[
     }),
     case("first-line", Own(first_line), |bench| {
         sized(bench, 640, 4080)
-    }),
+    })
+    .needs(&[Need::ShortLog]),
     case("aavmf", Text, |bench| bench.early().device(GPU)),
     case("aavmf-root-port", Text, |bench| {
         let ports = (1..=6).fold(bench.early(), |machine, at| {
@@ -207,13 +267,16 @@ pub const CASES: &[Case] = &[
     case("640x4192", Text, |bench| sized(bench, 640, 4192)),
     case("handover-to-virtio", Own(handover), |bench| {
         bench.shared().device(GPU)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("handover-to-virtio-mmio", Own(handover), |bench| {
         modern_mmio(bench.shared())
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("handover-to-fbcon", Own(handover_to_fbcon), |bench| {
         bench.shared().append(FBCON).device(GPU)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("vt", Text, |bench| {
         bench
             .vt()
@@ -226,7 +289,8 @@ pub const CASES: &[Case] = &[
     case("vt-first-line", Own(first_line), |bench| {
         let tall = bench.vt().append("earlycon=virtgpu");
         tall.device(&format!("{GPU},xres=640,yres=4080"))
-    }),
+    })
+    .needs(&[Need::ShortLog]),
     case("vt-mmio", Text, |bench| {
         modern_mmio(bench.vt()).append("vm.lines=100")
     }),
@@ -245,18 +309,22 @@ pub const CASES: &[Case] = &[
     }),
     case("streams", Own(same_picture), |bench| {
         terminal(bench).append("vm.streams").device(SMALL_GPU)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("streams-512-glyphs", Own(same_picture), |bench| {
         with_font(bench, "8x16").append(SOME_STREAMS)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("streams-8x22", Own(same_picture), |bench| {
         with_font(bench, "8x22").append(SOME_STREAMS)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("streams-16x32", Own(same_picture), |bench| {
         // The kernel takes its large font.
         let large = terminal(bench).append("vm.streams=040,063,090,100,130,160");
         large.device(&format!("{GPU},xres=2560,yres=1600"))
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("keyboard", Own(keyboard), |bench| {
         let shells = bench.vt().append("vm.shell=tty1 vm.shell=tty2");
         shells.device(SMALL_GPU).device("virtio-keyboard-pci")
@@ -266,7 +334,8 @@ pub const CASES: &[Case] = &[
         disk.device(GPU)
             .device("virtio-keyboard-pci")
             .device("virtio-blk-pci,drive=disk")
-    }),
+    })
+    .needs(&[Need::Crypt]),
     case("blank", Own(blank), |bench| {
         let blank = "consoleblank=2 vm.lines=5 vm.wait vm.unblank";
         bench.vt().append(blank).device(SMALL_GPU)
@@ -319,7 +388,8 @@ pub const CASES: &[Case] = &[
             vm.do=echo,virtio0,>/sys/bus/virtio/drivers/virtio_gpu/unbind \
             vm.do=busybox,sleep,2 vm.lines=60";
         bench.image().append(unbound).direct().device(GPU)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("unbind-and-bind", Text, |bench| {
         let path = "/sys/bus/pci/drivers/virtgpu_bridge";
         bench.vt().append(&format!(
@@ -340,7 +410,8 @@ pub const CASES: &[Case] = &[
     case("hibernation", Own(sleeps), |bench| {
         let sleep = bench.vt().append("vm.lines=30 vm.sleep=disk vm.lines=5");
         sleep.device(GPU)
-    }),
+    })
+    .needs(&[Need::Hibernation]),
     case("kexec", Own(kexec), |bench| {
         let first = bench.sample().append("virtgpu_bridge.handover=never");
         bench.next_kernel(first.direct().device(GPU))
@@ -375,10 +446,12 @@ pub const CASES: &[Case] = &[
             .append("console=tty0 earlycon=virtgpu vm.lines=60")
             .direct()
             .device(GPU)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("handover-built-in-mmio", Own(handed_over), |bench| {
         modern_mmio(bench.image().append("console=tty0 vm.lines=60"))
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("handover-module", Own(handed_over), |bench| {
         let module = "console=tty0 earlycon=virtgpu vm.coldplug vm.native vm.lines=60";
         bench.modular().append(module).direct().device(GPU)
@@ -443,7 +516,8 @@ pub const CASES: &[Case] = &[
         "smmu-platform-handover",
         Own(handed_over_behind_iommu),
         |bench| smmu(bench.image().append("console=tty0")).device(ON_PLATFORM),
-    ),
+    )
+    .needs(&[Need::NativeBuiltIn]),
     case("module", Text, |bench| {
         bench.plain().append(ALONE).append(INSMOD).device(GPU)
     }),
@@ -502,7 +576,8 @@ pub const CONSOLE_CASES: &[Case] = &[
         let lines = "console=drm_log earlycon=virtgpu vm.lines=60";
         let lines = bench.log_on_screen().append(lines);
         lines.direct().device(GPU)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("console-resize", Own(resize), |bench| {
         let machine = bench.vt().append("earlycon=virtgpu").append(RESIZES);
         machine.direct().device(GPU)

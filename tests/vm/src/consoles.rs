@@ -14,6 +14,7 @@ use crate::{
     },
     endings::{background, provoke, way, with_nmi, SYSRQ, TRACE},
     log,
+    needs::Need,
     qemu::{Machine, Vm, LIMIT},
     screen::show,
 };
@@ -49,18 +50,22 @@ pub const COMMAND_LINES: &[Case] = &[
     // Nobody names a console but firmware: SPCR, or the devicetree's stdout-path.
     case("nobody-spcr", Own(as_well), |bench| {
         said(bench, "").device(TALL)
-    }),
+    })
+    .needs(&[Need::ShortLog]),
     case("nobody-spcr-earlycon", Own(as_well), |bench| {
         said(bench, "earlycon=virtgpu").device(TALL)
-    }),
+    })
+    .needs(&[Need::ShortLog]),
     case("nobody-spcr-quiet", Own(as_well_quiet), |bench| {
         said(bench, "earlycon=virtgpu quiet").device(TALL)
-    }),
+    })
+    .needs(&[Need::ShortLog]),
     case("nobody-spcr-native", Own(as_well_on_fbcon), |bench| {
         said(bench, "earlycon=virtgpu")
             .without("virtgpu_bridge.handover=never")
             .device(TALL)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn, Need::ShortLog]),
     case("nobody-spcr-late", Own(as_well_late), |bench| {
         // Only the driver core can set such a device up.
         said(bench, "").device(&format!("{TALL},iommu_platform=on"))
@@ -104,7 +109,8 @@ pub const COMMAND_LINES: &[Case] = &[
     }),
     case("stub-hvc0-absent", Own(hvc0_is_absent), |bench| {
         said(bench, "earlycon=virtgpu console=hvc0").device(TALL)
-    }),
+    })
+    .needs(&[Need::ShortLog]),
     // A user names consoles, and not the screen.
     case("user-serial", Own(obeyed), |bench| {
         said(bench, "console=ttyAMA0").device(TALL)
@@ -158,7 +164,8 @@ pub const COMMAND_LINES: &[Case] = &[
     }),
     case("kept-nobody-spcr", Own(as_well), |bench| {
         said(bench, "earlycon=virtgpu keep_bootcon").device(TALL)
-    }),
+    })
+    .needs(&[Need::ShortLog]),
     case(
         "kept-panic",
         Dies(&["sysrq triggered crash", TRACE]),

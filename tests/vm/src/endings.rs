@@ -10,6 +10,7 @@ use crate::{
         SMALL_GPU,
     },
     log,
+    needs::Need,
     qemu::{Machine, Vm, LIMIT},
 };
 use anyhow::{bail, ensure, Context, Result};
@@ -47,6 +48,7 @@ pub fn provoke(machine: Machine, way: &str) -> Machine {
         .append(first)
         .append(&way)
         .append("vm.do=busybox,sleep,1")
+        .needing(Need::Lkdtm)
 }
 
 /// What a kernel says that panics while we paint, and one that faults there.
@@ -101,7 +103,8 @@ fn hanging(bench: &Bench) -> Machine {
 /// With interrupts that are not masked.
 pub fn with_nmi(machine: Machine) -> Machine {
     let words = "irqchip.gicv3_pseudo_nmi=1";
-    machine.option("-machine", "gic-version=3").append(words)
+    let machine = machine.option("-machine", "gic-version=3").append(words);
+    machine.needing(Need::Nmi)
 }
 
 /// One where a CPU makes RCU wait.
@@ -110,6 +113,7 @@ fn stalls(machine: Machine) -> Machine {
         .append("rcupdate.rcu_cpu_stall_timeout=3 vm.lines=20")
         .append(&background("stall"))
         .append("vm.do=busybox,sleep,11 vm.lines=5")
+        .needing(Need::LockupDetector)
 }
 
 /// One whose kernel has no console yet but an early one.
@@ -127,6 +131,7 @@ pub const ENDINGS: &[Case] = &[
         Dies(&["softlockup: hung tasks", TRACE]),
         |bench| lkdtm(bench, "SOFTLOCKUP").append("softlockup_panic=1 watchdog_thresh=2"),
     )
+    .needs(&[Need::LockupDetector])
     .on(BOTH),
     case(
         "lkdtm-spinlockup",
@@ -137,12 +142,14 @@ pub const ENDINGS: &[Case] = &[
             provoke(once, "SPINLOCKUP").append("softlockup_panic=1 watchdog_thresh=2")
         },
     )
+    .needs(&[Need::LockupDetector, Need::SpinningLocks])
     .on(FOUR),
     // Other CPUs notice.
     case("lkdtm-hardlockup", Dies(&["Hard LOCKUP", TRACE]), |bench| {
         let machine = lkdtm(bench, "HARDLOCKUP");
         machine.append("nmi_watchdog=panic watchdog_thresh=2")
     })
+    .needs(&[Need::LockupDetector])
     .on(FOUR),
     case(
         "lkdtm-hardlockup-nmi",
@@ -152,6 +159,7 @@ pub const ENDINGS: &[Case] = &[
             machine.append("nmi_watchdog=panic watchdog_thresh=2")
         },
     )
+    .needs(&[Need::LockupDetector])
     .on(FOUR),
     case(
         "panic-sysrq",
@@ -355,6 +363,7 @@ pub const ENDINGS: &[Case] = &[
             machine.direct().device(GPU)
         },
     )
+    .needs(&[Need::NativeBuiltIn])
     .on(BOTH),
     case(
         "panic-after-failed-handover",
@@ -382,12 +391,13 @@ pub const ENDINGS: &[Case] = &[
             .append(SYSRQ)
             .direct()
             .device(GPU)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn, Need::NoKasan]),
     // Who oopses but does not die is on the screen as well; here in a hundred thousand lines.
     case("lkdtm-warning-storm", Own(storm), |bench| {
         let mount = "vm.do=busybox,mount,-t,debugfs,none,/sys/kernel/debug";
         let storm = dying(bench).append(mount).append("vm.storm=800");
-        storm.append("vm.records")
+        storm.append("vm.records").needing(Need::Lkdtm)
     })
     .on(FOUR),
     case(
@@ -503,12 +513,14 @@ pub const ENDINGS: &[Case] = &[
     case("lkdtm-softlockup-survived", Own(locks_up), |bench| {
         lkdtm(bench, "SOFTLOCKUP").append("watchdog_thresh=2")
     })
+    .needs(&[Need::LockupDetector, Need::SpinningLocks])
     .on(FOUR),
     case(
         "lkdtm-softlockup-console-lock",
         Warns(&["BUG: soft lockup", TRACE]),
         |bench| provoke(held(bench).append("watchdog_thresh=2"), "SOFTLOCKUP"),
     )
+    .needs(&[Need::LockupDetector, Need::SpinningLocks])
     .on(FOUR),
 ];
 
@@ -532,6 +544,7 @@ pub const VT_ENDINGS: &[Case] = &[
         let held = dying(bench).append(typed).append(&background("hold-short"));
         held.append("vm.do=echo,WARNING,>/sys/kernel/debug/provoke-crash/DIRECT")
             .append("vm.do=busybox,sleep,8 vm.lines=1")
+            .needing(Need::Lkdtm)
     })
     .on(FOUR),
     case(
@@ -564,6 +577,7 @@ pub const VT_ENDINGS: &[Case] = &[
         let noise = held(bench).append("vm.noise=1 vm.do=busybox,sleep,1");
         provoke(noise, "WARNING").append("vm.noise=0")
     })
+    .needs(&[Need::SpinningLocks])
     .on(FOUR),
     // The panic is an oops', and ours faults as well: that one waits for the first one's lock.
     case("lkdtm-exception-and-paint", Own(leaves_the_text), |bench| {
@@ -575,6 +589,7 @@ pub const VT_ENDINGS: &[Case] = &[
     case("lkdtm-softlockup-alone", Own(locks_up), |bench| {
         lkdtm(bench, "SOFTLOCKUP").append("watchdog_thresh=2")
     })
+    .needs(&[Need::LockupDetector, Need::SpinningLocks])
     .on(&[1]),
     // Two emergencies, the second one when the first is on the screen.
     case(

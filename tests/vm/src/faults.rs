@@ -7,6 +7,7 @@ use crate::{
     cases::{case, changed_hands, equal, ours_again, Case, Expect},
     endings::{self, SYSRQ, TRACE},
     log,
+    needs::Need,
     qemu::{Machine, Vm},
 };
 use anyhow::{ensure, Context, Result};
@@ -23,7 +24,8 @@ pub const FAULTS: &[Case] = &[
     case("remove-and-rescan-native", Own(on_native), |bench| {
         let again = format!("console=tty0 vm.lines=20 {REMOVE} {RESCAN} {NAP} vm.lines=60");
         bench.image().append(&again).direct().device(AT_1)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("reset-function", Text, |bench| {
         let reset = "earlycon=virtgpu vm.lines=20 \
             vm.do=echo,1,>/sys/bus/pci/devices/0000:01:00.0/reset vm.lines=20";
@@ -37,7 +39,8 @@ pub const FAULTS: &[Case] = &[
             vm.do=echo,0000:00:01.0,>/sys/bus/pci/drivers/virtio-pci/unbind {NAP} vm.lines=60"
         );
         bench.image().append(&unbound).direct().device(AT_1)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("virtio-unloaded", Own(twice_native), |bench| {
         let words = format!(
             "console=tty0 earlycon=virtgpu vm.lines=20 vm.native vm.native=0 {NAP} \
@@ -45,7 +48,8 @@ pub const FAULTS: &[Case] = &[
             vm.rmmod=virtio_ring vm.native vm.native=0 {NAP} vm.lines=60"
         );
         bench.image().append(&words).direct().device(GPU)
-    }),
+    })
+    .needs(&[Need::VirtioModules]),
     case("leaks", Own(leaks), |bench| {
         let native = format!("vm.native vm.native=0 {NAP} ").repeat(2);
         let words = format!(
@@ -53,7 +57,8 @@ pub const FAULTS: &[Case] = &[
             {NAP} vm.sleep=freeze vm.unbind=virtgpu_bridge vm.bind=virtgpu_bridge {NAP} vm.leaks"
         );
         bench.modular().append(&words).direct().device(AT_1)
-    }),
+    })
+    .needs(&[Need::Kmemleak]),
     case("gpu-stops", Own(stops), |bench| {
         // Something is always written: should the driver look at the device's configuration first,
         // QEMU would wait for the process, and the guest with it.
@@ -68,7 +73,8 @@ pub const FAULTS: &[Case] = &[
         let again = "vm.unbind=virtgpu_bridge vm.bind=virtgpu_bridge ".repeat(6);
         let words = format!("earlycon=virtgpu {WARNINGS} {again} {NAP} vm.lines=60");
         bench.vt().append(&words).direct().device(GPU)
-    }),
+    })
+    .needs(&[Need::Lkdtm]),
     case("terminals-change-in-handover", Text, |bench| {
         let words = format!(
             "console=tty0 earlycon=virtgpu vm.lines=20 {CHANGES} vm.native vm.native=0 {NAP} \

@@ -87,6 +87,17 @@ impl Font {
 pub struct Fonts([Font; 2]);
 
 impl Fonts {
+    /// No fonts, of a guest that is not started.
+    pub const fn none() -> Self {
+        const NONE: Font = Font {
+            width: 8,
+            height: 16,
+            pref: 0,
+            data: Vec::new(),
+        };
+        Self([NONE, NONE])
+    }
+
     /// Reads the fonts that `samples/virtgpu_bridge.config` enables, in the order of `fonts.c`.
     pub fn read(kernel: &Path) -> Result<Self> {
         Ok(Self([

@@ -5,6 +5,7 @@
 //! | file           | what                                                            |
 //! |----------------|-----------------------------------------------------------------|
 //! | `qemu.rs`      | a virtual machine: arguments, process, monitor, serial port     |
+//! | `needs.rs`     | what cases need of a kernel, and what a kernel has              |
 //! | `process.rs`   | a program that a machine needs beside it                        |
 //! | `window.rs`    | the window of a GPU with OpenGL, on an X server                 |
 //! | `vnc.rs`       | a viewer that resizes its window, or looks                      |
@@ -49,6 +50,7 @@ mod initramfs;
 mod kunit;
 mod log;
 mod measure;
+mod needs;
 mod others;
 mod peers;
 mod pictures;
@@ -68,18 +70,20 @@ mod window;
 
 use anyhow::Result;
 use bench::{Bench, Kernels};
-use cases::{Case, Run, CASES, CONSOLE_CASES, LONG_CASES};
+use cases::{long, table, Run, Table, CASES, CONSOLE_CASES, LONG_CASES};
 use clap::{Args, Parser};
 use compare::Bencher;
 use consoles::COMMAND_LINES;
 use endings::{ENDINGS, LONG_ENDINGS, VT_ENDINGS};
 use faults::{FAULTS, LONG_FAULTS};
 use handoff::HANDOFFS;
+use needs::{Configs, Need, Sample};
 use others::OTHERS;
 use peers::Extra;
 use pictures::PICTURES;
 use prompts::PROMPTS;
 use std::{
+    collections::BTreeMap,
     fs,
     path::PathBuf,
     process::ExitCode,
@@ -124,21 +128,16 @@ enum Cli {
         /// The folder of Debian's own initramfs, and of the disk that it opens.
         #[arg(long, value_name = "FOLDER")]
         debian: Option<PathBuf>,
-        /// Only cases whose name holds one of these, which commas divide.
-        #[arg(long, value_delimiter = ',')]
-        only: Vec<String>,
-        /// Not those whose name holds one of these.
-        #[arg(long, value_delimiter = ',')]
-        skip: Vec<String>,
-        /// What the kernels call the console that is on the driver's screen.
-        #[arg(long, default_value = "tty0")]
-        console: String,
-        /// Also the cases that take long.
-        #[arg(long)]
-        long: bool,
+        #[command(flatten)]
+        choice: Choice,
         /// How many machines run at a time.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
+    },
+    /// Lists the cases that a kernel would run. It need not be built.
+    List {
+        #[command(flatten)]
+        choice: Choice,
     },
     /// Has kernels die, and says what our screen, other displays and the serial port show of it.
     Survey {
@@ -202,6 +201,105 @@ enum Cli {
     },
 }
 
+/// Which cases are run.
+#[derive(Args)]
+struct Choice {
+    /// The configuration of the kernel with the driver built in.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The configuration of the kernel with the native driver as modules; the same if none is
+    /// named.
+    #[arg(long, value_name = "FILE")]
+    modular_config: Option<PathBuf>,
+    /// The kernel's name, for kernels that run a sample of the cases.
+    #[arg(long, default_value = "")]
+    kernel: String,
+    /// Only cases whose name holds one of these, which commas divide, whatever the sample is.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Not those whose name holds one of these.
+    #[arg(long, value_delimiter = ',')]
+    skip: Vec<String>,
+    /// Also the cases that take long.
+    #[arg(long)]
+    long: bool,
+}
+
+/// All cases, those that take long last.
+static TABLES: &[Table] = &[
+    table(CASES, &[]),
+    table(PICTURES, &[]),
+    table(ENDINGS, &[]),
+    table(HANDOFFS, &[]),
+    table(OTHERS, &[]),
+    table(VARIANTS, &[]),
+    table(PROMPTS, &[]),
+    table(VT_ENDINGS, &[Need::Vt]),
+    table(COMMAND_LINES, &[Need::Vt]),
+    table(FAULTS, &[Need::Vt]),
+    table(CONSOLE_CASES, &[Need::NoVt]),
+    long(LONG_CASES, &[]),
+    long(LONG_FAULTS, &[Need::Vt]),
+    long(LONG_ENDINGS, &[]),
+];
+
+/// The cases that were chosen, and how many were left out for what reason.
+struct Chosen {
+    configs: Configs,
+    runs: Vec<Run>,
+    left_out: BTreeMap<String, usize>,
+}
+
+impl Choice {
+    fn choose(self) -> Result<Chosen> {
+        let modular = self.modular_config.as_ref().unwrap_or(&self.config);
+        let configs = Configs::read(&self.config, modular)?;
+        let bench = Bench::unbuilt(configs.console());
+        let sample = Sample::of(&self.kernel);
+        let mut runs = Vec::new();
+        let mut left_out = BTreeMap::new();
+        for run in TABLES.iter().flat_map(Table::runs) {
+            let name = run.name();
+            let holds = |words: &[String]| words.iter().any(|word| name.contains(word.as_str()));
+            if holds(&self.skip) || !self.only.is_empty() && !holds(&self.only) {
+                continue;
+            }
+            let needs = run.needs(&bench);
+            let unmet = needs.into_iter().find(|&need| !configs.meet(need));
+            let reason = match unmet {
+                Some(need) => format!("need {}", need.name()),
+                None if run.is_long() && !self.long => "take long (LONG=1)".into(),
+                None if self.only.is_empty() && !sample.has(&name) => {
+                    format!("are not in the sample of {}", self.kernel)
+                }
+                None => {
+                    runs.push(run);
+                    continue;
+                }
+            };
+            *left_out.entry(reason).or_default() += 1;
+        }
+        Ok(Chosen {
+            configs,
+            runs,
+            left_out,
+        })
+    }
+}
+
+impl Chosen {
+    /// Says in one line what was left out, if anything.
+    fn say_what_is_left_out(&self) {
+        let reasons = self.left_out.iter();
+        let reasons: Vec<_> = reasons
+            .map(|(reason, count)| format!("{count} {reason}"))
+            .collect();
+        if !reasons.is_empty() {
+            println!("left out: {}", reasons.join(", "));
+        }
+    }
+}
+
 #[derive(Args)]
 struct Guest {
     /// A kernel with the driver built in.
@@ -240,43 +338,32 @@ fn dispatch(cli: Cli) -> Result<()> {
             modules,
             handoff,
             debian,
-            only,
-            skip,
-            console,
-            long,
+            choice,
             jobs,
         } => {
             let Guest { image, fonts, out } = guest;
+            let chosen = choice.choose()?;
             let kernels = Kernels {
                 image,
                 plain: plain_image,
                 modular: modular_image,
-                console,
+                console: chosen.configs.console().into(),
             };
             let mut bench = Bench::new(kernels, &modules, &fonts, &out)?.with_handoff(&handoff);
-            let mut lists = vec![CASES, PICTURES, ENDINGS, HANDOFFS, OTHERS, VARIANTS];
             if let Some(folder) = debian {
                 bench = bench.with_debian(&folder)?;
-                lists.push(PROMPTS);
             }
-            match bench.has_vt() {
-                true => lists.extend([VT_ENDINGS, COMMAND_LINES, FAULTS]),
-                false => lists.push(CONSOLE_CASES),
+            let tally = test(&bench, &chosen.runs, jobs, &out);
+            chosen.say_what_is_left_out();
+            tally
+        }
+        Cli::List { choice } => {
+            let chosen = choice.choose()?;
+            for run in &chosen.runs {
+                println!("{}", run.name());
             }
-            if long {
-                lists.extend([LONG_CASES, LONG_FAULTS, LONG_ENDINGS]);
-            }
-            let named = |run: &Run, names: &[String]| {
-                let whole = run.name();
-                names.iter().any(|name| whole.contains(name.as_str()))
-            };
-            let runs = lists
-                .into_iter()
-                .flatten()
-                .flat_map(Case::runs)
-                .filter(|run| only.is_empty() || named(run, &only))
-                .filter(|run| !named(run, &skip));
-            test(&bench, &runs.collect::<Vec<_>>(), jobs, &out)
+            chosen.say_what_is_left_out();
+            return Ok(());
         }
         Cli::Survey { guest } => {
             let Guest { image, fonts, out } = guest;

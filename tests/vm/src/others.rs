@@ -10,6 +10,7 @@ use crate::{
     },
     endings::{SYSRQ, TRACE},
     handoff::FILES,
+    needs::Need,
     qemu::Machine,
     screen::Screen,
 };
@@ -77,7 +78,8 @@ pub const OTHERS: &[Case] = &[
         let module = "console=tty0 earlycon=virtgpu vm.lines=20 vm.native vm.lines=20 \
             vm.do=busybox,sleep,8";
         gpu_process(bench.modular()).append(module)
-    }),
+    })
+    .needs(&[Need::NoKasan, Need::Since(7, 3)]),
     case("gpu-process-crash", Own(stopped_by_next), |bench| {
         let first = bench.sample().append("virtgpu_bridge.handover=never");
         bench.next_kernel(crashing(gpu_process(first)))
@@ -94,10 +96,12 @@ pub const OTHERS: &[Case] = &[
     }),
     case("u-boot-bootefi", Own(boots_as_efi), |bench| {
         bench.early().append("vm.lines=60").u_boot().device(GPU)
-    }),
+    })
+    .needs(&[Need::Firmware]),
     case("u-boot-bootefi-vt", Own(boots_as_efi), |bench| {
         bench.vt().append("vm.lines=60").u_boot().device(GPU)
-    }),
+    })
+    .needs(&[Need::Firmware]),
     case("ramfb-before", Own(beside_ramfb), |bench| {
         let machine = bench.early().append("vm.lines=60");
         machine.device(RAMFB).device(NAMED_GPU)

@@ -4,6 +4,7 @@
 
 use crate::{
     log,
+    needs::Need,
     process::{self, Process},
     screen::Picture,
     window::Window,
@@ -171,7 +172,18 @@ pub struct Machine {
     gpu_process: bool,
     options: Vec<String>,
     append: Vec<String>,
+    /// What the machine's kernel needs, besides what its devices say.
+    needs: Vec<Need>,
 }
+
+/// The devices that need a driver of the kernel's other than those that are tested.
+const DRIVERS: [(&str, Need); 5] = [
+    ("virtio-keyboard-pci", Need::Keyboard),
+    ("virtio-serial-pci", Need::Hvc),
+    ("virtio-blk-pci", Need::Disk),
+    ("virtio-iommu-pci", Need::Iommu),
+    ("iommu=smmuv3", Need::Iommu),
+];
 
 impl Machine {
     /// A machine that starts `image` under UEFI firmware, with a serial port and no display.
@@ -196,7 +208,32 @@ impl Machine {
             gpu_process: false,
             options: Vec::new(),
             append: Vec::new(),
+            needs: Vec::new(),
         }
+    }
+
+    /// Declares what the machine's kernel needs.
+    pub fn needing(mut self, need: Need) -> Self {
+        self.needs.push(need);
+        self
+    }
+
+    /// Returns what the machine's kernel needs. A machine that has no kernel needs nothing.
+    pub fn needs(&self) -> Vec<Need> {
+        if self.image.is_none() {
+            return Vec::new();
+        }
+        let firmware = self.firmware.then_some(Need::Firmware);
+        let drivers = DRIVERS.iter().filter(|(device, _)| {
+            let is = |option: &String| option.split(',').next() == Some(device);
+            self.options
+                .iter()
+                .any(|option| is(option) || option == device)
+        });
+        let mut needs = self.needs.clone();
+        needs.extend(firmware);
+        needs.extend(drivers.map(|&(_, need)| need));
+        needs
     }
 
     /// What it is.

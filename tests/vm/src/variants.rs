@@ -9,6 +9,7 @@ use crate::{
         case, equal, handed_over, stays_ours, taken_back, Case,
         Expect::{Own, Text},
     },
+    needs::Need,
     qemu::{Machine, Vm},
 };
 use anyhow::{ensure, Result};
@@ -29,7 +30,8 @@ pub const VARIANTS: &[Case] = &[
     case("pio-notify-handover", Own(handed_over), |bench| {
         let machine = bench.image().append("console=tty0 vm.lines=60");
         machine.direct().device(PIO_NOTIFY)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     // Buses below 0 are reached through the bridges on the way.
     case("told-pci-root-port", Text, |bench| {
         let told = bench.told("earlycon=virtgpu,pci,0x4010000000,02:00.0");
@@ -42,13 +44,16 @@ pub const VARIANTS: &[Case] = &[
     }),
     case("async-native", Own(handed_over), |bench| {
         probed(bench, "driver_async_probe=virtio_gpu")
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("async-bridge", Own(handed_over), |bench| {
         probed(bench, "driver_async_probe=virtgpu_bridge")
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("async-all", Own(handed_over), |bench| {
         probed(bench, "driver_async_probe=*")
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     case("async-module", Own(handed_over), |bench| {
         let module = "console=tty0 earlycon=virtgpu vm.native=async vm.lines=60";
         bench.modular().append(module).direct().device(GPU)
@@ -63,7 +68,8 @@ pub const VARIANTS: &[Case] = &[
         let machine = bench.image().append("console=tty0 earlycon=virtgpu");
         let machine = machine.append("virtgpu_bridge.test=no-reset vm.lines=60");
         machine.direct().device(GPU)
-    }),
+    })
+    .needs(&[Need::NativeBuiltIn]),
     // Where fbcon waits for text before it takes the VT over, which distributions want for a quiet
     // boot, it shows what was on the screen. Ours is the VT's first driver,
     case("deferred-quiet", Own(same_words), |bench| {
