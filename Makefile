@@ -316,7 +316,7 @@ handoff: $(efi)/virtgpu_handoffaa64.efi
 bytes = $(shell llvm-nm -S $(obj)/drivers/video/virtgpu_bridge/drivers/virtgpu_bridge_crate.o | \
 	perl -ane '$$sum += hex $$F[1] if @F == 4 && $$F[2] =~ /^[bd]$$/i && !/kunit/; END { print $$sum }')
 novt := $(build)/Image-$(name)-novt
-bench = $(vm) bench $(guest) --plain-image $(build)/Image-plain-$(name) \
+bench = $(build)/target/debug/bench $(guest) --plain-image $(build)/Image-plain-$(name) \
 	--peers-image $(build)/Image-peers-$(name) --novt-image $(novt) --writer $(writer) \
 	--memory $(bytes) --baseline tests/bench.json
 

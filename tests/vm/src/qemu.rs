@@ -3,8 +3,8 @@
 //! A virtual machine: QEMU's arguments, its process, its monitor (QMP) and its serial port.
 
 use crate::{
+    config::Need,
     log,
-    needs::Need,
     process::{self, Process},
     screen::Picture,
     window::Window,
@@ -683,7 +683,7 @@ impl Vm {
     }
 
     /// Types on the serial port.
-    pub fn tell(&mut self, text: &str) -> Result<()> {
+    pub fn send(&mut self, text: &str) -> Result<()> {
         if self.line.is_none() {
             let stream = UnixStream::connect(self.out.join("serial"))?;
             // What the guest says is in the log; here it would fill the socket.
@@ -698,15 +698,15 @@ impl Vm {
     /// Types commands to U-Boot, each when the one before has ended. Does not wait for the last.
     pub fn u_boot(&mut self, commands: &[&str]) -> Result<()> {
         self.wait_for_end("Hit any key to stop autoboot")?;
-        self.tell(" ")?;
+        self.send(" ")?;
         for (ended, command) in commands.iter().enumerate() {
             self.wait("U-Boot's prompt", LIMIT, |vm| {
                 let serial = vm.serial()?;
                 let prompts = String::from_utf8_lossy(&serial).matches(PROMPT).count();
                 Ok((prompts > ended).then_some(()))
             })?;
-            self.tell(command)?;
-            self.tell("\r")?;
+            self.send(command)?;
+            self.send("\r")?;
         }
         Ok(())
     }

@@ -195,11 +195,11 @@ impl Screen {
         });
         let colour_of = |row| {
             let pixels = &picture.pixels[row * font.height * picture.width..];
-            let mut ink = pixels[..font.height * picture.width]
+            let mut foreground = pixels[..font.height * picture.width]
                 .iter()
                 .filter(|&&pixel| pixel != BACKGROUND);
-            let colour = ink.next()?;
-            ink.all(|pixel| pixel == colour).then_some(*colour)
+            let colour = foreground.next()?;
+            foreground.all(|pixel| pixel == colour).then_some(*colour)
         };
         Self {
             font: font.clone(),

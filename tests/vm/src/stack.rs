@@ -5,14 +5,27 @@
 //! A function's frame is what it takes off the stack pointer. Frames are summed along direct calls;
 //! what is called by pointer, or belongs to the kernel, is not followed.
 
-use crate::tally::Tally;
 use anyhow::{bail, ensure, Context, Result};
+use clap::Parser;
 use std::{
     collections::{BTreeMap, HashMap},
     io::{BufRead, BufReader, Write},
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
 };
+use vm::tally::{self, Tally};
+
+/// Finds the driver's deepest path of calls in a kernel's disassembly.
+#[derive(Parser)]
+struct Cli {
+    /// A kernel with the driver built in, as linked.
+    vmlinux: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let Cli { vmlinux } = Cli::parse();
+    tally::finish("stack", run(&vmlinux).map(Some))
+}
 
 /// Bytes that the driver's functions may take in all: arm64's THREAD_SIZE of 16 KiB without what
 /// the kernel itself takes of it. Where we go deepest, in `setup_arch()` and `console_init()`, that
@@ -47,7 +60,7 @@ struct Function {
 type Functions = BTreeMap<u64, Function>;
 
 /// Checks the kernel `vmlinux`: prints the deepest path and how deep it is.
-pub fn run(vmlinux: &Path) -> Result<Tally> {
+fn run(vmlinux: &Path) -> Result<Tally> {
     let mut objdump = Command::new("llvm-objdump")
         .args(["--disassemble", "--no-show-raw-insn"])
         .arg(vmlinux)
@@ -243,7 +256,7 @@ fn show(functions: &Functions, path: &[u64]) -> String {
 
 /// The names of Rust's symbols in a text; where nothing can tell them, the symbols.
 fn demangle(text: &str) -> String {
-    let told = || -> Option<String> {
+    let demangled = || -> Option<String> {
         let mut filter = Command::new("llvm-cxxfilt")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -253,8 +266,8 @@ fn demangle(text: &str) -> String {
         let output = filter.wait_with_output().ok()?;
         String::from_utf8(output.stdout).ok()
     };
-    told()
-        .filter(|told| !told.is_empty())
+    demangled()
+        .filter(|demangled| !demangled.is_empty())
         .unwrap_or(text.to_owned())
 }
 

@@ -100,10 +100,10 @@ impl Viewer {
 
     /// Asks for what has changed, again and again, until the machine ends.
     pub fn watch(mut self) {
-        thread::spawn(move || self.look());
+        thread::spawn(move || self.receive_updates());
     }
 
-    fn look(&mut self) -> Result<()> {
+    fn receive_updates(&mut self) -> Result<()> {
         let stream = &mut self.0;
         stream.set_read_timeout(None)?;
         set_encodings(stream, &[RAW, EXTENDED_DESKTOP_SIZE])?;

@@ -131,10 +131,10 @@ impl Window {
     /// The pixels of a window; nothing if it changes its size meanwhile.
     fn read(&self, window: Id) -> Result<Option<Picture>> {
         let connection = self.connection()?;
-        let Ok(place) = connection.get_geometry(window)?.reply() else {
+        let Ok(geometry) = connection.get_geometry(window)?.reply() else {
             return Ok(None);
         };
-        let (width, height) = (place.width, place.height);
+        let (width, height) = (geometry.width, geometry.height);
         let image = connection.get_image(ImageFormat::Z_PIXMAP, window, 0, 0, width, height, !0)?;
         let Ok(image) = image.reply() else {
             return Ok(None);

@@ -4,7 +4,6 @@
 //! writes down each one.
 
 use crate::{
-    bench::Bench,
     measure::{self, Clock, LEVEL},
     peers::{self, Extra},
 };
@@ -16,6 +15,7 @@ use std::{
     path::Path,
     time::Duration,
 };
+use vm::guests::Guests;
 
 /// What was counted.
 pub struct FirstText {
@@ -33,11 +33,11 @@ const BELL: &str = "virtio_queue_notify ";
 const FLUSH: &str = "virtio_gpu_cmd_res_flush ";
 
 /// Boots with a GPU on bus 0, or behind a root port, until something is shown.
-pub fn count(bench: &Bench, extra: &Extra, port: bool, out: &Path) -> Result<FirstText> {
+pub fn count(guests: &Guests, extra: &Extra, port: bool, out: &Path) -> Result<FirstText> {
     let mode = (1280, 800);
     // Where functions are; this boot is an ordinary one.
     let symbols: BTreeMap<String, u64> = measure::boot(
-        (bench, extra),
+        (guests, extra),
         peers::EARLYCON,
         mode,
         Clock::Icount,
@@ -58,7 +58,7 @@ pub fn count(bench: &Bench, extra: &Extra, port: bool, out: &Path) -> Result<Fir
         true => "virtio-gpu-pci,bus=port1,xres=1280,yres=800",
         false => "virtio-gpu-pci,xres=1280,yres=800",
     };
-    let mut machine = peers::EARLYCON.machine_of(bench, extra);
+    let mut machine = peers::EARLYCON.machine_of(guests, extra);
     if port {
         machine = machine.device("pcie-root-port,id=port1,chassis=1");
     }

@@ -4,9 +4,9 @@
 //! the screen.
 
 use crate::{
+    config::Need,
     font::Fonts,
     initramfs, log,
-    needs::Need,
     qemu::{Machine, Vm},
     screen::{Picture, Screen},
 };
@@ -31,7 +31,7 @@ pub const TIME_FOR_TEXT: Duration = Duration::from_secs(180);
 const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Kernels and what goes with them.
-pub struct Bench {
+pub struct Guests {
     /// The guest's fonts.
     pub fonts: Fonts,
     kernels: Kernels,
@@ -66,8 +66,8 @@ impl Kernels {
     }
 }
 
-impl Bench {
-    /// A bench for `kernels`; `modules` go to the initramfs, which is written to `out`.
+impl Guests {
+    /// Returns the machines of `kernels`; `modules` go to the initramfs, which is written to `out`.
     pub fn new(
         kernels: Kernels,
         modules: &[PathBuf],
@@ -93,7 +93,7 @@ impl Bench {
         })
     }
 
-    /// Returns a bench that has nothing to start, for lists of cases.
+    /// Returns machines that cannot be started, for lists of cases.
     pub fn unbuilt(console: &str) -> Self {
         let kernels = Kernels {
             console: console.into(),
@@ -182,7 +182,7 @@ impl Bench {
         native.initrd(&self.sample)
     }
 
-    /// Has the sample start this bench's kernel, from disks, as the next one.
+    /// Has the sample start the kernel with the driver, from disks, as the next one.
     pub fn next_kernel(&self, machine: Machine) -> Machine {
         let machine = machine
             .append("console=tty0 rdinit=/kexec")
@@ -209,11 +209,11 @@ impl Bench {
 
     /// A guest with the driver as its early console, which stays, and so does the device.
     pub fn early(&self) -> Machine {
-        self.told("earlycon=virtgpu")
+        self.early_with("earlycon=virtgpu")
     }
 
     /// The same, with other words for `earlycon=virtgpu`.
-    pub fn told(&self, words: &str) -> Machine {
+    pub fn early_with(&self, words: &str) -> Machine {
         let alone = "keep_bootcon virtgpu_bridge.handover=never";
         self.guest(&self.kernels.image).append(words).append(alone)
     }
@@ -253,7 +253,7 @@ impl Bench {
     pub fn has_same_text(&self, vm: &mut Vm, device: Option<&str>, out: &Path) -> Result<usize> {
         vm.wait_for(READY)?;
         vm.check_kernel()?;
-        let rows = self.look(vm, device, out, |screen, vm| {
+        let rows = self.wait_for_screen(vm, device, out, |screen, vm| {
             log::compare_tail(screen, log::kernel_part(&vm.serial()?))
         })?;
         vm.check_kernel()?;
@@ -272,7 +272,7 @@ impl Bench {
     }
 
     /// Takes screenshots until one is as `compare` wants it, or until they stay as they are.
-    pub fn look<T>(
+    pub fn wait_for_screen<T>(
         &self,
         vm: &mut Vm,
         device: Option<&str>,
@@ -281,11 +281,11 @@ impl Bench {
     ) -> Result<T> {
         let display = device.map(|device| (device, 0));
         let read = |picture: &_| Ok(Screen::read(picture, &self.fonts));
-        self.look_at(vm, display, out, read, compare)
+        self.wait_for_screen_of(vm, display, out, read, compare)
     }
 
     /// The same, at one of the device's displays, of which a screenshot is read in this way.
-    pub fn look_at<T>(
+    pub fn wait_for_screen_of<T>(
         &self,
         vm: &mut Vm,
         display: Option<(&str, i64)>,
@@ -294,7 +294,7 @@ impl Bench {
         compare: impl Fn(&Screen, &Vm) -> Result<T>,
     ) -> Result<T> {
         let name = match display {
-            Some((_, head)) if head != 0 => format!("screen-{head}"),
+            Some((_, scanout)) if scanout != 0 => format!("screen-{scanout}"),
             _ => "screen".into(),
         };
         let mut before = None;

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `vm bench`: what this driver's consoles cost, and others, side by side.
+//! What this driver's consoles cost, and others, side by side.
 
 use crate::{
-    bench::Bench,
     first_text,
     measure::{self, Boot, Clock, Phase},
     peers::{self, Extra, Peer, Shown},
     plot,
-    tally::Tally,
 };
 use anyhow::{ensure, Context, Result};
 use serde_json::{json, Value};
@@ -18,6 +16,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+use vm::{guests::Guests, tally::Tally};
 
 type Mode = (usize, usize);
 
@@ -130,7 +129,7 @@ fn short(peer: &Peer) -> String {
 /// What is measured, and with what.
 pub struct Bencher<'a> {
     /// Kernels and fonts.
-    pub bench: &'a Bench,
+    pub guests: &'a Guests,
     /// More kernels.
     pub extra: &'a Extra,
     /// Where all goes.
@@ -154,13 +153,13 @@ impl Bencher<'_> {
         phases: &[Phase],
         words: &str,
     ) -> Result<Boot> {
-        let kit = (self.bench, self.extra);
+        let kit = (self.guests, self.extra);
         measure::boot(kit, peer, mode, clock, phases, words, &self.folder(name))
             .with_context(|| name.to_owned())
     }
 
     /// Counts one thing: it is measured, and the screen has the text, or not.
-    fn note<T>(&self, sheet: &mut Sheet, what: &str, result: Result<T>) -> Option<T> {
+    fn record<T>(&self, sheet: &mut Sheet, what: &str, result: Result<T>) -> Option<T> {
         sheet.tally.count(result.is_ok());
         match result {
             Ok(found) => {
@@ -189,7 +188,7 @@ impl Bencher<'_> {
                 );
                 Ok(())
             });
-            self.note(&mut sheet, &name, compared);
+            self.record(&mut sheet, &name, compared);
         }
         Ok(sheet.tally)
     }
@@ -224,7 +223,7 @@ impl Bencher<'_> {
                 let name = key(peer, mode);
                 if wanted(&name) {
                     let boot = self.boot(&name, peer, mode, Clock::Icount, &phases(peer, mode), "");
-                    if let Some(boot) = self.note(&mut sheet, &name, boot) {
+                    if let Some(boot) = self.record(&mut sheet, &name, boot) {
                         sheet.boots.insert(name, boot);
                     }
                 }
@@ -243,7 +242,7 @@ impl Bencher<'_> {
         ] {
             if wanted(name) {
                 let result = part(self, &mut sheet);
-                self.note(&mut sheet, name, result);
+                self.record(&mut sheet, name, result);
             }
         }
         self.memory(&mut sheet);
@@ -301,7 +300,7 @@ impl Bencher<'_> {
     /// From `start_kernel()` to the first text.
     fn first_texts(&self, sheet: &mut Sheet) -> Result<()> {
         for (name, port) in [("bus 0", false), ("root port", true)] {
-            let text = first_text::count(self.bench, self.extra, port, &self.folder(name))?;
+            let text = first_text::count(self.guests, self.extra, port, &self.folder(name))?;
             ensure!(
                 text.before_paging,
                 "{name}: the first text is after paging_init()"
@@ -543,7 +542,7 @@ impl Bencher<'_> {
             true => Ok(()),
             false => Err(anyhow::anyhow!("{}", grown.join("\n"))),
         };
-        self.note(sheet, "the baseline", result);
+        self.record(sheet, "the baseline", result);
         Ok(())
     }
 }

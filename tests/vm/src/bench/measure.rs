@@ -2,15 +2,7 @@
 
 //! One boot of a guest that writes lines: what they cost, and whether the screen has them.
 
-use crate::{
-    bench::{Bench, READY},
-    font::Font,
-    log,
-    peers::{Extra, Peer, Shown},
-    qemu::Vm,
-    screen::Screen,
-    vnc::Viewer,
-};
+use crate::peers::{Extra, Peer, Shown};
 use anyhow::{bail, ensure, Context, Result};
 use std::{
     collections::BTreeMap,
@@ -18,6 +10,14 @@ use std::{
     path::Path,
     thread,
     time::{Duration, Instant},
+};
+use vm::{
+    font::Font,
+    guests::{Guests, READY},
+    log,
+    qemu::Vm,
+    screen::Screen,
+    vnc::Viewer,
 };
 
 /// Lets warnings be shown, and nothing else.
@@ -115,7 +115,7 @@ const TRACED: [&str; 4] = [
 
 /// Boots, has the guest write, and reads the screen back.
 pub fn boot(
-    (bench, extra): (&Bench, &Extra),
+    (guests, extra): (&Guests, &Extra),
     peer: &Peer,
     mode: (usize, usize),
     clock: Clock,
@@ -123,7 +123,7 @@ pub fn boot(
     words: &str,
     out: &Path,
 ) -> Result<Boot> {
-    let mut machine = peer.machine(bench, extra, mode);
+    let mut machine = peer.machine(guests, extra, mode);
     // The first one counts for what is said before the next is read.
     if words.contains("loglevel=") {
         machine = machine.without(LEVEL);
@@ -188,11 +188,11 @@ pub fn boot(
         bail!("the guest says '{line}'");
     }
     let small = peer.small_font || words.contains("vm.font=");
-    let font = small.then(|| bench.fonts.first());
+    let font = small.then(|| guests.fonts.first());
     let level = machine.word("loglevel=").context("no level")?.parse()?;
     let lines = shown(&serial, level)?;
     match peer.shown {
-        Shown::Gpu | Shown::Ramfb => look(bench, peer, &mut vm, mode, font, &lines, out)?,
+        Shown::Gpu | Shown::Ramfb => check_screen(guests, peer, &mut vm, mode, font, &lines, out)?,
         Shown::Serial => ensure!(
             serial.contains(&lines),
             "the serial port has not got the log"
@@ -243,8 +243,8 @@ fn shown(serial: &str, level: u8) -> Result<String> {
     Ok(lines)
 }
 
-fn look(
-    bench: &Bench,
+fn check_screen(
+    guests: &Guests,
     peer: &Peer,
     vm: &mut Vm,
     mode: (usize, usize),
@@ -263,7 +263,7 @@ fn look(
         );
         let screen = match font {
             Some(font) => Screen::read_with(&picture, font),
-            None => Screen::read(&picture, &bench.fonts),
+            None => Screen::read(&picture, &guests.fonts),
         };
         fs::write(out.join("screen.txt"), screen.text())?;
         let compare = match peer.ring {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a case needs of the kernel, and what a kernel has, by its configuration.
+//! What a test needs of a kernel, and what a kernel has, by its configuration.
 
 use anyhow::{Context, Result};
 use std::{collections::BTreeMap, fs, path::Path};
@@ -44,11 +44,15 @@ pub enum Need {
     Hibernation,
     /// Another kernel, started by this one.
     Kexec,
-    /// Locks that spin, and consoles that do not wait for a thread: not PREEMPT_RT.
+    /// Locks that spin, and consoles that do not wait for a thread: not PREEMPT_RT. Where locks
+    /// sleep none locks up. Where consoles have threads a locked up CPU that is the only one runs
+    /// none, and the printk core's wakeup of them waits if that CPU is the one that prints. And
+    /// four CPUs print so fast that the log has lost how a warning began before its end is there.
     SpinningLocks,
-    /// A log that fits on a tall screen: KASAN and lockdep have more to say.
+    /// A log that fits on the tallest screen: that of a kernel with KASAN is longer.
     ShortLog,
-    /// virtio_gpu has faults that KASAN and kmemleak find.
+    /// No KASAN. It finds that virtio_gpu writes beyond its array when it shows a panic, and that it
+    /// leaks when its device has died.
     NoKasan,
     /// This version, or a later one.
     Since(u32, u32),
@@ -183,69 +187,6 @@ impl Configs {
     }
 }
 
-/// The cases that a kernel runs, of those whose needs it meets.
-#[derive(Clone, Copy)]
-pub struct Sample {
-    /// The kernel, as make calls it: its version and its variant.
-    kernel: &'static str,
-    /// Cases whose names hold one of these; all if there are none.
-    only: &'static [&'static str],
-    /// Not those whose names hold one of these.
-    not: &'static [&'static str],
-}
-
-/// Boots, sleeps, dies, is in trouble, and has consoles.
-const SMALL: &[&str] = &[
-    "direct-", "vt-mmio", "suspend", "console", "panic", "silent", "warning", "stall", "lkdtm",
-];
-
-/// The kernels that run a sample, to save time; others run all that they can.
-const SAMPLES: &[Sample] = &[
-    // What the UEFI driver does where there is no kernel is the same for each of them.
-    sample("7.2", &[], &["uefi-"]),
-    sample("7.3-debug", &[], &["uefi-"]),
-    sample("7.3-kcsan", SMALL, &["lkdtm"]),
-    sample("7.3-novt", SMALL, &[]),
-    sample("7.3-rt", SMALL, &[]),
-    sample("7.3-cfi", SMALL, &[]),
-    sample("7.3-modules", &["direct-pci", "virtio-unloaded"], &[]),
-    sample("7.3-16k", PAGES, &[]),
-    sample("7.3-64k", PAGES, &[]),
-];
-
-/// Boots, follows the display, sleeps and dies.
-const PAGES: &[&str] = &[
-    "direct-",
-    "vt-mmio",
-    "resize",
-    "suspend",
-    "panic-in",
-    "panic-before",
-    "panic-while",
-];
-
-const fn sample(
-    kernel: &'static str,
-    only: &'static [&'static str],
-    not: &'static [&'static str],
-) -> Sample {
-    Sample { kernel, only, not }
-}
-
-impl Sample {
-    /// The sample of the kernel of this name.
-    pub fn of(kernel: &str) -> Self {
-        let found = SAMPLES.iter().find(|sample| sample.kernel == kernel);
-        found.copied().unwrap_or(sample("", &[], &[]))
-    }
-
-    /// Returns whether the case of this name is in it.
-    pub fn has(&self, name: &str) -> bool {
-        let holds = |words: &[&str]| words.iter().any(|word| name.contains(word));
-        (self.only.is_empty() || holds(self.only)) && !holds(self.not)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,13 +210,5 @@ mod tests {
             assert!(!configs.meet(need), "{need:?}");
         }
         assert_eq!(configs.console(), "tty0");
-    }
-
-    #[test]
-    fn a_sample_has_what_is_named() {
-        assert!(Sample::of("7.3").has("uefi-aavmf"));
-        assert!(!Sample::of("7.2").has("uefi-aavmf"));
-        assert!(Sample::of("7.3-kcsan").has("panic-sysrq-1"));
-        assert!(!Sample::of("7.3-kcsan").has("lkdtm-panic-1"));
     }
 }
