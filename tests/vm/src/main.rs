@@ -199,6 +199,8 @@ fn dispatch(cli: Cli) -> Result<Option<Tally>> {
 
 /// Runs `cases`, `jobs` at a time, and says how each went as soon as it has ended.
 fn test(guests: &Guests, runs: &[Run], jobs: usize, out: &Path) -> Tally {
+    // Of one case somebody may want to see more than its result.
+    let live = runs.iter().all(|run| run.same_case(&runs[0]));
     let next = AtomicUsize::new(0);
     let tally = Mutex::new(Tally::default());
     thread::scope(|scope| {
@@ -207,7 +209,7 @@ fn test(guests: &Guests, runs: &[Run], jobs: usize, out: &Path) -> Tally {
                 while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let started = Instant::now();
                     let name = run.name();
-                    let result = run.run(guests, &out.join(&name));
+                    let result = run.run(guests, live, &out.join(&name));
                     let (word, what) = match &result {
                         Ok(seen) => ("ok  ", seen.clone()),
                         Err(error) => ("FAIL", format!("{error:#}")),

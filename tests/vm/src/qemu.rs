@@ -17,6 +17,8 @@ use std::{
     fmt,
     fs::{self, File},
     io::{self, BufReader, Write},
+    net::TcpListener,
+    ops::Range,
     os::unix::{fs::FileExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -53,6 +55,9 @@ const GPU_PROCESS_MEMORY: &str = "1G";
 /// How long the monitor may take for an answer, and a guest for what it is waited for: far longer
 /// than a busy host needs, as the limit is there for what hangs.
 pub const LIMIT: Duration = Duration::from_secs(300);
+
+/// The ports of VNC's displays, which begin with 0.
+const VNC_PORTS: Range<u16> = 5900..6000;
 
 /// Has the whole log on the serial port. Where there is a boot console, the console that is
 /// preferred, the last one named, begins with the next line only: let that be one that never comes.
@@ -168,6 +173,8 @@ pub struct Machine {
     display: &'static str,
     /// Whether the display is a window that is drawn with OpenGL, on an X server of its own.
     gl: bool,
+    /// Whether somebody may look at the screen while the machine runs.
+    live: bool,
     /// Whether there is a GPU in a process of its own.
     gpu_process: bool,
     options: Vec<String>,
@@ -205,6 +212,7 @@ impl Machine {
             firmware: true,
             display: "none",
             gl: false,
+            live: false,
             gpu_process: false,
             options: Vec::new(),
             append: Vec::new(),
@@ -338,6 +346,13 @@ impl Machine {
         self.window("sdl,gl=on")
     }
 
+    /// Has [`Machine::start`] open a VNC server on a free port of this host, and print how to look
+    /// at the screen. A screen with OpenGL is on its X server instead. The guest sees neither.
+    pub fn live(mut self) -> Self {
+        self.live = true;
+        self
+    }
+
     /// Adds a GPU on PCI that runs in a process of its own (QEMU's vhost-user-gpu), which ends with
     /// the machine. The ID of the device is `gpu`.
     pub fn gpu_process(mut self) -> Self {
@@ -440,6 +455,16 @@ impl Machine {
             command.arg("-initrd").arg(initrd);
         }
         command.args(&self.options);
+        // QEMU itself would search for a free port, but says so where its complaints are.
+        let live = match self.live && !self.gl {
+            true => Some(free_vnc_port()?),
+            false => None,
+        };
+        if let Some(port) = live {
+            let display = port - VNC_PORTS.start;
+            let server = format!("127.0.0.1:{display},id=live,share=force-shared");
+            command.args(["-vnc", &server]);
+        }
         let gpu = match self.gpu_process {
             true => Some(start_gpu_process(&mut command, out)?),
             false => None,
@@ -477,8 +502,22 @@ impl Machine {
             let open = vm.window.as_ref().map_or(Ok(true), Window::is_open)?;
             Ok(open.then_some(()))
         })?;
+        if self.live {
+            let screen = match (live, &vm.window) {
+                (Some(port), _) => format!("vncviewer -RemoteResize=0 localhost:{port}"),
+                (_, Some(window)) => format!("it is on the X server {}", window.display()),
+                _ => "there is none".into(),
+            };
+            println!("{}: to see the screen live: {screen}", out.display());
+        }
         Ok(vm)
     }
+}
+
+/// Returns a port of this host that a VNC server may have.
+fn free_vnc_port() -> Result<u16> {
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    VNC_PORTS.into_iter().find(is_free).context("no free port")
 }
 
 impl Machine {

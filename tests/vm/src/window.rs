@@ -92,6 +92,11 @@ impl Window {
             .env("LIBGL_ALWAYS_SOFTWARE", "1");
     }
 
+    /// The X server's number, as `DISPLAY` has it.
+    pub fn display(&self) -> &str {
+        &self.display
+    }
+
     /// Whether there is a window that can be seen.
     pub fn is_open(&self) -> Result<bool> {
         Ok(self.visible()?.is_some())

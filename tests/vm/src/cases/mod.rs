@@ -184,6 +184,11 @@ impl Run {
         }
     }
 
+    /// Returns whether both are of one case, which may be run with several numbers of CPUs.
+    pub fn same_case(&self, other: &Self) -> bool {
+        std::ptr::eq(self.case, other.case)
+    }
+
     /// Whether it takes long.
     pub fn is_long(&self) -> bool {
         self.group.long
@@ -196,8 +201,13 @@ impl Run {
     }
 
     /// Runs it in the folder `out`; says what was seen.
-    pub fn run(&self, guests: &Guests, out: &Path) -> Result<String> {
+    ///
+    /// A machine that is `live` says how to look at its screen meanwhile.
+    pub fn run(&self, guests: &Guests, live: bool, out: &Path) -> Result<String> {
         let mut machine = (self.case.machine)(guests);
+        if live {
+            machine = machine.live();
+        }
         if let Some(cpus) = self.cpus {
             machine = machine.option("-smp", &cpus.to_string());
         }
