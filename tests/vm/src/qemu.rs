@@ -892,6 +892,19 @@ impl Vm {
         Ok(pictures)
     }
 
+    /// Fails if the kernel reports a fault, or QEMU has something to say about the guest's use of
+    /// virtio.
+    pub fn check(&self) -> Result<()> {
+        self.check_kernel()?;
+        self.check_guest_errors()
+    }
+
+    /// The same of a kernel that was made to die or to warn: only faults of other kinds count.
+    pub fn check_crashed(&self) -> Result<()> {
+        self.check_faults()?;
+        self.check_guest_errors()
+    }
+
     /// Fails with what QEMU has to say about the guest's use of virtio, if anything.
     pub fn check_guest_errors(&self) -> Result<()> {
         for path in ["qemu.log", "qemu.err"].map(|name| self.out.join(name)) {

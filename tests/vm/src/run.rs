@@ -6,7 +6,6 @@ use anyhow::{bail, Context, Result};
 use std::{fs, path::Path, process::Command, thread, time::Duration};
 use vm::{
     guests::{Guests, GPU, READY, TIME_FOR_TEXT},
-    log,
     qemu::Vm,
     screen::Screen,
 };
@@ -50,9 +49,7 @@ pub fn run(guests: &Guests, window: bool, out: &Path) -> Result<()> {
     vm.screenshot("3-later.png", None)?;
     moment(&vm, "later");
     vm.wait_for(READY)?;
-    let rows = guests.wait_for_screen(&mut vm, None, out, |screen, vm| {
-        log::compare_tail(screen, log::kernel_part(&vm.serial()?))
-    });
+    let rows = guests.has_log_end(&mut vm, None, out);
     fs::rename(out.join("screen.png"), out.join("4-end.png"))?;
     moment(&vm, "init is running");
 

@@ -476,8 +476,7 @@ fn start(machine: &Machine, out: &Path) -> Result<Vm> {
     vm.wait("the guest's log on the serial port", LIMIT, |vm| {
         Ok(vm.serial_has("vm: end of the log")?.then_some(()))
     })?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok(vm)
 }
 

@@ -104,8 +104,7 @@ fn colours(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
         }
         Ok(())
     })?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok("eight levels in their colours".into())
 }
 
@@ -121,7 +120,6 @@ fn handed_to_drm_log(guests: &Guests, machine: &Machine, out: &Path) -> Result<S
         said.contains("native driver, dark for "),
         "no handover:\n{said}"
     );
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok(format!("{} on drm_log", equal(rows)))
 }

@@ -148,8 +148,7 @@ fn has_words(guests: &Guests, vm: &mut Vm, words: &[&str], out: &Path) -> Result
         }
         Ok(end)
     })?;
-    vm.check_faults()?;
-    vm.check_guest_errors()?;
+    vm.check_crashed()?;
     Ok(match &end.left_out[..] {
         [] => format!("{} rows", end.rows),
         left_out => format!("{} rows, {left_out:?} left out", end.rows),
@@ -168,11 +167,8 @@ pub fn survives(guests: &Guests, machine: &Machine, words: &[&str], out: &Path) 
 }
 
 pub fn lives_on(guests: &Guests, vm: &mut Vm, out: &Path) -> Result<usize> {
-    let rows = guests.wait_for_screen(vm, None, out, |screen, vm| {
-        log::compare_tail(screen, log::kernel_part(&vm.serial()?))
-    })?;
-    vm.check_faults()?;
-    vm.check_guest_errors()?;
+    let rows = guests.has_log_end(vm, None, out)?;
+    vm.check_crashed()?;
     Ok(rows)
 }
 

@@ -4,6 +4,7 @@
 
 use super::{
     case,
+    crash::SYSRQ,
     fixtures::{mmio_with, modern_mmio, times, WAITING},
     group,
     kexec::ADOPTED,
@@ -55,9 +56,7 @@ const CASES: &[Case] = &[
         machine.direct().device(&format!("{GPU},{TWO}"))
     }),
     case("two-displays-panic", Own(two_panics), |guests| {
-        let machine = guests
-            .vt()
-            .append("vm.lines=100 vm.do=echo,c,>/proc/sysrq-trigger");
+        let machine = guests.vt().append("vm.lines=100").append(SYSRQ);
         machine.direct().device(&format!("{GPU},{TWO}"))
     }),
     case("displays-come-and-go", Own(come_and_go), |guests| {
@@ -135,8 +134,7 @@ fn resized(guests: &Guests, machine: &Machine, out: &Path) -> Result<(Vm, String
         })?;
         seen.push(format!("{rows} rows at {width}x{height}"));
     }
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok((vm, seen.join(", ")))
 }
 
@@ -223,8 +221,7 @@ fn two_displays(guests: &Guests, machine: &Machine, out: &Path) -> Result<String
     let said = driver_lines(&vm.serial()?).join("\n");
     let named = "scanout 0, 1280x800, and scanout 1, 640x960, 80x";
     ensure!(said.contains(named), "nobody says '{named}':\n{said}");
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok(seen)
 }
 
@@ -233,8 +230,7 @@ fn one_of_two(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     let (mut vm, _viewer) = with_second(machine, (16000, 16000), out)?;
     vm.wait_for(READY)?;
     let seen = same_text_on(guests, &mut vm, [Some((1280, 800)), None], out)?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok(seen)
 }
 
@@ -262,8 +258,7 @@ fn two_panics(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
             Ok(())
         })?;
     }
-    vm.check_faults()?;
-    vm.check_guest_errors()?;
+    vm.check_crashed()?;
     Ok("the reason, the trace and the end on both".into())
 }
 
@@ -384,7 +379,6 @@ fn followed(guests: &Guests, machine: &Machine, out: &Path) -> Result<(Vm, Strin
     same_text_on(guests, &mut vm, scanouts, out).context("without a display")?;
     let followed = times(&vm, CHANGED)?;
     ensure!(followed == STEPS.len(), "followed {followed} times");
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok((vm, seen.join(", ")))
 }

@@ -302,9 +302,7 @@ fn stops(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     vm.wait_for("the device answers again")?;
     vm.send("\n")?;
     vm.wait_for(READY)?;
-    let rows = guests.wait_for_screen(&mut vm, Some("gpu"), out, |screen, vm| {
-        log::compare_tail(screen, log::kernel_part(&vm.serial()?))
-    })?;
+    let rows = guests.has_log_end(&mut vm, Some("gpu"), out)?;
     vm.check_kernel()?;
     Ok(equal(rows))
 }
@@ -350,8 +348,7 @@ fn migrates(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
         let serial = [&before[..], &vm.serial()?].concat();
         log::compare_tail(screen, log::kernel_part(&serial))
     })?;
-    vm.check_faults()?;
-    vm.check_guest_errors()?;
+    vm.check_crashed()?;
     Ok(equal(rows))
 }
 
@@ -413,11 +410,8 @@ fn resets(guests: &Guests, machine: &Machine, count: usize, out: &Path) -> Resul
         vm.wait(&format!("boot {number}"), TIME_FOR_TEXT, |vm| {
             Ok((boots(vm)? > before).then_some(()))
         })?;
-        rows = guests.wait_for_screen(&mut vm, None, out, |screen, vm| {
-            log::compare_tail(screen, log::kernel_part(&vm.serial()?))
-        })?;
-        vm.check_kernel()?;
-        vm.check_guest_errors()?;
+        rows = guests.has_log_end(&mut vm, None, out)?;
+        vm.check()?;
     }
     Ok(format!("{}, {count} resets", equal(rows)))
 }

@@ -169,8 +169,7 @@ fn then_text(guests: &Guests, vm: &mut Vm, out: &Path) -> Result<()> {
         );
         Ok(())
     })?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()
+    vm.check()
 }
 
 /// The logo stays where it is while the display changes, and text is laid out anew.
@@ -203,8 +202,7 @@ fn logo_stays(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
         last.len() == 2 && !last.contains(&0),
         "dark between {pictures:x?}"
     );
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok("no dark frame until there was text".into())
 }
 
@@ -258,8 +256,7 @@ fn kept_logo(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let seen = numbers(252..=300);
     let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
     over(guests, &mut vm, out, (&first, &columns, &(0..0)), 0, &seen)?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok("the logo scrolls with the text over it, and away".into())
 }
 
@@ -447,8 +444,7 @@ fn kept_screen(guests: &Guests, machine: &Machine, out: &Path) -> Result<String>
         let row = text.lines().position(|line| line.trim() == "text");
         Ok(row.filter(|_| text.trim() == "text" && screen.unreadable() == 0))
     })?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok(format!("text in row {row}, below firmware's"))
 }
 
@@ -501,8 +497,7 @@ fn hostile(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
             log::compare_tail(screen, log::kernel_part(&vm.serial()?))
         })?;
         driver_says(&vm, &[line])?;
-        vm.check_kernel()?;
-        vm.check_guest_errors()?;
+        vm.check()?;
     }
     Ok(format!(
         "{} tables refused, text all the same",

@@ -67,8 +67,7 @@ pub fn refused(machine: &Machine, reason: &str, out: &Path) -> Result<String> {
 pub fn boot(machine: &Machine, out: &Path) -> Result<Vm> {
     let mut vm = machine.start(out)?;
     vm.wait_for(READY)?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok(vm)
 }
 
@@ -101,8 +100,7 @@ pub fn first_line(guests: &Guests, machine: &Machine, out: &Path) -> Result<Stri
     let serial = vm.serial()?;
     let first = log::compare_head(&early, log::kernel_part(&serial))
         .with_context(|| format!("the early screen, see {}", out.join("early.png").display()))?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok(format!(
         "{} after {:.1} s, {} at the end",
         equal(first),

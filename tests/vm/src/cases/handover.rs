@@ -302,8 +302,7 @@ fn same_words(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     };
     handed_to_fbcon(&vm)?;
     guests.wait_for_words(&mut vm, &words, out)?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok("the terminal's text is on fbcon".into())
 }
 

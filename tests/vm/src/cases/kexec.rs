@@ -16,7 +16,6 @@ use std::{
 };
 use vm::{
     guests::{Guests, GPU, READY},
-    log,
     qemu::{Machine, Vm},
 };
 
@@ -109,9 +108,7 @@ fn crash(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let before = not_reserved(&mut vm)?;
     vm.send("\n")?;
     vm.wait_for(READY)?;
-    let rows = guests.wait_for_screen(&mut vm, None, out, |screen, vm| {
-        log::compare_tail(screen, log::kernel_part(&vm.serial()?))
-    })?;
+    let rows = guests.has_log_end(&mut vm, None, out)?;
     let after = not_reserved(&mut vm)?;
     let mut pages = before.iter().zip(&after);
     if let Some(page) = pages.position(|(before, after)| before != after) {

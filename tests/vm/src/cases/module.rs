@@ -38,5 +38,4 @@ const CASES: &[Case] = &[
 ];
 
 const INSMOD: &str = "vm.insmod=/virtgpu_bridge.ko";
-
 const RMMOD: &str = "vm.rmmod=virtgpu_bridge";

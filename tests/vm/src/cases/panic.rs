@@ -536,8 +536,7 @@ fn dies_loudly(guests: &Guests, machine: &Machine, out: &Path) -> Result<String>
     if vm.serial_has(END)? {
         return has_panic_end(guests, &mut vm, &words, out);
     }
-    vm.check_faults()?;
-    vm.check_guest_errors()?;
+    vm.check_crashed()?;
     Ok("all on the screen, but not on the serial port".into())
 }
 
@@ -549,8 +548,7 @@ fn leaves_it_to_others(_: &Guests, machine: &Machine, out: &Path) -> Result<Stri
         vm.serial_has("Unable to handle kernel")?,
         "the reason is lost"
     );
-    vm.check_faults()?;
-    vm.check_guest_errors()?;
+    vm.check_crashed()?;
     Ok("the serial port has it all".into())
 }
 
@@ -560,8 +558,7 @@ fn leaves_the_text(_: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     for words in ["Unable to handle kernel", TRACE, "lkdtm_EXCEPTION+", PANIC] {
         vm.wait_for_end(words)?;
     }
-    vm.check_faults()?;
-    vm.check_guest_errors()?;
+    vm.check_crashed()?;
     Ok("reason and trace are on the serial port".into())
 }
 
@@ -597,8 +594,7 @@ fn silent(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     thread::sleep(Duration::from_secs(1));
     let after = vm.events()?;
     ensure!(before == after, "{before}, and after the panic {after}");
-    vm.check_faults()?;
-    vm.check_guest_errors()?;
+    vm.check_crashed()?;
     Ok(after.to_string())
 }
 

@@ -80,8 +80,7 @@ fn passphrase(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
         !vm.serial_has("Initialized virtio_gpu")?,
         "virtio_gpu was there"
     );
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok("asked, refused and answered on the screen".into())
 }
 
@@ -148,6 +147,5 @@ fn opened(vm: &mut Vm) -> Result<()> {
         !vm.serial_has("Initialized virtio_gpu")?,
         "virtio_gpu was there"
     );
-    vm.check_kernel()?;
-    vm.check_guest_errors()
+    vm.check()
 }

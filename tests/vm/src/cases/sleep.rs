@@ -61,7 +61,6 @@ pub fn sleeps(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
 fn ends(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_end()?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok("the machine ended".into())
 }

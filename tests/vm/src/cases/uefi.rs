@@ -15,7 +15,6 @@ use std::{
 };
 use vm::{
     guests::{Guests, GPU, READY},
-    log,
     qemu::{Board, Machine, Vm, SNAKE_OIL},
     screen::Picture,
 };
@@ -518,11 +517,8 @@ fn grub(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
 /// then, but for one moment.
 fn goes_on(guests: &Guests, mut vm: Vm, out: &Path) -> Result<String> {
     vm.wait_for(READY)?;
-    let rows = guests.wait_for_screen(&mut vm, None, out, |screen, vm| {
-        log::compare_tail(screen, log::kernel_part(&vm.serial()?))
-    })?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    let rows = guests.has_log_end(&mut vm, None, out)?;
+    vm.check()?;
     let pictures = vm.pictures()?;
     ensure!(
         matches!(pictures[..], [.., theirs, 0, RESOURCE, ours] if theirs != 0 && ours != 0),

@@ -162,8 +162,7 @@ fn same_picture(guests: &Guests, machine: &Machine, out: &Path) -> Result<String
     }
     for vm in [&mut ours, &mut theirs] {
         vm.wait_for(READY)?;
-        vm.check_kernel()?;
-        vm.check_guest_errors()?;
+        vm.check()?;
     }
     ensure!(
         wrong.is_empty(),
@@ -203,8 +202,7 @@ fn keyboard(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     reads(&mut vm, &["# echo two --", "two --", "#"])?;
     vm.press("alt-f1")?;
     reads(&mut vm, &["# echo one", "one", "#"])?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok("two shells, typed at and switched between".into())
 }
 

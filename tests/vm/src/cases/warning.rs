@@ -253,8 +253,7 @@ fn locks_up(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
         true => "also on the serial port",
         false => "not on the serial port",
     };
-    vm.check_faults()?;
-    vm.check_guest_errors()?;
+    vm.check_crashed()?;
     Ok(format!("reason and trace were seen; {also}"))
 }
 
@@ -268,8 +267,7 @@ fn warns_loudly(guests: &Guests, machine: &Machine, out: &Path) -> Result<String
         let mut vm = machine.start(out)?;
         vm.wait_for(READY)?;
         let text = guests.wait_for_words(&mut vm, &[READY], out)?;
-        vm.check_faults()?;
-        vm.check_guest_errors()?;
+        vm.check_crashed()?;
         // What follows the trace's first line is the other's, as much as is shown of it.
         let missing = ["[ cut here ]", TRACE]
             .iter()
