@@ -347,7 +347,8 @@ impl Machine {
     }
 
     /// Has [`Machine::start`] open a VNC server on a free port of this host, and print how to look
-    /// at the screen. A screen with OpenGL is on its X server instead. The guest sees neither.
+    /// at the screen. A screen with OpenGL is on its X server instead. The guest sees neither. QEMU
+    /// cannot show the screen of [`Machine::gpu_process`] through VNC.
     pub fn live(mut self) -> Self {
         self.live = true;
         self
@@ -456,7 +457,7 @@ impl Machine {
         }
         command.args(&self.options);
         // QEMU itself would search for a free port, but says so where its complaints are.
-        let live = match self.live && !self.gl {
+        let live = match self.live && !self.gl && !self.gpu_process {
             true => Some(free_vnc_port()?),
             false => None,
         };
@@ -506,7 +507,7 @@ impl Machine {
             let screen = match (live, &vm.window) {
                 (Some(port), _) => format!("vncviewer -RemoteResize=0 localhost:{port}"),
                 (_, Some(window)) => format!("it is on the X server {}", window.display()),
-                _ => "there is none".into(),
+                _ => "not with a GPU that is a process; it leaves screenshots".into(),
             };
             println!("{}: to see the screen live: {screen}", out.display());
         }

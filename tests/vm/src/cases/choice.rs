@@ -173,6 +173,31 @@ mod tests {
     }
 
     #[test]
+    fn a_case_needs_what_its_machine_uses() {
+        use vm::config::Need;
+
+        // Words on the kernel's command line, and what they take.
+        const USED: &[(&str, Need)] = &[
+            ("provoke-crash", Need::Lkdtm),
+            ("vm.storm=", Need::Lkdtm),
+            ("gicv3_pseudo_nmi", Need::Nmi),
+            ("kmemleak=on", Need::Kmemleak),
+            ("vm.sleep=disk", Need::Hibernation),
+            ("rdinit=/kexec", Need::Kexec),
+            ("vm.insmod=", Need::Modules),
+            ("watchdog_thresh", Need::LockupDetector),
+        ];
+
+        let guests = Guests::unbuilt("tty0");
+        for run in SUBJECTS.iter().copied().flatten().flat_map(Group::runs) {
+            let (words, needs) = (run.words(&guests), run.needs(&guests));
+            for (used, need) in USED.iter().filter(|(used, _)| words.contains(used)) {
+                assert!(needs.contains(need), "{} has {used}", run.name());
+            }
+        }
+    }
+
+    #[test]
     fn names_are_unique() {
         let runs = SUBJECTS.iter().copied().flatten().flat_map(Group::runs);
         let mut names: Vec<_> = runs.map(|run| run.name()).collect();

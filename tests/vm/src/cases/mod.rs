@@ -194,6 +194,12 @@ impl Run {
         self.group.long
     }
 
+    /// The kernel's command line.
+    #[cfg(test)]
+    pub fn words(&self, guests: &Guests) -> String {
+        (self.case.machine)(guests).words()
+    }
+
     /// What it needs of the kernel.
     pub fn needs(&self, guests: &Guests) -> Vec<Need> {
         let machine = (self.case.machine)(guests).needs();
