@@ -51,8 +51,8 @@ pub enum Need {
     SpinningLocks,
     /// A log that fits on the tallest screen: that of a kernel with KASAN is longer.
     ShortLog,
-    /// No KASAN. It finds that virtio_gpu writes beyond its array when it shows a panic, and that it
-    /// leaks when its device has died.
+    /// No KASAN. It finds that virtio_gpu writes beyond its array when it shows a panic, and that
+    /// it leaks when its device has died.
     NoKasan,
     /// This version, or a later one.
     Since(u32, u32),
@@ -148,7 +148,7 @@ impl Configs {
         })
     }
 
-    /// What `console=` calls the driver's screen.
+    /// Returns what `console=` calls the driver's screen.
     pub fn console(&self) -> &'static str {
         match self.meet(Need::Vt) {
             true => "tty0",
@@ -156,7 +156,7 @@ impl Configs {
         }
     }
 
-    /// Whether the kernels have what is needed.
+    /// Returns whether the kernels have what is needed.
     pub fn meet(&self, need: Need) -> bool {
         let image = &self.image;
         match need {

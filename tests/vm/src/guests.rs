@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What every test of a guest's screen needs: kernels, fonts and initramfs, and a patient look at
-//! the screen.
+//! What every test of a guest's screen needs: kernels, fonts and initramfs, and comparing the
+//! screen until it is right.
 
 use crate::{
     config::Need,
@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What init says when it has done all it was told.
+/// What init says when it has run all its commands.
 pub const READY: &str = "vm: ready";
 
 /// QEMU's GPU on PCI.
@@ -135,30 +135,30 @@ impl Guests {
         Machine::new(image).initrd(&self.initrd).append(quiet)
     }
 
-    /// A guest without the driver.
+    /// Returns a guest without the driver.
     pub fn plain(&self) -> Machine {
         self.guest(&self.kernels.plain).needing(Need::Modules)
     }
 
-    /// A guest with the driver.
+    /// Returns a guest with the driver.
     pub fn image(&self) -> Machine {
         self.guest(&self.kernels.image)
     }
 
-    /// A guest with the driver, and the native one as modules.
+    /// Returns a guest with the driver, and the native one as modules.
     pub fn modular(&self) -> Machine {
         self.guest(&self.kernels.modular)
             .needing(Need::NativeModules)
     }
 
-    /// A guest with the driver and the native one as modules, none of which is loaded, that runs
-    /// the sample's init.
+    /// Returns a guest with the driver and the native one as modules, none of which is loaded, that
+    /// runs the sample's init.
     pub fn sample(&self) -> Machine {
         self.modular().initrd(&self.sample)
     }
 
-    /// A guest with the driver that runs Debian's own initramfs, which opens a disk. No word names
-    /// a console.
+    /// Returns a guest with the driver that runs Debian's own initramfs, which opens a disk. No
+    /// word names a console.
     pub fn debian(&self) -> Machine {
         let [initramfs, disk] = &self.debian;
         let drive = format!(
@@ -176,7 +176,7 @@ impl Guests {
             .needing(Need::Crypt)
     }
 
-    /// The same with the native driver built in, which gets the device.
+    /// Returns the same with the native driver built in, which gets the device.
     pub fn sample_on_native(&self) -> Machine {
         let native = self.image().needing(Need::NativeBuiltIn);
         native.initrd(&self.sample)
@@ -202,35 +202,35 @@ impl Guests {
             })
     }
 
-    /// The kernel without the driver.
+    /// Returns the kernel without the driver.
     pub fn plain_image(&self) -> &Path {
         &self.kernels.plain
     }
 
-    /// A guest with the driver as its early console, which stays, and so does the device.
+    /// Returns a guest with the driver as its early console, which stays, and so does the device.
     pub fn early(&self) -> Machine {
         self.early_with("earlycon=virtgpu")
     }
 
-    /// The same, with other words for `earlycon=virtgpu`.
+    /// Returns the same, with other words for `earlycon=virtgpu`.
     pub fn early_with(&self, words: &str) -> Machine {
         let alone = "keep_bootcon virtgpu_bridge.handover=never";
         self.guest(&self.kernels.image).append(words).append(alone)
     }
 
-    /// A guest whose log goes to the VT, on the driver's screen for good.
+    /// Returns a guest whose log goes to the VT, on the driver's screen for good.
     pub fn vt(&self) -> Machine {
         self.log_on_screen().append("virtgpu_bridge.handover=never")
     }
 
-    /// A guest whose log goes to the screen, whosever that is.
+    /// Returns a guest whose log goes to the screen, ours or the native driver's.
     pub fn log_on_screen(&self) -> Machine {
         self.image()
             .append(&format!("console={}", self.kernels.console))
     }
 
-    /// A guest with the driver, whose early console stays, and the kernel's own drivers, which
-    /// take the device when their time comes.
+    /// Returns a guest with the driver, whose early console stays, and the kernel's own drivers,
+    /// which take the device when their time comes.
     pub fn shared(&self) -> Machine {
         self.guest(&self.kernels.image)
             .append("earlycon=virtgpu keep_bootcon")
@@ -249,7 +249,7 @@ impl Guests {
         Ok((vm, rows))
     }
 
-    /// The same of a machine that was started.
+    /// Checks the same of a machine that was started.
     pub fn has_same_text(&self, vm: &mut Vm, device: Option<&str>, out: &Path) -> Result<usize> {
         vm.wait_for(READY)?;
         vm.check_kernel()?;
@@ -258,8 +258,8 @@ impl Guests {
         Ok(rows)
     }
 
-    /// Waits until the screen has the end of the kernel's log; gives the number of rows, all of them
-    /// equal.
+    /// Waits until the screen has the end of the kernel's log. Returns the number of rows, all of
+    /// them equal.
     pub fn has_log_end(&self, vm: &mut Vm, device: Option<&str>, out: &Path) -> Result<usize> {
         self.wait_for_screen(vm, device, out, |screen, vm| {
             log::compare_tail(screen, log::kernel_part(&vm.serial()?))
@@ -289,7 +289,7 @@ impl Guests {
         self.wait_for_screen_of(vm, display, out, read, compare)
     }
 
-    /// The same, at one of the device's displays, of which a screenshot is read in this way.
+    /// Does the same with one of the device's displays; `read` reads its screenshot.
     pub fn wait_for_screen_of<T>(
         &self,
         vm: &mut Vm,
@@ -336,7 +336,7 @@ fn bail_blank<T>(width: usize, height: usize) -> Result<T> {
     bail!("the screen is blank ({width}x{height})")
 }
 
-/// The lines of a log in which the driver speaks.
+/// Returns the lines of a log in which the driver speaks.
 pub fn driver_lines(serial: &[u8]) -> Vec<String> {
     let log = String::from_utf8_lossy(serial);
     log.lines()

@@ -9,7 +9,7 @@ use anyhow::{bail, ensure, Result};
 /// What the kernel says first.
 pub const FIRST_LINE: &str = "Booting Linux on physical CPU";
 
-/// The kernel's part of what the serial port got, from its first line on.
+/// Returns the kernel's part of what the serial port got, from its first line on.
 pub fn kernel_part(serial: &[u8]) -> &[u8] {
     let first = FIRST_LINE.as_bytes();
     let Some(at) = serial
@@ -26,7 +26,8 @@ pub fn kernel_part(serial: &[u8]) -> &[u8] {
     &serial[time.unwrap_or(at)..]
 }
 
-/// The log without what a console begins again that another CPU took over in the middle of a line.
+/// Returns the log without what a console begins again that another CPU took over in the middle of
+/// a line.
 pub fn without_replays(log: &[u8]) -> Vec<u8> {
     const REPLAYS: &[u8] = b"** replaying previous printk message **";
 
@@ -198,7 +199,7 @@ pub fn compare_ring(screen: &Screen, log: &[u8]) -> Result<usize> {
 pub struct LogEnd {
     /// Rows of text.
     pub rows: usize,
-    /// How many rows are left out, place by place.
+    /// How many rows are left out in each gap.
     pub left_out: Vec<usize>,
 }
 

@@ -17,11 +17,13 @@ use std::{
     fmt,
     fs::{self, File},
     io::{self, BufReader, Write},
+    iter,
     net::TcpListener,
     ops::Range,
     os::unix::{fs::FileExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -53,7 +55,7 @@ const GPU_PROCESS: &str = "/usr/lib/qemu/vhost-user-gpu";
 const GPU_PROCESS_MEMORY: &str = "1G";
 
 /// How long the monitor may take for an answer, and a guest for what it is waited for: far longer
-/// than a busy host needs, as the limit is there for what hangs.
+/// than a busy host needs, as the limit is for what never ends.
 pub const LIMIT: Duration = Duration::from_secs(300);
 
 /// The ports of VNC's displays, which begin with 0.
@@ -113,7 +115,8 @@ const REPORTS: &[&str] = &[
     "INFO: ",
 ];
 
-/// How those begin that a dying kernel may not make either, which are not of the way it dies.
+/// How those begin that a dying kernel may not make either, as they have nothing to do with its
+/// crash.
 const FAULTS: &[&str] = &[
     "panicked at",
     "BUG: KASAN",
@@ -127,7 +130,7 @@ const FAULTS: &[&str] = &[
 ];
 
 /// Flash memory of the virt machine, with Secure Boot and a key that everybody has, and the paths
-/// of that key and its certificate less their endings.
+/// of that key and its certificate without their suffixes.
 const SECURE_FLASH: [&str; 2] = [
     "/usr/share/AAVMF/AAVMF_CODE.snakeoil.fd",
     "/usr/share/AAVMF/AAVMF_VARS.snakeoil.fd",
@@ -144,7 +147,7 @@ pub enum Board {
 }
 
 impl Board {
-    /// What UEFI calls its processor, in names of files.
+    /// Returns what UEFI calls its processor, in names of files.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::Virt => "aa64",
@@ -173,7 +176,7 @@ pub struct Machine {
     display: &'static str,
     /// Whether the display is a window that is drawn with OpenGL, on an X server of its own.
     gl: bool,
-    /// Whether somebody may look at the screen while the machine runs.
+    /// Whether the screen can be seen live, through VNC.
     live: bool,
     /// Whether there is a GPU in a process of its own.
     gpu_process: bool,
@@ -193,7 +196,8 @@ const DRIVERS: [(&str, Need); 5] = [
 ];
 
 impl Machine {
-    /// A machine that starts `image` under UEFI firmware, with a serial port and no display.
+    /// Returns a machine that starts `image` under UEFI firmware, with a serial port and no
+    /// display.
     pub fn new(image: &Path) -> Self {
         Self {
             image: Some(image.to_owned()),
@@ -202,8 +206,8 @@ impl Machine {
         }
     }
 
-    /// A machine that has firmware and a serial port, and starts what firmware finds. Words for the
-    /// kernel are kept for whoever writes to its disk.
+    /// Returns a machine that has firmware and a serial port, and starts what firmware finds. Words
+    /// for the kernel are kept for its disk.
     pub fn bare(board: Board) -> Self {
         Self {
             board,
@@ -244,19 +248,18 @@ impl Machine {
         needs
     }
 
-    /// What it is.
+    /// Returns its board.
     pub fn board(&self) -> Board {
         self.board
     }
 
-    /// The kernel and the initramfs, which QEMU gives to firmware no more: for whoever writes them
-    /// to a disk.
+    /// Takes the kernel and the initramfs from QEMU's command line, for a disk.
     pub fn take_kernel(&mut self) -> Result<[PathBuf; 2]> {
         let image = self.image.take().context("no kernel")?;
         Ok([image, self.initrd.take().context("no initramfs")?])
     }
 
-    /// The words for the kernel.
+    /// Returns the words for the kernel.
     pub fn words(&self) -> String {
         self.append.join(" ")
     }
@@ -274,8 +277,8 @@ impl Machine {
         self.flash(flash, file)
     }
 
-    /// The same, on the virt machine, of firmware that starts only what the owner of [`SNAKE_OIL`]
-    /// has signed.
+    /// Returns the same, on the virt machine, of firmware that starts only what the owner of
+    /// [`SNAKE_OIL`] has signed.
     pub fn secure_boot(self, file: &Path) -> Result<Self> {
         self.flash(SECURE_FLASH, file)
     }
@@ -309,7 +312,8 @@ impl Machine {
         self
     }
 
-    /// The value of a word of the kernel's command line that begins with `name`, the last one.
+    /// Returns the value of a word of the kernel's command line that begins with `name`, the last
+    /// one.
     pub fn word(&self, name: &str) -> Option<&str> {
         let words = self.append.iter().rev();
         words.filter_map(|word| word.strip_prefix(name)).next()
@@ -515,15 +519,20 @@ impl Machine {
     }
 }
 
-/// Returns a port of this host that a VNC server may have.
+/// Returns a port of this host that a VNC server may have, another one each time: machines start
+/// side by side.
 fn free_vnc_port() -> Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(VNC_PORTS.start);
+
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    VNC_PORTS.into_iter().find(is_free).context("no free port")
+    let ports = || NEXT.fetch_add(1, Ordering::Relaxed);
+    let mut ports = iter::repeat_with(ports).take_while(|port| VNC_PORTS.contains(port));
+    ports.find(is_free).context("no free port")
 }
 
 impl Machine {
-    /// A CPU that has the pages of the kernel: those of 16 KiB are optional, and the image's header
-    /// says whether it has them (Documentation/arch/arm64/booting.rst).
+    /// Returns a CPU that has the pages of the kernel: those of 16 KiB are optional, and the
+    /// image's header says whether it has them (Documentation/arch/arm64/booting.rst).
     fn cpu(&self) -> Result<&'static str> {
         const FLAGS: u64 = 24;
         const PAGES_16K: u8 = 2;
@@ -584,12 +593,12 @@ impl Drop for Vm {
 }
 
 impl Vm {
-    /// The time since the machine was started.
+    /// Returns the time since the machine was started.
     pub fn age(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The processor time that QEMU has taken.
+    /// Returns the processor time that QEMU has taken.
     pub fn cpu(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // The name, in parentheses, may hold anything; user and system time are numbers 14 and 15.
@@ -616,7 +625,7 @@ impl Vm {
         Ok(answer)
     }
 
-    /// What QEMU's monitor says of the virtio-gpu, asked for with `info` and such a word.
+    /// Returns what QEMU's monitor says of the virtio-gpu, asked for with `info` and such a word.
     pub fn gpu(&mut self, what: &str, which: &str) -> Result<String> {
         let devices = self.human("info virtio")?;
         let gpu = devices.lines().find(|line| line.contains("virtio-gpu"));
@@ -682,12 +691,12 @@ impl Vm {
         })
     }
 
-    /// Waits, without a limit, until somebody closes the machine's window.
+    /// Waits, without a limit, until the machine's window is closed.
     pub fn wait_closed(&mut self) -> Result<ExitStatus> {
         Ok(self.child.wait()?)
     }
 
-    /// What QEMU itself has to complain about.
+    /// Returns what QEMU itself has to complain about.
     fn complaints(&self) -> String {
         fs::read_to_string(self.out.join("qemu.err"))
             .unwrap_or_default()
@@ -695,13 +704,13 @@ impl Vm {
             .to_owned()
     }
 
-    /// What the serial port got so far, but for what its driver says twice.
+    /// Returns what the serial port got so far, but for what its driver says twice.
     pub fn serial(&self) -> Result<Vec<u8>> {
         let said = fs::read(self.out.join("serial.log")).unwrap_or_default();
         Ok(log::without_replays(&said))
     }
 
-    /// Whether `text` was seen on the serial port.
+    /// Returns whether `text` was seen on the serial port.
     pub fn serial_has(&self, text: &str) -> Result<bool> {
         Ok(String::from_utf8_lossy(&self.serial()?).contains(text))
     }
@@ -776,7 +785,7 @@ impl Vm {
         self.screenshot_of(name, device.map(|device| (device, 0)))
     }
 
-    /// The same of one of the device's displays.
+    /// Takes the same of one of the device's displays.
     pub fn screenshot_of(
         &mut self,
         name: &str,
@@ -801,7 +810,7 @@ impl Vm {
         Ok((path, picture))
     }
 
-    /// Whether the machine runs, or stands still as it was told to in the end.
+    /// Returns whether the machine runs, or is paused in the end.
     pub fn is_running(&mut self) -> Result<bool> {
         let status = self.monitor()?.execute(&qmp::query_status {});
         Ok(status.context("QMP query-status")?.running)
@@ -828,7 +837,7 @@ impl Vm {
         self.monitor.as_mut().context("no monitor")
     }
 
-    /// What happened to the device of a machine that is [`Machine::traced`].
+    /// Returns what happened to the device of a machine that is [`Machine::traced`].
     pub fn events(&self) -> Result<Events> {
         let log = fs::read_to_string(self.out.join("qemu.log"))?;
         let mut events = Events::default();
@@ -853,8 +862,8 @@ impl Vm {
         Ok(events)
     }
 
-    /// Whether a device of such a machine's that was up was stopped without a reset: QEMU took
-    /// DRIVER_OK from its status, 15, which then is 11.
+    /// Returns whether a device of such a machine's that was up was stopped without a reset: QEMU
+    /// took DRIVER_OK from its status, 15, which then is 11.
     pub fn was_stopped(&self) -> Result<bool> {
         let log = fs::read_to_string(self.out.join("qemu.log"))?;
         let mut up = HashSet::new();
@@ -873,8 +882,8 @@ impl Vm {
         Ok(false)
     }
 
-    /// The resources that the scanout of such a machine showed one after the other; 0 where there
-    /// was no picture in between.
+    /// Returns the resources that the scanout of such a machine showed one after the other; 0 where
+    /// there was no picture in between.
     pub fn pictures(&self) -> Result<Vec<u32>> {
         let log = fs::read_to_string(self.out.join("qemu.log"))?;
         let shown = log.lines().filter_map(|line| {
@@ -900,7 +909,8 @@ impl Vm {
         self.check_guest_errors()
     }
 
-    /// The same of a kernel that was made to die or to warn: only faults of other kinds count.
+    /// Does the same for a kernel that was made to die or to warn: only faults of other kinds
+    /// count.
     pub fn check_crashed(&self) -> Result<()> {
         self.check_faults()?;
         self.check_guest_errors()

@@ -80,7 +80,7 @@ fn moment(vm: &Vm, what: &str) {
     println!("{:5.1} s  {what}", vm.age().as_secs_f32());
 }
 
-/// The first kind of window that this QEMU has.
+/// Returns the first kind of window that this QEMU has.
 fn display() -> Result<&'static str> {
     let output = Command::new("qemu-system-aarch64")
         .args(["-display", "help"])

@@ -90,15 +90,15 @@ fn run(vmlinux: &Path) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Whether a symbol is the driver's: of its crate (as symbols have it: after the length of its
-/// name), or of its C. What is there for tests runs on a stack that has nothing else on it.
+/// Returns whether a symbol is the driver's: of its crate (as symbols have it: after the length of
+/// its name), or of its C. What is there for tests runs on a stack that has nothing else on it.
 fn is_ours(symbol: &str) -> bool {
     let is_test = ["5kunit", "5dying", "virtgpu_test_"];
     (symbol.contains("14virtgpu_bridge") || symbol.starts_with("virtgpu_"))
         && !is_test.iter().any(|part| symbol.contains(part))
 }
 
-/// The driver's functions in a disassembly, by their addresses.
+/// Returns the driver's functions in a disassembly, by their addresses.
 fn read(lines: impl IntoIterator<Item = String>) -> Functions {
     let mut functions = Functions::new();
     let mut current: Option<(u64, Function)> = None;
@@ -131,14 +131,14 @@ fn header(line: &str) -> Option<(u64, &str)> {
     Some((u64::from_str_radix(address, 16).ok()?, name))
 }
 
-/// The mnemonic and the operands of `ffff800080301be4:      	sub	sp, sp, #0x20`.
+/// Returns the mnemonic and the operands of `ffff800080301be4:             sub     sp, sp, #0x20`.
 fn instruction(line: &str) -> Option<(&str, &str)> {
     let (_, text) = line.split_once(':')?;
     let text = text.trim();
     Some(text.split_once(char::is_whitespace).unwrap_or((text, "")))
 }
 
-/// Bytes that an instruction takes off the stack pointer.
+/// Returns the bytes that an instruction takes off the stack pointer.
 fn takes(line: &str) -> u64 {
     let taken = instruction(line).and_then(|(mnemonic, operands)| {
         let operands = operands.split("//").next()?.trim();
@@ -176,8 +176,8 @@ fn branch(line: &str) -> Option<(bool, u64)> {
     Some((is_call, number(target)?))
 }
 
-/// The bytes that the deepest path takes that begins in a function with `from` in its name, and the
-/// addresses of its functions, the uppermost first.
+/// Returns the bytes that the deepest path takes that begins in a function with `from` in its name,
+/// and the addresses of its functions, the uppermost first.
 ///
 /// # Errors
 ///
@@ -246,7 +246,7 @@ fn measure(
     Ok(deep)
 }
 
-/// A line for each function of a path: its frame and its name.
+/// Returns a line for each function of a path: its frame and its name.
 fn show(functions: &Functions, path: &[u64]) -> String {
     path.iter()
         .filter_map(|address| functions.get(address))
@@ -254,7 +254,8 @@ fn show(functions: &Functions, path: &[u64]) -> String {
         .collect()
 }
 
-/// The names of Rust's symbols in a text; where nothing can tell them, the symbols.
+/// Returns a text with the names of Rust's symbols; with the symbols if no program can demangle
+/// them.
 fn demangle(text: &str) -> String {
     let demangled = || -> Option<String> {
         let mut filter = Command::new("llvm-cxxfilt")
@@ -275,7 +276,7 @@ fn demangle(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A disassembly, as llvm-objdump prints it.
+    /// Returns a disassembly, as llvm-objdump prints it.
     fn disassembly(functions: &[(u64, &str, &[&str])]) -> Functions {
         let mut lines = vec![
             "".into(),

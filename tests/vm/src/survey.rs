@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `vm survey`: the same kernel dies the same ways, and what can be read of it then: on our screen,
-//! on that of virtio_gpu (fbcon, then drm_panic), on that of efifb (fbcon, on ramfb), and on the
-//! serial port.
+//! `vm survey`: the same kernel dies of the same causes, and what can be read of it then: on our
+//! screen, on that of virtio_gpu (fbcon, then drm_panic), on that of efifb (fbcon, on ramfb), and
+//! on the serial port.
 //!
 //! This measures others and fails nothing. The result is a table, for people.
 
@@ -15,10 +15,10 @@ use vm::{
     screen::Screen,
 };
 
-/// How long after its start a machine is looked at, in seconds.
+/// How long after its start a machine's screen is read, in seconds.
 const PATIENCE: u64 = 25;
 
-/// A way to die, or to be in trouble.
+/// A kernel that dies, or is in trouble.
 struct Scenario {
     name: &'static str,
     /// Why, how the call trace begins, and the last line.
@@ -103,7 +103,7 @@ const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// Who shows it.
+/// A display that may show it.
 struct Peer {
     name: &'static str,
     machine: fn(&Guests) -> Machine,
@@ -133,7 +133,7 @@ const PEERS: &[Peer] = &[
     },
 ];
 
-/// Which of the words a text has.
+/// Returns which of the words a text has.
 fn parts(text: &str, words: &[&str; 3]) -> String {
     let names = ["reason", "trace", "end"];
     let has: Vec<_> = (names.iter().zip(words))
@@ -147,7 +147,7 @@ fn parts(text: &str, words: &[&str; 3]) -> String {
     }
 }
 
-/// Looks until all the words are there, or for as long as is fair.
+/// Reads the screen until all the words are there, or until [`PATIENCE`] is over.
 fn read_until_all(guests: &Guests, vm: &mut Vm, words: &[&str; 3], out: &Path) -> Result<String> {
     loop {
         let (_, picture) = vm.screenshot("screen.png", None)?;

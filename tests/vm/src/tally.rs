@@ -50,8 +50,8 @@ impl Tally {
         };
     }
 
-    /// The result of the run that wrote `log`: its last line `N passed, N failed`, or the sum of
-    /// all of cargo's `test result: …` lines if there is no such line.
+    /// Returns the result of the run that wrote `log`: its last line `N passed, N failed`, or the
+    /// sum of all of cargo's `test result: …` lines if there is no such line.
     pub fn read(log: &str) -> Option<Self> {
         log.lines().rev().find_map(plain).or_else(|| {
             log.lines().filter_map(cargo).reduce(|mut sum, tally| {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A viewer that changes the size of its window and looks at nothing, or looks all the time (RFC
-//! 6143; SetDesktopSize as in the RFB protocol's community version).
+//! A VNC client that changes the size of the display and receives no updates, or receives all of
+//! them (RFC 6143; SetDesktopSize as in the RFB protocol's community version).
 
 use anyhow::{bail, ensure, Context, Result};
 use std::{
@@ -26,7 +26,7 @@ const SET_DESKTOP_SIZE: u8 = 251;
 const RAW: i32 = 0;
 /// The pseudo-encoding ExtendedDesktopSize: a viewer that knows it may ask for a size.
 const EXTENDED_DESKTOP_SIZE: i32 = -308;
-/// Why it comes, and what came of a viewer's wish.
+/// Why it comes, and the result of a client's request.
 const OF_THIS_VIEWER: u8 = 1;
 const FORWARDED: u8 = 4;
 
@@ -69,7 +69,7 @@ impl Viewer {
         self.0.write_all(&message).context("the VNC server is gone")
     }
 
-    /// Waits until the server has told the guest's device what was asked for last.
+    /// Waits until the server has forwarded the last request to the guest's device.
     pub fn wait_for_answer(&mut self) -> Result<()> {
         let stream = &mut self.0;
         loop {

@@ -92,17 +92,17 @@ impl Window {
             .env("LIBGL_ALWAYS_SOFTWARE", "1");
     }
 
-    /// The X server's number, as `DISPLAY` has it.
+    /// Returns the X server's number, as `DISPLAY` has it.
     pub fn display(&self) -> &str {
         &self.display
     }
 
-    /// Whether there is a window that can be seen.
+    /// Returns whether there is a window that can be seen.
     pub fn is_open(&self) -> Result<bool> {
         Ok(self.visible()?.is_some())
     }
 
-    /// What is in the window.
+    /// Returns what is in the window.
     pub fn picture(&self) -> Result<Picture> {
         for _ in 0..TRIES {
             if let Some(window) = self.visible()? {
@@ -119,7 +119,7 @@ impl Window {
         self.connection.as_ref().context("no X server")
     }
 
-    /// The one that can be seen: programs make others for purposes of their own.
+    /// Returns the one that can be seen: programs make others for purposes of their own.
     fn visible(&self) -> Result<Option<Id>> {
         let connection = self.connection()?;
         let tree = connection.query_tree(self.root)?.reply()?;
@@ -133,7 +133,7 @@ impl Window {
         Ok(None)
     }
 
-    /// The pixels of a window; nothing if it changes its size meanwhile.
+    /// Returns the pixels of a window; nothing if it changes its size meanwhile.
     fn read(&self, window: Id) -> Result<Option<Picture>> {
         let connection = self.connection()?;
         let Ok(geometry) = connection.get_geometry(window)?.reply() else {

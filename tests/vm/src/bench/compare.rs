@@ -31,7 +31,7 @@ pub const OURS: &str = "virtgpu_bridge";
 /// By how much an instruction count may grow.
 const GROWTH: f64 = 1.1;
 
-/// How a line is written, where it goes, and how many are.
+/// Returns how a line is written, where it goes, and how many are.
 const fn phase(
     name: &'static str,
     path: &'static str,
@@ -63,7 +63,7 @@ fn scrolling(name: &'static str, path: &'static str, width: usize, mode: Mode) -
     ]
 }
 
-/// The lines of a boot.
+/// Returns the lines of a boot.
 fn phases(peer: &Peer, mode: Mode) -> Vec<Phase> {
     let mut phases: Vec<_> = WIDTHS
         .map(|width| phase("still", KMSG, width, 5, "apart"))
@@ -104,7 +104,7 @@ fn key(peer: &Peer, (width, height): Mode) -> String {
     format!("{} {width}x{height}", peer.name)
 }
 
-/// The mode in which a console is compared.
+/// Returns the mode in which a console is compared.
 fn usual(peer: &Peer) -> Mode {
     match peer.shown {
         Shown::Ramfb => RAMFB,
@@ -112,7 +112,7 @@ fn usual(peer: &Peer) -> Mode {
     }
 }
 
-/// What the time of a line is called, in microseconds.
+/// Returns what the time of a line is called, in microseconds.
 fn wall_key(peer: &Peer, mode: Mode, width: usize) -> String {
     format!("{} wall {width}", key(peer, mode))
 }
@@ -173,7 +173,7 @@ impl Bencher<'_> {
         }
     }
 
-    /// The shortest case, against the baseline.
+    /// Measures the shortest case, against the baseline.
     pub fn check(&self) -> Result<Tally> {
         let known: Value = serde_json::from_slice(&fs::read(self.baseline)?)?;
         let mut sheet = Sheet::default();
@@ -202,14 +202,14 @@ impl Bencher<'_> {
         Ok(sheet.line(&name, "scroll-82"))
     }
 
-    /// The same of all.
+    /// Does the same for all.
     fn all_shortest(&self, sheet: &mut Sheet) -> Result<()> {
         SHORT
             .into_iter()
             .try_for_each(|peer| self.shortest(sheet, peer).map(drop))
     }
 
-    /// All measurements; `update` makes them the baseline.
+    /// Measures all; `update` makes it the baseline.
     pub fn run(&self, update: bool, only: Option<&str>) -> Result<Tally> {
         let mut sheet = Sheet::default();
         let wanted = |name: &str| only.is_none_or(|only| name.contains(only));
@@ -253,7 +253,7 @@ impl Bencher<'_> {
         Ok(sheet.tally)
     }
 
-    /// The same line with the same font, on a small and a large screen.
+    /// Measures the same line with the same font, on a small and a large screen.
     fn one_font(&self, sheet: &mut Sheet) -> Result<()> {
         for mode in [RAMFB, (3840, 2160)] {
             let name = format!("{} one font", key(peers::VT, mode));
@@ -312,7 +312,7 @@ impl Bencher<'_> {
         Ok(())
     }
 
-    /// QEMU's processor time for 10,000 lines that somebody looks at.
+    /// QEMU's processor time for 10,000 lines while a VNC client receives them.
     fn vnc(&self, sheet: &mut Sheet) -> Result<()> {
         for peer in [peers::VT, peers::FBCON] {
             let name = format!("{} VNC", key(peer, MODE));
@@ -325,7 +325,7 @@ impl Bencher<'_> {
         Ok(())
     }
 
-    /// The time of a line: beside others, and on every screen beside fbcon.
+    /// Measures the time of a line: beside others, and on every screen beside fbcon.
     fn wall(&self, sheet: &mut Sheet) -> Result<()> {
         let load = fs::read_to_string("/proc/loadavg")?;
         println!("     the load before the wall times: {}", load.trim());
@@ -338,8 +338,8 @@ impl Bencher<'_> {
         Ok(())
     }
 
-    /// The time of a line on our early console and another one, in these modes, by turns: the
-    /// median of pairs.
+    /// Measures the time of a line on our early console and another one, in these modes, by turns:
+    /// the median of pairs.
     fn pairs(
         &self,
         sheet: &mut Sheet,
@@ -552,14 +552,14 @@ impl Sheet {
         self.boots.get(name)?.phases.get(phase)
     }
 
-    /// What a line took, as it was counted.
+    /// Returns what a line took, as counted.
     fn raw(&self, name: &str, phase: &str) -> f64 {
         self.took(name, phase)
             .map_or(f64::NAN, measure::Took::per_line)
     }
 
-    /// What a line takes, printk included. Where a line was waited for, the timer's ticks in that
-    /// time are left out: those that the same lines have without a console.
+    /// Returns what a line takes, printk included. Where a line was waited for, the timer's ticks
+    /// in that time are left out: those that the same lines have without a console.
     fn line(&self, name: &str, phase: &str) -> f64 {
         let name_of_none = match name.ends_with(SHORTEST) {
             true => short(peers::NONE),
@@ -576,8 +576,8 @@ impl Sheet {
         self.raw(name, phase) - ticks
     }
 
-    /// How often a line of the log rings the doorbell, of all that were written: the device's
-    /// thread may come to the last of a phase only in the next one.
+    /// Returns how often a line of the log notifies the device, of all that were written: the
+    /// device's thread may come to the last of a phase only in the next one.
     fn doorbells(&self, name: &str) -> f64 {
         let [bells, lines] = self.boots.get(name).map_or([0; 2], |boot| {
             let log = |name: &str| !name.starts_with("tty") && !name.starts_with("cat");
@@ -618,8 +618,8 @@ impl Sheet {
             .into()
     }
 
-    /// What is the same each time: consoles that print at once, in modes and widths in
-    /// which nobody waits for the device, whose time is the host's.
+    /// Returns what is the same each time: consoles that print at once, in modes and widths in
+    /// which the driver does not wait for the device, whose time is the host's.
     fn steady(&self) -> Value {
         let mut all = serde_json::Map::new();
         let names = peers::ALL
@@ -645,7 +645,7 @@ impl Sheet {
         all.into()
     }
 
-    /// The table, in Markdown.
+    /// Returns the table, in Markdown.
     fn table(&self) -> String {
         let mut table = String::from(
             "| console | mode | 20 | 82 | 160 | 82, no scrolling | 82, alike | 82, burst | doorbells | transfers |\n\
@@ -689,7 +689,7 @@ impl Sheet {
     }
 }
 
-/// A number as people read it.
+/// Returns a number as people read it.
 fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

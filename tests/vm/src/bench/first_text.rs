@@ -25,7 +25,7 @@ pub struct FirstText {
     pub before_paging: bool,
 }
 
-/// Where kernels run that are not told of another place, and how much of that is looked at.
+/// The address at which kernels run by default, and how many bytes from there on are counted.
 const KERNEL: u64 = 0xffff_8000_8000_0000;
 const SIZE: u64 = 0x1000_0000;
 

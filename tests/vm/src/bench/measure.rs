@@ -39,7 +39,7 @@ pub enum Clock {
     Slow,
     /// The host's.
     Wall,
-    /// The same, and somebody looks at the screen through VNC.
+    /// The same, and a VNC client receives the screen.
     Watched,
 }
 
@@ -67,7 +67,7 @@ pub struct Took {
     pub time: u64,
     /// When it began.
     pub begun: u64,
-    /// How often the driver told the device of commands.
+    /// How often the driver notified the device.
     pub doorbells: u64,
     /// How many transfers the device made.
     pub transfers: u64,
@@ -76,7 +76,7 @@ pub struct Took {
 }
 
 impl Took {
-    /// What a line cost.
+    /// Returns what a line cost.
     pub fn per_line(&self) -> f64 {
         self.time as f64 / self.count as f64
     }
@@ -97,7 +97,7 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// A phase.
+    /// Returns a phase.
     pub fn phase(&self, name: &str) -> Result<&Took> {
         self.phases
             .get(name)
@@ -227,7 +227,7 @@ fn symbols(serial: &str) -> BTreeMap<String, u64> {
     serial.lines().filter_map(symbol).collect()
 }
 
-/// The end of the log, as far as it is shown.
+/// Returns the end of the log, as far as it is shown.
 fn shown(serial: &str, level: u8) -> Result<String> {
     let (_, log) = serial.split_once("vm: log\n").context("no log")?;
     let mut lines = String::new();
@@ -280,7 +280,7 @@ fn check_screen(
     }
 }
 
-/// What the guest's writer said.
+/// Returns what the guest's writer said.
 fn parse(serial: &str) -> Result<BTreeMap<String, Took>> {
     let mut phases = BTreeMap::new();
     // Where the serial port is the console as well, a word may come after a line's beginning.

@@ -37,7 +37,7 @@ pub enum Shown {
     Gpu,
     /// A framebuffer that firmware leaves, in a mode of its choice.
     Ramfb,
-    /// The same GPU, which nobody uses.
+    /// The same GPU, which has no driver.
     Nowhere,
     /// The serial port.
     Serial,
@@ -174,7 +174,7 @@ pub const ALL: &[&Peer] = &[
 ];
 
 impl Peer {
-    /// A machine of one CPU whose log goes to this console only, without a screen.
+    /// Returns a machine of one CPU whose log goes to this console only, without a screen.
     pub fn machine_of(&self, guests: &Guests, extra: &Extra) -> Machine {
         let plain = guests.plain();
         let machine = match self.kernel {
@@ -192,7 +192,7 @@ impl Peer {
             .option("-smp", "1")
     }
 
-    /// The same with a screen of that size.
+    /// Returns the same with a screen of that size.
     pub fn machine(
         &self,
         guests: &Guests,

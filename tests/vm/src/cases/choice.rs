@@ -147,7 +147,7 @@ const fn sample(
 }
 
 impl Sample {
-    /// The sample of the kernel of this name.
+    /// Returns the sample of the kernel of this name.
     pub fn of(kernel: &str) -> Self {
         let found = SAMPLES.iter().find(|sample| sample.kernel == kernel);
         found.copied().unwrap_or(sample("", &[], &[]))

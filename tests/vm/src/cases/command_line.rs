@@ -199,10 +199,11 @@ const CASES: &[Case] = &[
     }),
 ];
 
-/// A screen with room for the whole log of a boot.
+/// A screen on which the whole log of a boot fits.
 const TALL: &str = "virtio-gpu-pci,xres=640,yres=4080";
 
-/// How the driver turns the screen on where nobody named it, and how it explains that it does not.
+/// The driver's words where it adds the screen to consoles that others named, and where it does
+/// not.
 const AS_WELL: &str = "the log is on the screen as well";
 
 const OBEYED: &str = "the log is not on the screen";
@@ -223,10 +224,10 @@ const INFO: u8 = 7;
 /// The same of a quiet kernel.
 const QUIET: u8 = 4;
 
-/// The same of one that is told to show all.
+/// The same of one that prints all.
 const DEBUG: u8 = 8;
 
-/// A guest with these words and no other that names a console, whose device stays ours.
+/// Returns a guest with these words and no other that names a console, whose device stays ours.
 fn said(guests: &Guests, words: &str) -> Machine {
     let mute = guests
         .image()
@@ -235,13 +236,13 @@ fn said(guests: &Guests, words: &str) -> Machine {
     mute.append(words).append("virtgpu_bridge.handover=never")
 }
 
-/// One whose early console stays, and whose log is on the serial port as well.
+/// Returns a machine whose early console stays, and whose log is on the serial port as well.
 fn kept_log(guests: &Guests) -> Machine {
     let kept = "earlycon=virtgpu keep_bootcon virtgpu_bridge.handover=never vm.lines=20";
     guests.image().append(kept).direct().device(GPU)
 }
 
-/// With a virtio console.
+/// Returns the machine with a virtio console.
 fn hvc0(machine: Machine) -> Machine {
     let machine = machine.option("-chardev", "ringbuf,id=hvc0,size=65536");
     machine
@@ -266,7 +267,7 @@ fn check_as_well(guests: &Guests, machine: &Machine, level: u8, out: &Path) -> R
     check_screen(guests, machine, &expected, out)
 }
 
-/// The native driver has the device, and its console the log.
+/// Checks that the native driver has the device, and its console the log.
 fn as_well_on_fbcon(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let seen = as_well(guests, machine, out)?;
     let serial = fs::read(out.join("serial.log"))?;
@@ -275,7 +276,7 @@ fn as_well_on_fbcon(guests: &Guests, machine: &Machine, out: &Path) -> Result<St
     Ok(seen)
 }
 
-/// The terminal was Linux' own, of 80x25 cells, until there was a screen.
+/// Checks that the terminal was Linux' own, of 80x25 cells, until there was a screen.
 fn as_well_late(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let expected = Expected {
         level: INFO,
@@ -288,7 +289,7 @@ fn as_well_late(guests: &Guests, machine: &Machine, out: &Path) -> Result<String
     Ok("the end of the log".into())
 }
 
-/// The VT is Linux' own choice, until the serial port comes.
+/// Checks that the VT is Linux' own choice, until the serial port comes.
 fn by_default(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let expected = Expected {
         level: INFO,
@@ -361,7 +362,8 @@ fn kept(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     check_screen(guests, machine, &expected, out)
 }
 
-/// `earlycon=virtgpu` before, between and behind two consoles, the last of which is `/dev/console`.
+/// Checks `earlycon=virtgpu` before, between and behind two consoles, the last of which is
+/// `/dev/console`.
 fn both_in_any_order(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     const SERIAL: &[&str] = &["ttyAMA0", "tty0"];
     const SCREEN: &[&str] = &["tty0", "ttyAMA0"];
@@ -384,7 +386,7 @@ fn both_in_any_order(guests: &Guests, machine: &Machine, out: &Path) -> Result<S
     )
 }
 
-/// The early console stays, as the user wants it, and tty0 has the same screen.
+/// Checks that the early console stays, as the user wants it, and tty0 has the same screen.
 fn kept_with_tty0(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     const SERIAL: &[&str] = &["ttyAMA0", "tty0"];
     const SCREEN: &[&str] = &["tty0"];
@@ -407,7 +409,7 @@ fn kept_with_tty0(guests: &Guests, machine: &Machine, out: &Path) -> Result<Stri
     )
 }
 
-/// What levels mean does not depend on where `earlycon=virtgpu` stands.
+/// Checks that levels mean the same wherever `earlycon=virtgpu` stands.
 fn levels(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     const TTY0: &[&str] = &["tty0"];
     let orders = [
@@ -518,7 +520,7 @@ fn said_by(vm: &Vm) -> Result<Said> {
     Ok(said)
 }
 
-/// The guest has the expected consoles, and says so.
+/// Checks that the guest has the expected consoles, and says so.
 fn check_consoles(vm: &Vm, expected: &Expected) -> Result<Said> {
     let said = said_by(vm)?;
     // The one for panics has no number where there are virtual terminals, or it was not wanted.
@@ -560,7 +562,7 @@ fn check_consoles(vm: &Vm, expected: &Expected) -> Result<Said> {
     Ok(said)
 }
 
-/// The screen has each line of the log once.
+/// Checks that the screen has each line of the log once.
 fn check_screen(
     guests: &Guests,
     machine: &Machine,
@@ -604,7 +606,7 @@ fn compare(guests: &Guests, vm: &mut Vm, expected: &Expected, out: &Path) -> Res
     ))
 }
 
-/// The serial port, as a console, has the last lines once.
+/// Checks that the serial port, as a console, has the last lines once.
 fn once_on_serial(vm: &Vm, said: &Said, expected: &Expected) -> Result<()> {
     let serial = String::from_utf8_lossy(&vm.serial()?).replace('\r', "");
     let (printed, _) = serial.rsplit_once("vm: the log\n").context("no log")?;
@@ -629,7 +631,8 @@ fn once_on_serial(vm: &Vm, said: &Said, expected: &Expected) -> Result<()> {
     Ok(())
 }
 
-/// The serial port is the only console: the screen has nothing that was said after it had come.
+/// Checks that the serial port is the only console: the screen has nothing that was said after it
+/// had come.
 fn hides(guests: &Guests, machine: &Machine, says: &'static str, out: &Path) -> Result<String> {
     let expected = Expected {
         level: INFO,
@@ -662,7 +665,7 @@ fn hides(guests: &Guests, machine: &Machine, says: &'static str, out: &Path) -> 
     ))
 }
 
-/// A shell is on the screen with the log, and answers.
+/// Checks that a shell is on the screen with the log, and answers.
 fn login(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = boot(machine, out)?;
     let expected = Expected {

@@ -76,7 +76,7 @@ const CASES: &[Case] = &[
     }),
 ];
 
-/// Each level of the log has its colour.
+/// Checks that each level of the log has its colour.
 fn colours(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     const RED: u32 = 0x00ff_5555;
     let wanted = [
@@ -108,8 +108,8 @@ fn colours(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok("eight levels in their colours".into())
 }
 
-/// The native driver has the screen, and its log has what ours had: as many rows as it keeps, round
-/// and round.
+/// Checks that the native driver has the screen, and its log has what ours had: as many rows as it
+/// keeps; it begins again at the top.
 fn handed_to_drm_log(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = boot(machine, out)?;
     let rows = guests.wait_for_screen(&mut vm, None, out, |screen, vm| {

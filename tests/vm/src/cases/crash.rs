@@ -21,18 +21,17 @@ pub const PANIC: &str = "Kernel panic - not syncing: ";
 /// How a call trace begins.
 pub const TRACE: &str = "Call trace:";
 
-/// How many CPUs a machine has, where both few and many are worth a look; and where it takes
-/// others.
+/// How many CPUs a machine has: few and many, or many because the case takes other CPUs.
 pub const BOTH: &[u32] = &[1, 4];
 
 pub const FOUR: &[u32] = &[4];
 
-/// What the kernel tests dying with, `lkdtm`, is told to do.
+/// Returns a machine where lkdtm causes a crash of this type.
 pub fn lkdtm(guests: &Guests, crash_type: &str) -> Machine {
     provoke(dying(guests), crash_type)
 }
 
-/// Has it happen in a process of its own, after some lines.
+/// Has lkdtm cause a crash of this type, in a process of its own, after some lines.
 pub fn provoke(machine: Machine, crash_type: &str) -> Machine {
     let first = "vm.lines=20 vm.do=busybox,mount,-t,debugfs,none,/sys/kernel/debug";
     // Who dies of it is not init.
@@ -44,7 +43,7 @@ pub fn provoke(machine: Machine, crash_type: &str) -> Machine {
         .needing(Need::Lkdtm)
 }
 
-/// A machine whose kernel is about to die.
+/// Returns a machine whose kernel is about to die.
 pub fn dying(guests: &Guests) -> Machine {
     dying_on(guests, GPU)
 }
@@ -54,24 +53,24 @@ pub fn dying_on(guests: &Guests, gpu: &str) -> Machine {
     machine.device(gpu)
 }
 
-/// What the kernel is told to do by its own test of dying, see `tests/dying`.
+/// Returns words that trigger one of the hooks of `tests/dying`.
 pub fn trigger(name: &str) -> String {
     format!("vm.do=echo,{name},>/sys/module/virtgpu_bridge/parameters/test")
 }
 
-/// The same, and time for it to happen.
+/// Returns the same, and time for it to happen.
 pub fn background(name: &str) -> String {
     format!("{} vm.do=busybox,sleep,1", trigger(name))
 }
 
-/// One where somebody has the console lock for ever.
+/// Returns a machine where a process has the console lock for ever.
 pub fn console_lock_held(guests: &Guests) -> Machine {
     dying(guests)
         .append("vm.lines=20")
         .append(&background("hold"))
 }
 
-/// With interrupts that are not masked.
+/// Returns the machine with interrupts that are not masked.
 pub fn with_nmi(machine: Machine) -> Machine {
     let words = "irqchip.gicv3_pseudo_nmi=1";
     let machine = machine.option("-machine", "gic-version=3").append(words);
@@ -81,13 +80,13 @@ pub fn with_nmi(machine: Machine) -> Machine {
 /// A panic, at once.
 pub const SYSRQ: &str = "vm.do=echo,c,>/proc/sysrq-trigger";
 
-/// The screen has the end of the log, with the words that say why.
+/// Checks that the screen has the end of the log, with the words that say why.
 pub fn dies(guests: &Guests, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     has_died(guests, &mut vm, machine, words, out)
 }
 
-/// The same of a machine that was started.
+/// Checks the same of a machine that was started.
 pub fn has_died(
     guests: &Guests,
     vm: &mut Vm,
@@ -117,7 +116,7 @@ pub fn has_panic_end(guests: &Guests, vm: &mut Vm, words: &[&str], out: &Path) -
     has_words(guests, vm, &words, out)
 }
 
-/// The screen has the end of the log, with these words.
+/// Checks that the screen has the end of the log, with these words.
 fn has_words(guests: &Guests, vm: &mut Vm, words: &[&str], out: &Path) -> Result<String> {
     let end = guests.wait_for_screen(vm, None, out, |screen, vm| {
         let serial = vm.serial()?;
@@ -155,7 +154,8 @@ fn has_words(guests: &Guests, vm: &mut Vm, words: &[&str], out: &Path) -> Result
     })
 }
 
-/// The kernel lives on after it has said these words, and the screen has the end of its log.
+/// Checks that the kernel lives on after it has said these words, and the screen has the end of its
+/// log.
 pub fn survives(guests: &Guests, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(READY)?;
@@ -172,8 +172,8 @@ pub fn lives_on(guests: &Guests, vm: &mut Vm, out: &Path) -> Result<usize> {
     Ok(rows)
 }
 
-/// An emergency is on the screen although tty0 does not print it: its words, and all the log has
-/// since.
+/// Checks that an emergency is on the screen although tty0 does not print it: its words, and all
+/// the log has since.
 pub fn warns(guests: &Guests, machine: &Machine, words: &[&str], out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait("an emergency on the serial port", LIMIT, |vm| {

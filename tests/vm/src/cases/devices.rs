@@ -157,12 +157,12 @@ const RAMFB: &str = "ramfb,id=ramfb";
 
 const NAMED_GPU: &str = "virtio-gpu-pci,id=gpu";
 
-/// A machine without firmware, whose GPU draws with OpenGL.
+/// Returns a machine without firmware, whose GPU draws with OpenGL.
 fn gl(machine: Machine) -> Machine {
     machine.direct().gl().device(GL_GPU)
 }
 
-/// One without firmware, whose GPU is a process of its own.
+/// Returns a machine without firmware, whose GPU is a process of its own.
 fn gpu_process(machine: Machine) -> Machine {
     machine.direct().gpu_process()
 }
@@ -170,8 +170,8 @@ fn gpu_process(machine: Machine) -> Machine {
 /// How long a boot may take whose device has died, under a busy host's emulation.
 const TIME_WITHOUT: Duration = Duration::from_secs(60);
 
-/// The device dies on the trigger, and the boot goes on in bounded time. One line of the driver's says
-/// that it is gone, besides the line that announced it, if there was one.
+/// Checks that the device dies meanwhile, and the boot goes on in bounded time. One line of the
+/// driver's says that it does not answer, besides the line that announced it, if there was one.
 fn goes_on_without(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(READY)?;
@@ -188,8 +188,9 @@ fn goes_on_without(_: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     Ok(said.join("\n"))
 }
 
-/// The process goes on with the ring of a kernel that crashed until the device stops: a reset of
-/// the queue does not reach it. So the next kernel has the device stop, by taking the bus from it.
+/// Checks that the next kernel stops the device, by taking the bus from it. The process goes on
+/// with the queue of a kernel that crashed until the device stops: a reset of the queue does not
+/// reach it.
 fn stopped_by_next(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.clone().traced().start(out)?;
     vm.wait_for("vm: waiting")?;
@@ -198,8 +199,8 @@ fn stopped_by_next(_: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     Ok("the device was stopped before it was set up".into())
 }
 
-/// The GPU shows all of the log. ramfb, where efifb has the virtual terminals by now, shows none of
-/// the lines that came after that, as tty0 is no console.
+/// Checks that the GPU shows all of the log. ramfb, where efifb has the virtual terminals by now,
+/// shows none of the lines that came after that, as tty0 is no console.
 fn beside_ramfb(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (mut vm, rows) = guests.same_text(machine, Some("gpu"), out)?;
     let (path, picture) = vm.screenshot("ramfb.png", Some("ramfb"))?;
@@ -208,7 +209,8 @@ fn beside_ramfb(guests: &Guests, machine: &Machine, out: &Path) -> Result<String
     Ok(equal(rows))
 }
 
-/// efifb has the virtual terminals and shows the log; on the GPU there is nothing that gets old.
+/// Checks that efifb has the virtual terminals and shows the log; on the GPU there is nothing that
+/// would not be kept up to date.
 fn vt_on_ramfb(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (mut vm, rows) = guests.same_text(machine, Some("ramfb"), out)?;
     let (path, picture) = vm.screenshot("gpu.png", Some("gpu"))?;
@@ -220,7 +222,7 @@ fn vt_on_ramfb(guests: &Guests, machine: &Machine, out: &Path) -> Result<String>
     Ok(equal(rows))
 }
 
-/// The GPU has the virtual terminals, to the last line of the log.
+/// Checks that the GPU has the virtual terminals, to the last line of the log.
 fn vt_on_gpu(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (_, rows) = guests.same_text(machine, Some("gpu"), out)?;
     Ok(equal(rows))

@@ -74,7 +74,8 @@ const CASES: &[Case] = &[
     }),
 ];
 
-/// A viewer makes its window larger, and smaller, and the text follows, without a dark frame.
+/// Checks that a viewer makes its window larger, and smaller, and the text follows, without a dark
+/// frame.
 pub fn resize(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, seen) = resized(guests, machine, out)?;
     let pictures = vm.pictures()?;
@@ -85,7 +86,7 @@ pub fn resize(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     Ok(format!("{seen}, no dark frame"))
 }
 
-/// The same on a device that has to be reset for it.
+/// Checks the same on a device that has to be reset for it.
 fn resize_mmio(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(resized(guests, machine, out)?.1)
 }
@@ -141,7 +142,7 @@ fn resized(guests: &Guests, machine: &Machine, out: &Path) -> Result<(Vm, String
 /// A GPU's properties: two displays may be plugged in.
 pub const TWO: &str = "id=gpu,max_outputs=2";
 
-/// The machine, with a viewer's socket for each of its two displays.
+/// Returns the machine, with a viewer's socket for each of its two displays.
 fn with_two_viewers(machine: &Machine, out: &Path) -> Result<(Machine, [PathBuf; 2])> {
     fs::create_dir_all(out)?;
     let sockets = [0, 1].map(|scanout| out.join(format!("vnc{scanout}")));
@@ -165,8 +166,7 @@ fn with_second(machine: &Machine, size: (u16, u16), out: &Path) -> Result<(Vm, V
     Ok((vm, viewer))
 }
 
-/// What each display shows is the end of the log, as far as all that are plugged in have room for
-/// it.
+/// Checks that each display has the end of the log, as much as fits on all that are plugged in.
 fn same_text_on(
     guests: &Guests,
     vm: &mut Vm,
@@ -212,7 +212,8 @@ fn same_text_on(
     Ok(format!("{rows} rows at {}", sizes.join(" and ")))
 }
 
-/// Two displays, one of which is narrower and the other lower, show the log from its beginning.
+/// Checks that two displays, one of which is narrower and the other lower, show the log from its
+/// beginning.
 fn two_displays(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let second = (640, 960);
     let (mut vm, _viewer) = with_second(machine, second, out)?;
@@ -225,7 +226,7 @@ fn two_displays(guests: &Guests, machine: &Machine, out: &Path) -> Result<String
     Ok(seen)
 }
 
-/// The host has no memory for both: the first one shows the log.
+/// Checks that the first one has the log where the host has no memory for both.
 fn one_of_two(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (mut vm, _viewer) = with_second(machine, (16000, 16000), out)?;
     vm.wait_for(READY)?;
@@ -234,7 +235,7 @@ fn one_of_two(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     Ok(seen)
 }
 
-/// A kernel that dies says so on both.
+/// Checks that a kernel that dies says so on both.
 fn two_panics(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     const SAYS: [&str; 3] = [
         "Kernel panic - not syncing",
@@ -262,7 +263,7 @@ fn two_panics(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     Ok("the reason, the trace and the end on both".into())
 }
 
-/// Which display has another size, or goes if it has none.
+/// Which display gets another size, or is unplugged if it has none.
 const STEPS: [(usize, Option<(u16, u16)>); 9] = [
     (1, Some((1024, 768))),
     (0, Some((1920, 1080))),
@@ -275,13 +276,13 @@ const STEPS: [(usize, Option<(u16, u16)>); 9] = [
     (1, None),
 ];
 
-/// Lines in which the log goes on while that happens, and a rest to look at them.
+/// Returns words that have the log go on while that happens, and pause to compare it.
 pub fn ticks() -> String {
     "vm.ticks vm.wait vm.noise=0 vm.wait ".repeat(STEPS.len()) + "vm.lines=80"
 }
 
-/// Displays come, go, and change their size while the log goes on: each shows all of it, and is
-/// dark only when it is gone.
+/// Checks that each display has all of the log and is dark only when it is unplugged, while
+/// displays are plugged in, unplugged, and change their size.
 pub fn come_and_go(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, seen) = followed(guests, machine, out)?;
     let pictures = vm.pictures()?;
@@ -291,12 +292,12 @@ pub fn come_and_go(guests: &Guests, machine: &Machine, out: &Path) -> Result<Str
     Ok(format!("{seen}, no dark frame"))
 }
 
-/// The same on a device that has to be reset for it.
+/// Checks the same on a device that has to be reset for it.
 fn come_and_go_mmio(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(followed(guests, machine, out)?.1)
 }
 
-/// Two pictures for displays so large are more than the host has memory for.
+/// Checks that two displays so large share one picture: the host has no memory for two.
 fn one_picture(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (machine, sockets) = with_two_viewers(machine, out)?;
     let mut vm = machine.paused().start(out)?;

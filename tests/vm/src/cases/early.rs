@@ -167,7 +167,7 @@ fn sized(guests: &Guests, width: u32, height: u32) -> Machine {
         .device(&format!("{GPU},xres={width},yres={height}"))
 }
 
-/// The first of two GPUs is used, the log says which, and the other stays dark.
+/// Checks that the first of two GPUs is used, the log says which, and the other stays dark.
 fn two_gpus(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (mut vm, rows) = guests.same_text(machine, Some("one"), out)?;
     let said = driver_lines(&vm.serial()?).join("\n");
@@ -185,5 +185,5 @@ fn two_gpus(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(equal(rows))
 }
 
-/// A GPU that offers its doorbell in an I/O BAR as well, before the one in memory.
+/// A GPU that offers its notifications in an I/O BAR as well, before the one in memory.
 pub const PIO_NOTIFY: &str = "virtio-gpu-pci,modern-pio-notify=on";

@@ -169,7 +169,7 @@ const LONG_CASES: &[Case] = &[
     }),
 ];
 
-/// How long it takes a kernel that is slow to look through all its memory, twice.
+/// How long a slow kernel takes to search all its memory, twice.
 const TIME_FOR_LEAKS: Duration = Duration::from_secs(600);
 
 /// How long the device's process stands still, at most: longer than the driver waits.
@@ -187,7 +187,7 @@ fn soak(machine: Machine, lines: u32) -> Machine {
     machine.option("-smp", "4")
 }
 
-/// The GPU where the words below look for it.
+/// The GPU at the address that the words below have.
 const AT_1: &str = "virtio-gpu-pci,addr=1";
 
 const REMOVE: &str = "vm.do=echo,1,>/sys/bus/pci/devices/0000:00:01.0/remove";
@@ -212,7 +212,7 @@ const IMAGE: &str = "vm.do=busybox,grep,Kernel,/proc/iomem,>/dev/kmsg";
 
 const NAP: &str = "vm.do=busybox,sleep,2";
 
-/// The native driver has the device in the end, and its console shows the log.
+/// Checks that the native driver has the device in the end, and its console shows the log.
 fn on_native(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = guests.same_text(machine, None, out)?;
     let serial = vm.serial()?;
@@ -233,7 +233,7 @@ fn private_memory(guests: &Guests, machine: &Machine, out: &Path) -> Result<Stri
     Ok(seen)
 }
 
-/// The device is told of nothing that lies in the kernel's image.
+/// Checks that no memory of the device's queue lies in the kernel's image.
 fn not_in_image(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let machine = machine.clone().append(IMAGE);
     let (mut vm, rows) = guests.same_text(&machine, None, out)?;
@@ -259,14 +259,15 @@ fn not_in_image(guests: &Guests, machine: &Machine, out: &Path) -> Result<String
     Ok(format!("{}, the queue is not in the image", equal(rows)))
 }
 
-/// The native driver has had the device twice, which is ours in the end.
+/// Checks that the native driver has had the device twice, which is ours in the end.
 fn twice_native(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = guests.same_text(machine, None, out)?;
     changed_hands(&vm, 2, 2)?;
     Ok(equal(rows))
 }
 
-/// The device goes and comes back in all ways, and no memory that we asked for is lost.
+/// Checks that no memory of ours is lost when the device goes and comes back: unloaded, removed,
+/// asleep and unbound.
 fn leaks(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait("a list of leaks", TIME_FOR_LEAKS, |vm| {
@@ -284,7 +285,8 @@ fn leaks(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(format!("{} leaks, none of them ours", all.len()))
 }
 
-/// The device's process stands still for longer than the driver waits, and goes on.
+/// Checks that the screen goes on when the device's process does, which stood still for longer than
+/// the driver waits.
 fn stops(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(WAITING)?;
@@ -307,7 +309,7 @@ fn stops(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(equal(rows))
 }
 
-/// The device's process is killed: one line says so, and what is written costs nothing any more.
+/// Checks that one line says that the device's process was killed, and that the boot goes on.
 fn killed(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(WAITING)?;
@@ -322,7 +324,7 @@ fn killed(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok("the boot went on".into())
 }
 
-/// The machine goes on in another QEMU, in the middle of its log.
+/// Checks that the machine goes on in another QEMU, in the middle of its log.
 fn migrates(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let state = format!("file:{}", out.join("state").display());
     let mut here = machine.start(out)?;
@@ -352,14 +354,14 @@ fn migrates(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(equal(rows))
 }
 
-/// One machine after the other: beside each other their CPUs wait for CPUs that do not run.
+/// Checks one machine after the other: beside each other their CPUs wait for CPUs that do not run.
 fn soaked_twice(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     soaked(guests, machine, out)?;
     soaked(guests, &soak(guests.early(), MILLION), out)
 }
 
-/// All the lines are written in time, memory stays as it is, and the panic at the end is on the
-/// screen.
+/// Checks that all the lines are written in time, memory stays as it is, and the panic at the end
+/// is on the screen.
 fn soaked(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     const LIMIT: Duration = Duration::from_secs(3600);
     /// What the guest does besides may take so many kB.
@@ -377,7 +379,7 @@ fn soaked(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     has_died(guests, &mut vm, machine, &words, out)
 }
 
-/// The memory that was free before most of the lines, and after them, in kB.
+/// Returns the memory that was free before most of the lines, and after them, in kB.
 fn free_memory(serial: &str) -> Option<(i64, i64)> {
     let (_, said) = serial.split_once("vm: soaked, ")?;
     let (line, _) = said.split_once('\n')?;
@@ -393,7 +395,8 @@ fn fifty_resets(guests: &Guests, machine: &Machine, out: &Path) -> Result<String
     resets(guests, machine, 50, out)
 }
 
-/// The machine is reset at so many random instants of its boots, and each next boot reads right.
+/// Resets the machine at so many random instants of its boots, and checks the screen of each next
+/// boot.
 fn resets(guests: &Guests, machine: &Machine, count: usize, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     let mut seed: u32 = 14;
@@ -416,7 +419,7 @@ fn resets(guests: &Guests, machine: &Machine, count: usize, out: &Path) -> Resul
     Ok(format!("{}, {count} resets", equal(rows)))
 }
 
-/// How many boots have come to their end.
+/// Returns how many boots have come to their end.
 fn boots(vm: &Vm) -> Result<usize> {
     Ok(String::from_utf8_lossy(&vm.serial()?)
         .matches(READY)

@@ -95,7 +95,7 @@ const CASES: &[Case] = &[
 /// Has firmware wait for a key, for a minute.
 const MENU: &str = "menu=on,splash-time=60000";
 
-/// A guest that says nothing but, when it is told to, a word.
+/// Returns a guest that is quiet, and writes one word when a key is sent to its serial port.
 fn quiet(guests: &Guests) -> Machine {
     guests.image().append(
         "quiet earlycon=virtgpu console=tty0 virtgpu_bridge.handover=never \
@@ -104,7 +104,8 @@ fn quiet(guests: &Guests) -> Machine {
     )
 }
 
-/// One whose picture stays under the text: that scrolls by twelve rows, and then off the screen.
+/// Returns a machine whose picture stays under the text: that scrolls by twelve rows, and then off
+/// the screen.
 fn keeps(machine: Machine) -> Machine {
     machine.append(
         "virtgpu_bridge.picture=keep vm.wait vm.do=busybox,seq,60,>/dev/tty1 \
@@ -115,7 +116,7 @@ fn keeps(machine: Machine) -> Machine {
 /// What a guest of [`quiet`] says on the serial port.
 const QUIET: &str = "vm: quiet";
 
-/// Firmware's logo is on the screen where it was, and stays until there is text.
+/// Checks that firmware's logo is on the screen where it was, and stays until there is text.
 fn logo(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(QUIET)?;
@@ -155,7 +156,7 @@ fn logo(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(format!("{width}x{height} pixels as firmware's, then text"))
 }
 
-/// A quiet guest is told to show its word, which is all there is on the screen then.
+/// Has a quiet guest write its word, and checks that this is all there is on the screen.
 fn then_text(guests: &Guests, vm: &mut Vm, out: &Path) -> Result<()> {
     vm.send("\n")?;
     guests.wait_for_words(vm, &["text"], out)?;
@@ -172,7 +173,7 @@ fn then_text(guests: &Guests, vm: &mut Vm, out: &Path) -> Result<()> {
     vm.check()
 }
 
-/// The logo stays where it is while the display changes, and text is laid out anew.
+/// Checks that the logo stays where it is while the display changes, and text is laid out anew.
 fn logo_stays(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     fs::create_dir_all(out)?;
     let socket = out.join("vnc");
@@ -206,7 +207,7 @@ fn logo_stays(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     Ok("no dark frame until there was text".into())
 }
 
-/// Columns and rows of `BGRT: the boot logo, WxH at X,Y`.
+/// Returns the columns and rows of `BGRT: the boot logo, WxH at X,Y`.
 fn logo_area(said: &str) -> Option<(Range<usize>, Range<usize>)> {
     let (_, area) = said.split_once("the boot logo, ")?;
     let (size, at) = area.lines().next()?.split_once(" at ")?;
@@ -217,7 +218,7 @@ fn logo_area(said: &str) -> Option<(Range<usize>, Range<usize>)> {
     Some((x..x + number(width)?, y..y + number(height)?))
 }
 
-/// Text lies over firmware's logo, which scrolls away with it and does not come back.
+/// Checks that text lies over firmware's logo, which scrolls away with it and does not come back.
 fn kept_logo(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(QUIET)?;
@@ -308,8 +309,8 @@ fn shell(guests: &Guests, machine: &Machine, lines: &[&str], out: &Path) -> Resu
     Ok(vm)
 }
 
-/// What firmware shows when a key on the serial port, `key`, has it go on, and what the kernel
-/// shows before it has text: the same, pixel for pixel.
+/// Returns what firmware shows when a key on the serial port, `key`, has it go on, and what the
+/// kernel shows before it has text: the same, pixel for pixel.
 fn same_screen(vm: &mut Vm, key: &str) -> Result<Picture> {
     let mut before: Option<Picture> = None;
     // A cursor may blink.
@@ -331,7 +332,7 @@ fn same_screen(vm: &mut Vm, key: &str) -> Result<Picture> {
     Ok(firmware)
 }
 
-/// The lines of the driver's in a quiet guest's log have these words.
+/// Checks that the driver's lines in a quiet guest's log have these words.
 fn driver_says(vm: &Vm, words: &[&str]) -> Result<()> {
     let said = driver_lines(&vm.serial()?).join("\n");
     for word in words {
@@ -343,7 +344,8 @@ fn driver_says(vm: &Vm, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The scanout shows firmware's picture, is dark once, and shows the same again and then text.
+/// Checks that the scanout has firmware's picture, is dark once, and has the same again and then
+/// text.
 fn one_dark_frame(vm: &Vm) -> Result<()> {
     let pictures = vm.pictures()?;
     ensure!(
@@ -353,12 +355,12 @@ fn one_dark_frame(vm: &Vm) -> Result<()> {
     Ok(())
 }
 
-/// The shell's screen stays until there is text.
+/// Checks that the shell's screen stays until there is text.
 fn by_shell(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     kept_until_text(guests, shell(guests, machine, &[], out)?, " ", out)
 }
 
-/// GRUB's screen stays until there is text.
+/// Checks that GRUB's screen stays until there is text.
 fn by_grub(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = start_by_grub(guests, machine, out)?;
     start_entry(&mut vm)?;
@@ -370,7 +372,7 @@ fn kept_until_text(guests: &Guests, mut vm: Vm, key: &str, out: &Path) -> Result
     adopted_until_text(guests, vm, &firmware, out)
 }
 
-/// The device was adopted, and shows text when there is some.
+/// Checks that the device was adopted, and has text when there is some.
 fn adopted_until_text(
     guests: &Guests,
     mut vm: Vm,
@@ -384,7 +386,7 @@ fn adopted_until_text(
     Ok(format!("{width}x{height} pixels as firmware's, then text"))
 }
 
-/// In the mode that firmware has set, text as well.
+/// Checks that the screen stays in the mode that firmware has set, with text as well.
 fn in_another_mode(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let socket = out.join("vnc");
     let viewed = format!("unix:{}", socket.display());
@@ -411,8 +413,8 @@ fn in_another_mode(guests: &Guests, machine: &Machine, out: &Path) -> Result<Str
     Ok(said)
 }
 
-/// A device that firmware could not leave running shows the picture again when the kernel has found
-/// it.
+/// Checks that a device that firmware could not leave running shows the picture again when the
+/// kernel has found it.
 fn picture_alone(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = shell(guests, machine, &[], out)?;
     let Picture { width, height, .. } = same_screen(&mut vm, " ")?;
@@ -421,7 +423,7 @@ fn picture_alone(guests: &Guests, machine: &Machine, out: &Path) -> Result<Strin
     Ok(format!("{width}x{height} pixels as firmware's, then text"))
 }
 
-/// Text lies over firmware's, and begins below it.
+/// Checks that text lies over firmware's, and begins below it.
 fn kept_screen(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = shell(guests, machine, &[], out)?;
     let firmware = same_screen(&mut vm, " ")?;
@@ -448,8 +450,8 @@ fn kept_screen(guests: &Guests, machine: &Machine, out: &Path) -> Result<String>
     Ok(format!("text in row {row}, below firmware's"))
 }
 
-/// Tables that are not what they should be: the boot goes on, with its text on the screen, and a
-/// line says why.
+/// Checks that the boot goes on with tables that are not what they should be: its text is on the
+/// screen, and a line says why.
 fn hostile(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     // A table in which the device runs, and nothing is wrong but what is changed.
     let table = |changes: &[(usize, &[u8])]| {
@@ -505,7 +507,7 @@ fn hostile(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     ))
 }
 
-/// U-Boot starts the kernel that QEMU gives it, with a device tree and without EFI.
+/// Checks that U-Boot starts the kernel that QEMU gives it, with a device tree and without EFI.
 fn boots_by_booti(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = guests.same_text(machine, None, out)?;
     ensure!(vm.serial_has("U-Boot 20")?, "that was not U-Boot");
@@ -513,7 +515,8 @@ fn boots_by_booti(guests: &Guests, machine: &Machine, out: &Path) -> Result<Stri
     Ok(equal(rows))
 }
 
-/// U-Boot loads kernel and initramfs from a disk and starts the kernel as an EFI application.
+/// Checks that U-Boot loads kernel and initramfs from a disk and starts the kernel as an EFI
+/// application.
 fn boots_as_efi(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut machine = machine.clone();
     let disk = out.join("disk");

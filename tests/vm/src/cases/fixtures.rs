@@ -20,12 +20,12 @@ pub const ALONE: &str = "initcall_blacklist=virtio_pci_driver_init,virtio_mmio_i
 /// Has the log on fbcon too, and enough of it to push off what was wrapped for 80 columns.
 pub const FBCON: &str = "console=tty0 vm.lines=60";
 
-/// The GPU as a virtio-mmio device of version 2, without firmware.
+/// Returns the GPU as a virtio-mmio device of version 2, without firmware.
 pub fn modern_mmio(machine: Machine) -> Machine {
     mmio_with(machine, "id=gpu")
 }
 
-/// The same, with properties of its own.
+/// Returns the same, with properties of its own.
 pub fn mmio_with(machine: Machine, properties: &str) -> Machine {
     let modern = machine
         .direct()
@@ -73,13 +73,14 @@ pub fn boot(machine: &Machine, out: &Path) -> Result<Vm> {
 
 pub const WAITING: &str = "vm: waiting";
 
-/// How often the guest has said this.
+/// Returns how often the guest has said this.
 pub fn times(vm: &Vm, words: &str) -> Result<usize> {
     let serial = vm.serial()?;
     Ok(String::from_utf8_lossy(&serial).matches(words).count())
 }
 
-/// On a screen tall enough for the whole log, that begins in the first row, early and late.
+/// Checks that the log begins in the first row of a screen that is tall enough for all of it, early
+/// and late.
 pub fn first_line(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     let (early, age) = vm.wait("text on the screen", TIME_FOR_TEXT, |vm| {

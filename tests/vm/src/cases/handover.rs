@@ -156,13 +156,13 @@ const CASES: &[Case] = &[
     }),
 ];
 
-/// Whether the early console is, or was, in use.
+/// Returns whether the early console is, or was, in use.
 fn registered(vm: &Vm) -> Result<bool> {
     vm.serial_has("bootconsole [virtgpu0] enabled")
 }
 
-/// The native driver has the device in the end, its console shows the log, and the log says for how
-/// long the screen was dark.
+/// Checks that the native driver has the device in the end, its console shows the log, and the log
+/// says for how long the screen was dark.
 pub fn handed_over(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let machine = machine.clone().traced();
     let (vm, rows) = guests.same_text(&machine, None, out)?;
@@ -186,7 +186,7 @@ pub fn handed_over(guests: &Guests, machine: &Machine, out: &Path) -> Result<Str
     ))
 }
 
-/// The device was given away, and taken back, so many times.
+/// Checks that the device was given away, and taken back, so many times.
 pub fn changed_hands(vm: &Vm, given: usize, taken: usize) -> Result<()> {
     let said = driver_lines(&vm.serial()?).join("\n");
     let times = |text: &str| said.matches(text).count();
@@ -200,7 +200,7 @@ pub fn changed_hands(vm: &Vm, given: usize, taken: usize) -> Result<()> {
     Ok(())
 }
 
-/// The native driver comes and goes.
+/// Checks that the native driver is loaded and unloaded ten times.
 fn ten_times(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = guests.same_text(&machine.clone().traced(), None, out)?;
     changed_hands(&vm, 11, 10)?;
@@ -215,14 +215,15 @@ fn ten_times(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     ))
 }
 
-/// What the native driver loses is ours, and stays so.
+/// Checks that a device that the native driver loses is ours, and stays so.
 pub fn ours_again(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = guests.same_text(machine, None, out)?;
     changed_hands(&vm, 1, 1)?;
     Ok(equal(rows))
 }
 
-/// The native driver does not want the device; the screen is ours and has all of the log.
+/// Checks that the native driver does not take the device; the screen is ours and has all of the
+/// log.
 pub fn stays_ours(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = guests.same_text(machine, None, out)?;
     ensure!(
@@ -232,7 +233,7 @@ pub fn stays_ours(guests: &Guests, machine: &Machine, out: &Path) -> Result<Stri
     Ok(equal(rows))
 }
 
-/// The same, after the native driver was offered the device.
+/// Checks the same, after the native driver was offered the device.
 fn taken_back(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let seen = stays_ours(guests, machine, out)?;
     // The log of the run that has just ended.
@@ -244,7 +245,8 @@ fn taken_back(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     Ok(seen)
 }
 
-/// The kernel's own driver takes the device; the boot goes on and the device sees nothing wrong.
+/// Checks that the kernel's own driver takes the device; the boot goes on and the device sees
+/// nothing wrong.
 fn handover(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let vm = boot(&machine.clone().append("vm.lines=50"), out)?;
     ensure!(registered(&vm)?, "the early console was not registered");
@@ -255,7 +257,7 @@ fn handover(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok("the boot went on".into())
 }
 
-/// The same, and the kernel's own console then shows the log.
+/// Checks the same, and the kernel's own console then shows the log.
 fn handover_to_fbcon(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = guests.same_text(machine, None, out)?;
     ensure!(registered(&vm)?, "the early console was not registered");
@@ -272,7 +274,8 @@ const BEFORE: &str = "text before the handover";
 
 const AFTER: &str = "text after the handover";
 
-/// A quiet guest that writes to its terminal before the native driver is loaded, and `after` it.
+/// Returns a quiet guest that writes to its terminal before the native driver is loaded, and
+/// `after` it.
 fn quietly(guests: &Guests, gpu: &str, words: &str, after: &str) -> Machine {
     let write = |text: &str, to: &str| format!("vm.do=echo,{},>/dev/{to}", text.replace(' ', ","));
     let machine = guests.modular().append("console=tty0 quiet").append(words);
@@ -292,7 +295,7 @@ fn quietly(guests: &Guests, gpu: &str, words: &str, after: &str) -> Machine {
         .device(gpu)
 }
 
-/// The terminal's text is on the native driver's console.
+/// Checks that the terminal's text is on the native driver's console.
 fn same_words(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(DONE)?;
@@ -306,7 +309,7 @@ fn same_words(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     Ok("the terminal's text is on fbcon".into())
 }
 
-/// The device stays ours because it cannot be reset, and one line says so.
+/// Checks that the device stays ours because it cannot be reset, and one line says so.
 fn kept(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let seen = stays_ours(guests, machine, out)?;
     let said = driver_lines(&fs::read(out.join("serial.log"))?);
@@ -317,7 +320,7 @@ fn kept(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(seen)
 }
 
-/// The log is on the native driver's console.
+/// Checks that the log is on the native driver's console.
 fn on_fbcon(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = guests.same_text(machine, None, out)?;
     handed_to_fbcon(&vm)?;
@@ -334,7 +337,7 @@ fn handed_to_fbcon(vm: &Vm) -> Result<()> {
     Ok(())
 }
 
-/// A guest in which the driver core probes drivers as `words` say.
+/// Returns a guest in which the driver core probes drivers as `words` say.
 fn probed(guests: &Guests, words: &str) -> Machine {
     let machine = guests.image().append("console=tty0 earlycon=virtgpu");
     let machine = machine.append(words).append("vm.lines=60");

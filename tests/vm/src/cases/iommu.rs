@@ -65,13 +65,13 @@ const SMMU: &str = "iommu=smmuv3";
 
 const ON_PLATFORM: &str = "virtio-gpu-pci,iommu_platform=on";
 
-/// A machine with Arm's IOMMU, and lines to write.
+/// Returns a machine with Arm's IOMMU, and lines to write.
 fn smmu(machine: Machine) -> Machine {
     let machine = machine.append("vm.lines=100").direct();
     machine.option("-machine", SMMU)
 }
 
-/// The screen shows the log, and no IOMMU complains of what the device does.
+/// Checks that the screen shows the log, and no IOMMU complains of what the device does.
 fn behind_iommu(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = guests.same_text(machine, None, out)?;
     let serial = String::from_utf8_lossy(&vm.serial()?).into_owned();
@@ -87,7 +87,7 @@ fn behind_iommu(guests: &Guests, machine: &Machine, out: &Path) -> Result<String
     Ok(equal(rows))
 }
 
-/// The same when the native driver has the device.
+/// Checks the same when the native driver has the device.
 fn handed_over_behind_iommu(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let seen = behind_iommu(guests, machine, out)?;
     let serial = fs::read(out.join("serial.log"))?;

@@ -47,7 +47,7 @@ const CASES: &[Case] = &[
     }),
 ];
 
-/// The next kernel adopts the device: our picture stays until it has its own.
+/// Checks that the next kernel adopts the device: our picture stays until it has its own.
 fn kexec(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = next_kernel(
         guests,
@@ -65,7 +65,7 @@ fn kexec(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(format!("{}, no dark frame", equal(rows)))
 }
 
-/// The same with a picture of the native driver's.
+/// Checks the same with a picture of the native driver's.
 fn kexec_from_native(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = next_kernel(guests, machine, &["handed over to", ADOPTED], out)?;
     let pictures = vm.pictures()?;
@@ -81,7 +81,8 @@ fn kexec_from_native(guests: &Guests, machine: &Machine, out: &Path) -> Result<S
     ))
 }
 
-/// Its registers do not tell the next kernel whether it can be adopted: it finds a device at rest.
+/// Checks that the next kernel finds a device at rest: its registers do not say whether it can be
+/// adopted.
 fn kexec_mmio(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let found = ["the next kernel gets the screen", ", was idle"];
     let (_, rows) = next_kernel(guests, machine, &found, out)?;
@@ -96,9 +97,9 @@ pub fn crashing(machine: Machine) -> Machine {
     machine.append("vm.crash crashkernel=192M")
 }
 
-/// The kernel that comes after a crash adopts the device. It shows its own log, without a dark
-/// frame, and from its init on neither it nor the device writes to the memory of the one that
-/// crashed.
+/// Checks that the kernel that comes after a crash adopts the device. It shows its own log, without
+/// a dark frame, and from its init on neither it nor the device writes to the memory of the one
+/// that crashed.
 fn crash(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.clone().traced().start(out)?;
     vm.wait_for("vm: waiting")?;
@@ -130,8 +131,8 @@ fn crash(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
 
 const PAGE: usize = 4096;
 
-/// A sum of each page of the guest's memory but what was set aside for a kernel that comes after a
-/// crash.
+/// Returns a sum of each page of the guest's memory but what was set aside for a kernel that comes
+/// after a crash.
 fn not_reserved(vm: &mut Vm) -> Result<Vec<u64>> {
     const RAM: std::ops::Range<u64> = 0x4000_0000..0x8000_0000;
 

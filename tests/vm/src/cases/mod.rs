@@ -109,7 +109,7 @@ pub const fn long(cases: &'static [Case], needs: &'static [Need]) -> Group {
 }
 
 impl Group {
-    /// The runs that make it up.
+    /// Returns the runs that make it up.
     pub fn runs(&'static self) -> impl Iterator<Item = Run> {
         self.cases.iter().flat_map(move |case| case.runs(self))
     }
@@ -161,7 +161,7 @@ impl Case {
         Self { needs, ..self }
     }
 
-    /// The runs that make up the case.
+    /// Returns the runs that make up the case.
     fn runs(&'static self, group: &'static Group) -> Vec<Run> {
         let run = |cpus| Run {
             case: self,
@@ -189,18 +189,18 @@ impl Run {
         std::ptr::eq(self.case, other.case)
     }
 
-    /// Whether it takes long.
+    /// Returns whether it takes long.
     pub fn is_long(&self) -> bool {
         self.group.long
     }
 
-    /// The kernel's command line.
+    /// Returns the kernel's command line.
     #[cfg(test)]
     pub fn words(&self, guests: &Guests) -> String {
         (self.case.machine)(guests).words()
     }
 
-    /// What it needs of the kernel.
+    /// Returns what it needs of the kernel.
     pub fn needs(&self, guests: &Guests) -> Vec<Need> {
         let machine = (self.case.machine)(guests).needs();
         [self.group.needs, self.case.needs, &machine].concat()

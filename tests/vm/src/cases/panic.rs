@@ -379,7 +379,8 @@ const VT_CASES: &[Case] = &[
     .on(BOTH),
 ];
 
-/// A kernel that dies before it has an allocator shows all it says, as the serial port does.
+/// Checks that a kernel that dies before it has an allocator shows all it says, as the serial port
+/// does.
 fn early_panic(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let end = "---[ end Kernel panic";
     let mut reference = machine
@@ -424,8 +425,8 @@ fn early_panic(guests: &Guests, machine: &Machine, out: &Path) -> Result<String>
     Ok(equal(rows))
 }
 
-/// Rows without what two boots with different early consoles may differ in: the console's own
-/// lines, times, and addresses.
+/// Returns the rows without what two boots with different early consoles may differ in: the
+/// console's own lines, times, and addresses.
 fn comparable(rows: impl Iterator<Item = String>) -> Vec<String> {
     let console = ["earlycon", "bootconsole", "virtgpu"];
     rows.filter(|row| !console.iter().any(|word| row.contains(word)))
@@ -467,20 +468,20 @@ fn oops_in_paint(guests: &Guests) -> Machine {
     armed.append("oops=panic vm.lines=1")
 }
 
-/// One where another CPU is in the VT code, and in ours, and stays there.
+/// Returns a machine where another CPU is in the VT code, and in ours, and stays there.
 fn vt_lock_held(guests: &Guests) -> Machine {
     let machine = dying(guests).append("vm.lines=20");
     let machine = machine.append(&trigger("paint-hang"));
     machine.append("vm.do=echo,hang,>/dev/tty1& vm.do=busybox,sleep,1")
 }
 
-/// One whose kernel has no console yet but an early one.
+/// Returns a machine whose kernel has no console yet but an early one.
 fn early(guests: &Guests) -> Machine {
     guests.image().append("keep_bootcon nokaslr").device(GPU)
 }
 
-/// A CPU that has the screen cannot be stopped, and so the screen is taken from it at the very end,
-/// some seconds after the serial port had it.
+/// Checks that the screen is taken from a CPU that has it and cannot be stopped: at the very end,
+/// some seconds after the serial port had the text.
 fn dies_late(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     const WORDS: &[&str] = &[
         "sysrq triggered crash",
@@ -501,7 +502,8 @@ fn faults_often(guests: &Guests, machine: &Machine, out: &Path) -> Result<String
     a_hundred_times(guests, machine, IN_PAINT_BY_OOPS, out)
 }
 
-/// A hundred kernels die, one after the other, on a host that has more to do than it can.
+/// Checks a hundred kernels that die, one after the other, on a host that has more to do than it
+/// can.
 fn a_hundred_times(
     guests: &Guests,
     machine: &Machine,
@@ -527,7 +529,7 @@ fn a_hundred_times(
     Ok("a hundred died, and QEMU had nothing to say".into())
 }
 
-/// The same, while the serial port's own driver may lose it.
+/// Checks the same, while the serial port's own driver may lose it.
 fn dies_loudly(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let words = ["sysrq triggered crash", TRACE, END];
     let mut vm = machine.start(out)?;
@@ -540,7 +542,7 @@ fn dies_loudly(guests: &Guests, machine: &Machine, out: &Path) -> Result<String>
     Ok("all on the screen, but not on the serial port".into())
 }
 
-/// The other consoles have it all when our painting cannot be done.
+/// Checks that the other consoles have all of the text when ours faults.
 fn leaves_it_to_others(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for_end(END)?;
@@ -552,7 +554,7 @@ fn leaves_it_to_others(_: &Guests, machine: &Machine, out: &Path) -> Result<Stri
     Ok("the serial port has it all".into())
 }
 
-/// The other consoles have it, up to where ours faults.
+/// Checks that the other consoles have the text, up to where ours faults.
 fn leaves_the_text(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     for words in ["Unable to handle kernel", TRACE, "lkdtm_EXCEPTION+", PANIC] {
@@ -562,7 +564,7 @@ fn leaves_the_text(_: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     Ok("reason and trace are on the serial port".into())
 }
 
-/// The text is out before the machine starts again, when it stands still for us.
+/// Checks that the text is on the screen before the machine starts again; it stands still then.
 fn reboots(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let machine = machine.clone().option("-action", "shutdown=pause");
     let mut vm = machine.start(out)?;
@@ -575,7 +577,8 @@ fn reboots(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(format!("{seen}, then rebooted"))
 }
 
-/// The native driver has the screen, and nobody else touches the device while the kernel dies.
+/// Checks that the native driver has the screen, and no other driver touches the device while the
+/// kernel dies.
 fn silent(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.clone().traced().start(out)?;
     vm.wait_for("vm: waiting")?;
@@ -598,7 +601,7 @@ fn silent(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(after.to_string())
 }
 
-/// A kernel that dies with nothing but its early console shows it.
+/// Checks that a kernel that dies shows it if its early console is the only one.
 fn dies_early(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     guests.wait_for_words(&mut vm, &["dying as told", TRACE, END], out)?;

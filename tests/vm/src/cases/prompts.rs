@@ -52,8 +52,8 @@ const CASES: &[Case] = &[
     }),
 ];
 
-/// The prompt for a disk's passphrase is on the screen before any other display driver, and what is
-/// typed opens the disk.
+/// Checks that the prompt for a disk's passphrase is on the screen before any other display driver,
+/// and that what is typed opens the disk.
 fn passphrase(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     fs::create_dir_all(out)?;
     let disk = out.join("disk.img");
@@ -87,7 +87,7 @@ fn passphrase(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
 /// What asks, with plymouth and without.
 const PROMPT: &str = "Please unlock disk disk:";
 
-/// A machine that asks for a passphrase, with a keyboard.
+/// Returns a machine that asks for a passphrase, with a keyboard.
 fn asks(guests: &Guests, words: &str) -> Machine {
     let machine = guests.debian().append(words).direct();
     machine.device(GPU).device("virtio-keyboard-pci")
@@ -105,7 +105,7 @@ fn unlocked(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     ))
 }
 
-/// A wrong passphrase is refused on the screen, and the next one is taken.
+/// Checks that a wrong passphrase is refused on the screen, and the next one is taken.
 fn refused_first(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     fs::create_dir_all(out)?;
     let mut vm = machine.start(out)?;
@@ -140,7 +140,7 @@ fn answer(vm: &mut Vm, keys: &str) -> Result<()> {
     vm.press(keys)
 }
 
-/// The disk was opened, and nobody but us had the screen.
+/// Checks that the disk was opened, and no other driver had the screen.
 fn opened(vm: &mut Vm) -> Result<()> {
     vm.wait_for("vm: 'what was locked' is read")?;
     ensure!(

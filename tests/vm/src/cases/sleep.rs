@@ -43,7 +43,7 @@ const CASES: &[Case] = &[
     }),
 ];
 
-/// The screen has all of the log after sleep; what the device went through is told.
+/// Checks that the screen has all of the log after sleep; counts what happened to the device.
 pub fn sleeps(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let machine = machine.clone().traced();
     let mut vm = machine.start(out)?;
@@ -57,7 +57,7 @@ pub fn sleeps(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     Ok(format!("{}, {}", equal(rows), vm.events()?))
 }
 
-/// The machine ends by itself, and the device has nothing to complain about.
+/// Checks that the machine ends by itself, without an error of the device's.
 fn ends(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_end()?;

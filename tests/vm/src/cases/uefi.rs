@@ -119,14 +119,15 @@ fn ovmf() -> Machine {
     Machine::bare(Board::Pc)
 }
 
-/// What the shell is told before the boot loader is started.
+/// Whether the shell loads the driver before it starts the boot loader.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Driver {
     Loaded,
     Absent,
 }
 
-/// A machine with a disk of these lines for the shell, and of the driver and the boot loader.
+/// Returns a machine with a disk of these lines for the shell, and of the driver and the boot
+/// loader.
 fn with_disk(guests: &Guests, machine: &Machine, lines: &[&str], out: &Path) -> Result<Machine> {
     let folder = out.join("disk");
     if folder.exists() {
@@ -163,7 +164,7 @@ fn ready(vm: &mut Vm) -> Result<()> {
     vm.wait_for_end(LOADER_READY)
 }
 
-/// What is on the screen while firmware runs, and when it has ended.
+/// Returns what is on the screen while firmware runs, and when it has ended.
 fn across_exit(vm: &mut Vm) -> Result<[Picture; 2]> {
     let (_, before) = vm.screenshot("before.png", None)?;
     ensure!(!before.is_blank(), "firmware shows nothing");
@@ -174,7 +175,7 @@ fn across_exit(vm: &mut Vm) -> Result<[Picture; 2]> {
     Ok([before, after])
 }
 
-/// The screen stays as it is, pixel for pixel, but for one moment.
+/// Checks that the screen stays as it is, pixel for pixel, but for one moment.
 fn stays(vm: &mut Vm) -> Result<String> {
     let [before, after] = across_exit(vm)?;
     if let Some((pixels, at)) = before.differs(&after) {
@@ -197,10 +198,11 @@ fn stays(vm: &mut Vm) -> Result<String> {
     Ok(format!("{width}x{height} pixels are as before"))
 }
 
-/// What QEMU knows of a queue that has no place.
+/// What QEMU says of a queue that has no address.
 const NO_PLACE: [&str; 3] = ["desc:", "avail:", "used:"];
 
-/// The device knows no address of the guest's: none of its queues has a place, and it has no bus.
+/// Checks that the device knows no address of the guest's: none of its queues has an address, and
+/// it has no bus.
 fn knows_no_memory(vm: &mut Vm) -> Result<()> {
     for queue in 0..2 {
         let status = vm.gpu("virtio-queue-status", &queue.to_string())?;
@@ -233,7 +235,7 @@ fn keeps_picture(guests: &Guests, machine: &Machine, out: &Path) -> Result<Strin
     stays(&mut vm)
 }
 
-/// The line of the driver's that holds `text`.
+/// Returns the line of the driver's that holds `text`.
 fn said(vm: &Vm, text: &str) -> Result<String> {
     let log = String::from_utf8_lossy(&vm.serial()?).into_owned();
     let line = log
@@ -243,26 +245,26 @@ fn said(vm: &Vm, text: &str) -> Result<String> {
     Ok(line.trim().to_owned())
 }
 
-/// The driver is loaded before there is a screen, as firmware's settings say.
+/// Checks that the driver is loaded before there is a screen, as firmware's settings say.
 fn driver_option(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let machine = with_driver_option(guests, machine, 1, out)?;
     let mut vm = start(guests, &machine, Driver::Absent, out)?;
     stays(&mut vm)
 }
 
-/// Two copies are loaded before there is a screen: the second one does nothing.
+/// Checks that two copies are loaded before there is a screen: the second one does nothing.
 fn two_copies(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let machine = with_driver_option(guests, machine, 2, out)?;
     let mut vm = start(guests, &machine, Driver::Absent, out)?;
     stays(&mut vm)
 }
 
-/// Firmware's own driver leaves the device, with its screen, and takes it again.
+/// Checks that firmware's own driver leaves the device, with its screen, and takes it again.
 fn reconnected(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     stays(&mut start_after(guests, machine, "reconnect", out)?)
 }
 
-/// The screen that there was has gone: nothing is handed over, and nobody uses what it was.
+/// Checks that nothing is handed over of a screen that was removed, and its memory is not used.
 fn disconnected(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = start_after(guests, machine, "disconnect", out)?;
     vm.send("\r")?;
@@ -295,7 +297,8 @@ fn start_after(guests: &Guests, machine: &Machine, first: &str, out: &Path) -> R
 /// what the driver waits for it, and what a busy host adds.
 const PATIENCE: u64 = 5_000_000_000;
 
-/// The device does not answer any more once firmware has reset it, and firmware comes to its end.
+/// Checks that the device does not answer any more once firmware has reset it, and firmware comes
+/// to its end.
 fn dead(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = start(guests, machine, Driver::Loaded, out)?;
     said(&vm, "goes on to the kernel")?;
@@ -311,7 +314,7 @@ fn dead(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(format!("firmware takes {} ms to end", took / 1_000_000))
 }
 
-/// How long firmware took to end, in nanoseconds.
+/// Returns how long firmware took to end, in nanoseconds.
 fn took(vm: &Vm) -> Result<u64> {
     let log = String::from_utf8_lossy(&vm.serial()?).into_owned();
     let (_, rest) = log.split_once("loader: took 0x").context("no count")?;
@@ -319,8 +322,8 @@ fn took(vm: &Vm) -> Result<u64> {
     u64::from_str_radix(digits, 16).context("no count")
 }
 
-/// A machine whose firmware loads so many copies of the driver, from the disk that it has, before
-/// all else. What its kernel is stays what it was.
+/// Returns the machine with firmware that loads so many copies of the driver first, from its disk.
+/// The kernel stays what it is.
 fn with_driver_option(
     guests: &Guests,
     machine: &Machine,
@@ -430,7 +433,7 @@ fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// systemd-boot loads the driver from its folder.
+/// Checks that systemd-boot loads the driver from its folder.
 fn systemd_boot(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (machine, _) = with_systemd_boot(guests, machine, out)?;
     let mut vm = machine.start(out)?;
@@ -438,8 +441,8 @@ fn systemd_boot(guests: &Guests, machine: &Machine, out: &Path) -> Result<String
     stays(&mut vm)
 }
 
-/// A machine whose firmware starts systemd-boot, which loads the driver and starts the boot loader
-/// that loads nothing, and what of that is on its disk, the driver last.
+/// Returns a machine whose firmware starts systemd-boot, which loads the driver and starts the boot
+/// loader that loads nothing, and what of that is on its disk, the driver last.
 fn with_systemd_boot(
     guests: &Guests,
     machine: &Machine,
@@ -460,7 +463,7 @@ fn with_systemd_boot(
     Ok((machine, [boot, loader, driver]))
 }
 
-/// With Secure Boot, the driver is loaded if it is signed, and only then.
+/// Checks that with Secure Boot, the driver is loaded if it is signed, and only then.
 fn secure_boot(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let start = |signed: usize, out: &Path| {
         let (machine, images) = with_systemd_boot(guests, machine, out)?;
@@ -513,8 +516,8 @@ fn grub(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     goes_on(guests, vm, out)
 }
 
-/// The kernel comes to its end, with its log on the screen, which shows firmware's picture until
-/// then, but for one moment.
+/// Checks that the kernel boots and has its log on the screen, which keeps firmware's picture until
+/// then but for one moment.
 fn goes_on(guests: &Guests, mut vm: Vm, out: &Path) -> Result<String> {
     vm.wait_for(READY)?;
     let rows = guests.has_log_end(&mut vm, None, out)?;
@@ -527,7 +530,7 @@ fn goes_on(guests: &Guests, mut vm: Vm, out: &Path) -> Result<String> {
     Ok(format!("{}, no dark frame but firmware's", equal(rows)))
 }
 
-/// Without the driver there is nothing on the screen: the test can fail.
+/// Checks that without the driver there is nothing on the screen: the test can fail.
 fn without(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = start(guests, machine, Driver::Absent, out)?;
     let [before, after] = across_exit(&mut vm)?;
@@ -541,7 +544,7 @@ fn without(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok("the screen goes dark".into())
 }
 
-/// The picture alone is handed over, and the driver says why.
+/// Checks that the picture alone is handed over, and the driver says why.
 fn picture(guests: &Guests, machine: &Machine, why: &str, out: &Path) -> Result<String> {
     let mut vm = start(guests, machine, Driver::Loaded, out)?;
     said(&vm, "a picture of the screen goes on to the kernel")?;
@@ -558,7 +561,8 @@ fn picture(guests: &Guests, machine: &Machine, why: &str, out: &Path) -> Result<
     Ok(line)
 }
 
-/// Nothing is kept of a mode that is larger than the memory taken, and the driver says so.
+/// Checks that nothing is kept of a mode that is larger than the memory taken, and the driver says
+/// so.
 fn too_large(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = start(guests, machine, Driver::Loaded, out)?;
     let line = said(&vm, "too large")?;
@@ -568,7 +572,7 @@ fn too_large(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(line)
 }
 
-/// A screen with a framebuffer is left alone.
+/// Checks that a screen with a framebuffer is left alone.
 fn framebuffer(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = start(guests, machine, Driver::Loaded, out)?;
     let line = said(&vm, "no screen without a framebuffer")?;
@@ -578,8 +582,8 @@ fn framebuffer(guests: &Guests, machine: &Machine, out: &Path) -> Result<String>
     Ok(line)
 }
 
-/// How many instructions the screen is dark for, at most: from before firmware resets the device
-/// until it has ended, less what that takes without the driver.
+/// Counts how many instructions the screen is dark for, at most: from before firmware resets the
+/// device until it has ended, less what that takes without the driver.
 fn dark(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let count = |driver, name: &str| {
         let out = out.join(name);
@@ -620,7 +624,7 @@ struct Handoff {
 }
 
 impl Handoff {
-    /// The one that the boot loader has told of. One that is all zero is none.
+    /// Returns the one that the boot loader has printed; none if all of it is zero.
     fn of(vm: &Vm) -> Result<Option<Self>> {
         let log = String::from_utf8_lossy(&vm.serial()?).into_owned();
         let Some((_, rest)) = log.split_once("loader: table ") else {
@@ -654,7 +658,7 @@ impl Handoff {
         }))
     }
 
-    /// The picture in memory is this one.
+    /// Checks that the picture in memory is this one.
     fn check_picture(&self, vm: &mut Vm, picture: &Picture) -> Result<()> {
         let (width, height) = (picture.width, picture.height);
         ensure!((self.width, self.height) == (width, height), "{self:x?}");

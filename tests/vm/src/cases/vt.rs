@@ -86,14 +86,14 @@ const CASES: &[Case] = &[
     }),
 ];
 
-/// How often a stream is shown again that looks different.
+/// How often a stream that differs is shown again.
 const TRIES: usize = 3;
 
 /// Streams enough to see that a font is right everywhere.
 const SOME_STREAMS: &str =
     "vm.streams=000,040,063,072,075,079,090,100,110,120,130,139,140,151,160,180,200,220,240";
 
-/// A guest whose screen is a terminal's, without the log but with a cursor.
+/// Returns a guest whose screen is a terminal's, without the log but with a cursor.
 fn terminal(guests: &Guests) -> Machine {
     let cursor = "vt.global_cursor_default=1 virtgpu_bridge.handover=never";
     guests.image().append(cursor)
@@ -105,7 +105,8 @@ fn with_font(guests: &Guests, font: &str) -> Machine {
     terminal(guests).append(&load).device(SMALL_GPU)
 }
 
-/// Every stream gives the same picture as on the native driver's console, pixel for pixel.
+/// Checks that every stream gives the same picture as on the native driver's console, pixel for
+/// pixel.
 fn same_picture(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let reference = machine.clone().kernel(guests.plain_image());
     let mut ours = machine.start(out)?;
@@ -174,7 +175,7 @@ fn same_picture(guests: &Guests, machine: &Machine, out: &Path) -> Result<String
     Ok(format!("{equal} streams, every pixel as fbcon's"))
 }
 
-/// What is typed on the keyboard is run by a shell, on one virtual terminal and another.
+/// Checks that a shell runs what is typed on the keyboard, on two virtual terminals.
 fn keyboard(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = boot(machine, out)?;
     let reads = |vm: &mut Vm, lines: &[&str]| {
@@ -206,7 +207,7 @@ fn keyboard(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok("two shells, typed at and switched between".into())
 }
 
-/// A screen that is blanked is black, and has its text when it comes back.
+/// Checks that a screen that is blanked is black, and has its text when it comes back.
 fn blank(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for("vm: waiting")?;

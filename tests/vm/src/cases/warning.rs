@@ -203,7 +203,7 @@ const VT_CASES: &[Case] = &[
     .on(FOUR),
 ];
 
-/// One where a CPU makes RCU wait.
+/// Returns a machine where a CPU makes RCU wait.
 fn rcu_stall(machine: Machine) -> Machine {
     machine
         .append("rcupdate.rcu_cpu_stall_timeout=3 vm.lines=20")
@@ -212,7 +212,8 @@ fn rcu_stall(machine: Machine) -> Machine {
         .needing(Need::LockupDetector)
 }
 
-/// The terminal gets the screen back from a warning that was shown in its place, with all its text.
+/// Checks that the terminal gets the screen back, with all its text, from a warning that replaced
+/// it.
 fn terminal_again(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     const TYPED: &str = "not in the log";
     let mut vm = machine.start(out)?;
@@ -229,7 +230,7 @@ fn terminal_again(guests: &Guests, machine: &Machine, out: &Path) -> Result<Stri
     Ok(format!("the terminal again, with '{TYPED}'"))
 }
 
-/// The same, after a hundred thousand lines.
+/// Checks the same, after a hundred thousand lines.
 fn storm(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(READY)?;
@@ -244,7 +245,7 @@ fn storm(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(format!("{} after {lost} records", equal(rows)))
 }
 
-/// A CPU does not answer, and the screen tells why.
+/// Checks that a CPU does not answer, and the screen tells why.
 fn locks_up(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     let last = "el0t_64_sync+";
@@ -257,7 +258,7 @@ fn locks_up(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(format!("reason and trace were seen; {also}"))
 }
 
-/// The same in a flood of other lines, which goes on.
+/// Checks the same in a flood of other lines, which goes on.
 ///
 /// A host with much to do holds a CPU up for so long that the log's ring goes around meanwhile:
 /// then the screen says what was dropped, and this begins again.
