@@ -187,7 +187,7 @@ fn dispatch(cli: Cli) -> Result<Option<Tally>> {
                     }
                 }
             }
-            // A run that did not come to its result has failed, whatever others did.
+            // A run that did not come to its result has failed, even if all others have passed.
             if silent {
                 sum.count(false);
             }
@@ -199,7 +199,7 @@ fn dispatch(cli: Cli) -> Result<Option<Tally>> {
 
 /// Runs `cases`, `jobs` at a time, and says how each went as soon as it has ended.
 fn test(guests: &Guests, runs: &[Run], jobs: usize, out: &Path) -> Tally {
-    // Of one case somebody may want to see more than its result.
+    // One case alone is run by people who want to see more than its result.
     let live = runs.iter().all(|run| run.same_case(&runs[0]));
     let next = AtomicUsize::new(0);
     let tally = Mutex::new(Tally::default());
@@ -214,7 +214,7 @@ fn test(guests: &Guests, runs: &[Run], jobs: usize, out: &Path) -> Tally {
                         Ok(seen) => ("ok  ", seen.clone()),
                         Err(error) => ("FAIL", format!("{error:#}")),
                     };
-                    // Held while printing, so that lines of two cases do not mix.
+                    // Locked while printing, so that lines of two cases do not mix.
                     if let Ok(mut tally) = tally.lock() {
                         println!(
                             "{word} {name:<22}{:5.1} s  {what}",

@@ -427,7 +427,7 @@ impl Machine {
             self.display,
         ]);
         command.args(["-d", "guest_errors", "-D"]).arg(&qemu);
-        // What the guest says is kept; what it is told comes through the socket.
+        // The guest's output is kept; its input comes through the socket.
         command
             .arg("-chardev")
             .arg(format!(
@@ -607,7 +607,7 @@ impl Vm {
         let ticks = ticks
             .map(str::parse::<u64>)
             .sum::<std::result::Result<u64, _>>()?;
-        // Linux tells programs of 100 ticks a second, whatever it counts itself.
+        // Programs see 100 ticks a second, however many Linux counts itself.
         Ok(Duration::from_millis(ticks * 10))
     }
 
@@ -774,7 +774,7 @@ impl Vm {
                 hold_time: Some(20),
             };
             self.monitor()?.execute(&command).context("QMP send-key")?;
-            // Keys that come faster than they are released would be held together.
+            // Keys that come faster than they are released would be pressed together.
             thread::sleep(Duration::from_millis(60));
         }
         Ok(())
@@ -921,7 +921,7 @@ impl Vm {
         for path in ["qemu.log", "qemu.err"].map(|name| self.out.join(name)) {
             let log = fs::read_to_string(&path).unwrap_or_default();
             let is_error = match path.ends_with("qemu.err") {
-                // A queue that is broken is told of without the word virtio.
+                // The message of a broken queue is without the word virtio.
                 true => |line: &str| !line.contains("warning: "),
                 false => |line: &str| {
                     let event = line.split(' ').next().unwrap_or_default();

@@ -50,7 +50,7 @@ impl Viewer {
             read(&mut stream)? == [0; 4],
             "the VNC server does not want us"
         );
-        // Others may look as well.
+        // Other clients may be connected as well.
         stream.write_all(&[1])?;
         let init: [u8; 24] = read(&mut stream)?;
         let [.., a, b, c, d] = init;
@@ -74,7 +74,7 @@ impl Viewer {
         let stream = &mut self.0;
         loop {
             while read(stream)? != [0] {
-                // Bells have nothing behind them.
+                // Bell messages have nothing behind them.
             }
             let [_, high, low] = read(stream)?;
             let mut answered = false;
@@ -82,7 +82,7 @@ impl Viewer {
                 let [_, asked, _, result, _, _, _, _, encoding @ ..]: [u8; 12] = read(stream)?;
                 ensure!(
                     i32::from_be_bytes(encoding) == EXTENDED_DESKTOP_SIZE,
-                    "pixels that nobody has asked for"
+                    "pixels that were not asked for"
                 );
                 let [screens, ..]: [u8; 4] = read(stream)?;
                 let screens = io::copy(&mut stream.take(u64::from(screens) * 16), &mut io::sink());
@@ -109,11 +109,11 @@ impl Viewer {
         set_encodings(stream, &[RAW, EXTENDED_DESKTOP_SIZE])?;
         let mut incremental = 0;
         loop {
-            // All of the screen, whatever its size.
+            // All of the screen, of any size.
             stream.write_all(&[UPDATE_REQUEST, incremental, 0, 0, 0, 0, 255, 255, 255, 255])?;
             incremental = 1;
             while read(stream)? != [0] {
-                // Bells have nothing behind them, and nobody copies here.
+                // Bell messages have nothing behind them, and the server copies nothing here.
             }
             let [_, high, low] = read(stream)?;
             for _ in 0..u16::from_be_bytes([high, low]) {

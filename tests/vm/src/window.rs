@@ -124,7 +124,7 @@ impl Window {
         let connection = self.connection()?;
         let tree = connection.query_tree(self.root)?.reply()?;
         for window in tree.children {
-            // It may be gone by now.
+            // It may be closed by now.
             let attributes = connection.get_window_attributes(window)?.reply();
             if attributes.is_ok_and(|it| it.map_state == MapState::VIEWABLE) {
                 return Ok(Some(window));

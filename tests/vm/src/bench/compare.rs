@@ -419,12 +419,12 @@ impl Bencher<'_> {
             ),
             goal(
                 "doorbells a line",
-                sheet.doorbells(&key(EARLYCON, MODE)),
+                sheet.notifications(&key(EARLYCON, MODE)),
                 1.0,
             ),
             goal(
                 "doorbells for a burst of 1,000",
-                burst.map_or(f64::NAN, |took| took.doorbells as f64),
+                burst.map_or(f64::NAN, |took| took.notifications as f64),
                 100.0,
             ),
             goal(
@@ -578,15 +578,15 @@ impl Sheet {
 
     /// Returns how often a line of the log notifies the device, of all that were written: the
     /// device's thread may come to the last of a phase only in the next one.
-    fn doorbells(&self, name: &str) -> f64 {
-        let [bells, lines] = self.boots.get(name).map_or([0; 2], |boot| {
+    fn notifications(&self, name: &str) -> f64 {
+        let [notified, lines] = self.boots.get(name).map_or([0; 2], |boot| {
             let log = |name: &str| !name.starts_with("tty") && !name.starts_with("cat");
             let phases = boot.phases.iter().filter(|(name, _)| log(name));
-            phases.fold([0; 2], |[bells, lines], (_, took)| {
-                [bells + took.doorbells, lines + took.count]
+            phases.fold([0; 2], |[notified, lines], (_, took)| {
+                [notified + took.notifications, lines + took.count]
             })
         });
-        bells as f64 / lines as f64
+        notified as f64 / lines as f64
     }
 
     fn json(&self) -> Value {
@@ -595,7 +595,7 @@ impl Sheet {
             json!({
                 "lines": took.count,
                 "instructions": took.per_line(),
-                "doorbells": took.doorbells as f64 / lines,
+                "doorbells": took.notifications as f64 / lines,
                 "transfers": took.transfers as f64 / lines,
                 "flushed_pixels": took.flushed as f64 / lines,
             })
@@ -671,7 +671,8 @@ impl Sheet {
                 ]
                 .map(|phase| number(self.line(&name, phase)));
                 let events = self.took(&name, "scroll-82").map_or([0.0; 2], |took| {
-                    [took.doorbells, took.transfers].map(|count| count as f64 / took.count as f64)
+                    [took.notifications, took.transfers]
+                        .map(|count| count as f64 / took.count as f64)
                 });
                 let _ = writeln!(
                     table,

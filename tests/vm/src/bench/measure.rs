@@ -68,7 +68,7 @@ pub struct Took {
     /// When it began.
     pub begun: u64,
     /// How often the driver notified the device.
-    pub doorbells: u64,
+    pub notifications: u64,
     /// How many transfers the device made.
     pub transfers: u64,
     /// Pixels that were shown anew.
@@ -324,7 +324,7 @@ fn count(trace: &str, phases: &mut BTreeMap<String, Took>) {
                         let name = name.trim();
                         // Of those that have one name, the last one counts.
                         if let Some(took) = phases.get_mut(name) {
-                            (took.doorbells, took.transfers, took.flushed) = (0, 0, 0);
+                            (took.notifications, took.transfers, took.flushed) = (0, 0, 0);
                         }
                         now = Some(name.to_owned());
                     } else if said.starts_with("vm: took ") {
@@ -341,7 +341,7 @@ fn count(trace: &str, phases: &mut BTreeMap<String, Took>) {
             continue;
         };
         match event {
-            Some(event) if event == TRACED[1] => took.doorbells += 1,
+            Some(event) if event == TRACED[1] => took.notifications += 1,
             Some(event) if event == TRACED[2] => took.transfers += 1,
             Some(event) if event == TRACED[3] => {
                 let number = |name: &str| -> u64 {
@@ -385,10 +385,10 @@ mod tests {
         count(&trace, &mut phases);
         let took = &phases["a-82"];
         assert_eq!(
-            (took.doorbells, took.transfers, took.flushed),
+            (took.notifications, took.transfers, took.flushed),
             (1, 1, 1280 * 16)
         );
-        assert_eq!(phases["b-82"].doorbells, 0);
+        assert_eq!(phases["b-82"].notifications, 0);
     }
 
     #[test]

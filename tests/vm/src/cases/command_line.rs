@@ -27,7 +27,7 @@ use vm::{
 pub const GROUPS: &[Group] = &[group(CASES, &[Need::Vt])];
 
 const CASES: &[Case] = &[
-    // Nobody names a console but firmware: SPCR, or the devicetree's stdout-path.
+    // Only firmware names a console: SPCR, or the devicetree's stdout-path.
     case("nobody-spcr", Own(as_well), |guests| {
         said(guests, "").device(TALL)
     })
@@ -177,7 +177,7 @@ const CASES: &[Case] = &[
         Survives(&["WARNING: ", TRACE]),
         |guests| provoke(kept_log(guests), "WARNING").append("vm.lines=5"),
     ),
-    // While somebody has the console lock, a boot console keeps Linux from printing on any console.
+    // While a process has the console lock, a boot console keeps Linux from printing on any.
     case(
         "kept-warning-console-lock",
         Survives(&["WARNING: ", TRACE]),

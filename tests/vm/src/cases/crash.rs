@@ -34,7 +34,7 @@ pub fn lkdtm(guests: &Guests, crash_type: &str) -> Machine {
 /// Has lkdtm cause a crash of this type, in a process of its own, after some lines.
 pub fn provoke(machine: Machine, crash_type: &str) -> Machine {
     let first = "vm.lines=20 vm.do=busybox,mount,-t,debugfs,none,/sys/kernel/debug";
-    // Who dies of it is not init.
+    // The process that dies of it is not init.
     let trigger = format!("vm.do=(echo,{crash_type},>/sys/kernel/debug/provoke-crash/DIRECT)&");
     machine
         .append(first)
@@ -120,7 +120,7 @@ pub fn has_panic_end(guests: &Guests, vm: &mut Vm, words: &[&str], out: &Path) -
 fn has_words(guests: &Guests, vm: &mut Vm, words: &[&str], out: &Path) -> Result<String> {
     let end = guests.wait_for_screen(vm, None, out, |screen, vm| {
         let serial = vm.serial()?;
-        // One that was told to be quiet did not say its first line; firmware may have said
+        // A quiet kernel did not say its first line; firmware may have said
         // something. What was not to be seen may still be on the serial port, if that had not come
         // to it before the level rose.
         let log = match log::kernel_part(&serial) {

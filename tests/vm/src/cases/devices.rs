@@ -26,7 +26,7 @@ use vm::{
 pub const GROUPS: &[Group] = &[group(CASES, &[])];
 
 const CASES: &[Case] = &[
-    // A GPU that the PCI core finds when the kernel has been up for long: it was gone.
+    // A GPU that the PCI core finds when the kernel has been up for long: it was removed.
     case("removed-and-found", Text, |guests| {
         let machine = guests
             .vt()

@@ -201,7 +201,7 @@ fn same_text_on(
         rows = guests.wait_for_screen_of(vm, Some(("gpu", scanout)), out, read, |screen, vm| {
             let serial = vm.serial()?;
             let lines = log::kernel_part(&serial).split_inclusive(|&byte| byte == b'\n');
-            // The serial port has what it is told as well: empty lines.
+            // The serial port's log has what was sent to it as well: empty lines.
             let lines: Vec<_> = lines.filter(|line| *line != b"\r\n").collect();
             log::compare_tail(screen, &lines.concat())
         })?;
@@ -372,7 +372,7 @@ fn followed(guests: &Guests, machine: &Machine, out: &Path) -> Result<(Vm, Strin
             vm.send("\n")?;
         }
     }
-    // The last one goes: there is nothing to follow, and who looks all the same sees what is new.
+    // The last one is unplugged: there is nothing to follow, and a screenshot has the new text.
     viewers[0].resize(0, 0)?;
     thread::sleep(Duration::from_secs(3));
     vm.send("\n")?;

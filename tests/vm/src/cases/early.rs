@@ -129,7 +129,7 @@ const CASES: &[Case] = &[
     case("pio-notify-direct", Own(stays_ours), |guests| {
         guests.early().direct().device(PIO_NOTIFY)
     }),
-    // Buses below 0 are reached through the bridges on the way.
+    // Buses below 0 are reached through the bridges above them.
     case("address-pci-root-port", Text, |guests| {
         let machine = guests.early_with("earlycon=virtgpu,pci,0x4010000000,02:00.0");
         let ports = (1..=3).fold(machine, |machine, at| {

@@ -69,7 +69,7 @@ const CASES: &[Case] = &[
     })
     .needs(&[Need::Kmemleak]),
     case("gpu-stops", Own(stops), |guests| {
-        // Something is always written: should the driver look at the device's configuration first,
+        // Something is always written: should the driver read the device's configuration first,
         // QEMU would wait for the process, and the guest with it.
         let waits = "earlycon=virtgpu vm.noise=1 vm.wait vm.noise=0 vm.lines=60";
         guests.vt().append(waits).direct().gpu_process()
@@ -277,7 +277,7 @@ fn leaks(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let serial = vm.serial()?;
     let log = String::from_utf8_lossy(&serial);
     let said = log.rsplit_once("vm: the leaks").context("no leaks")?.1;
-    // Each begins with this, and ends with who asked for the memory.
+    // Each begins with this, and ends with the functions that asked for the memory.
     let all: Vec<&str> = said.split("unreferenced object").skip(1).collect();
     for leak in &all {
         ensure!(!leak.contains("virtgpu_bridge"), "lost memory:{leak}");
@@ -290,7 +290,7 @@ fn leaks(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
 fn stops(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(WAITING)?;
-    // Where the driver looks at the device's configuration before it has waited in vain, QEMU waits
+    // Where the driver reads the device's configuration before it has waited in vain, QEMU waits
     // for the process, and the guest with it, until that goes on.
     let stopped = (0..5).any(|_| {
         let stalled = vm.signal_gpu("-STOP").and_then(|()| {

@@ -30,7 +30,7 @@ const CASES: &[Case] = &[
     case("quiet-logo-1920x1080", Own(logo), |guests| {
         quiet(guests).device(&format!("{GPU},xres=1920,yres=1080"))
     }),
-    // Wherever that is said, and whoever is a console.
+    // In any place of the command line, and with any consoles.
     case("quiet-logo-said-last", Own(logo), |guests| {
         let machine = quiet(guests).without("quiet");
         machine.append("quiet").device(GPU)
@@ -186,7 +186,7 @@ fn logo_stays(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
     let mut viewer = Viewer::connect(&socket)?;
     for (width, height) in [(1024, 768), (1920, 1080)] {
         viewer.resize(width, height)?;
-        // Nobody says when it has been seen, which it is within a second.
+        // No line says that it has been seen, which it is within a second.
         thread::sleep(Duration::from_secs(3));
         let (path, picture) = vm.screenshot("screen.png", None)?;
         ensure!(picture == logo, "another picture, see {}", path.display());

@@ -80,7 +80,7 @@ const CASES: &[Case] = &[
             .device(GPU)
     }),
     case("handover-fails", Own(taken_back), |guests| {
-        // The native driver refuses a device that it is told to.
+        // The native driver refuses the device, as a module's option wants it.
         let module = "console=tty0 earlycon=virtgpu vm.lines=60 vm.native=fails vm.lines=10";
         guests.modular().append(module).direct().device(GPU)
     }),
@@ -205,7 +205,7 @@ fn ten_times(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (vm, rows) = guests.same_text(&machine.clone().traced(), None, out)?;
     changed_hands(&vm, 11, 10)?;
     // Ours once when we let go. virtio_gpu's when it goes, and virtio-pci's, to which the device
-    // was acknowledged again. A picture whenever somebody begins.
+    // was acknowledged again. A picture whenever a driver begins.
     let events = vm.events()?;
     let (resets, mode_sets) = (11 + 2 * 10, 11 + 11);
     ensure!(events == Events { resets, mode_sets }, "{events}");

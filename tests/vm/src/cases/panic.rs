@@ -98,7 +98,7 @@ const CASES: &[Case] = &[
             machine.device("virtio-gpu-pci,iommu_platform=on")
         },
     ),
-    // Whatever the command line says.
+    // The command line does not matter.
     case(
         "panic-serial-only",
         Dies(&["sysrq triggered crash", TRACE]),
@@ -223,7 +223,7 @@ const CASES: &[Case] = &[
         oops_in_paint,
     )
     .on(BOTH),
-    // Nobody prints: the lock that a printing terminal has is free.
+    // No console prints: the lock that a printing terminal has is free.
     case(
         "panic-exception-in-tty-write",
         Dies(&["Unable to handle kernel", TRACE]),

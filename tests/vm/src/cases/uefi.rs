@@ -389,7 +389,7 @@ pub fn start_by_grub(guests: &Guests, machine: &Machine, out: &Path) -> Result<V
 
     let machine = with_driver_option(guests, machine, 1, out)?;
     let [image, initrd] = FILES;
-    // GRUB clears its menu when it starts an entry, and goes on at once when somebody types.
+    // GRUB clears its menu when it starts an entry, and goes on at once when a key comes.
     let menu = format!(
         "set timeout=-1\nmenuentry '{TITLE}' {{\nlinux /{image} {}\ninitrd /{initrd}\n\
             echo 'GRUB: the last text before Linux'\nsleep --interruptible 60\n}}\n",

@@ -25,7 +25,7 @@ use vm::{
 pub const GROUPS: &[Group] = &[group(CASES, &[]), group(VT_CASES, &[Need::Vt])];
 
 const CASES: &[Case] = &[
-    // Who oopses but does not die is on the screen as well; here in a hundred thousand lines.
+    // The screen has the warnings of a kernel that lives on; here a hundred thousand lines of them.
     case("lkdtm-warning-storm", Own(storm), |guests| {
         let mount = "vm.do=busybox,mount,-t,debugfs,none,/sys/kernel/debug";
         let storm = dying(guests).append(mount).append("vm.storm=800");
@@ -111,14 +111,14 @@ const CASES: &[Case] = &[
         |guests| rcu_stall(console_lock_held(guests)),
     )
     .on(FOUR),
-    // Whoever shows it, it is not the CPU that says it.
+    // It is shown by another CPU than the one that says it.
     case(
         "console-lock-cpu-lost",
         Warns(&["warned as told, and gone", TRACE]),
         |guests| console_lock_held(guests).append(&background("vanish")),
     )
     .on(FOUR),
-    // Whoever shows it, it is not the CPU that asked first.
+    // It is shown by another CPU than the one that asked first.
     case(
         "lkdtm-console-lock-cpu-lost",
         Warns(&["WARNING: ", TRACE, "lkdtm_WARNING"]),
