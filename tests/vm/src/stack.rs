@@ -39,10 +39,10 @@ const LIMIT: u64 = 12 << 10 | 512;
 /// trace take above us, 1500 bytes.
 const DYING_LIMIT: u64 = 2560;
 
-/// What that console begins with, and what sets a device up that was left half done: a panic's last
-/// way out, for which there has to be stack.
-const CONSOLE: &str = "5linux5nbcon5write";
-const LAST_WAY_OUT: &str = "11begin_again";
+/// The function of that console that the kernel calls, and the one that sets a device up again that
+/// was left half done. A panic takes it last, and its stack has to suffice for that.
+const CONSOLE: &str = "5linux5nbcon12write_atomic";
+const RECOVERY: &str = "14bring_up_again";
 
 /// A function of the driver.
 #[derive(Debug, Default, PartialEq)]
@@ -81,7 +81,9 @@ fn run(vmlinux: &Path) -> Result<Tally> {
     println!("{depth} bytes of stack; {LIMIT} are allowed");
     tally.count(depth <= LIMIT);
 
-    functions.retain(|_, function| !function.name.contains(LAST_WAY_OUT));
+    let count = functions.len();
+    functions.retain(|_, function| !function.name.contains(RECOVERY));
+    ensure!(functions.len() < count, "there is no {RECOVERY}");
     let (depth, path) = deepest(&functions, CONSOLE)?;
     ensure!(depth != 0, "there is no {CONSOLE}");
     print!("{}", demangle(&show(&functions, &path)));
