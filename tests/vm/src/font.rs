@@ -39,14 +39,15 @@ impl Font {
         })
     }
 
-    /// The pixels of `byte`'s glyph, row by row, packed to bytes.
+    /// Returns the pixels of `byte`'s glyph, row by row, packed to bytes.
     pub fn glyph(&self, byte: u8) -> &[u8] {
         let size = self.height * self.width.div_ceil(8);
         &self.data[usize::from(byte) * size..][..size]
     }
 
-    /// A font file (PSF 1) of 512 glyphs: this font's, and the same in black on white, which stand
-    /// for U+E000 and what follows; with empty rows below up to `height`. The font is 8 px wide.
+    /// Returns a font file (PSF 1) of 512 glyphs: this font's, and the same in black on white,
+    /// which stand for U+E000 and what follows; with empty rows below up to `height`. The font is 8
+    /// px wide.
     pub fn psf(&self, height: usize) -> Vec<u8> {
         const WITH_512: u8 = 1;
         const WITH_TABLE: u8 = 2;
@@ -69,13 +70,13 @@ impl Font {
         file
     }
 
-    /// The byte that stands for all that look like `byte`; a printable ASCII one where there is
-    /// any.
+    /// Returns the byte that stands for all that look like `byte`; a printable ASCII one where
+    /// there is any.
     pub fn lookalike(&self, byte: u8) -> u8 {
         self.byte_of(self.glyph(byte)).unwrap_or(byte)
     }
 
-    /// The byte whose glyph is `glyph`; a printable ASCII one where several look the same.
+    /// Returns the byte whose glyph is `glyph`; a printable ASCII one where several look the same.
     pub fn byte_of(&self, glyph: &[u8]) -> Option<u8> {
         (b' '..=b'~')
             .chain(0..=u8::MAX)
@@ -87,6 +88,17 @@ impl Font {
 pub struct Fonts([Font; 2]);
 
 impl Fonts {
+    /// No fonts, of a guest that is not started.
+    pub const fn none() -> Self {
+        const NONE: Font = Font {
+            width: 8,
+            height: 16,
+            pref: 0,
+            data: Vec::new(),
+        };
+        Self([NONE, NONE])
+    }
+
     /// Reads the fonts that `samples/virtgpu_bridge.config` enables, in the order of `fonts.c`.
     pub fn read(kernel: &Path) -> Result<Self> {
         Ok(Self([
@@ -95,12 +107,12 @@ impl Fonts {
         ]))
     }
 
-    /// The smallest one.
+    /// Returns the smallest one.
     pub fn first(&self) -> &Font {
         &self.0[0]
     }
 
-    /// What `get_default_font()` chooses for a screen of that many pixels.
+    /// Returns what `get_default_font()` chooses for a screen of that many pixels.
     pub fn default_for(&self, width: usize, height: usize) -> &Font {
         let score = |font: &Font| {
             let cells = (width / font.width * (height / font.height) / 1000) as i64;
@@ -115,7 +127,7 @@ impl Fonts {
     }
 }
 
-/// All `0x…` numbers outside comments from the font's data on.
+/// Returns all `0x…` numbers outside comments from the font's data on.
 fn hex_bytes(source: &str) -> Vec<u8> {
     let data = source.find("fontdata_").map_or("", |at| &source[at..]);
     let mut parts = data.split("/*");
@@ -132,7 +144,8 @@ fn hex_bytes(source: &str) -> Vec<u8> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A font whose glyphs are told apart by their rows, save 0, 0x20 and 0xff, which are blank.
+    /// Returns a font whose glyphs are told apart by their rows, save 0, 0x20 and 0xff, which are
+    /// blank.
     pub(crate) fn font() -> Font {
         let mut data: Vec<u8> = (0..=u8::MAX)
             .flat_map(|byte| [byte, !byte, byte ^ 0x0f, 0x81])

@@ -3,10 +3,10 @@
 //! Runs the driver's KUnit tests at a guest's boot and has the kernel's own kunit.py read the
 //! result.
 
-use crate::{qemu::Machine, tally::Tally};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::{path::Path, process::Command};
+use vm::{qemu::Machine, tally::Tally};
 
 /// Boots `image` and counts the tests of all suites whose names begin with `virtgpu`.
 pub fn run(image: &Path, kunit_py: &Path, out: &Path) -> Result<Tally> {

@@ -9,7 +9,7 @@ use anyhow::{bail, ensure, Result};
 /// What the kernel says first.
 pub const FIRST_LINE: &str = "Booting Linux on physical CPU";
 
-/// The kernel's part of what the serial port got, from its first line on.
+/// Returns the kernel's part of what the serial port got, from its first line on.
 pub fn kernel_part(serial: &[u8]) -> &[u8] {
     let first = FIRST_LINE.as_bytes();
     let Some(at) = serial
@@ -26,7 +26,8 @@ pub fn kernel_part(serial: &[u8]) -> &[u8] {
     &serial[time.unwrap_or(at)..]
 }
 
-/// The log without what a console begins again that another CPU took over in the middle of a line.
+/// Returns the log without what a console begins again that another CPU took over in the middle of
+/// a line.
 pub fn without_replays(log: &[u8]) -> Vec<u8> {
     const REPLAYS: &[u8] = b"** replaying previous printk message **";
 
@@ -195,16 +196,16 @@ pub fn compare_ring(screen: &Screen, log: &[u8]) -> Result<usize> {
 }
 
 /// What is on the screen of a kernel that has died.
-pub struct Ending {
+pub struct LogEnd {
     /// Rows of text.
     pub rows: usize,
-    /// How many rows are left out, place by place.
+    /// How many rows are left out in each gap.
     pub left_out: Vec<usize>,
 }
 
 /// Compares a screen with the end of the log of a kernel that died: nothing is missing but rows
 /// that are counted, in their place.
-pub fn compare_ending(screen: &Screen, log: &[u8]) -> Result<Ending> {
+pub fn compare_end(screen: &Screen, log: &[u8]) -> Result<LogEnd> {
     let mut rows = lay_out_until(log.len(), log, screen.columns);
     let gap = |row: &[Cell]| -> Option<usize> {
         let text = show(row);
@@ -238,7 +239,7 @@ pub fn compare_ending(screen: &Screen, log: &[u8]) -> Result<Ending> {
     }
     let rows = compare_rows(screen, &expected)?;
     let left_out = gaps.into_iter().flatten().collect::<Vec<_>>();
-    Ok(Ending {
+    Ok(LogEnd {
         rows: rows - left_out.len(),
         left_out,
     })
@@ -337,7 +338,7 @@ mod tests {
     fn an_ending_has_all_but_what_is_counted() {
         let screen = |lines: &[&[u8]]| crate::screen::tests::read_wide(lines);
         let log = b"zero\none\ntwo\nthree\nfour\n";
-        let left_out = |lines: &[&[u8]]| compare_ending(&screen(lines), log).map(|it| it.left_out);
+        let left_out = |lines: &[&[u8]]| compare_end(&screen(lines), log).map(|it| it.left_out);
         assert_eq!(left_out(&[b"three", b"four"]).unwrap(), Vec::<usize>::new());
         let one: &[u8] = b"... 2 rows left out ...";
         assert_eq!(left_out(&[b"one", one, b"four"]).unwrap(), vec![2]);

@@ -2,86 +2,26 @@
 
 //! Boots virtgpu_bridge in real virtual machines and reads their screens back.
 //!
-//! | file           | what                                                            |
-//! |----------------|-----------------------------------------------------------------|
-//! | `qemu.rs`      | a virtual machine: arguments, process, monitor, serial port     |
-//! | `process.rs`   | a program that a machine needs beside it                        |
-//! | `window.rs`    | the window of a GPU with OpenGL, on an X server                 |
-//! | `vnc.rs`       | a viewer that resizes its window, or looks                      |
-//! | `initramfs.rs` | what the guest runs                                             |
-//! | `font.rs`      | the kernel's fonts                                              |
-//! | `screen.rs`    | a screenshot, read cell by cell                                 |
-//! | `streams.rs`   | bytes for a terminal                                            |
-//! | `log.rs`       | the serial port's log, laid out as on a screen and compared     |
-//! | `bench.rs`     | a kernel, its fonts and its initramfs; looking until it is right |
-//! | `cases.rs`     | the cases of `vm test`                                          |
-//! | `consoles.rs`  | cases of command lines, and the consoles that they make         |
-//! | `endings.rs`   | cases of kernels that die                                       |
-//! | `faults.rs`    | cases of devices that stall, go and come back                   |
-//! | `pictures.rs`  | cases of what firmware left on the screen                       |
-//! | `handoff.rs`   | cases of what firmware hands over                               |
-//! | `variants.rs`  | cases of unusual devices, buses and ways to probe drivers        |
-//! | `others.rs`    | cases of other devices and firmware                             |
-//! | `prompts.rs`   | cases of Debian's own initramfs, which asks for a passphrase    |
-//! | `survey.rs`    | `vm survey`: what others show of them                           |
-//! | `run.rs`       | `vm run`                                                        |
-//! | `kunit.rs`     | `vm kunit`                                                      |
-//! | `stack.rs`     | `vm stack`: what the driver takes of the kernel's stack          |
-//! | `peers.rs`     | the consoles that are measured, and their machines              |
-//! | `measure.rs`   | a boot that writes lines: what they cost, what the screen shows |
-//! | `first_text.rs` | instructions until there is text                               |
-//! | `compare.rs`   | `vm bench`                                                      |
-//! | `plot.rs`      | plots                                                           |
-//! | `tally.rs`     | counting results; `vm tally`                                    |
+//! | file        | what                                                            |
+//! |-------------|-----------------------------------------------------------------|
+//! | `cases/`    | the cases of `vm test`, and which of them a kernel runs         |
+//! | `run.rs`    | `vm run`: one boot, kept as screenshots and text                |
+//! | `survey.rs` | `vm survey`: what other displays show of kernels that die       |
+//! | `kunit.rs`  | `vm kunit`: the driver's KUnit tests                            |
 //!
-//! It runs in the project's top folder, inside the tool root (`tests/toolroot`).
+//! What it shares with `bench` and `stack` is in `lib.rs`.
 
-mod bench;
 mod cases;
-mod compare;
-mod consoles;
-mod endings;
-mod faults;
-mod first_text;
-mod font;
-mod handoff;
-mod initramfs;
 mod kunit;
-mod log;
-mod measure;
-mod others;
-mod peers;
-mod pictures;
-mod plot;
-mod process;
-mod prompts;
-mod qemu;
 mod run;
-mod screen;
-mod stack;
-mod streams;
 mod survey;
-mod tally;
-mod variants;
-mod vnc;
-mod window;
 
 use anyhow::Result;
-use bench::{Bench, Kernels};
-use cases::{Case, Run, CASES, CONSOLE_CASES, LONG_CASES};
+use cases::{choice::Choice, Run};
 use clap::{Args, Parser};
-use compare::Bencher;
-use consoles::COMMAND_LINES;
-use endings::{ENDINGS, LONG_ENDINGS, VT_ENDINGS};
-use faults::{FAULTS, LONG_FAULTS};
-use handoff::HANDOFFS;
-use others::OTHERS;
-use peers::Extra;
-use pictures::PICTURES;
-use prompts::PROMPTS;
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{
         atomic::{AtomicUsize, Ordering},
@@ -90,8 +30,10 @@ use std::{
     thread,
     time::Instant,
 };
-use tally::Tally;
-use variants::VARIANTS;
+use vm::{
+    guests::{Guests, Kernels},
+    tally::{self, Tally},
+};
 
 /// Boots virtgpu_bridge in virtual machines and reads their screens back.
 #[derive(Parser)]
@@ -124,21 +66,16 @@ enum Cli {
         /// The folder of Debian's own initramfs, and of the disk that it opens.
         #[arg(long, value_name = "FOLDER")]
         debian: Option<PathBuf>,
-        /// Only cases whose name holds one of these, which commas divide.
-        #[arg(long, value_delimiter = ',')]
-        only: Vec<String>,
-        /// Not those whose name holds one of these.
-        #[arg(long, value_delimiter = ',')]
-        skip: Vec<String>,
-        /// What the kernels call the console that is on the driver's screen.
-        #[arg(long, default_value = "tty0")]
-        console: String,
-        /// Also the cases that take long.
-        #[arg(long)]
-        long: bool,
+        #[command(flatten)]
+        choice: Choice,
         /// How many machines run at a time.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
+    },
+    /// Lists the cases that a kernel would run. It need not be built.
+    List {
+        #[command(flatten)]
+        choice: Choice,
     },
     /// Has kernels die, and says what our screen, other displays and the serial port show of it.
     Survey {
@@ -156,43 +93,6 @@ enum Cli {
         /// The folder for the log.
         #[arg(long)]
         out: PathBuf,
-    },
-    /// Finds the driver's deepest path of calls in a kernel's disassembly.
-    Stack {
-        /// A kernel with the driver built in, as linked.
-        vmlinux: PathBuf,
-    },
-    /// Counts what lines cost on this driver's consoles and on others.
-    Bench {
-        #[command(flatten)]
-        guest: Guest,
-        /// The same kernel without the driver.
-        #[arg(long)]
-        plain_image: PathBuf,
-        /// That kernel with simpledrm and drm_log.
-        #[arg(long)]
-        peers_image: PathBuf,
-        /// A kernel with the driver, without virtual terminals.
-        #[arg(long)]
-        novt_image: PathBuf,
-        /// What writes lines in the guest.
-        #[arg(long)]
-        writer: PathBuf,
-        /// The driver's own memory in the kernel's image, in bytes.
-        #[arg(long)]
-        memory: u64,
-        /// The instruction counts to compare with.
-        #[arg(long)]
-        baseline: PathBuf,
-        /// Make what is counted the baseline.
-        #[arg(long)]
-        update: bool,
-        /// Only the shortest case.
-        #[arg(long)]
-        short: bool,
-        /// Only what has a name that holds this.
-        #[arg(long)]
-        only: Option<String>,
     },
     /// Sums the results in log files.
     Tally {
@@ -216,22 +116,18 @@ struct Guest {
 }
 
 fn main() -> ExitCode {
-    match dispatch(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("vm: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tally::finish("vm", dispatch(Cli::parse()))
 }
 
-fn dispatch(cli: Cli) -> Result<()> {
+/// Runs a command. Returns its results, if it has any.
+fn dispatch(cli: Cli) -> Result<Option<Tally>> {
     let tally = match cli {
         Cli::Run { guest, window } => {
             let Guest { image, fonts, out } = guest;
             println!("booting {} under UEFI firmware", image.display());
             let kernels = Kernels::all(&image);
-            return run::run(&Bench::new(kernels, &[], &fonts, &out)?, window, &out);
+            run::run(&Guests::new(kernels, &[], &fonts, &out)?, window, &out)?;
+            return Ok(None);
         }
         Cli::Test {
             guest,
@@ -240,92 +136,44 @@ fn dispatch(cli: Cli) -> Result<()> {
             modules,
             handoff,
             debian,
-            only,
-            skip,
-            console,
-            long,
+            choice,
             jobs,
         } => {
             let Guest { image, fonts, out } = guest;
+            let chosen = choice.choose()?;
             let kernels = Kernels {
                 image,
                 plain: plain_image,
                 modular: modular_image,
-                console,
+                console: chosen.configs.console().into(),
             };
-            let mut bench = Bench::new(kernels, &modules, &fonts, &out)?.with_handoff(&handoff);
-            let mut lists = vec![CASES, PICTURES, ENDINGS, HANDOFFS, OTHERS, VARIANTS];
+            let mut guests = Guests::new(kernels, &modules, &fonts, &out)?.with_handoff(&handoff);
             if let Some(folder) = debian {
-                bench = bench.with_debian(&folder)?;
-                lists.push(PROMPTS);
+                guests = guests.with_debian(&folder)?;
             }
-            match bench.has_vt() {
-                true => lists.extend([VT_ENDINGS, COMMAND_LINES, FAULTS]),
-                false => lists.push(CONSOLE_CASES),
+            let tally = test(&guests, &chosen.runs, jobs, &out);
+            chosen.say_what_is_left_out();
+            tally
+        }
+        Cli::List { choice } => {
+            let chosen = choice.choose()?;
+            for run in &chosen.runs {
+                println!("{}", run.name());
             }
-            if long {
-                lists.extend([LONG_CASES, LONG_FAULTS, LONG_ENDINGS]);
-            }
-            let named = |run: &Run, names: &[String]| {
-                let whole = run.name();
-                names.iter().any(|name| whole.contains(name.as_str()))
-            };
-            let runs = lists
-                .into_iter()
-                .flatten()
-                .flat_map(Case::runs)
-                .filter(|run| only.is_empty() || named(run, &only))
-                .filter(|run| !named(run, &skip));
-            test(&bench, &runs.collect::<Vec<_>>(), jobs, &out)
+            chosen.say_what_is_left_out();
+            return Ok(None);
         }
         Cli::Survey { guest } => {
             let Guest { image, fonts, out } = guest;
             let kernels = Kernels::all(&image);
-            return survey::run(&Bench::new(kernels, &[], &fonts, &out)?, &out);
+            survey::run(&Guests::new(kernels, &[], &fonts, &out)?, &out)?;
+            return Ok(None);
         }
         Cli::Kunit {
             image,
             kunit_py,
             out,
         } => kunit::run(&image, &kunit_py, &out)?,
-        Cli::Stack { vmlinux } => stack::run(&vmlinux)?,
-        Cli::Bench {
-            guest,
-            plain_image,
-            peers_image,
-            novt_image,
-            writer,
-            memory,
-            baseline,
-            update,
-            short,
-            only,
-        } => {
-            let Guest { image, fonts, out } = guest;
-            let kernels = Kernels {
-                plain: plain_image,
-                ..Kernels::all(&image)
-            };
-            let bench = Bench::new(kernels, &[], &fonts, &out)?;
-            let initrd = out.join("bench.cpio");
-            initramfs::write_bench(&initrd, &writer, &bench.fonts)?;
-            let extra = Extra {
-                peers: peers_image,
-                novt: novt_image,
-                initrd,
-                memory,
-            };
-            let bencher = Bencher {
-                bench: &bench,
-                extra: &extra,
-                out: &out,
-                baseline: &baseline,
-            };
-            match short {
-                true => bencher.check()?,
-                false => bencher.run(update, only.as_deref())?,
-            }
-        }
         Cli::Tally { files } => {
             let mut sum = Tally::default();
             let mut silent = false;
@@ -339,19 +187,20 @@ fn dispatch(cli: Cli) -> Result<()> {
                     }
                 }
             }
-            // A run that did not come to its result has failed, whatever others did.
+            // A run that did not come to its result has failed, even if all others have passed.
             if silent {
                 sum.count(false);
             }
             sum
         }
     };
-    println!("{tally}");
-    tally.check()
+    Ok(Some(tally))
 }
 
 /// Runs `cases`, `jobs` at a time, and says how each went as soon as it has ended.
-fn test(bench: &Bench, runs: &[Run], jobs: usize, out: &std::path::Path) -> Tally {
+fn test(guests: &Guests, runs: &[Run], jobs: usize, out: &Path) -> Tally {
+    // One case alone is run by people who want to see more than its result.
+    let live = runs.iter().all(|run| run.same_case(&runs[0]));
     let next = AtomicUsize::new(0);
     let tally = Mutex::new(Tally::default());
     thread::scope(|scope| {
@@ -360,12 +209,12 @@ fn test(bench: &Bench, runs: &[Run], jobs: usize, out: &std::path::Path) -> Tall
                 while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let started = Instant::now();
                     let name = run.name();
-                    let result = run.run(bench, &out.join(&name));
+                    let result = run.run(guests, live, &out.join(&name));
                     let (word, what) = match &result {
                         Ok(seen) => ("ok  ", seen.clone()),
                         Err(error) => ("FAIL", format!("{error:#}")),
                     };
-                    // Held while printing, so that lines of two cases do not mix.
+                    // Locked while printing, so that lines of two cases do not mix.
                     if let Ok(mut tally) = tally.lock() {
                         println!(
                             "{word} {name:<22}{:5.1} s  {what}",

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// A command that the kernel kills should this program die first.
+/// Returns a command that the kernel kills should this program die first.
 pub fn command(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new("setpriv");
     command

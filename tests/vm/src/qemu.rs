@@ -3,6 +3,7 @@
 //! A virtual machine: QEMU's arguments, its process, its monitor (QMP) and its serial port.
 
 use crate::{
+    config::Need,
     log,
     process::{self, Process},
     screen::Picture,
@@ -16,9 +17,13 @@ use std::{
     fmt,
     fs::{self, File},
     io::{self, BufReader, Write},
+    iter,
+    net::TcpListener,
+    ops::Range,
     os::unix::{fs::FileExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -50,8 +55,11 @@ const GPU_PROCESS: &str = "/usr/lib/qemu/vhost-user-gpu";
 const GPU_PROCESS_MEMORY: &str = "1G";
 
 /// How long the monitor may take for an answer, and a guest for what it is waited for: far longer
-/// than a busy host needs, as the limit is there for what hangs.
+/// than a busy host needs, as the limit is for what never ends.
 pub const LIMIT: Duration = Duration::from_secs(300);
+
+/// The ports of VNC's displays, which begin with 0.
+const VNC_PORTS: Range<u16> = 5900..6000;
 
 /// Has the whole log on the serial port. Where there is a boot console, the console that is
 /// preferred, the last one named, begins with the next line only: let that be one that never comes.
@@ -107,7 +115,8 @@ const REPORTS: &[&str] = &[
     "INFO: ",
 ];
 
-/// How those begin that a dying kernel may not make either, which are not of the way it dies.
+/// How those begin that a dying kernel may not make either, as they have nothing to do with its
+/// crash.
 const FAULTS: &[&str] = &[
     "panicked at",
     "BUG: KASAN",
@@ -121,7 +130,7 @@ const FAULTS: &[&str] = &[
 ];
 
 /// Flash memory of the virt machine, with Secure Boot and a key that everybody has, and the paths
-/// of that key and its certificate less their endings.
+/// of that key and its certificate without their suffixes.
 const SECURE_FLASH: [&str; 2] = [
     "/usr/share/AAVMF/AAVMF_CODE.snakeoil.fd",
     "/usr/share/AAVMF/AAVMF_VARS.snakeoil.fd",
@@ -138,7 +147,7 @@ pub enum Board {
 }
 
 impl Board {
-    /// What UEFI calls its processor, in names of files.
+    /// Returns what UEFI calls its processor, in names of files.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::Virt => "aa64",
@@ -167,14 +176,28 @@ pub struct Machine {
     display: &'static str,
     /// Whether the display is a window that is drawn with OpenGL, on an X server of its own.
     gl: bool,
+    /// Whether the screen can be seen live, through VNC.
+    live: bool,
     /// Whether there is a GPU in a process of its own.
     gpu_process: bool,
     options: Vec<String>,
     append: Vec<String>,
+    /// What the machine's kernel needs, besides what its devices say.
+    needs: Vec<Need>,
 }
 
+/// The devices that need a driver of the kernel's other than those that are tested.
+const DRIVERS: [(&str, Need); 5] = [
+    ("virtio-keyboard-pci", Need::Keyboard),
+    ("virtio-serial-pci", Need::Hvc),
+    ("virtio-blk-pci", Need::Disk),
+    ("virtio-iommu-pci", Need::Iommu),
+    ("iommu=smmuv3", Need::Iommu),
+];
+
 impl Machine {
-    /// A machine that starts `image` under UEFI firmware, with a serial port and no display.
+    /// Returns a machine that starts `image` under UEFI firmware, with a serial port and no
+    /// display.
     pub fn new(image: &Path) -> Self {
         Self {
             image: Some(image.to_owned()),
@@ -183,8 +206,8 @@ impl Machine {
         }
     }
 
-    /// A machine that has firmware and a serial port, and starts what firmware finds. Words for the
-    /// kernel are kept for whoever writes to its disk.
+    /// Returns a machine that has firmware and a serial port, and starts what firmware finds. Words
+    /// for the kernel are kept for its disk.
     pub fn bare(board: Board) -> Self {
         Self {
             board,
@@ -193,25 +216,50 @@ impl Machine {
             firmware: true,
             display: "none",
             gl: false,
+            live: false,
             gpu_process: false,
             options: Vec::new(),
             append: Vec::new(),
+            needs: Vec::new(),
         }
     }
 
-    /// What it is.
+    /// Declares what the machine's kernel needs.
+    pub fn needing(mut self, need: Need) -> Self {
+        self.needs.push(need);
+        self
+    }
+
+    /// Returns what the machine's kernel needs. A machine that has no kernel needs nothing.
+    pub fn needs(&self) -> Vec<Need> {
+        if self.image.is_none() {
+            return Vec::new();
+        }
+        let firmware = self.firmware.then_some(Need::Firmware);
+        let drivers = DRIVERS.iter().filter(|(device, _)| {
+            let is = |option: &String| option.split(',').next() == Some(device);
+            self.options
+                .iter()
+                .any(|option| is(option) || option == device)
+        });
+        let mut needs = self.needs.clone();
+        needs.extend(firmware);
+        needs.extend(drivers.map(|&(_, need)| need));
+        needs
+    }
+
+    /// Returns its board.
     pub fn board(&self) -> Board {
         self.board
     }
 
-    /// The kernel and the initramfs, which QEMU gives to firmware no more: for whoever writes them
-    /// to a disk.
+    /// Takes the kernel and the initramfs from QEMU's command line, for a disk.
     pub fn take_kernel(&mut self) -> Result<[PathBuf; 2]> {
         let image = self.image.take().context("no kernel")?;
         Ok([image, self.initrd.take().context("no initramfs")?])
     }
 
-    /// The words for the kernel.
+    /// Returns the words for the kernel.
     pub fn words(&self) -> String {
         self.append.join(" ")
     }
@@ -229,8 +277,8 @@ impl Machine {
         self.flash(flash, file)
     }
 
-    /// The same, on the virt machine, of firmware that starts only what the owner of [`SNAKE_OIL`]
-    /// has signed.
+    /// Returns the same, on the virt machine, of firmware that starts only what the owner of
+    /// [`SNAKE_OIL`] has signed.
     pub fn secure_boot(self, file: &Path) -> Result<Self> {
         self.flash(SECURE_FLASH, file)
     }
@@ -264,7 +312,8 @@ impl Machine {
         self
     }
 
-    /// The value of a word of the kernel's command line that begins with `name`, the last one.
+    /// Returns the value of a word of the kernel's command line that begins with `name`, the last
+    /// one.
     pub fn word(&self, name: &str) -> Option<&str> {
         let words = self.append.iter().rev();
         words.filter_map(|word| word.strip_prefix(name)).next()
@@ -299,6 +348,14 @@ impl Machine {
     pub fn gl(mut self) -> Self {
         self.gl = true;
         self.window("sdl,gl=on")
+    }
+
+    /// Has [`Machine::start`] open a VNC server on a free port of this host, and print how to look
+    /// at the screen. A screen with OpenGL is on its X server instead. The guest sees neither. QEMU
+    /// cannot show the screen of [`Machine::gpu_process`] through VNC.
+    pub fn live(mut self) -> Self {
+        self.live = true;
+        self
     }
 
     /// Adds a GPU on PCI that runs in a process of its own (QEMU's vhost-user-gpu), which ends with
@@ -370,7 +427,7 @@ impl Machine {
             self.display,
         ]);
         command.args(["-d", "guest_errors", "-D"]).arg(&qemu);
-        // What the guest says is kept; what it is told comes through the socket.
+        // The guest's output is kept; its input comes through the socket.
         command
             .arg("-chardev")
             .arg(format!(
@@ -403,6 +460,16 @@ impl Machine {
             command.arg("-initrd").arg(initrd);
         }
         command.args(&self.options);
+        // QEMU itself would search for a free port, but says so where its complaints are.
+        let live = match self.live && !self.gl && !self.gpu_process {
+            true => Some(free_vnc_port()?),
+            false => None,
+        };
+        if let Some(port) = live {
+            let display = port - VNC_PORTS.start;
+            let server = format!("127.0.0.1:{display},id=live,share=force-shared");
+            command.args(["-vnc", &server]);
+        }
         let gpu = match self.gpu_process {
             true => Some(start_gpu_process(&mut command, out)?),
             false => None,
@@ -440,13 +507,32 @@ impl Machine {
             let open = vm.window.as_ref().map_or(Ok(true), Window::is_open)?;
             Ok(open.then_some(()))
         })?;
+        if self.live {
+            let screen = match (live, &vm.window) {
+                (Some(port), _) => format!("vncviewer -RemoteResize=0 localhost:{port}"),
+                (_, Some(window)) => format!("it is on the X server {}", window.display()),
+                _ => "not with a GPU that is a process; it leaves screenshots".into(),
+            };
+            println!("{}: to see the screen live: {screen}", out.display());
+        }
         Ok(vm)
     }
 }
 
+/// Returns a port of this host that a VNC server may have, another one each time: machines start
+/// side by side.
+fn free_vnc_port() -> Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(VNC_PORTS.start);
+
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let ports = || NEXT.fetch_add(1, Ordering::Relaxed);
+    let mut ports = iter::repeat_with(ports).take_while(|port| VNC_PORTS.contains(port));
+    ports.find(is_free).context("no free port")
+}
+
 impl Machine {
-    /// A CPU that has the pages of the kernel: those of 16 KiB are optional, and the image's header
-    /// says whether it has them (Documentation/arch/arm64/booting.rst).
+    /// Returns a CPU that has the pages of the kernel: those of 16 KiB are optional, and the
+    /// image's header says whether it has them (Documentation/arch/arm64/booting.rst).
     fn cpu(&self) -> Result<&'static str> {
         const FLAGS: u64 = 24;
         const PAGES_16K: u8 = 2;
@@ -507,12 +593,12 @@ impl Drop for Vm {
 }
 
 impl Vm {
-    /// The time since the machine was started.
+    /// Returns the time since the machine was started.
     pub fn age(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The processor time that QEMU has taken.
+    /// Returns the processor time that QEMU has taken.
     pub fn cpu(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // The name, in parentheses, may hold anything; user and system time are numbers 14 and 15.
@@ -521,7 +607,7 @@ impl Vm {
         let ticks = ticks
             .map(str::parse::<u64>)
             .sum::<std::result::Result<u64, _>>()?;
-        // Linux tells programs of 100 ticks a second, whatever it counts itself.
+        // Programs see 100 ticks a second, however many Linux counts itself.
         Ok(Duration::from_millis(ticks * 10))
     }
 
@@ -539,7 +625,7 @@ impl Vm {
         Ok(answer)
     }
 
-    /// What QEMU's monitor says of the virtio-gpu, asked for with `info` and such a word.
+    /// Returns what QEMU's monitor says of the virtio-gpu, asked for with `info` and such a word.
     pub fn gpu(&mut self, what: &str, which: &str) -> Result<String> {
         let devices = self.human("info virtio")?;
         let gpu = devices.lines().find(|line| line.contains("virtio-gpu"));
@@ -605,12 +691,12 @@ impl Vm {
         })
     }
 
-    /// Waits, without a limit, until somebody closes the machine's window.
+    /// Waits, without a limit, until the machine's window is closed.
     pub fn wait_closed(&mut self) -> Result<ExitStatus> {
         Ok(self.child.wait()?)
     }
 
-    /// What QEMU itself has to complain about.
+    /// Returns what QEMU itself has to complain about.
     fn complaints(&self) -> String {
         fs::read_to_string(self.out.join("qemu.err"))
             .unwrap_or_default()
@@ -618,13 +704,13 @@ impl Vm {
             .to_owned()
     }
 
-    /// What the serial port got so far, but for what its driver says twice.
+    /// Returns what the serial port got so far, but for what its driver says twice.
     pub fn serial(&self) -> Result<Vec<u8>> {
         let said = fs::read(self.out.join("serial.log")).unwrap_or_default();
         Ok(log::without_replays(&said))
     }
 
-    /// Whether `text` was seen on the serial port.
+    /// Returns whether `text` was seen on the serial port.
     pub fn serial_has(&self, text: &str) -> Result<bool> {
         Ok(String::from_utf8_lossy(&self.serial()?).contains(text))
     }
@@ -646,7 +732,7 @@ impl Vm {
     }
 
     /// Types on the serial port.
-    pub fn tell(&mut self, text: &str) -> Result<()> {
+    pub fn send(&mut self, text: &str) -> Result<()> {
         if self.line.is_none() {
             let stream = UnixStream::connect(self.out.join("serial"))?;
             // What the guest says is in the log; here it would fill the socket.
@@ -661,15 +747,15 @@ impl Vm {
     /// Types commands to U-Boot, each when the one before has ended. Does not wait for the last.
     pub fn u_boot(&mut self, commands: &[&str]) -> Result<()> {
         self.wait_for_end("Hit any key to stop autoboot")?;
-        self.tell(" ")?;
+        self.send(" ")?;
         for (ended, command) in commands.iter().enumerate() {
             self.wait("U-Boot's prompt", LIMIT, |vm| {
                 let serial = vm.serial()?;
                 let prompts = String::from_utf8_lossy(&serial).matches(PROMPT).count();
                 Ok((prompts > ended).then_some(()))
             })?;
-            self.tell(command)?;
-            self.tell("\r")?;
+            self.send(command)?;
+            self.send("\r")?;
         }
         Ok(())
     }
@@ -688,7 +774,7 @@ impl Vm {
                 hold_time: Some(20),
             };
             self.monitor()?.execute(&command).context("QMP send-key")?;
-            // Keys that come faster than they are released would be held together.
+            // Keys that come faster than they are released would be pressed together.
             thread::sleep(Duration::from_millis(60));
         }
         Ok(())
@@ -699,7 +785,7 @@ impl Vm {
         self.screenshot_of(name, device.map(|device| (device, 0)))
     }
 
-    /// The same of one of the device's displays.
+    /// Takes the same of one of the device's displays.
     pub fn screenshot_of(
         &mut self,
         name: &str,
@@ -724,7 +810,7 @@ impl Vm {
         Ok((path, picture))
     }
 
-    /// Whether the machine runs, or stands still as it was told to in the end.
+    /// Returns whether the machine runs, or is paused in the end.
     pub fn is_running(&mut self) -> Result<bool> {
         let status = self.monitor()?.execute(&qmp::query_status {});
         Ok(status.context("QMP query-status")?.running)
@@ -751,7 +837,7 @@ impl Vm {
         self.monitor.as_mut().context("no monitor")
     }
 
-    /// What happened to the device of a machine that is [`Machine::traced`].
+    /// Returns what happened to the device of a machine that is [`Machine::traced`].
     pub fn events(&self) -> Result<Events> {
         let log = fs::read_to_string(self.out.join("qemu.log"))?;
         let mut events = Events::default();
@@ -776,8 +862,8 @@ impl Vm {
         Ok(events)
     }
 
-    /// Whether a device of such a machine's that was up was stopped without a reset: QEMU took
-    /// DRIVER_OK from its status, 15, which then is 11.
+    /// Returns whether a device of such a machine's that was up was stopped without a reset: QEMU
+    /// took DRIVER_OK from its status, 15, which then is 11.
     pub fn was_stopped(&self) -> Result<bool> {
         let log = fs::read_to_string(self.out.join("qemu.log"))?;
         let mut up = HashSet::new();
@@ -796,8 +882,8 @@ impl Vm {
         Ok(false)
     }
 
-    /// The resources that the scanout of such a machine showed one after the other; 0 where there
-    /// was no picture in between.
+    /// Returns the resources that the scanout of such a machine showed one after the other; 0 where
+    /// there was no picture in between.
     pub fn pictures(&self) -> Result<Vec<u32>> {
         let log = fs::read_to_string(self.out.join("qemu.log"))?;
         let shown = log.lines().filter_map(|line| {
@@ -816,12 +902,26 @@ impl Vm {
         Ok(pictures)
     }
 
+    /// Fails if the kernel reports a fault, or QEMU has something to say about the guest's use of
+    /// virtio.
+    pub fn check(&self) -> Result<()> {
+        self.check_kernel()?;
+        self.check_guest_errors()
+    }
+
+    /// Does the same for a kernel that was made to die or to warn: only faults of other kinds
+    /// count.
+    pub fn check_crashed(&self) -> Result<()> {
+        self.check_faults()?;
+        self.check_guest_errors()
+    }
+
     /// Fails with what QEMU has to say about the guest's use of virtio, if anything.
     pub fn check_guest_errors(&self) -> Result<()> {
         for path in ["qemu.log", "qemu.err"].map(|name| self.out.join(name)) {
             let log = fs::read_to_string(&path).unwrap_or_default();
             let is_error = match path.ends_with("qemu.err") {
-                // A queue that is broken is told of without the word virtio.
+                // The message of a broken queue is without the word virtio.
                 true => |line: &str| !line.contains("warning: "),
                 false => |line: &str| {
                     let event = line.split(' ').next().unwrap_or_default();

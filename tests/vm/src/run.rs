@@ -2,18 +2,17 @@
 
 //! `vm run`: one boot as a user sees it, kept as screenshots and text.
 
-use crate::{
-    bench::{Bench, GPU, READY, TIME_FOR_TEXT},
-    log,
+use anyhow::{bail, Context, Result};
+use std::{fs, path::Path, process::Command, thread, time::Duration};
+use vm::{
+    guests::{Guests, GPU, READY, TIME_FOR_TEXT},
     qemu::Vm,
     screen::Screen,
 };
-use anyhow::{bail, Context, Result};
-use std::{fs, path::Path, process::Command, thread, time::Duration};
 
-/// Boots the bench's kernel under firmware and takes screenshots until init is done. With a
+/// Boots a kernel under firmware and takes screenshots until init is done. With a
 /// window it stays until that is closed.
-pub fn run(bench: &Bench, window: bool, out: &Path) -> Result<()> {
+pub fn run(guests: &Guests, window: bool, out: &Path) -> Result<()> {
     for entry in fs::read_dir(out)?.flatten() {
         if entry
             .path()
@@ -23,7 +22,7 @@ pub fn run(bench: &Bench, window: bool, out: &Path) -> Result<()> {
             fs::remove_file(entry.path())?;
         }
     }
-    let mut machine = bench.early().append("vm.lines=20").device(GPU);
+    let mut machine = guests.early().append("vm.lines=20").device(GPU);
     if window {
         machine = machine.window(display()?);
     }
@@ -34,7 +33,7 @@ pub fn run(bench: &Bench, window: bool, out: &Path) -> Result<()> {
     let (early, text) = ("early.png", "2-first-text.png");
     vm.wait("text on the screen", TIME_FOR_TEXT, |vm| {
         let (path, picture) = vm.screenshot(early, None)?;
-        let screen = Screen::read(&picture, &bench.fonts);
+        let screen = Screen::read(&picture, &guests.fonts);
         let is_console = screen.is_console();
         if is_console {
             fs::rename(path, out.join(text))?;
@@ -50,9 +49,7 @@ pub fn run(bench: &Bench, window: bool, out: &Path) -> Result<()> {
     vm.screenshot("3-later.png", None)?;
     moment(&vm, "later");
     vm.wait_for(READY)?;
-    let rows = bench.look(&mut vm, None, out, |screen, vm| {
-        log::compare_tail(screen, log::kernel_part(&vm.serial()?))
-    });
+    let rows = guests.has_log_end(&mut vm, None, out);
     fs::rename(out.join("screen.png"), out.join("4-end.png"))?;
     moment(&vm, "init is running");
 
@@ -83,7 +80,7 @@ fn moment(vm: &Vm, what: &str) {
     println!("{:5.1} s  {what}", vm.age().as_secs_f32());
 }
 
-/// The first kind of window that this QEMU has.
+/// Returns the first kind of window that this QEMU has.
 fn display() -> Result<&'static str> {
     let output = Command::new("qemu-system-aarch64")
         .args(["-display", "help"])

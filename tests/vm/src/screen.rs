@@ -66,7 +66,7 @@ impl Picture {
         decode().with_context(|| format!("cannot read the screenshot {}", path.display()))
     }
 
-    /// A picture of these pixels, 0x00RRGGBB, row by row.
+    /// Returns a picture of these pixels, 0x00RRGGBB, row by row.
     pub fn of(width: usize, height: usize, pixels: Vec<u32>) -> Result<Self> {
         let count = pixels.len();
         ensure!(
@@ -95,7 +95,7 @@ impl Picture {
         Ok(writer.finish()?)
     }
 
-    /// How many pixels are not those of another picture, and the first of them.
+    /// Returns how many pixels are not those of another picture, and the first of them.
     pub fn differs(&self, other: &Self) -> Option<(usize, (usize, usize))> {
         if (self.width, self.height) != (other.width, other.height) {
             return Some((usize::MAX, (self.width, self.height)));
@@ -106,12 +106,12 @@ impl Picture {
         Some((1 + rest, (first % self.width, first / self.width)))
     }
 
-    /// Whether every pixel is black.
+    /// Returns whether every pixel is black.
     pub fn is_black(&self) -> bool {
         self.pixels.iter().all(|&pixel| pixel == BACKGROUND)
     }
 
-    /// Whether every pixel has the same colour.
+    /// Returns whether every pixel has the same colour.
     pub fn is_blank(&self) -> bool {
         self.pixels.windows(2).all(|pair| pair[0] == pair[1])
     }
@@ -121,7 +121,7 @@ impl Picture {
         self.pixels[y * self.width..][columns].fill(BACKGROUND);
     }
 
-    /// The same in two colours: the commonest one is black.
+    /// Returns the same in two colours: the commonest one is black.
     pub fn in_two_colours(&self) -> Self {
         let mut counts = HashMap::new();
         for pixel in &self.pixels {
@@ -140,7 +140,7 @@ impl Picture {
         }
     }
 
-    /// A pixel, as 0xRRGGBB.
+    /// Returns a pixel, as 0xRRGGBB.
     pub fn at(&self, x: usize, y: usize) -> u32 {
         self.pixels[y * self.width + x]
     }
@@ -195,11 +195,11 @@ impl Screen {
         });
         let colour_of = |row| {
             let pixels = &picture.pixels[row * font.height * picture.width..];
-            let mut ink = pixels[..font.height * picture.width]
+            let mut foreground = pixels[..font.height * picture.width]
                 .iter()
                 .filter(|&&pixel| pixel != BACKGROUND);
-            let colour = ink.next()?;
-            ink.all(|pixel| pixel == colour).then_some(*colour)
+            let colour = foreground.next()?;
+            foreground.all(|pixel| pixel == colour).then_some(*colour)
         };
         Self {
             font: font.clone(),
@@ -210,14 +210,14 @@ impl Screen {
         }
     }
 
-    /// The rows from the first to the last that is not blank.
+    /// Returns the rows from the first to the last that is not blank.
     pub fn written(&self) -> &[Vec<Cell>] {
         let last = self.rows.iter().rposition(|row| !is_blank(row));
         let end = last.map_or(0, |last| last + 1);
         &self.rows[..end]
     }
 
-    /// The number of cells that are no text.
+    /// Returns the number of cells that are no text.
     pub fn unreadable(&self) -> usize {
         self.rows
             .iter()
@@ -226,20 +226,21 @@ impl Screen {
             .count()
     }
 
-    /// Whether this is a console, written from the first row on. QEMU's own "Display output is not
-    /// active." has the same font and colours, but stands in the middle.
+    /// Returns whether this is a console, written from the first row on. QEMU's own "Display output
+    /// is not active." has the same font and colours, but stands in the middle.
     pub fn is_console(&self) -> bool {
         let begun = self.rows.first().is_some_and(|row| !is_blank(row));
         begun && self.unreadable() == 0 && self.clean_edges
     }
 
-    /// The text, a line a row.
+    /// Returns the text, a line a row.
     pub fn text(&self) -> String {
         self.written().iter().map(|row| show(row) + "\n").collect()
     }
 }
 
-/// A row for people: what is not ASCII as `\xNN`, what is no text as U+FFFD; no blanks at the end.
+/// Returns a row for people: what is not ASCII as `\xNN`, what is no text as U+FFFD; no blanks at
+/// the end.
 pub fn show(row: &[Cell]) -> String {
     let text: String = row
         .iter()
@@ -282,7 +283,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::font::tests::font;
 
-    /// A screen of 10 x 3 cells and edges of 3 and 2 pixels, with `lines` on it.
+    /// Returns a screen of 10 x 3 cells and edges of 3 and 2 pixels, with `lines` on it.
     pub(crate) fn paint(lines: &[&[u8]]) -> Picture {
         paint_on(10, lines)
     }

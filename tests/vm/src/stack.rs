@@ -5,14 +5,27 @@
 //! A function's frame is what it takes off the stack pointer. Frames are summed along direct calls;
 //! what is called by pointer, or belongs to the kernel, is not followed.
 
-use crate::tally::Tally;
 use anyhow::{bail, ensure, Context, Result};
+use clap::Parser;
 use std::{
     collections::{BTreeMap, HashMap},
     io::{BufRead, BufReader, Write},
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
 };
+use vm::tally::{self, Tally};
+
+/// Finds the driver's deepest path of calls in a kernel's disassembly.
+#[derive(Parser)]
+struct Cli {
+    /// A kernel with the driver built in, as linked.
+    vmlinux: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let Cli { vmlinux } = Cli::parse();
+    tally::finish("stack", run(&vmlinux).map(Some))
+}
 
 /// Bytes that the driver's functions may take in all: arm64's THREAD_SIZE of 16 KiB without what
 /// the kernel itself takes of it. Where we go deepest, in `setup_arch()` and `console_init()`, that
@@ -26,10 +39,10 @@ const LIMIT: u64 = 12 << 10 | 512;
 /// trace take above us, 1500 bytes.
 const DYING_LIMIT: u64 = 2560;
 
-/// What that console begins with, and what sets a device up that was left half done: a panic's last
-/// way out, for which there has to be stack.
-const CONSOLE: &str = "5linux5nbcon5write";
-const LAST_WAY_OUT: &str = "11begin_again";
+/// The function of that console that the kernel calls, and the one that sets a device up again that
+/// was left half done. A panic takes it last, and its stack has to suffice for that.
+const CONSOLE: &str = "5linux5nbcon12write_atomic";
+const RECOVERY: &str = "14bring_up_again";
 
 /// A function of the driver.
 #[derive(Debug, Default, PartialEq)]
@@ -47,7 +60,7 @@ struct Function {
 type Functions = BTreeMap<u64, Function>;
 
 /// Checks the kernel `vmlinux`: prints the deepest path and how deep it is.
-pub fn run(vmlinux: &Path) -> Result<Tally> {
+fn run(vmlinux: &Path) -> Result<Tally> {
     let mut objdump = Command::new("llvm-objdump")
         .args(["--disassemble", "--no-show-raw-insn"])
         .arg(vmlinux)
@@ -68,7 +81,9 @@ pub fn run(vmlinux: &Path) -> Result<Tally> {
     println!("{depth} bytes of stack; {LIMIT} are allowed");
     tally.count(depth <= LIMIT);
 
-    functions.retain(|_, function| !function.name.contains(LAST_WAY_OUT));
+    let count = functions.len();
+    functions.retain(|_, function| !function.name.contains(RECOVERY));
+    ensure!(functions.len() < count, "there is no {RECOVERY}");
     let (depth, path) = deepest(&functions, CONSOLE)?;
     ensure!(depth != 0, "there is no {CONSOLE}");
     print!("{}", demangle(&show(&functions, &path)));
@@ -77,15 +92,15 @@ pub fn run(vmlinux: &Path) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Whether a symbol is the driver's: of its crate (as symbols have it: after the length of its
-/// name), or of its C. What is there for tests runs on a stack that has nothing else on it.
+/// Returns whether a symbol is the driver's: of its crate (as symbols have it: after the length of
+/// its name), or of its C. What is there for tests runs on a stack that has nothing else on it.
 fn is_ours(symbol: &str) -> bool {
     let is_test = ["5kunit", "5dying", "virtgpu_test_"];
     (symbol.contains("14virtgpu_bridge") || symbol.starts_with("virtgpu_"))
         && !is_test.iter().any(|part| symbol.contains(part))
 }
 
-/// The driver's functions in a disassembly, by their addresses.
+/// Returns the driver's functions in a disassembly, by their addresses.
 fn read(lines: impl IntoIterator<Item = String>) -> Functions {
     let mut functions = Functions::new();
     let mut current: Option<(u64, Function)> = None;
@@ -118,14 +133,14 @@ fn header(line: &str) -> Option<(u64, &str)> {
     Some((u64::from_str_radix(address, 16).ok()?, name))
 }
 
-/// The mnemonic and the operands of `ffff800080301be4:      	sub	sp, sp, #0x20`.
+/// Returns the mnemonic and the operands of `ffff800080301be4:             sub     sp, sp, #0x20`.
 fn instruction(line: &str) -> Option<(&str, &str)> {
     let (_, text) = line.split_once(':')?;
     let text = text.trim();
     Some(text.split_once(char::is_whitespace).unwrap_or((text, "")))
 }
 
-/// Bytes that an instruction takes off the stack pointer.
+/// Returns the bytes that an instruction takes off the stack pointer.
 fn takes(line: &str) -> u64 {
     let taken = instruction(line).and_then(|(mnemonic, operands)| {
         let operands = operands.split("//").next()?.trim();
@@ -163,8 +178,8 @@ fn branch(line: &str) -> Option<(bool, u64)> {
     Some((is_call, number(target)?))
 }
 
-/// The bytes that the deepest path takes that begins in a function with `from` in its name, and the
-/// addresses of its functions, the uppermost first.
+/// Returns the bytes that the deepest path takes that begins in a function with `from` in its name,
+/// and the addresses of its functions, the uppermost first.
 ///
 /// # Errors
 ///
@@ -233,7 +248,7 @@ fn measure(
     Ok(deep)
 }
 
-/// A line for each function of a path: its frame and its name.
+/// Returns a line for each function of a path: its frame and its name.
 fn show(functions: &Functions, path: &[u64]) -> String {
     path.iter()
         .filter_map(|address| functions.get(address))
@@ -241,9 +256,10 @@ fn show(functions: &Functions, path: &[u64]) -> String {
         .collect()
 }
 
-/// The names of Rust's symbols in a text; where nothing can tell them, the symbols.
+/// Returns a text with the names of Rust's symbols; with the symbols if no program can demangle
+/// them.
 fn demangle(text: &str) -> String {
-    let told = || -> Option<String> {
+    let demangled = || -> Option<String> {
         let mut filter = Command::new("llvm-cxxfilt")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -253,8 +269,8 @@ fn demangle(text: &str) -> String {
         let output = filter.wait_with_output().ok()?;
         String::from_utf8(output.stdout).ok()
     };
-    told()
-        .filter(|told| !told.is_empty())
+    demangled()
+        .filter(|demangled| !demangled.is_empty())
         .unwrap_or(text.to_owned())
 }
 
@@ -262,7 +278,7 @@ fn demangle(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A disassembly, as llvm-objdump prints it.
+    /// Returns a disassembly, as llvm-objdump prints it.
     fn disassembly(functions: &[(u64, &str, &[&str])]) -> Functions {
         let mut lines = vec![
             "".into(),

@@ -16,7 +16,7 @@ const ROWS: u64 = 25;
 /// How many random streams there are.
 const RANDOM: u64 = 100;
 
-/// All streams, in an order that does not change.
+/// Returns all streams, in an order that does not change.
 pub fn all() -> Vec<Stream> {
     let mut streams = Vec::new();
     let mut add = |name: String, text: String| {

@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `vm survey`: the same kernel dies the same ways, and what can be read of it then: on our screen,
-//! on that of virtio_gpu (fbcon, then drm_panic), on that of efifb (fbcon, on ramfb), and on the
-//! serial port.
+//! `vm survey`: the same kernel dies of the same causes, and what can be read of it then: on our
+//! screen, on that of virtio_gpu (fbcon, then drm_panic), on that of efifb (fbcon, on ramfb), and
+//! on the serial port.
 //!
 //! This measures others and fails nothing. The result is a table, for people.
 
-use crate::{
-    bench::{Bench, GPU},
-    endings::{background, provoke, way, with_nmi, END, SYSRQ, TRACE},
+use crate::cases::crash::{background, provoke, trigger, with_nmi, END, SYSRQ, TRACE};
+use anyhow::Result;
+use std::{fmt::Write, fs, path::Path, thread, time::Duration};
+use vm::{
+    guests::{Guests, GPU},
     qemu::{Machine, Vm},
     screen::Screen,
 };
-use anyhow::Result;
-use std::{fmt::Write, fs, path::Path, thread, time::Duration};
 
-/// How long after its start a machine is looked at, in seconds.
+/// How long after its start a machine's screen is read, in seconds.
 const PATIENCE: u64 = 25;
 
-/// A way to die, or to be in trouble.
-struct Way {
+/// A kernel that dies, or is in trouble.
+struct Scenario {
     name: &'static str,
-    /// Why, the head of the call trace, and the last line.
+    /// Why, how the call trace begins, and the last line.
     words: [&'static str; 3],
     cpus: &'static str,
     machine: fn(Machine) -> Machine,
@@ -31,8 +31,12 @@ struct Way {
 
 const TRACE_ENDS: &str = "---[ end trace";
 
-const fn dies(name: &'static str, reason: &'static str, machine: fn(Machine) -> Machine) -> Way {
-    Way {
+const fn dies(
+    name: &'static str,
+    reason: &'static str,
+    machine: fn(Machine) -> Machine,
+) -> Scenario {
+    Scenario {
         name,
         words: [reason, TRACE, END],
         cpus: "4",
@@ -41,8 +45,8 @@ const fn dies(name: &'static str, reason: &'static str, machine: fn(Machine) -> 
     }
 }
 
-const WAYS: &[Way] = &[
-    Way {
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
         early: true,
         ..dies("in setup_arch()", "dying as told", |machine| {
             machine.append("virtgpu_test=panic nokaslr")
@@ -60,7 +64,9 @@ const WAYS: &[Way] = &[
         provoke(machine, "PANIC_IN_HARDIRQ")
     }),
     dies("in NMI", "dying as told, in NMI", |machine| {
-        with_nmi(machine).append("vm.lines=20").append(&way("nmi"))
+        with_nmi(machine)
+            .append("vm.lines=20")
+            .append(&trigger("nmi"))
     }),
     dies("of a full stack", "kernel stack overflow", |machine| {
         provoke(machine, "EXHAUST_STACK")
@@ -77,18 +83,18 @@ const WAYS: &[Way] = &[
         "the console lock is held",
         "sysrq triggered crash",
         |machine| {
-            let held = machine.append("vm.lines=20").append(&background("hold"));
-            held.append(SYSRQ)
+            let locked = machine.append("vm.lines=20").append(&background("hold"));
+            locked.append(SYSRQ)
         },
     ),
-    Way {
+    Scenario {
         words: ["WARNING: ", TRACE, TRACE_ENDS],
         ..dies("a warning, the console lock is held", "", |machine| {
-            let held = machine.append("vm.lines=20").append(&background("hold"));
-            provoke(held, "WARNING")
+            let locked = machine.append("vm.lines=20").append(&background("hold"));
+            provoke(locked, "WARNING")
         })
     },
-    Way {
+    Scenario {
         words: ["BUG: soft lockup", TRACE, "el0t_64_sync+"],
         cpus: "1",
         ..dies("the only CPU locks up", "", |machine| {
@@ -97,10 +103,10 @@ const WAYS: &[Way] = &[
     },
 ];
 
-/// Who shows it.
+/// A display that may show it.
 struct Peer {
     name: &'static str,
-    machine: fn(&Bench) -> Machine,
+    machine: fn(&Guests) -> Machine,
     /// Its early console.
     early: &'static str,
 }
@@ -108,13 +114,13 @@ struct Peer {
 const PEERS: &[Peer] = &[
     Peer {
         name: "virtgpu_bridge",
-        machine: |bench| bench.vt().direct().device(GPU),
+        machine: |guests| guests.vt().direct().device(GPU),
         early: "earlycon=virtgpu",
     },
     Peer {
         name: "virtio_gpu, fbcon, drm_panic",
-        machine: |bench| {
-            let native = bench.log_on_screen().append("drm.panic_screen=kmsg");
+        machine: |guests| {
+            let native = guests.log_on_screen().append("drm.panic_screen=kmsg");
             native.direct().device(GPU)
         },
         // It has none.
@@ -122,12 +128,12 @@ const PEERS: &[Peer] = &[
     },
     Peer {
         name: "efifb, fbcon (ramfb)",
-        machine: |bench| bench.log_on_screen().device("ramfb"),
+        machine: |guests| guests.log_on_screen().device("ramfb"),
         early: "earlycon=efifb",
     },
 ];
 
-/// Which of the words a text has.
+/// Returns which of the words a text has.
 fn parts(text: &str, words: &[&str; 3]) -> String {
     let names = ["reason", "trace", "end"];
     let has: Vec<_> = (names.iter().zip(words))
@@ -141,11 +147,11 @@ fn parts(text: &str, words: &[&str; 3]) -> String {
     }
 }
 
-/// Looks until all the words are there, or for as long as is fair.
-fn look(bench: &Bench, vm: &mut Vm, words: &[&str; 3], out: &Path) -> Result<String> {
+/// Reads the screen until all the words are there, or until [`PATIENCE`] is over.
+fn read_until_all(guests: &Guests, vm: &mut Vm, words: &[&str; 3], out: &Path) -> Result<String> {
     loop {
         let (_, picture) = vm.screenshot("screen.png", None)?;
-        let text = Screen::read(&picture, &bench.fonts).text();
+        let text = Screen::read(&picture, &guests.fonts).text();
         fs::write(out.join("screen.txt"), &text)?;
         let seen = parts(&text, words);
         if seen == "all" || vm.age() > Duration::from_secs(PATIENCE) {
@@ -156,37 +162,37 @@ fn look(bench: &Bench, vm: &mut Vm, words: &[&str; 3], out: &Path) -> Result<Str
 }
 
 /// Measures, writes the table to `out`, and says it.
-pub fn run(bench: &Bench, out: &Path) -> Result<()> {
+pub fn run(guests: &Guests, out: &Path) -> Result<()> {
     let mut table = String::from("| the kernel dies |");
     for peer in PEERS {
         write!(table, " {} |", peer.name)?;
     }
     table += " serial port (pl011) |\n|---|---|---|---|---|\n";
-    for way in WAYS {
-        write!(table, "| {} |", way.name)?;
+    for scenario in SCENARIOS {
+        write!(table, "| {} |", scenario.name)?;
         let mut serial = String::new();
         for peer in PEERS {
-            let machine = (way.machine)((peer.machine)(bench)).option("-smp", way.cpus);
-            let name = format!("{} {}", way.name, peer.name);
+            let machine = (scenario.machine)((peer.machine)(guests)).option("-smp", scenario.cpus);
+            let name = format!("{} {}", scenario.name, peer.name);
             let out = out.join(name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
-            let machine = match way.early {
+            let machine = match scenario.early {
                 true => machine.first(peer.early),
                 false => machine,
             };
             let mut vm = machine.start(&out)?;
-            let seen = look(bench, &mut vm, &way.words, &out)?;
-            if serial.is_empty() && !way.early {
-                serial = parts(&String::from_utf8_lossy(&vm.serial()?), &way.words);
+            let seen = read_until_all(guests, &mut vm, &scenario.words, &out)?;
+            if serial.is_empty() && !scenario.early {
+                serial = parts(&String::from_utf8_lossy(&vm.serial()?), &scenario.words);
             }
-            println!("{}, {}: {seen}", way.name, peer.name);
+            println!("{}, {}: {seen}", scenario.name, peer.name);
             write!(table, " {seen} |")?;
         }
-        if way.early {
-            let machine = (way.machine)(bench.vt().direct());
+        if scenario.early {
+            let machine = (scenario.machine)(guests.vt().direct());
             let out = out.join("early-serial");
             let mut vm = machine.first("earlycon=pl011,0x9000000").start(&out)?;
             vm.wait_for_end(END)?;
-            serial = parts(&String::from_utf8_lossy(&vm.serial()?), &way.words);
+            serial = parts(&String::from_utf8_lossy(&vm.serial()?), &scenario.words);
         }
         writeln!(table, " {serial} |")?;
     }

@@ -3,7 +3,7 @@
 //! Sums the results that test runs left in their logs.
 
 use anyhow::{ensure, Result};
-use std::{fmt, ops::AddAssign};
+use std::{fmt, ops::AddAssign, process::ExitCode};
 
 /// How many tests passed and failed; shown as the line `N passed, N failed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -50,8 +50,8 @@ impl Tally {
         };
     }
 
-    /// The result of the run that wrote `log`: its last line `N passed, N failed`, or the sum of
-    /// all of cargo's `test result: …` lines if there is no such line.
+    /// Returns the result of the run that wrote `log`: its last line `N passed, N failed`, or the
+    /// sum of all of cargo's `test result: …` lines if there is no such line.
     pub fn read(log: &str) -> Option<Self> {
         log.lines().rev().find_map(plain).or_else(|| {
             log.lines().filter_map(cargo).reduce(|mut sum, tally| {
@@ -59,6 +59,24 @@ impl Tally {
                 sum
             })
         })
+    }
+}
+
+/// Ends a program: prints its results, if it has any, as its last line; or its error.
+pub fn finish(program: &str, result: Result<Option<Tally>>) -> ExitCode {
+    let checked = result.and_then(|tally| match tally {
+        Some(tally) => {
+            println!("{tally}");
+            tally.check()
+        }
+        None => Ok(()),
+    });
+    match checked {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{program}: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

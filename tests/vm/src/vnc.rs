@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A viewer that changes the size of its window and looks at nothing, or looks all the time (RFC
-//! 6143; SetDesktopSize as in the RFB protocol's community version).
+//! A VNC client that changes the size of the display and receives no updates, or receives all of
+//! them (RFC 6143; SetDesktopSize as in the RFB protocol's community version).
 
 use anyhow::{bail, ensure, Context, Result};
 use std::{
@@ -26,7 +26,7 @@ const SET_DESKTOP_SIZE: u8 = 251;
 const RAW: i32 = 0;
 /// The pseudo-encoding ExtendedDesktopSize: a viewer that knows it may ask for a size.
 const EXTENDED_DESKTOP_SIZE: i32 = -308;
-/// Why it comes, and what came of a viewer's wish.
+/// Why it comes, and the result of a client's request.
 const OF_THIS_VIEWER: u8 = 1;
 const FORWARDED: u8 = 4;
 
@@ -50,7 +50,7 @@ impl Viewer {
             read(&mut stream)? == [0; 4],
             "the VNC server does not want us"
         );
-        // Others may look as well.
+        // Other clients may be connected as well.
         stream.write_all(&[1])?;
         let init: [u8; 24] = read(&mut stream)?;
         let [.., a, b, c, d] = init;
@@ -69,12 +69,12 @@ impl Viewer {
         self.0.write_all(&message).context("the VNC server is gone")
     }
 
-    /// Waits until the server has told the guest's device what was asked for last.
+    /// Waits until the server has forwarded the last request to the guest's device.
     pub fn wait_for_answer(&mut self) -> Result<()> {
         let stream = &mut self.0;
         loop {
             while read(stream)? != [0] {
-                // Bells have nothing behind them.
+                // Bell messages have nothing behind them.
             }
             let [_, high, low] = read(stream)?;
             let mut answered = false;
@@ -82,7 +82,7 @@ impl Viewer {
                 let [_, asked, _, result, _, _, _, _, encoding @ ..]: [u8; 12] = read(stream)?;
                 ensure!(
                     i32::from_be_bytes(encoding) == EXTENDED_DESKTOP_SIZE,
-                    "pixels that nobody has asked for"
+                    "pixels that were not asked for"
                 );
                 let [screens, ..]: [u8; 4] = read(stream)?;
                 let screens = io::copy(&mut stream.take(u64::from(screens) * 16), &mut io::sink());
@@ -100,20 +100,20 @@ impl Viewer {
 
     /// Asks for what has changed, again and again, until the machine ends.
     pub fn watch(mut self) {
-        thread::spawn(move || self.look());
+        thread::spawn(move || self.receive_updates());
     }
 
-    fn look(&mut self) -> Result<()> {
+    fn receive_updates(&mut self) -> Result<()> {
         let stream = &mut self.0;
         stream.set_read_timeout(None)?;
         set_encodings(stream, &[RAW, EXTENDED_DESKTOP_SIZE])?;
         let mut incremental = 0;
         loop {
-            // All of the screen, whatever its size.
+            // All of the screen, of any size.
             stream.write_all(&[UPDATE_REQUEST, incremental, 0, 0, 0, 0, 255, 255, 255, 255])?;
             incremental = 1;
             while read(stream)? != [0] {
-                // Bells have nothing behind them, and nobody copies here.
+                // Bell messages have nothing behind them, and the server copies nothing here.
             }
             let [_, high, low] = read(stream)?;
             for _ in 0..u16::from_be_bytes([high, low]) {

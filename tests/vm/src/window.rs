@@ -92,12 +92,17 @@ impl Window {
             .env("LIBGL_ALWAYS_SOFTWARE", "1");
     }
 
-    /// Whether there is a window that can be seen.
+    /// Returns the X server's number, as `DISPLAY` has it.
+    pub fn display(&self) -> &str {
+        &self.display
+    }
+
+    /// Returns whether there is a window that can be seen.
     pub fn is_open(&self) -> Result<bool> {
         Ok(self.visible()?.is_some())
     }
 
-    /// What is in the window.
+    /// Returns what is in the window.
     pub fn picture(&self) -> Result<Picture> {
         for _ in 0..TRIES {
             if let Some(window) = self.visible()? {
@@ -114,12 +119,12 @@ impl Window {
         self.connection.as_ref().context("no X server")
     }
 
-    /// The one that can be seen: programs make others for purposes of their own.
+    /// Returns the one that can be seen: programs make others for purposes of their own.
     fn visible(&self) -> Result<Option<Id>> {
         let connection = self.connection()?;
         let tree = connection.query_tree(self.root)?.reply()?;
         for window in tree.children {
-            // It may be gone by now.
+            // It may be closed by now.
             let attributes = connection.get_window_attributes(window)?.reply();
             if attributes.is_ok_and(|it| it.map_state == MapState::VIEWABLE) {
                 return Ok(Some(window));
@@ -128,13 +133,13 @@ impl Window {
         Ok(None)
     }
 
-    /// The pixels of a window; nothing if it changes its size meanwhile.
+    /// Returns the pixels of a window; nothing if it changes its size meanwhile.
     fn read(&self, window: Id) -> Result<Option<Picture>> {
         let connection = self.connection()?;
-        let Ok(place) = connection.get_geometry(window)?.reply() else {
+        let Ok(geometry) = connection.get_geometry(window)?.reply() else {
             return Ok(None);
         };
-        let (width, height) = (place.width, place.height);
+        let (width, height) = (geometry.width, geometry.height);
         let image = connection.get_image(ImageFormat::Z_PIXMAP, window, 0, 0, width, height, !0)?;
         let Ok(image) = image.reply() else {
             return Ok(None);

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `vm bench`: what this driver's consoles cost, and others, side by side.
+//! What this driver's consoles cost, and others, side by side.
 
 use crate::{
-    bench::Bench,
     first_text,
     measure::{self, Boot, Clock, Phase},
     peers::{self, Extra, Peer, Shown},
     plot,
-    tally::Tally,
 };
 use anyhow::{ensure, Context, Result};
 use serde_json::{json, Value};
@@ -18,6 +16,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+use vm::{guests::Guests, tally::Tally};
 
 type Mode = (usize, usize);
 
@@ -32,7 +31,7 @@ pub const OURS: &str = "virtgpu_bridge";
 /// By how much an instruction count may grow.
 const GROWTH: f64 = 1.1;
 
-/// How a line is written, where it goes, and how many are.
+/// Returns how a line is written, where it goes, and how many are.
 const fn phase(
     name: &'static str,
     path: &'static str,
@@ -64,7 +63,7 @@ fn scrolling(name: &'static str, path: &'static str, width: usize, mode: Mode) -
     ]
 }
 
-/// The lines of a boot.
+/// Returns the lines of a boot.
 fn phases(peer: &Peer, mode: Mode) -> Vec<Phase> {
     let mut phases: Vec<_> = WIDTHS
         .map(|width| phase("still", KMSG, width, 5, "apart"))
@@ -105,7 +104,7 @@ fn key(peer: &Peer, (width, height): Mode) -> String {
     format!("{} {width}x{height}", peer.name)
 }
 
-/// The mode in which a console is compared.
+/// Returns the mode in which a console is compared.
 fn usual(peer: &Peer) -> Mode {
     match peer.shown {
         Shown::Ramfb => RAMFB,
@@ -113,7 +112,7 @@ fn usual(peer: &Peer) -> Mode {
     }
 }
 
-/// What the time of a line is called, in microseconds.
+/// Returns what the time of a line is called, in microseconds.
 fn wall_key(peer: &Peer, mode: Mode, width: usize) -> String {
     format!("{} wall {width}", key(peer, mode))
 }
@@ -130,7 +129,7 @@ fn short(peer: &Peer) -> String {
 /// What is measured, and with what.
 pub struct Bencher<'a> {
     /// Kernels and fonts.
-    pub bench: &'a Bench,
+    pub guests: &'a Guests,
     /// More kernels.
     pub extra: &'a Extra,
     /// Where all goes.
@@ -154,13 +153,13 @@ impl Bencher<'_> {
         phases: &[Phase],
         words: &str,
     ) -> Result<Boot> {
-        let kit = (self.bench, self.extra);
+        let kit = (self.guests, self.extra);
         measure::boot(kit, peer, mode, clock, phases, words, &self.folder(name))
             .with_context(|| name.to_owned())
     }
 
     /// Counts one thing: it is measured, and the screen has the text, or not.
-    fn note<T>(&self, sheet: &mut Sheet, what: &str, result: Result<T>) -> Option<T> {
+    fn record<T>(&self, sheet: &mut Sheet, what: &str, result: Result<T>) -> Option<T> {
         sheet.tally.count(result.is_ok());
         match result {
             Ok(found) => {
@@ -174,7 +173,7 @@ impl Bencher<'_> {
         }
     }
 
-    /// The shortest case, against the baseline.
+    /// Measures the shortest case, against the baseline.
     pub fn check(&self) -> Result<Tally> {
         let known: Value = serde_json::from_slice(&fs::read(self.baseline)?)?;
         let mut sheet = Sheet::default();
@@ -189,7 +188,7 @@ impl Bencher<'_> {
                 );
                 Ok(())
             });
-            self.note(&mut sheet, &name, compared);
+            self.record(&mut sheet, &name, compared);
         }
         Ok(sheet.tally)
     }
@@ -203,14 +202,14 @@ impl Bencher<'_> {
         Ok(sheet.line(&name, "scroll-82"))
     }
 
-    /// The same of all.
+    /// Does the same for all.
     fn all_shortest(&self, sheet: &mut Sheet) -> Result<()> {
         SHORT
             .into_iter()
             .try_for_each(|peer| self.shortest(sheet, peer).map(drop))
     }
 
-    /// All measurements; `update` makes them the baseline.
+    /// Measures all; `update` makes it the baseline.
     pub fn run(&self, update: bool, only: Option<&str>) -> Result<Tally> {
         let mut sheet = Sheet::default();
         let wanted = |name: &str| only.is_none_or(|only| name.contains(only));
@@ -224,7 +223,7 @@ impl Bencher<'_> {
                 let name = key(peer, mode);
                 if wanted(&name) {
                     let boot = self.boot(&name, peer, mode, Clock::Icount, &phases(peer, mode), "");
-                    if let Some(boot) = self.note(&mut sheet, &name, boot) {
+                    if let Some(boot) = self.record(&mut sheet, &name, boot) {
                         sheet.boots.insert(name, boot);
                     }
                 }
@@ -243,7 +242,7 @@ impl Bencher<'_> {
         ] {
             if wanted(name) {
                 let result = part(self, &mut sheet);
-                self.note(&mut sheet, name, result);
+                self.record(&mut sheet, name, result);
             }
         }
         self.memory(&mut sheet);
@@ -254,7 +253,7 @@ impl Bencher<'_> {
         Ok(sheet.tally)
     }
 
-    /// The same line with the same font, on a small and a large screen.
+    /// Measures the same line with the same font, on a small and a large screen.
     fn one_font(&self, sheet: &mut Sheet) -> Result<()> {
         for mode in [RAMFB, (3840, 2160)] {
             let name = format!("{} one font", key(peers::VT, mode));
@@ -301,7 +300,7 @@ impl Bencher<'_> {
     /// From `start_kernel()` to the first text.
     fn first_texts(&self, sheet: &mut Sheet) -> Result<()> {
         for (name, port) in [("bus 0", false), ("root port", true)] {
-            let text = first_text::count(self.bench, self.extra, port, &self.folder(name))?;
+            let text = first_text::count(self.guests, self.extra, port, &self.folder(name))?;
             ensure!(
                 text.before_paging,
                 "{name}: the first text is after paging_init()"
@@ -313,7 +312,7 @@ impl Bencher<'_> {
         Ok(())
     }
 
-    /// QEMU's processor time for 10,000 lines that somebody looks at.
+    /// QEMU's processor time for 10,000 lines while a VNC client receives them.
     fn vnc(&self, sheet: &mut Sheet) -> Result<()> {
         for peer in [peers::VT, peers::FBCON] {
             let name = format!("{} VNC", key(peer, MODE));
@@ -326,7 +325,7 @@ impl Bencher<'_> {
         Ok(())
     }
 
-    /// The time of a line: beside others, and on every screen beside fbcon.
+    /// Measures the time of a line: beside others, and on every screen beside fbcon.
     fn wall(&self, sheet: &mut Sheet) -> Result<()> {
         let load = fs::read_to_string("/proc/loadavg")?;
         println!("     the load before the wall times: {}", load.trim());
@@ -339,8 +338,8 @@ impl Bencher<'_> {
         Ok(())
     }
 
-    /// The time of a line on our early console and another one, in these modes, by turns: the
-    /// median of pairs.
+    /// Measures the time of a line on our early console and another one, in these modes, by turns:
+    /// the median of pairs.
     fn pairs(
         &self,
         sheet: &mut Sheet,
@@ -420,12 +419,12 @@ impl Bencher<'_> {
             ),
             goal(
                 "doorbells a line",
-                sheet.doorbells(&key(EARLYCON, MODE)),
+                sheet.notifications(&key(EARLYCON, MODE)),
                 1.0,
             ),
             goal(
                 "doorbells for a burst of 1,000",
-                burst.map_or(f64::NAN, |took| took.doorbells as f64),
+                burst.map_or(f64::NAN, |took| took.notifications as f64),
                 100.0,
             ),
             goal(
@@ -543,7 +542,7 @@ impl Bencher<'_> {
             true => Ok(()),
             false => Err(anyhow::anyhow!("{}", grown.join("\n"))),
         };
-        self.note(sheet, "the baseline", result);
+        self.record(sheet, "the baseline", result);
         Ok(())
     }
 }
@@ -553,14 +552,14 @@ impl Sheet {
         self.boots.get(name)?.phases.get(phase)
     }
 
-    /// What a line took, as it was counted.
+    /// Returns what a line took, as counted.
     fn raw(&self, name: &str, phase: &str) -> f64 {
         self.took(name, phase)
             .map_or(f64::NAN, measure::Took::per_line)
     }
 
-    /// What a line takes, printk included. Where a line was waited for, the timer's ticks in that
-    /// time are left out: those that the same lines have without a console.
+    /// Returns what a line takes, printk included. Where a line was waited for, the timer's ticks
+    /// in that time are left out: those that the same lines have without a console.
     fn line(&self, name: &str, phase: &str) -> f64 {
         let name_of_none = match name.ends_with(SHORTEST) {
             true => short(peers::NONE),
@@ -577,17 +576,17 @@ impl Sheet {
         self.raw(name, phase) - ticks
     }
 
-    /// How often a line of the log rings the doorbell, of all that were written: the device's
-    /// thread may come to the last of a phase only in the next one.
-    fn doorbells(&self, name: &str) -> f64 {
-        let [bells, lines] = self.boots.get(name).map_or([0; 2], |boot| {
+    /// Returns how often a line of the log notifies the device, of all that were written: the
+    /// device's thread may come to the last of a phase only in the next one.
+    fn notifications(&self, name: &str) -> f64 {
+        let [notified, lines] = self.boots.get(name).map_or([0; 2], |boot| {
             let log = |name: &str| !name.starts_with("tty") && !name.starts_with("cat");
             let phases = boot.phases.iter().filter(|(name, _)| log(name));
-            phases.fold([0; 2], |[bells, lines], (_, took)| {
-                [bells + took.doorbells, lines + took.count]
+            phases.fold([0; 2], |[notified, lines], (_, took)| {
+                [notified + took.notifications, lines + took.count]
             })
         });
-        bells as f64 / lines as f64
+        notified as f64 / lines as f64
     }
 
     fn json(&self) -> Value {
@@ -596,7 +595,7 @@ impl Sheet {
             json!({
                 "lines": took.count,
                 "instructions": took.per_line(),
-                "doorbells": took.doorbells as f64 / lines,
+                "doorbells": took.notifications as f64 / lines,
                 "transfers": took.transfers as f64 / lines,
                 "flushed_pixels": took.flushed as f64 / lines,
             })
@@ -619,8 +618,8 @@ impl Sheet {
             .into()
     }
 
-    /// What is the same each time: consoles that print at once, in modes and widths in
-    /// which nobody waits for the device, whose time is the host's.
+    /// Returns what is the same each time: consoles that print at once, in modes and widths in
+    /// which the driver does not wait for the device, whose time is the host's.
     fn steady(&self) -> Value {
         let mut all = serde_json::Map::new();
         let names = peers::ALL
@@ -646,7 +645,7 @@ impl Sheet {
         all.into()
     }
 
-    /// The table, in Markdown.
+    /// Returns the table, in Markdown.
     fn table(&self) -> String {
         let mut table = String::from(
             "| console | mode | 20 | 82 | 160 | 82, no scrolling | 82, alike | 82, burst | doorbells | transfers |\n\
@@ -672,7 +671,8 @@ impl Sheet {
                 ]
                 .map(|phase| number(self.line(&name, phase)));
                 let events = self.took(&name, "scroll-82").map_or([0.0; 2], |took| {
-                    [took.doorbells, took.transfers].map(|count| count as f64 / took.count as f64)
+                    [took.notifications, took.transfers]
+                        .map(|count| count as f64 / took.count as f64)
                 });
                 let _ = writeln!(
                     table,
@@ -690,7 +690,7 @@ impl Sheet {
     }
 }
 
-/// A number as people read it.
+/// Returns a number as people read it.
 fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

@@ -4,7 +4,6 @@
 //! writes down each one.
 
 use crate::{
-    bench::Bench,
     measure::{self, Clock, LEVEL},
     peers::{self, Extra},
 };
@@ -16,6 +15,7 @@ use std::{
     path::Path,
     time::Duration,
 };
+use vm::guests::Guests;
 
 /// What was counted.
 pub struct FirstText {
@@ -25,19 +25,19 @@ pub struct FirstText {
     pub before_paging: bool,
 }
 
-/// Where kernels run that are not told of another place, and how much of that is looked at.
+/// The address at which kernels run by default, and how many bytes from there on are counted.
 const KERNEL: u64 = 0xffff_8000_8000_0000;
 const SIZE: u64 = 0x1000_0000;
 
-const BELL: &str = "virtio_queue_notify ";
+const NOTIFY: &str = "virtio_queue_notify ";
 const FLUSH: &str = "virtio_gpu_cmd_res_flush ";
 
 /// Boots with a GPU on bus 0, or behind a root port, until something is shown.
-pub fn count(bench: &Bench, extra: &Extra, port: bool, out: &Path) -> Result<FirstText> {
+pub fn count(guests: &Guests, extra: &Extra, port: bool, out: &Path) -> Result<FirstText> {
     let mode = (1280, 800);
     // Where functions are; this boot is an ordinary one.
     let symbols: BTreeMap<String, u64> = measure::boot(
-        (bench, extra),
+        (guests, extra),
         peers::EARLYCON,
         mode,
         Clock::Icount,
@@ -58,7 +58,7 @@ pub fn count(bench: &Bench, extra: &Extra, port: bool, out: &Path) -> Result<Fir
         true => "virtio-gpu-pci,bus=port1,xres=1280,yres=800",
         false => "virtio-gpu-pci,xres=1280,yres=800",
     };
-    let mut machine = peers::EARLYCON.machine_of(bench, extra);
+    let mut machine = peers::EARLYCON.machine_of(guests, extra);
     if port {
         machine = machine.device("pcie-root-port,id=port1,chassis=1");
     }
@@ -78,7 +78,7 @@ pub fn count(bench: &Bench, extra: &Extra, port: bool, out: &Path) -> Result<Fir
     vm.go()?;
     let log = out.join("qemu.log");
     let (mut at, mut from_start, mut paged) = (0_u64, None, false);
-    let mut bell = None;
+    let mut notified = None;
     let mut lines = BufReader::new(File::open(&log)?);
     let mut line = String::new();
     vm.wait("the first text", Duration::from_secs(120), |_| {
@@ -91,12 +91,12 @@ pub fn count(bench: &Bench, extra: &Extra, port: bool, out: &Path) -> Result<Fir
                     .and_then(|pc| u64::from_str_radix(pc, 16).ok());
                 at += 1;
                 match pc.context("no address")? {
-                    pc if pc == start => (from_start, bell) = (Some(at), None),
+                    pc if pc == start => (from_start, notified) = (Some(at), None),
                     pc if pc == paging => paged = true,
                     _ => {}
                 }
-            } else if line.starts_with(BELL) {
-                bell = Some((at, !paged));
+            } else if line.starts_with(NOTIFY) {
+                notified = Some((at, !paged));
             } else if line.starts_with(FLUSH) && from_start.is_some() {
                 return Ok(Some(()));
             }
@@ -105,10 +105,10 @@ pub fn count(bench: &Bench, extra: &Extra, port: bool, out: &Path) -> Result<Fir
         Ok(None)
     })?;
     drop(vm);
-    let (bell, before_paging) = bell.context("no doorbell before the first text")?;
+    let (notified, before_paging) = notified.context("no notification before the first text")?;
     ensure!(from_start.is_some(), "start_kernel() was not seen");
     Ok(FirstText {
-        from_start: bell - from_start.unwrap_or_default(),
+        from_start: notified - from_start.unwrap_or_default(),
         before_paging,
     })
 }

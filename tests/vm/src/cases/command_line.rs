@@ -2,29 +2,210 @@
 
 //! Cases of the command line: which consoles it makes, and what each of them shows of the log.
 //!
-//! The guest writes its log and `/proc/consoles` to the serial port, whoever is a console. The
+//! The guest writes its log and `/proc/consoles` to the serial port, whatever the consoles are. The
 //! screen must show each line of that log once, in its order, if its level is for consoles.
 
-use crate::{
-    bench::{driver_lines, Bench, GPU},
-    cases::{
-        case, Case,
-        Expect::{Dies, Own, Survives},
-        SMALL_GPU,
-    },
-    endings::{background, provoke, way, with_nmi, SYSRQ, TRACE},
-    log,
-    qemu::{Machine, Vm, LIMIT},
-    screen::show,
+use super::{
+    case,
+    crash::{background, provoke, trigger, with_nmi, SYSRQ, TRACE},
+    fixtures::SMALL_GPU,
+    group, Case,
+    Expect::{Dies, Own, Survives},
+    Group,
 };
 use anyhow::{ensure, Context, Result};
 use std::{fs, path::Path};
+use vm::{
+    config::Need,
+    guests::{driver_lines, Guests, GPU},
+    log,
+    qemu::{Machine, Vm, LIMIT},
+    screen::{show, Screen},
+};
 
-/// A screen with room for the whole log of a boot.
+/// The cases.
+pub const GROUPS: &[Group] = &[group(CASES, &[Need::Vt])];
+
+const CASES: &[Case] = &[
+    // Only firmware names a console: SPCR, or the devicetree's stdout-path.
+    case("nobody-spcr", Own(as_well), |guests| {
+        said(guests, "").device(TALL)
+    })
+    .needs(&[Need::ShortLog]),
+    case("nobody-spcr-earlycon", Own(as_well), |guests| {
+        said(guests, "earlycon=virtgpu").device(TALL)
+    })
+    .needs(&[Need::ShortLog]),
+    case("nobody-spcr-quiet", Own(as_well_quiet), |guests| {
+        said(guests, "earlycon=virtgpu quiet").device(TALL)
+    })
+    .needs(&[Need::ShortLog]),
+    case("nobody-spcr-native", Own(as_well_on_fbcon), |guests| {
+        said(guests, "earlycon=virtgpu")
+            .without("virtgpu_bridge.handover=never")
+            .device(TALL)
+    })
+    .needs(&[Need::NativeBuiltIn, Need::ShortLog]),
+    case("nobody-spcr-late", Own(as_well_late), |guests| {
+        // Only the driver core can set such a device up.
+        said(guests, "").device(&format!("{TALL},iommu_platform=on"))
+    }),
+    case("nobody-devicetree", Own(by_default), |guests| {
+        said(guests, "").direct().device(TALL)
+    }),
+    case("nobody-devicetree-earlycon", Own(by_default), |guests| {
+        said(guests, "earlycon=virtgpu").direct().device(TALL)
+    }),
+    case("nobody-login", Own(login), |guests| {
+        let shell = said(guests, "earlycon=virtgpu vm.shell=tty1");
+        shell.device(SMALL_GPU).device("virtio-keyboard-pci")
+    }),
+    case(
+        "nobody-spcr-panic",
+        Dies(&["sysrq triggered crash", TRACE]),
+        |guests| {
+            said(guests, "earlycon=virtgpu vm.lines=20")
+                .append(SYSRQ)
+                .device(GPU)
+        },
+    ),
+    case("nobody-never", Own(never), |guests| {
+        said(guests, "virtgpu_bridge.console=never").device(TALL)
+    }),
+    // A boot stub names hvc0, which is there or not.
+    case("stub-hvc0", Own(hvc0_as_well), |guests| {
+        hvc0(
+            said(guests, "earlycon=virtgpu console=hvc0")
+                .direct()
+                .device(TALL),
+        )
+    }),
+    case("stub-hvc0-last", Own(hvc0_as_well), |guests| {
+        hvc0(
+            said(guests, "console=hvc0 earlycon=virtgpu")
+                .direct()
+                .device(TALL),
+        )
+    }),
+    case("stub-hvc0-absent", Own(hvc0_is_absent), |guests| {
+        said(guests, "earlycon=virtgpu console=hvc0").device(TALL)
+    })
+    .needs(&[Need::ShortLog]),
+    // A user names consoles, and not the screen.
+    case("user-serial", Own(obeyed), |guests| {
+        said(guests, "console=ttyAMA0").device(TALL)
+    }),
+    case("user-serial-earlycon", Own(obeyed), |guests| {
+        said(guests, "earlycon=virtgpu console=ttyAMA0")
+            .direct()
+            .device(TALL)
+    }),
+    case("user-hvc0-serial", Own(obeyed), |guests| {
+        said(guests, "console=hvc0 console=ttyAMA0")
+            .direct()
+            .device(TALL)
+    }),
+    // The user names both, in any order.
+    case("user-both", Own(both_in_any_order), |guests| {
+        guests
+            .image()
+            .append("virtgpu_bridge.handover=never")
+            .direct()
+            .device(TALL)
+    }),
+    case("user-tty1", Own(tty1), |guests| {
+        said(guests, "earlycon=virtgpu console=tty1 console=ttyAMA0")
+            .direct()
+            .device(TALL)
+    }),
+    // What the screen is called without virtual terminals.
+    case("user-virtgpu0", Own(virtgpu0), |guests| {
+        said(guests, "earlycon=virtgpu console=virtgpu0")
+            .direct()
+            .device(TALL)
+    }),
+    // The boot console is kept.
+    case("kept-serial", Own(kept), |guests| {
+        said(guests, "earlycon=virtgpu keep_bootcon console=ttyAMA0")
+            .direct()
+            .device(TALL)
+    }),
+    case("kept-first-serial", Own(kept), |guests| {
+        said(guests, "keep_bootcon console=ttyAMA0 earlycon=virtgpu")
+            .direct()
+            .device(TALL)
+    }),
+    case("kept-both", Own(kept_with_tty0), |guests| {
+        guests
+            .image()
+            .append("virtgpu_bridge.handover=never")
+            .direct()
+            .device(TALL)
+    }),
+    case("kept-nobody-spcr", Own(as_well), |guests| {
+        said(guests, "earlycon=virtgpu keep_bootcon").device(TALL)
+    })
+    .needs(&[Need::ShortLog]),
+    case(
+        "kept-panic",
+        Dies(&["sysrq triggered crash", TRACE]),
+        |guests| kept_log(guests).append(SYSRQ),
+    )
+    .on(&[1, 4]),
+    case(
+        "kept-panic-nmi",
+        Dies(&["dying as told", TRACE]),
+        |guests| with_nmi(kept_log(guests)).append(&trigger("nmi")),
+    )
+    .on(&[4]),
+    case(
+        "kept-panic-quiet",
+        Dies(&["dying as told", TRACE]),
+        |guests| {
+            kept_log(guests)
+                .append("quiet vm.lines=60")
+                .append(&trigger("panic"))
+        },
+    ),
+    case(
+        "kept-panic-tty0",
+        Dies(&["sysrq triggered crash", TRACE]),
+        |guests| kept_log(guests).append("console=tty0").append(SYSRQ),
+    ),
+    case(
+        "kept-lkdtm-warning",
+        Survives(&["WARNING: ", TRACE]),
+        |guests| provoke(kept_log(guests), "WARNING").append("vm.lines=5"),
+    ),
+    // While a process has the console lock, a boot console keeps Linux from printing on any.
+    case(
+        "kept-warning-console-lock",
+        Survives(&["WARNING: ", TRACE]),
+        |guests| {
+            let locked = kept_log(guests)
+                .append("console=tty0")
+                .append(&background("hold-short"));
+            provoke(locked, "WARNING").append("vm.lines=5 vm.do=busybox,sleep,8 vm.lines=5")
+        },
+    )
+    .on(&[1, 4]),
+    // What is to be seen does not depend on the order of words.
+    case("level-in-any-order", Own(levels), |guests| {
+        guests
+            .image()
+            .append("virtgpu_bridge.handover=never")
+            .direct()
+            .device(TALL)
+    }),
+];
+
+/// A screen on which the whole log of a boot fits.
 const TALL: &str = "virtio-gpu-pci,xres=640,yres=4080";
 
-/// How the driver turns the screen on where nobody named it, and how it explains that it does not.
+/// The driver's words where it adds the screen to consoles that others named, and where it does
+/// not.
 const AS_WELL: &str = "the log is on the screen as well";
+
 const OBEYED: &str = "the log is not on the screen";
 
 /// What must be seen of a guest.
@@ -39,193 +220,29 @@ struct Expected {
 
 /// What is expected where nothing else is said: all but debugging messages.
 const INFO: u8 = 7;
+
 /// The same of a quiet kernel.
 const QUIET: u8 = 4;
-/// The same of one that is told to show all.
+
+/// The same of one that prints all.
 const DEBUG: u8 = 8;
 
-/// The cases of command lines.
-pub const COMMAND_LINES: &[Case] = &[
-    // Nobody names a console but firmware: SPCR, or the devicetree's stdout-path.
-    case("nobody-spcr", Own(as_well), |bench| {
-        said(bench, "").device(TALL)
-    }),
-    case("nobody-spcr-earlycon", Own(as_well), |bench| {
-        said(bench, "earlycon=virtgpu").device(TALL)
-    }),
-    case("nobody-spcr-quiet", Own(as_well_quiet), |bench| {
-        said(bench, "earlycon=virtgpu quiet").device(TALL)
-    }),
-    case("nobody-spcr-native", Own(as_well_on_fbcon), |bench| {
-        said(bench, "earlycon=virtgpu")
-            .without("virtgpu_bridge.handover=never")
-            .device(TALL)
-    }),
-    case("nobody-spcr-late", Own(as_well_late), |bench| {
-        // Only the driver core can set such a device up.
-        said(bench, "").device(&format!("{TALL},iommu_platform=on"))
-    }),
-    case("nobody-devicetree", Own(by_default), |bench| {
-        said(bench, "").direct().device(TALL)
-    }),
-    case("nobody-devicetree-earlycon", Own(by_default), |bench| {
-        said(bench, "earlycon=virtgpu").direct().device(TALL)
-    }),
-    case("nobody-login", Own(login), |bench| {
-        let shell = said(bench, "earlycon=virtgpu vm.shell=tty1");
-        shell.device(SMALL_GPU).device("virtio-keyboard-pci")
-    }),
-    case(
-        "nobody-spcr-panic",
-        Dies(&["sysrq triggered crash", TRACE]),
-        |bench| {
-            said(bench, "earlycon=virtgpu vm.lines=20")
-                .append(SYSRQ)
-                .device(GPU)
-        },
-    ),
-    case("nobody-told-never", Own(never), |bench| {
-        said(bench, "virtgpu_bridge.console=never").device(TALL)
-    }),
-    // A boot stub names hvc0, which is there or not.
-    case("stub-hvc0", Own(hvc0_as_well), |bench| {
-        hvc0(
-            said(bench, "earlycon=virtgpu console=hvc0")
-                .direct()
-                .device(TALL),
-        )
-    }),
-    case("stub-hvc0-last", Own(hvc0_as_well), |bench| {
-        hvc0(
-            said(bench, "console=hvc0 earlycon=virtgpu")
-                .direct()
-                .device(TALL),
-        )
-    }),
-    case("stub-hvc0-absent", Own(hvc0_is_absent), |bench| {
-        said(bench, "earlycon=virtgpu console=hvc0").device(TALL)
-    }),
-    // A user names consoles, and not the screen.
-    case("user-serial", Own(obeyed), |bench| {
-        said(bench, "console=ttyAMA0").device(TALL)
-    }),
-    case("user-serial-earlycon", Own(obeyed), |bench| {
-        said(bench, "earlycon=virtgpu console=ttyAMA0")
-            .direct()
-            .device(TALL)
-    }),
-    case("user-hvc0-serial", Own(obeyed), |bench| {
-        said(bench, "console=hvc0 console=ttyAMA0")
-            .direct()
-            .device(TALL)
-    }),
-    // The user names both, in any order.
-    case("user-both", Own(both_in_any_order), |bench| {
-        bench
-            .image()
-            .append("virtgpu_bridge.handover=never")
-            .direct()
-            .device(TALL)
-    }),
-    case("user-tty1", Own(tty1), |bench| {
-        said(bench, "earlycon=virtgpu console=tty1 console=ttyAMA0")
-            .direct()
-            .device(TALL)
-    }),
-    // What the screen is called without virtual terminals.
-    case("user-virtgpu0", Own(virtgpu0), |bench| {
-        said(bench, "earlycon=virtgpu console=virtgpu0")
-            .direct()
-            .device(TALL)
-    }),
-    // The boot console is kept.
-    case("kept-serial", Own(kept), |bench| {
-        said(bench, "earlycon=virtgpu keep_bootcon console=ttyAMA0")
-            .direct()
-            .device(TALL)
-    }),
-    case("kept-first-serial", Own(kept), |bench| {
-        said(bench, "keep_bootcon console=ttyAMA0 earlycon=virtgpu")
-            .direct()
-            .device(TALL)
-    }),
-    case("kept-both", Own(kept_with_tty0), |bench| {
-        bench
-            .image()
-            .append("virtgpu_bridge.handover=never")
-            .direct()
-            .device(TALL)
-    }),
-    case("kept-nobody-spcr", Own(as_well), |bench| {
-        said(bench, "earlycon=virtgpu keep_bootcon").device(TALL)
-    }),
-    case(
-        "kept-panic",
-        Dies(&["sysrq triggered crash", TRACE]),
-        |bench| kept_log(bench).append(SYSRQ),
-    )
-    .on(&[1, 4]),
-    case("kept-panic-nmi", Dies(&["dying as told", TRACE]), |bench| {
-        with_nmi(kept_log(bench)).append(&way("nmi"))
-    })
-    .on(&[4]),
-    case(
-        "kept-panic-quiet",
-        Dies(&["dying as told", TRACE]),
-        |bench| {
-            kept_log(bench)
-                .append("quiet vm.lines=60")
-                .append(&way("panic"))
-        },
-    ),
-    case(
-        "kept-panic-tty0",
-        Dies(&["sysrq triggered crash", TRACE]),
-        |bench| kept_log(bench).append("console=tty0").append(SYSRQ),
-    ),
-    case(
-        "kept-lkdtm-warning",
-        Survives(&["WARNING: ", TRACE]),
-        |bench| provoke(kept_log(bench), "WARNING").append("vm.lines=5"),
-    ),
-    // While somebody has the console lock, a boot console keeps Linux from printing on any console.
-    case(
-        "kept-warning-console-lock",
-        Survives(&["WARNING: ", TRACE]),
-        |bench| {
-            let held = kept_log(bench)
-                .append("console=tty0")
-                .append(&background("hold-short"));
-            provoke(held, "WARNING").append("vm.lines=5 vm.do=busybox,sleep,8 vm.lines=5")
-        },
-    )
-    .on(&[1, 4]),
-    // What is to be seen does not depend on the order of words.
-    case("level-in-any-order", Own(levels), |bench| {
-        bench
-            .image()
-            .append("virtgpu_bridge.handover=never")
-            .direct()
-            .device(TALL)
-    }),
-];
-
-/// A guest with these words and no other that names a console, whose device stays ours.
-fn said(bench: &Bench, words: &str) -> Machine {
-    let mute = bench
+/// Returns a guest with these words and no other that names a console, whose device stays ours.
+fn said(guests: &Guests, words: &str) -> Machine {
+    let mute = guests
         .image()
         .without("console=ttyAMA0")
         .without("console=nowhere");
     mute.append(words).append("virtgpu_bridge.handover=never")
 }
 
-/// One whose early console stays, and whose log is on the serial port as well.
-fn kept_log(bench: &Bench) -> Machine {
+/// Returns a machine whose early console stays, and whose log is on the serial port as well.
+fn kept_log(guests: &Guests) -> Machine {
     let kept = "earlycon=virtgpu keep_bootcon virtgpu_bridge.handover=never vm.lines=20";
-    bench.image().append(kept).direct().device(GPU)
+    guests.image().append(kept).direct().device(GPU)
 }
 
-/// With a virtio console.
+/// Returns the machine with a virtio console.
 fn hvc0(machine: Machine) -> Machine {
     let machine = machine.option("-chardev", "ringbuf,id=hvc0,size=65536");
     machine
@@ -233,34 +250,34 @@ fn hvc0(machine: Machine) -> Machine {
         .device("virtconsole,chardev=hvc0")
 }
 
-fn as_well(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    shows_as_well(bench, machine, INFO, out)
+fn as_well(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    check_as_well(guests, machine, INFO, out)
 }
 
-fn as_well_quiet(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    shows_as_well(bench, machine, QUIET, out)
+fn as_well_quiet(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    check_as_well(guests, machine, QUIET, out)
 }
 
-fn shows_as_well(bench: &Bench, machine: &Machine, level: u8, out: &Path) -> Result<String> {
+fn check_as_well(guests: &Guests, machine: &Machine, level: u8, out: &Path) -> Result<String> {
     let expected = Expected {
         level,
         consoles: &["ttyAMA0", "tty0"],
         says: AS_WELL,
     };
-    shows(bench, machine, &expected, out)
+    check_screen(guests, machine, &expected, out)
 }
 
-/// The native driver has the device, and its console the log.
-fn as_well_on_fbcon(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let seen = as_well(bench, machine, out)?;
+/// Checks that the native driver has the device, and its console the log.
+fn as_well_on_fbcon(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let seen = as_well(guests, machine, out)?;
     let serial = fs::read(out.join("serial.log"))?;
     let said = driver_lines(&serial).join("\n");
     ensure!(said.contains("handed over"), "not handed over:\n{said}");
     Ok(seen)
 }
 
-/// The terminal was Linux' own, of 80x25 cells, until there was a screen.
-fn as_well_late(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// Checks that the terminal was Linux' own, of 80x25 cells, until there was a screen.
+fn as_well_late(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let expected = Expected {
         level: INFO,
         consoles: &["ttyAMA0", "tty0"],
@@ -268,36 +285,36 @@ fn as_well_late(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> 
     };
     let mut vm = boot(machine, out)?;
     check_consoles(&vm, &expected)?;
-    bench.wait_for_words(&mut vm, &["vm: line 1", "vm: line 5", "vm: level 6"], out)?;
+    guests.wait_for_words(&mut vm, &["vm: line 1", "vm: line 5", "vm: level 6"], out)?;
     Ok("the end of the log".into())
 }
 
-/// The VT is Linux' own choice, until the serial port comes.
-fn by_default(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// Checks that the VT is Linux' own choice, until the serial port comes.
+fn by_default(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let expected = Expected {
         level: INFO,
         consoles: &["ttyAMA0", "tty0"],
         says: "",
     };
-    shows(bench, machine, &expected, out)
+    check_screen(guests, machine, &expected, out)
 }
 
-fn never(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    hides(bench, machine, "virtgpu_bridge.console=never", out)
+fn never(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    hides(guests, machine, "virtgpu_bridge.console=never", out)
 }
 
-fn obeyed(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    hides(bench, machine, OBEYED, out)
+fn obeyed(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    hides(guests, machine, OBEYED, out)
 }
 
-fn hvc0_as_well(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+fn hvc0_as_well(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let expected = Expected {
         level: INFO,
         consoles: &["hvc0", "tty0"],
         says: AS_WELL,
     };
     let mut vm = boot(machine, out)?;
-    let seen = compare(bench, &mut vm, &expected, out)?;
+    let seen = compare(guests, &mut vm, &expected, out)?;
     let said = vm.human("ringbuf_read hvc0 65536")?;
     fs::write(out.join("hvc0.log"), &said)?;
     // Linux' virtio console drops what is printed before its port is on a list of its own, with any
@@ -308,45 +325,46 @@ fn hvc0_as_well(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> 
     Ok(seen)
 }
 
-fn hvc0_is_absent(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+fn hvc0_is_absent(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     // The serial port is SPCR's.
     let expected = Expected {
         level: INFO,
         consoles: &["tty0", "ttyAMA0"],
         says: AS_WELL,
     };
-    shows(bench, machine, &expected, out)
+    check_screen(guests, machine, &expected, out)
 }
 
-fn tty1(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+fn tty1(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let expected = Expected {
         level: INFO,
         consoles: &["ttyAMA0", "tty1"],
         says: "",
     };
-    shows(bench, machine, &expected, out)
+    check_screen(guests, machine, &expected, out)
 }
 
-fn virtgpu0(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+fn virtgpu0(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let expected = Expected {
         level: INFO,
         consoles: &["tty0"],
         says: AS_WELL,
     };
-    shows(bench, machine, &expected, out)
+    check_screen(guests, machine, &expected, out)
 }
 
-fn kept(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+fn kept(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let expected = Expected {
         level: INFO,
         consoles: &["ttyAMA0", "virtgpu0"],
         says: "",
     };
-    shows(bench, machine, &expected, out)
+    check_screen(guests, machine, &expected, out)
 }
 
-/// `earlycon=virtgpu` before, between and behind two consoles, the last of which is `/dev/console`.
-fn both_in_any_order(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// Checks `earlycon=virtgpu` before, between and behind two consoles, the last of which is
+/// `/dev/console`.
+fn both_in_any_order(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     const SERIAL: &[&str] = &["ttyAMA0", "tty0"];
     const SCREEN: &[&str] = &["tty0", "ttyAMA0"];
     let orders = [
@@ -361,15 +379,15 @@ fn both_in_any_order(bench: &Bench, machine: &Machine, out: &Path) -> Result<Str
         ),
     ];
     in_any_order(
-        bench,
+        guests,
         machine,
         &orders.map(|(words, consoles)| (words, INFO, consoles)),
         out,
     )
 }
 
-/// The early console stays, as the user wants it, and tty0 has the same screen.
-fn kept_with_tty0(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// Checks that the early console stays, as the user wants it, and tty0 has the same screen.
+fn kept_with_tty0(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     const SERIAL: &[&str] = &["ttyAMA0", "tty0"];
     const SCREEN: &[&str] = &["tty0"];
     let orders = [
@@ -384,15 +402,15 @@ fn kept_with_tty0(bench: &Bench, machine: &Machine, out: &Path) -> Result<String
         ),
     ];
     in_any_order(
-        bench,
+        guests,
         machine,
         &orders.map(|(words, consoles)| (words, INFO, consoles)),
         out,
     )
 }
 
-/// What levels mean does not depend on where `earlycon=virtgpu` stands.
-fn levels(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// Checks that levels mean the same wherever `earlycon=virtgpu` stands.
+fn levels(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     const TTY0: &[&str] = &["tty0"];
     let orders = [
         ("earlycon=virtgpu console=tty0 quiet", QUIET),
@@ -408,7 +426,7 @@ fn levels(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         ("ignore_loglevel console=tty0 quiet earlycon=virtgpu", DEBUG),
     ];
     in_any_order(
-        bench,
+        guests,
         machine,
         &orders.map(|(words, level)| (words, level, TTY0)),
         out,
@@ -416,7 +434,7 @@ fn levels(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 }
 
 fn in_any_order(
-    bench: &Bench,
+    guests: &Guests,
     machine: &Machine,
     orders: &[(&'static str, u8, &'static [&'static str])],
     out: &Path,
@@ -439,7 +457,7 @@ fn in_any_order(
         }
         let out = out.join(number.to_string());
         let seen =
-            start(&machine, &out).and_then(|mut vm| compare(bench, &mut vm, &expected, &out));
+            start(&machine, &out).and_then(|mut vm| compare(guests, &mut vm, &expected, &out));
         seen.with_context(|| format!("'{words}', in {}", out.display()))?;
     }
     Ok(format!("{} orders, each line once", orders.len()))
@@ -460,8 +478,7 @@ fn start(machine: &Machine, out: &Path) -> Result<Vm> {
     vm.wait("the guest's log on the serial port", LIMIT, |vm| {
         Ok(vm.serial_has("vm: end of the log")?.then_some(()))
     })?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok(vm)
 }
 
@@ -503,7 +520,7 @@ fn said_by(vm: &Vm) -> Result<Said> {
     Ok(said)
 }
 
-/// The guest has the expected consoles, and says so.
+/// Checks that the guest has the expected consoles, and says so.
 fn check_consoles(vm: &Vm, expected: &Expected) -> Result<Said> {
     let said = said_by(vm)?;
     // The one for panics has no number where there are virtual terminals, or it was not wanted.
@@ -545,12 +562,17 @@ fn check_consoles(vm: &Vm, expected: &Expected) -> Result<Said> {
     Ok(said)
 }
 
-/// The screen has each line of the log once.
-fn shows(bench: &Bench, machine: &Machine, expected: &Expected, out: &Path) -> Result<String> {
-    compare(bench, &mut boot(machine, out)?, expected, out)
+/// Checks that the screen has each line of the log once.
+fn check_screen(
+    guests: &Guests,
+    machine: &Machine,
+    expected: &Expected,
+    out: &Path,
+) -> Result<String> {
+    compare(guests, &mut boot(machine, out)?, expected, out)
 }
 
-fn compare(bench: &Bench, vm: &mut Vm, expected: &Expected, out: &Path) -> Result<String> {
+fn compare(guests: &Guests, vm: &mut Vm, expected: &Expected, out: &Path) -> Result<String> {
     let said = check_consoles(vm, expected)?;
     let mut lines = String::new();
     for (level, line) in &said.log {
@@ -564,7 +586,7 @@ fn compare(bench: &Bench, vm: &mut Vm, expected: &Expected, out: &Path) -> Resul
         lines += "\n";
     }
     let has_early = vm.serial_has("earlycon: virtgpu0")?;
-    let rows = bench.look(vm, None, out, |screen, _| {
+    let rows = guests.wait_for_screen(vm, None, out, |screen, _| {
         let rows = match has_early {
             true => log::lay_out(lines.as_bytes(), screen.columns),
             false => log::lay_out_of_vt(lines.as_bytes(), screen.columns),
@@ -584,7 +606,7 @@ fn compare(bench: &Bench, vm: &mut Vm, expected: &Expected, out: &Path) -> Resul
     ))
 }
 
-/// The serial port, as a console, has the last lines once.
+/// Checks that the serial port, as a console, has the last lines once.
 fn once_on_serial(vm: &Vm, said: &Said, expected: &Expected) -> Result<()> {
     let serial = String::from_utf8_lossy(&vm.serial()?).replace('\r', "");
     let (printed, _) = serial.rsplit_once("vm: the log\n").context("no log")?;
@@ -609,8 +631,9 @@ fn once_on_serial(vm: &Vm, said: &Said, expected: &Expected) -> Result<()> {
     Ok(())
 }
 
-/// The serial port is the only console: the screen has nothing that was said after it had come.
-fn hides(bench: &Bench, machine: &Machine, says: &'static str, out: &Path) -> Result<String> {
+/// Checks that the serial port is the only console: the screen has nothing that was said after it
+/// had come.
+fn hides(guests: &Guests, machine: &Machine, says: &'static str, out: &Path) -> Result<String> {
     let expected = Expected {
         level: INFO,
         consoles: &["ttyAMA0"],
@@ -620,7 +643,7 @@ fn hides(bench: &Bench, machine: &Machine, says: &'static str, out: &Path) -> Re
     let said = check_consoles(&vm, &expected)?;
     once_on_serial(&vm, &said, &expected)?;
     let (_, picture) = vm.screenshot("screen.png", None)?;
-    let screen = crate::screen::Screen::read(&picture, &bench.fonts);
+    let screen = Screen::read(&picture, &guests.fonts);
     let text = screen.text();
     fs::write(out.join("screen.txt"), &text)?;
     ensure!(
@@ -642,8 +665,8 @@ fn hides(bench: &Bench, machine: &Machine, says: &'static str, out: &Path) -> Re
     ))
 }
 
-/// A shell is on the screen with the log, and answers.
-fn login(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// Checks that a shell is on the screen with the log, and answers.
+fn login(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = boot(machine, out)?;
     let expected = Expected {
         level: INFO,
@@ -652,6 +675,6 @@ fn login(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     };
     check_consoles(&vm, &expected)?;
     vm.press("e c h o spc h e l l o ret")?;
-    bench.wait_for_words(&mut vm, &["vm: line 5", "echo hello", "\nhello"], out)?;
+    guests.wait_for_words(&mut vm, &["vm: line 5", "echo hello", "\nhello"], out)?;
     Ok("the log and a shell that answers".into())
 }

@@ -2,15 +2,7 @@
 
 //! One boot of a guest that writes lines: what they cost, and whether the screen has them.
 
-use crate::{
-    bench::{Bench, READY},
-    font::Font,
-    log,
-    peers::{Extra, Peer, Shown},
-    qemu::Vm,
-    screen::Screen,
-    vnc::Viewer,
-};
+use crate::peers::{Extra, Peer, Shown};
 use anyhow::{bail, ensure, Context, Result};
 use std::{
     collections::BTreeMap,
@@ -18,6 +10,14 @@ use std::{
     path::Path,
     thread,
     time::{Duration, Instant},
+};
+use vm::{
+    font::Font,
+    guests::{Guests, READY},
+    log,
+    qemu::Vm,
+    screen::Screen,
+    vnc::Viewer,
 };
 
 /// Lets warnings be shown, and nothing else.
@@ -39,7 +39,7 @@ pub enum Clock {
     Slow,
     /// The host's.
     Wall,
-    /// The same, and somebody looks at the screen through VNC.
+    /// The same, and a VNC client receives the screen.
     Watched,
 }
 
@@ -67,8 +67,8 @@ pub struct Took {
     pub time: u64,
     /// When it began.
     pub begun: u64,
-    /// How often the driver told the device of commands.
-    pub doorbells: u64,
+    /// How often the driver notified the device.
+    pub notifications: u64,
     /// How many transfers the device made.
     pub transfers: u64,
     /// Pixels that were shown anew.
@@ -76,7 +76,7 @@ pub struct Took {
 }
 
 impl Took {
-    /// What a line cost.
+    /// Returns what a line cost.
     pub fn per_line(&self) -> f64 {
         self.time as f64 / self.count as f64
     }
@@ -97,7 +97,7 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// A phase.
+    /// Returns a phase.
     pub fn phase(&self, name: &str) -> Result<&Took> {
         self.phases
             .get(name)
@@ -115,7 +115,7 @@ const TRACED: [&str; 4] = [
 
 /// Boots, has the guest write, and reads the screen back.
 pub fn boot(
-    (bench, extra): (&Bench, &Extra),
+    (guests, extra): (&Guests, &Extra),
     peer: &Peer,
     mode: (usize, usize),
     clock: Clock,
@@ -123,7 +123,7 @@ pub fn boot(
     words: &str,
     out: &Path,
 ) -> Result<Boot> {
-    let mut machine = peer.machine(bench, extra, mode);
+    let mut machine = peer.machine(guests, extra, mode);
     // The first one counts for what is said before the next is read.
     if words.contains("loglevel=") {
         machine = machine.without(LEVEL);
@@ -188,11 +188,11 @@ pub fn boot(
         bail!("the guest says '{line}'");
     }
     let small = peer.small_font || words.contains("vm.font=");
-    let font = small.then(|| bench.fonts.first());
+    let font = small.then(|| guests.fonts.first());
     let level = machine.word("loglevel=").context("no level")?.parse()?;
     let lines = shown(&serial, level)?;
     match peer.shown {
-        Shown::Gpu | Shown::Ramfb => look(bench, peer, &mut vm, mode, font, &lines, out)?,
+        Shown::Gpu | Shown::Ramfb => check_screen(guests, peer, &mut vm, mode, font, &lines, out)?,
         Shown::Serial => ensure!(
             serial.contains(&lines),
             "the serial port has not got the log"
@@ -227,7 +227,7 @@ fn symbols(serial: &str) -> BTreeMap<String, u64> {
     serial.lines().filter_map(symbol).collect()
 }
 
-/// The end of the log, as far as it is shown.
+/// Returns the end of the log, as far as it is shown.
 fn shown(serial: &str, level: u8) -> Result<String> {
     let (_, log) = serial.split_once("vm: log\n").context("no log")?;
     let mut lines = String::new();
@@ -243,8 +243,8 @@ fn shown(serial: &str, level: u8) -> Result<String> {
     Ok(lines)
 }
 
-fn look(
-    bench: &Bench,
+fn check_screen(
+    guests: &Guests,
     peer: &Peer,
     vm: &mut Vm,
     mode: (usize, usize),
@@ -263,7 +263,7 @@ fn look(
         );
         let screen = match font {
             Some(font) => Screen::read_with(&picture, font),
-            None => Screen::read(&picture, &bench.fonts),
+            None => Screen::read(&picture, &guests.fonts),
         };
         fs::write(out.join("screen.txt"), screen.text())?;
         let compare = match peer.ring {
@@ -280,7 +280,7 @@ fn look(
     }
 }
 
-/// What the guest's writer said.
+/// Returns what the guest's writer said.
 fn parse(serial: &str) -> Result<BTreeMap<String, Took>> {
     let mut phases = BTreeMap::new();
     // Where the serial port is the console as well, a word may come after a line's beginning.
@@ -324,7 +324,7 @@ fn count(trace: &str, phases: &mut BTreeMap<String, Took>) {
                         let name = name.trim();
                         // Of those that have one name, the last one counts.
                         if let Some(took) = phases.get_mut(name) {
-                            (took.doorbells, took.transfers, took.flushed) = (0, 0, 0);
+                            (took.notifications, took.transfers, took.flushed) = (0, 0, 0);
                         }
                         now = Some(name.to_owned());
                     } else if said.starts_with("vm: took ") {
@@ -341,7 +341,7 @@ fn count(trace: &str, phases: &mut BTreeMap<String, Took>) {
             continue;
         };
         match event {
-            Some(event) if event == TRACED[1] => took.doorbells += 1,
+            Some(event) if event == TRACED[1] => took.notifications += 1,
             Some(event) if event == TRACED[2] => took.transfers += 1,
             Some(event) if event == TRACED[3] => {
                 let number = |name: &str| -> u64 {
@@ -385,10 +385,10 @@ mod tests {
         count(&trace, &mut phases);
         let took = &phases["a-82"];
         assert_eq!(
-            (took.doorbells, took.transfers, took.flushed),
+            (took.notifications, took.transfers, took.flushed),
             (1, 1, 1280 * 16)
         );
-        assert_eq!(phases["b-82"].doorbells, 0);
+        assert_eq!(phases["b-82"].notifications, 0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ const OURS: RGBColor = RGBColor(0x1b, 0x7f, 0x5c);
 const THEIRS: RGBColor = RGBColor(0x8a, 0x8f, 0x98);
 const COLOURS: [RGBColor; 3] = [OURS, RGBColor(0x2a, 0x5d, 0xb0), THEIRS];
 
-/// A bar for each console, on a logarithmic scale.
+/// Draws a bar for each console, on a logarithmic scale.
 pub fn bars(path: &Path, bars: &[(&str, f64)]) -> Result<()> {
     draw_bars(path, bars).map_err(|error| anyhow!("{}: {error}", path.display()))
 }
@@ -73,7 +73,7 @@ fn draw_bars(path: &Path, bars: &[(&str, f64)]) -> Result<(), Box<dyn std::error
     Ok(())
 }
 
-/// A curve for each console, over the pixels of a screen.
+/// Draws a curve for each console, over the pixels of a screen.
 pub fn curves(path: &Path, curves: &[(&str, Vec<(usize, f64)>)]) -> Result<()> {
     draw_curves(path, curves).map_err(|error| anyhow!("{}: {error}", path.display()))
 }

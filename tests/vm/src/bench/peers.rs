@@ -2,12 +2,12 @@
 
 //! The consoles that are measured side by side, and the machines they run on.
 
-use crate::{
-    bench::{Bench, GPU},
-    measure::LEVEL,
+use crate::measure::LEVEL;
+use std::path::PathBuf;
+use vm::{
+    guests::{Guests, GPU},
     qemu::Machine,
 };
-use std::path::PathBuf;
 
 /// Kernels that only the measurements need.
 pub struct Extra {
@@ -37,7 +37,7 @@ pub enum Shown {
     Gpu,
     /// A framebuffer that firmware leaves, in a mode of its choice.
     Ramfb,
-    /// The same GPU, which nobody uses.
+    /// The same GPU, which has no driver.
     Nowhere,
     /// The serial port.
     Serial,
@@ -174,11 +174,11 @@ pub const ALL: &[&Peer] = &[
 ];
 
 impl Peer {
-    /// A machine of one CPU whose log goes to this console only, without a screen.
-    pub fn machine_of(&self, bench: &Bench, extra: &Extra) -> Machine {
-        let plain = bench.plain();
+    /// Returns a machine of one CPU whose log goes to this console only, without a screen.
+    pub fn machine_of(&self, guests: &Guests, extra: &Extra) -> Machine {
+        let plain = guests.plain();
         let machine = match self.kernel {
-            Kernel::Ours => bench.image(),
+            Kernel::Ours => guests.image(),
             Kernel::Plain => plain,
             Kernel::Peers => plain.kernel(&extra.peers),
             Kernel::NoVt => plain.kernel(&extra.novt),
@@ -192,14 +192,14 @@ impl Peer {
             .option("-smp", "1")
     }
 
-    /// The same with a screen of that size.
+    /// Returns the same with a screen of that size.
     pub fn machine(
         &self,
-        bench: &Bench,
+        guests: &Guests,
         extra: &Extra,
         (width, height): (usize, usize),
     ) -> Machine {
-        let machine = self.machine_of(bench, extra);
+        let machine = self.machine_of(guests, extra);
         match self.shown {
             Shown::Ramfb => machine
                 .append(&format!("video=efifb:{width}x{height}"))

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What every test of a guest's screen needs: kernels, fonts and initramfs, and a patient look at
-//! the screen.
+//! What every test of a guest's screen needs: kernels, fonts and initramfs, and comparing the
+//! screen until it is right.
 
 use crate::{
+    config::Need,
     font::Fonts,
     initramfs, log,
     qemu::{Machine, Vm},
@@ -17,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What init says when it has done all it was told.
+/// What init says when it has run all its commands.
 pub const READY: &str = "vm: ready";
 
 /// QEMU's GPU on PCI.
@@ -30,7 +31,7 @@ pub const TIME_FOR_TEXT: Duration = Duration::from_secs(180);
 const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Kernels and what goes with them.
-pub struct Bench {
+pub struct Guests {
     /// The guest's fonts.
     pub fonts: Fonts,
     kernels: Kernels,
@@ -65,8 +66,8 @@ impl Kernels {
     }
 }
 
-impl Bench {
-    /// A bench for `kernels`; `modules` go to the initramfs, which is written to `out`.
+impl Guests {
+    /// Returns the machines of `kernels`; `modules` go to the initramfs, which is written to `out`.
     pub fn new(
         kernels: Kernels,
         modules: &[PathBuf],
@@ -90,6 +91,22 @@ impl Bench {
             handoff: PathBuf::new(),
             debian: Default::default(),
         })
+    }
+
+    /// Returns machines that cannot be started, for lists of cases.
+    pub fn unbuilt(console: &str) -> Self {
+        let kernels = Kernels {
+            console: console.into(),
+            ..Kernels::all(Path::new("Image"))
+        };
+        Self {
+            fonts: Fonts::none(),
+            kernels,
+            initrd: PathBuf::new(),
+            sample: PathBuf::new(),
+            handoff: PathBuf::new(),
+            debian: Default::default(),
+        }
     }
 
     /// With Debian's own initramfs, and the disk that this opens, of `folder`.
@@ -118,29 +135,30 @@ impl Bench {
         Machine::new(image).initrd(&self.initrd).append(quiet)
     }
 
-    /// A guest without the driver.
+    /// Returns a guest without the driver.
     pub fn plain(&self) -> Machine {
-        self.guest(&self.kernels.plain)
+        self.guest(&self.kernels.plain).needing(Need::Modules)
     }
 
-    /// A guest with the driver.
+    /// Returns a guest with the driver.
     pub fn image(&self) -> Machine {
         self.guest(&self.kernels.image)
     }
 
-    /// A guest with the driver, and the native one as modules.
+    /// Returns a guest with the driver, and the native one as modules.
     pub fn modular(&self) -> Machine {
         self.guest(&self.kernels.modular)
+            .needing(Need::NativeModules)
     }
 
-    /// A guest with the driver and the native one as modules, none of which is loaded, that runs
-    /// the sample's init.
+    /// Returns a guest with the driver and the native one as modules, none of which is loaded, that
+    /// runs the sample's init.
     pub fn sample(&self) -> Machine {
         self.modular().initrd(&self.sample)
     }
 
-    /// A guest with the driver that runs Debian's own initramfs, which opens a disk. No word names
-    /// a console.
+    /// Returns a guest with the driver that runs Debian's own initramfs, which opens a disk. No
+    /// word names a console.
     pub fn debian(&self) -> Machine {
         let [initramfs, disk] = &self.debian;
         let drive = format!(
@@ -154,17 +172,21 @@ impl Bench {
             .append("kunit.enable=0 boot=vm")
             .option("-drive", &drive)
             .device("virtio-blk-pci,drive=disk")
+            .needing(Need::NativeModules)
+            .needing(Need::Crypt)
     }
 
-    /// The same with the native driver built in, which gets the device.
+    /// Returns the same with the native driver built in, which gets the device.
     pub fn sample_on_native(&self) -> Machine {
-        self.image().initrd(&self.sample)
+        let native = self.image().needing(Need::NativeBuiltIn);
+        native.initrd(&self.sample)
     }
 
-    /// Has the sample start this bench's kernel, from disks, as the next one.
+    /// Has the sample start the kernel with the driver, from disks, as the next one.
     pub fn next_kernel(&self, machine: Machine) -> Machine {
         let machine = machine
             .append("console=tty0 rdinit=/kexec")
+            .needing(Need::Kexec)
             .option("-m", "1G");
         let next = [&self.kernels.image, &self.initrd];
         next.iter()
@@ -180,40 +202,35 @@ impl Bench {
             })
     }
 
-    /// The kernel without the driver.
+    /// Returns the kernel without the driver.
     pub fn plain_image(&self) -> &Path {
         &self.kernels.plain
     }
 
-    /// A guest with the driver as its early console, which stays, and so does the device.
+    /// Returns a guest with the driver as its early console, which stays, and so does the device.
     pub fn early(&self) -> Machine {
-        self.told("earlycon=virtgpu")
+        self.early_with("earlycon=virtgpu")
     }
 
-    /// The same, with other words for `earlycon=virtgpu`.
-    pub fn told(&self, words: &str) -> Machine {
+    /// Returns the same, with other words for `earlycon=virtgpu`.
+    pub fn early_with(&self, words: &str) -> Machine {
         let alone = "keep_bootcon virtgpu_bridge.handover=never";
         self.guest(&self.kernels.image).append(words).append(alone)
     }
 
-    /// A guest whose log goes to the VT, on the driver's screen for good.
+    /// Returns a guest whose log goes to the VT, on the driver's screen for good.
     pub fn vt(&self) -> Machine {
         self.log_on_screen().append("virtgpu_bridge.handover=never")
     }
 
-    /// A guest whose log goes to the screen, whosever that is.
+    /// Returns a guest whose log goes to the screen, ours or the native driver's.
     pub fn log_on_screen(&self) -> Machine {
         self.image()
             .append(&format!("console={}", self.kernels.console))
     }
 
-    /// Whether the guests have virtual terminals.
-    pub fn has_vt(&self) -> bool {
-        self.kernels.console == "tty0"
-    }
-
-    /// A guest with the driver, whose early console stays, and the kernel's own drivers, which
-    /// take the device when their time comes.
+    /// Returns a guest with the driver, whose early console stays, and the kernel's own drivers,
+    /// which take the device when their time comes.
     pub fn shared(&self) -> Machine {
         self.guest(&self.kernels.image)
             .append("earlycon=virtgpu keep_bootcon")
@@ -232,16 +249,21 @@ impl Bench {
         Ok((vm, rows))
     }
 
-    /// The same of a machine that was started.
+    /// Checks the same of a machine that was started.
     pub fn has_same_text(&self, vm: &mut Vm, device: Option<&str>, out: &Path) -> Result<usize> {
         vm.wait_for(READY)?;
         vm.check_kernel()?;
-        let rows = self.look(vm, device, out, |screen, vm| {
-            log::compare_tail(screen, log::kernel_part(&vm.serial()?))
-        })?;
-        vm.check_kernel()?;
-        vm.check_guest_errors()?;
+        let rows = self.has_log_end(vm, device, out)?;
+        vm.check()?;
         Ok(rows)
+    }
+
+    /// Waits until the screen has the end of the kernel's log. Returns the number of rows, all of
+    /// them equal.
+    pub fn has_log_end(&self, vm: &mut Vm, device: Option<&str>, out: &Path) -> Result<usize> {
+        self.wait_for_screen(vm, device, out, |screen, vm| {
+            log::compare_tail(screen, log::kernel_part(&vm.serial()?))
+        })
     }
 
     /// Waits until all of `words` are on the screen, which is left in `screen.txt`.
@@ -255,7 +277,7 @@ impl Bench {
     }
 
     /// Takes screenshots until one is as `compare` wants it, or until they stay as they are.
-    pub fn look<T>(
+    pub fn wait_for_screen<T>(
         &self,
         vm: &mut Vm,
         device: Option<&str>,
@@ -264,11 +286,11 @@ impl Bench {
     ) -> Result<T> {
         let display = device.map(|device| (device, 0));
         let read = |picture: &_| Ok(Screen::read(picture, &self.fonts));
-        self.look_at(vm, display, out, read, compare)
+        self.wait_for_screen_of(vm, display, out, read, compare)
     }
 
-    /// The same, at one of the device's displays, of which a screenshot is read in this way.
-    pub fn look_at<T>(
+    /// Does the same with one of the device's displays; `read` reads its screenshot.
+    pub fn wait_for_screen_of<T>(
         &self,
         vm: &mut Vm,
         display: Option<(&str, i64)>,
@@ -277,7 +299,7 @@ impl Bench {
         compare: impl Fn(&Screen, &Vm) -> Result<T>,
     ) -> Result<T> {
         let name = match display {
-            Some((_, head)) if head != 0 => format!("screen-{head}"),
+            Some((_, scanout)) if scanout != 0 => format!("screen-{scanout}"),
             _ => "screen".into(),
         };
         let mut before = None;
@@ -314,7 +336,7 @@ fn bail_blank<T>(width: usize, height: usize) -> Result<T> {
     bail!("the screen is blank ({width}x{height})")
 }
 
-/// The lines of a log in which the driver speaks.
+/// Returns the lines of a log in which the driver speaks.
 pub fn driver_lines(serial: &[u8]) -> Vec<String> {
     let log = String::from_utf8_lossy(serial);
     log.lines()

@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Cases of what firmware hands over: its screen, by our UEFI driver, beyond ExitBootServices().
+//! Cases of the UEFI driver, which keeps firmware's screen beyond ExitBootServices().
 //!
 //! Firmware's shell loads the driver and starts a boot loader (`tests/uefi`) that loads nothing,
 //! from a disk whose files are a folder of the host's; or the kernel; or GRUB does.
 
-use crate::{
-    bench::{self, Bench, GPU},
-    cases::{case, equal, Case, Expect::Own},
-    log,
-    qemu::{Board, Machine, Vm, SNAKE_OIL},
-    screen::Picture,
-};
+use super::{case, fixtures::equal, group, Case, Expect::Own, Group};
 use anyhow::{bail, ensure, Context, Result};
 use std::{
     ffi::OsStr,
@@ -19,42 +13,35 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-
-/// The resource that the driver shows.
-const RESOURCE: u32 = 1 << 30;
-
-/// What the boot loader says.
-const READY: &str = "loader: ready";
-const GONE: &str = "loader: gone";
-
-/// What the shell says when a key makes it wait no longer.
-pub const SHELL_WAITS: &str = "to skip";
-
-/// The most instructions that the screen may be dark for, with what firmware does until it has
-/// ended.
-const DARK: u64 = 500_000;
+use vm::{
+    guests::{Guests, GPU, READY},
+    qemu::{Board, Machine, Vm, SNAKE_OIL},
+    screen::Picture,
+};
 
 /// The cases.
-pub const HANDOFFS: &[Case] = &[
-    case("uefi-aavmf", Own(lit), |_| aavmf().device(GPU)),
-    case("uefi-aavmf-large", Own(lit), |_| {
+pub const GROUPS: &[Group] = &[group(CASES, &[])];
+
+const CASES: &[Case] = &[
+    case("uefi-aavmf", Own(keeps_picture), |_| aavmf().device(GPU)),
+    case("uefi-aavmf-large", Own(keeps_picture), |_| {
         aavmf().device(GPU).append("1920x1080")
     }),
-    case("uefi-aavmf-4k", Own(lit), |_| {
+    case("uefi-aavmf-4k", Own(keeps_picture), |_| {
         aavmf().device("virtio-gpu-pci,xres=3840,yres=2160")
     }),
     case("uefi-too-large", Own(too_large), |_| {
         aavmf().device("virtio-gpu-pci,xres=5120,yres=2880")
     }),
-    case("uefi-aavmf-again", Own(lit), |_| {
+    case("uefi-aavmf-again", Own(keeps_picture), |_| {
         aavmf().device(GPU).append("again")
     }),
-    case("uefi-aavmf-root-port", Own(lit), |_| {
+    case("uefi-aavmf-root-port", Own(keeps_picture), |_| {
         let port = aavmf().device("pcie-root-port,id=port1,chassis=1");
         port.device("virtio-gpu-pci,bus=port1")
     }),
-    case("uefi-ovmf", Own(lit), |_| ovmf().device(GPU)),
-    case("uefi-ovmf-large", Own(lit), |_| {
+    case("uefi-ovmf", Own(keeps_picture), |_| ovmf().device(GPU)),
+    case("uefi-ovmf-large", Own(keeps_picture), |_| {
         ovmf().device(GPU).append("1920x1080")
     }),
     case("uefi-driver-option", Own(driver_option), |_| {
@@ -78,17 +65,17 @@ pub const HANDOFFS: &[Case] = &[
     case("uefi-ovmf-without", Own(without), |_| ovmf().device(GPU)),
     case(
         "uefi-iommu-platform",
-        Own(|bench, machine, out| picture(bench, machine, "ACCESS_PLATFORM", out)),
+        Own(|guests, machine, out| picture(guests, machine, "ACCESS_PLATFORM", out)),
         |_| aavmf().device("virtio-gpu-pci,iommu_platform=on"),
     ),
     case(
         "uefi-no-ring-reset",
-        Own(|bench, machine, out| picture(bench, machine, "RING_RESET", out)),
+        Own(|guests, machine, out| picture(guests, machine, "RING_RESET", out)),
         |_| aavmf().device("virtio-gpu-pci,queue_reset=off"),
     ),
     case(
         "uefi-mmio",
-        Own(|bench, machine, out| picture(bench, machine, "not on PCI", out)),
+        Own(|guests, machine, out| picture(guests, machine, "not on PCI", out)),
         |_| {
             let modern = aavmf().option("-global", "virtio-mmio.force-legacy=false");
             modern.device("virtio-gpu-device")
@@ -97,15 +84,32 @@ pub const HANDOFFS: &[Case] = &[
     case("uefi-framebuffer", Own(framebuffer), |_| {
         aavmf().device("ramfb")
     }),
-    case("handoff-shell", Own(shell), |bench| {
-        bench.early().device(GPU)
+    case("handoff-shell", Own(shell), |guests| {
+        guests.early().device(GPU)
     }),
-    case("handoff-grub", Own(grub), |bench| bench.early().device(GPU)),
+    case("handoff-grub", Own(grub), |guests| {
+        guests.early().device(GPU)
+    }),
     case("uefi-dark", Own(dark), |_| {
         let counted = aavmf().option("-icount", "shift=0,sleep=off");
         counted.option("-smp", "1").device(GPU)
     }),
 ];
+
+/// The resource that the driver shows.
+const RESOURCE: u32 = 1 << 30;
+
+/// What the boot loader says.
+const LOADER_READY: &str = "loader: ready";
+
+const LOADER_ENDED: &str = "loader: gone";
+
+/// What the shell says when a key makes it wait no longer.
+pub const SHELL_WAITS: &str = "to skip";
+
+/// The most instructions that the screen may be dark for, with what firmware does until it has
+/// ended.
+const DARK: u64 = 500_000;
 
 fn aavmf() -> Machine {
     Machine::bare(Board::Virt)
@@ -115,15 +119,16 @@ fn ovmf() -> Machine {
     Machine::bare(Board::Pc)
 }
 
-/// What the shell is told before the boot loader is started.
+/// Whether the shell loads the driver before it starts the boot loader.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Driver {
     Loaded,
     Absent,
 }
 
-/// A machine with a disk of these lines for the shell, and of the driver and the boot loader.
-fn with_disk(bench: &Bench, machine: &Machine, lines: &[&str], out: &Path) -> Result<Machine> {
+/// Returns a machine with a disk of these lines for the shell, and of the driver and the boot
+/// loader.
+fn with_disk(guests: &Guests, machine: &Machine, lines: &[&str], out: &Path) -> Result<Machine> {
     let folder = out.join("disk");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
@@ -131,7 +136,7 @@ fn with_disk(bench: &Bench, machine: &Machine, lines: &[&str], out: &Path) -> Re
     fs::create_dir_all(&folder)?;
     for name in ["virtgpu_handoff", "loader"] {
         let name = format!("{name}{}.efi", machine.board().suffix());
-        fs::copy(bench.handoff().join(&name), folder.join(&name))
+        fs::copy(guests.handoff().join(&name), folder.join(&name))
             .with_context(|| format!("no {name}: make handoff"))?;
     }
     fs::write(folder.join("startup.nsh"), lines.join("\r\n") + "\r\n")?;
@@ -139,14 +144,14 @@ fn with_disk(bench: &Bench, machine: &Machine, lines: &[&str], out: &Path) -> Re
 }
 
 /// Starts a machine whose boot loader is ready to end firmware.
-fn start(bench: &Bench, machine: &Machine, driver: Driver, out: &Path) -> Result<Vm> {
+fn start(guests: &Guests, machine: &Machine, driver: Driver, out: &Path) -> Result<Vm> {
     let suffix = machine.board().suffix();
     let load = match driver {
         Driver::Loaded => format!("load virtgpu_handoff{suffix}.efi"),
         Driver::Absent => String::new(),
     };
     let run = format!("loader{suffix}.efi {}", machine.words());
-    let machine = with_disk(bench, machine, &["fs0:", &load, &run], out)?;
+    let machine = with_disk(guests, machine, &["fs0:", &load, &run], out)?;
     let mut vm = machine.start(out)?;
     ready(&mut vm)?;
     Ok(vm)
@@ -155,22 +160,22 @@ fn start(bench: &Bench, machine: &Machine, driver: Driver, out: &Path) -> Result
 /// Waits until the boot loader is ready, and does not let the shell wait.
 fn ready(vm: &mut Vm) -> Result<()> {
     vm.wait_for_end(SHELL_WAITS)?;
-    vm.tell(" ")?;
-    vm.wait_for_end(READY)
+    vm.send(" ")?;
+    vm.wait_for_end(LOADER_READY)
 }
 
-/// What is on the screen while firmware runs, and when it has ended.
+/// Returns what is on the screen while firmware runs, and when it has ended.
 fn across_exit(vm: &mut Vm) -> Result<[Picture; 2]> {
     let (_, before) = vm.screenshot("before.png", None)?;
     ensure!(!before.is_blank(), "firmware shows nothing");
-    vm.tell("\r")?;
-    vm.wait_for_end(GONE)?;
+    vm.send("\r")?;
+    vm.wait_for_end(LOADER_ENDED)?;
     let (_, after) = vm.screenshot("after.png", None)?;
     vm.check_guest_errors()?;
     Ok([before, after])
 }
 
-/// The screen stays as it is, pixel for pixel, but for one moment.
+/// Checks that the screen stays as it is, pixel for pixel, but for one moment.
 fn stays(vm: &mut Vm) -> Result<String> {
     let [before, after] = across_exit(vm)?;
     if let Some((pixels, at)) = before.differs(&after) {
@@ -181,22 +186,23 @@ fn stays(vm: &mut Vm) -> Result<String> {
         matches!(pictures[..], [.., theirs, 0, RESOURCE] if theirs != 0),
         "the screen showed {pictures:x?}"
     );
-    let table = Table::of(vm)?.context("there is no table")?;
+    let table = Handoff::of(vm)?.context("there is no table")?;
     ensure!(table.flags == PICTURE | LIVE | ON_PCI, "{table:x?}");
     ensure!(table.resource == RESOURCE, "{table:x?}");
     ensure!(table.mark % 2 == 1, "{table:x?}");
     // EfiACPIReclaimMemory, EfiBootServicesData.
     ensure!(vm.serial_has("loader: kinds 0904\r")?, "kinds of memory");
     knows_no_memory(vm)?;
-    table.shows(vm, &before)?;
+    table.check_picture(vm, &before)?;
     let (width, height) = (before.width, before.height);
     Ok(format!("{width}x{height} pixels are as before"))
 }
 
-/// What QEMU knows of a queue that has no place.
+/// What QEMU says of a queue that has no address.
 const NO_PLACE: [&str; 3] = ["desc:", "avail:", "used:"];
 
-/// The device knows no address of the guest's: none of its queues has a place, and it has no bus.
+/// Checks that the device knows no address of the guest's: none of its queues has an address, and
+/// it has no bus.
 fn knows_no_memory(vm: &mut Vm) -> Result<()> {
     for queue in 0..2 {
         let status = vm.gpu("virtio-queue-status", &queue.to_string())?;
@@ -205,11 +211,11 @@ fn knows_no_memory(vm: &mut Vm) -> Result<()> {
                 .lines()
                 .map(str::trim)
                 .find(|line| line.starts_with(what));
-            let (_, place) = line
+            let (_, address) = line
                 .and_then(|line| line.split_once("0x"))
                 .with_context(|| format!("queue {queue}: no {what} in '{status}'"))?;
             ensure!(
-                place.bytes().all(|digit| digit == b'0'),
+                address.bytes().all(|digit| digit == b'0'),
                 "queue {queue} is enabled: {status}"
             );
         }
@@ -223,13 +229,13 @@ fn knows_no_memory(vm: &mut Vm) -> Result<()> {
     Ok(())
 }
 
-fn lit(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let mut vm = start(bench, machine, Driver::Loaded, out)?;
+fn keeps_picture(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start(guests, machine, Driver::Loaded, out)?;
     said(&vm, "goes on to the kernel")?;
     stays(&mut vm)
 }
 
-/// The line of the driver's that holds `text`.
+/// Returns the line of the driver's that holds `text`.
 fn said(vm: &Vm, text: &str) -> Result<String> {
     let log = String::from_utf8_lossy(&vm.serial()?).into_owned();
     let line = log
@@ -239,31 +245,31 @@ fn said(vm: &Vm, text: &str) -> Result<String> {
     Ok(line.trim().to_owned())
 }
 
-/// The driver is loaded before there is a screen, as firmware's settings say.
-fn driver_option(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let machine = with_driver_option(bench, machine, 1, out)?;
-    let mut vm = start(bench, &machine, Driver::Absent, out)?;
+/// Checks that the driver is loaded before there is a screen, as firmware's settings say.
+fn driver_option(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let machine = with_driver_option(guests, machine, 1, out)?;
+    let mut vm = start(guests, &machine, Driver::Absent, out)?;
     stays(&mut vm)
 }
 
-/// Two copies are loaded before there is a screen: the second one does nothing.
-fn two_copies(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let machine = with_driver_option(bench, machine, 2, out)?;
-    let mut vm = start(bench, &machine, Driver::Absent, out)?;
+/// Checks that two copies are loaded before there is a screen: the second one does nothing.
+fn two_copies(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let machine = with_driver_option(guests, machine, 2, out)?;
+    let mut vm = start(guests, &machine, Driver::Absent, out)?;
     stays(&mut vm)
 }
 
-/// Firmware's own driver leaves the device, with its screen, and takes it again.
-fn reconnected(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    stays(&mut start_after(bench, machine, "reconnect", out)?)
+/// Checks that firmware's own driver leaves the device, with its screen, and takes it again.
+fn reconnected(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    stays(&mut start_after(guests, machine, "reconnect", out)?)
 }
 
-/// The screen that there was has gone: nothing is handed over, and nobody uses what it was.
-fn disconnected(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let mut vm = start_after(bench, machine, "disconnect", out)?;
-    vm.tell("\r")?;
-    vm.wait_for_end(GONE)?;
-    let table = Table::of(&vm)?;
+/// Checks that nothing is handed over of a screen that was removed, and its memory is not used.
+fn disconnected(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start_after(guests, machine, "disconnect", out)?;
+    vm.send("\r")?;
+    vm.wait_for_end(LOADER_ENDED)?;
+    let table = Handoff::of(&vm)?;
     ensure!(
         table.as_ref().is_none_or(|table| table.flags == 0),
         "{table:x?}"
@@ -273,7 +279,7 @@ fn disconnected(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> 
 }
 
 /// As [`start`], after the boot loader has done this once before.
-fn start_after(bench: &Bench, machine: &Machine, first: &str, out: &Path) -> Result<Vm> {
+fn start_after(guests: &Guests, machine: &Machine, first: &str, out: &Path) -> Result<Vm> {
     let suffix = machine.board().suffix();
     let lines = [
         "fs0:",
@@ -281,7 +287,7 @@ fn start_after(bench: &Bench, machine: &Machine, first: &str, out: &Path) -> Res
         &format!("loader{suffix}.efi {first} back"),
         &format!("loader{suffix}.efi"),
     ];
-    let mut vm = with_disk(bench, machine, &lines, out)?.start(out)?;
+    let mut vm = with_disk(guests, machine, &lines, out)?.start(out)?;
     ready(&mut vm)?;
     said(&vm, "goes on to the kernel")?;
     Ok(vm)
@@ -291,13 +297,14 @@ fn start_after(bench: &Bench, machine: &Machine, first: &str, out: &Path) -> Res
 /// what the driver waits for it, and what a busy host adds.
 const PATIENCE: u64 = 5_000_000_000;
 
-/// The device does not answer any more once firmware has reset it, and firmware comes to its end.
-fn dead(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let mut vm = start(bench, machine, Driver::Loaded, out)?;
+/// Checks that the device does not answer any more once firmware has reset it, and firmware comes
+/// to its end.
+fn dead(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start(guests, machine, Driver::Loaded, out)?;
     said(&vm, "goes on to the kernel")?;
-    vm.tell("\r")?;
-    vm.wait_for_end(GONE)?;
-    let table = Table::of(&vm)?;
+    vm.send("\r")?;
+    vm.wait_for_end(LOADER_ENDED)?;
+    let table = Handoff::of(&vm)?;
     ensure!(
         table.as_ref().is_none_or(|table| table.flags & LIVE == 0),
         "{table:x?}"
@@ -307,7 +314,7 @@ fn dead(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     Ok(format!("firmware takes {} ms to end", took / 1_000_000))
 }
 
-/// How long firmware took to end, in nanoseconds.
+/// Returns how long firmware took to end, in nanoseconds.
 fn took(vm: &Vm) -> Result<u64> {
     let log = String::from_utf8_lossy(&vm.serial()?).into_owned();
     let (_, rest) = log.split_once("loader: took 0x").context("no count")?;
@@ -315,10 +322,10 @@ fn took(vm: &Vm) -> Result<u64> {
     u64::from_str_radix(digits, 16).context("no count")
 }
 
-/// A machine whose firmware loads so many copies of the driver, from the disk that it has, before
-/// all else. What its kernel is stays what it was.
+/// Returns the machine with firmware that loads so many copies of the driver first, from its disk.
+/// The kernel stays what it is.
 fn with_driver_option(
-    bench: &Bench,
+    guests: &Guests,
     machine: &Machine,
     copies: usize,
     out: &Path,
@@ -336,9 +343,9 @@ fn with_driver_option(
     let mut lines = vec!["fs0:"];
     lines.resize(1 + copies, &add);
     lines.push("reset -s");
-    let mut vm = with_disk(bench, &settings, &lines, &first)?.start(&first)?;
+    let mut vm = with_disk(guests, &settings, &lines, &first)?.start(&first)?;
     vm.wait_for_end(SHELL_WAITS)?;
-    vm.tell(" ")?;
+    vm.send(" ")?;
     vm.wait_end()?;
     machine.clone().variables(&variables)
 }
@@ -349,14 +356,14 @@ pub const FILES: [&str; 2] = ["image.efi", "initramfs.cpio"];
 /// Moves a machine's kernel and its initramfs to its disk, where they have the names in [`FILES`];
 /// `lines` tell the shell what to do about them.
 pub fn with_kernel_on_disk(
-    bench: &Bench,
+    guests: &Guests,
     machine: &Machine,
     lines: &[&str],
     out: &Path,
 ) -> Result<Machine> {
     let mut machine = machine.clone();
     let files = machine.take_kernel()?;
-    let machine = with_disk(bench, &machine, lines, out)?;
+    let machine = with_disk(guests, &machine, lines, out)?;
     for (file, name) in files.iter().zip(FILES) {
         fs::copy(file, out.join("disk").join(name))?;
     }
@@ -364,25 +371,25 @@ pub fn with_kernel_on_disk(
 }
 
 /// Starts a machine whose shell loads the driver and then starts its kernel.
-pub fn start_by_shell(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm> {
+fn start_by_shell(guests: &Guests, machine: &Machine, out: &Path) -> Result<Vm> {
     let [image, initrd] = FILES;
     let load = format!("load virtgpu_handoff{}.efi", machine.board().suffix());
     let run = format!("{image} initrd={initrd} {}", machine.words());
-    let machine = with_kernel_on_disk(bench, machine, &["fs0:", &load, &run], out)?;
+    let machine = with_kernel_on_disk(guests, machine, &["fs0:", &load, &run], out)?;
     let mut vm = machine.start(out)?;
     vm.wait_for_end(SHELL_WAITS)?;
-    vm.tell(" ")?;
+    vm.send(" ")?;
     Ok(vm)
 }
 
 /// Starts a machine whose firmware loads the driver, and then GRUB, which stands at its menu. Enter
 /// on the serial port has it start the kernel.
-pub fn start_by_grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm> {
+pub fn start_by_grub(guests: &Guests, machine: &Machine, out: &Path) -> Result<Vm> {
     const TITLE: &str = "The kernel that the menu has";
 
-    let machine = with_driver_option(bench, machine, 1, out)?;
+    let machine = with_driver_option(guests, machine, 1, out)?;
     let [image, initrd] = FILES;
-    // GRUB clears its menu when it starts an entry, and goes on at once when somebody types.
+    // GRUB clears its menu when it starts an entry, and goes on at once when a key comes.
     let menu = format!(
         "set timeout=-1\nmenuentry '{TITLE}' {{\nlinux /{image} {}\ninitrd /{initrd}\n\
             echo 'GRUB: the last text before Linux'\nsleep --interruptible 60\n}}\n",
@@ -394,7 +401,7 @@ pub fn start_by_grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm>
             .collect::<Vec<_>>()
             .join(" ")
     );
-    let machine = with_kernel_on_disk(bench, &machine, &[], out)?;
+    let machine = with_kernel_on_disk(guests, &machine, &[], out)?;
     let disk = out.join("disk");
     write(&disk.join(BOOTED), fs::read(GRUB).context(NO_LOADERS)?)?;
     write(&disk.join("EFI/debian/grub.cfg"), menu)?;
@@ -406,7 +413,7 @@ pub fn start_by_grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<Vm>
 /// Has GRUB start its entry, up to the last text before the kernel. Escape on the serial port ends
 /// that.
 pub fn start_entry(vm: &mut Vm) -> Result<()> {
-    vm.tell("\r")?;
+    vm.send("\r")?;
     vm.wait_for_end("GRUB: the last text")
 }
 
@@ -415,7 +422,9 @@ const BOOTED: &str = "EFI/BOOT/BOOTAA64.EFI";
 
 /// Where `make vm-test` unpacks boot loaders.
 const GRUB: &str = "build/loaders-arm64/usr/lib/grub/arm64-efi/monolithic/grubaa64.efi";
+
 const SYSTEMD_BOOT: &str = "build/loaders-arm64/usr/lib/systemd/boot/efi/systemd-bootaa64.efi";
+
 const NO_LOADERS: &str = "no boot loaders: 'make vm-test' gets them";
 
 /// Writes a file, in folders that there may not be yet.
@@ -424,23 +433,23 @@ fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// systemd-boot loads the driver from its folder.
-fn systemd_boot(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let (machine, _) = with_systemd_boot(bench, machine, out)?;
+/// Checks that systemd-boot loads the driver from its folder.
+fn systemd_boot(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let (machine, _) = with_systemd_boot(guests, machine, out)?;
     let mut vm = machine.start(out)?;
-    vm.wait_for_end(READY)?;
+    vm.wait_for_end(LOADER_READY)?;
     stays(&mut vm)
 }
 
-/// A machine whose firmware starts systemd-boot, which loads the driver and starts the boot loader
-/// that loads nothing, and what of that is on its disk, the driver last.
+/// Returns a machine whose firmware starts systemd-boot, which loads the driver and starts the boot
+/// loader that loads nothing, and what of that is on its disk, the driver last.
 fn with_systemd_boot(
-    bench: &Bench,
+    guests: &Guests,
     machine: &Machine,
     out: &Path,
 ) -> Result<(Machine, [PathBuf; 3])> {
     let suffix = machine.board().suffix();
-    let machine = with_disk(bench, machine, &[], out)?;
+    let machine = with_disk(guests, machine, &[], out)?;
     let disk = out.join("disk");
     let name = format!("virtgpu_handoff{suffix}.efi");
     let driver = disk.join("EFI/systemd/drivers").join(&name);
@@ -454,17 +463,17 @@ fn with_systemd_boot(
     Ok((machine, [boot, loader, driver]))
 }
 
-/// With Secure Boot, the driver is loaded if it is signed, and only then.
-fn secure_boot(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// Checks that with Secure Boot, the driver is loaded if it is signed, and only then.
+fn secure_boot(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let start = |signed: usize, out: &Path| {
-        let (machine, images) = with_systemd_boot(bench, machine, out)?;
+        let (machine, images) = with_systemd_boot(guests, machine, out)?;
         for image in &images[..signed] {
             sign(image, out)?;
         }
         let variables = out.join("variables");
         let _ = fs::remove_file(&variables);
         let mut vm = machine.secure_boot(&variables)?.start(out)?;
-        vm.wait_for_end(READY)?;
+        vm.wait_for_end(LOADER_READY)?;
         anyhow::Ok(vm)
     };
     let unsigned = start(2, &out.join("unsigned"))?;
@@ -495,27 +504,24 @@ fn sign(image: &Path, out: &Path) -> Result<()> {
     run("sbsign", &[&words[..], &files].concat())
 }
 
-fn shell(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let vm = start_by_shell(bench, machine, out)?;
-    goes_on(bench, vm, out)
+fn shell(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let vm = start_by_shell(guests, machine, out)?;
+    goes_on(guests, vm, out)
 }
 
-fn grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let mut vm = start_by_grub(bench, machine, out)?;
+fn grub(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start_by_grub(guests, machine, out)?;
     start_entry(&mut vm)?;
-    vm.tell("\x1b")?;
-    goes_on(bench, vm, out)
+    vm.send("\x1b")?;
+    goes_on(guests, vm, out)
 }
 
-/// The kernel comes to its end, with its log on the screen, which shows firmware's picture until
-/// then, but for one moment.
-fn goes_on(bench: &Bench, mut vm: Vm, out: &Path) -> Result<String> {
-    vm.wait_for(bench::READY)?;
-    let rows = bench.look(&mut vm, None, out, |screen, vm| {
-        log::compare_tail(screen, log::kernel_part(&vm.serial()?))
-    })?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+/// Checks that the kernel boots and has its log on the screen, which keeps firmware's picture until
+/// then but for one moment.
+fn goes_on(guests: &Guests, mut vm: Vm, out: &Path) -> Result<String> {
+    vm.wait_for(READY)?;
+    let rows = guests.has_log_end(&mut vm, None, out)?;
+    vm.check()?;
     let pictures = vm.pictures()?;
     ensure!(
         matches!(pictures[..], [.., theirs, 0, RESOURCE, ours] if theirs != 0 && ours != 0),
@@ -524,9 +530,9 @@ fn goes_on(bench: &Bench, mut vm: Vm, out: &Path) -> Result<String> {
     Ok(format!("{}, no dark frame but firmware's", equal(rows)))
 }
 
-/// Without the driver there is nothing on the screen: the test can fail.
-fn without(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let mut vm = start(bench, machine, Driver::Absent, out)?;
+/// Checks that without the driver there is nothing on the screen: the test can fail.
+fn without(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start(guests, machine, Driver::Absent, out)?;
     let [before, after] = across_exit(&mut vm)?;
     ensure!(before.differs(&after).is_some(), "firmware's screen stays");
     let pictures = vm.pictures()?;
@@ -534,13 +540,13 @@ fn without(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         pictures.last() == Some(&0),
         "the screen showed {pictures:x?}"
     );
-    ensure!(Table::of(&vm)?.is_none(), "there is a table");
+    ensure!(Handoff::of(&vm)?.is_none(), "there is a table");
     Ok("the screen goes dark".into())
 }
 
-/// The picture alone is handed over, and the driver says why.
-fn picture(bench: &Bench, machine: &Machine, why: &str, out: &Path) -> Result<String> {
-    let mut vm = start(bench, machine, Driver::Loaded, out)?;
+/// Checks that the picture alone is handed over, and the driver says why.
+fn picture(guests: &Guests, machine: &Machine, why: &str, out: &Path) -> Result<String> {
+    let mut vm = start(guests, machine, Driver::Loaded, out)?;
     said(&vm, "a picture of the screen goes on to the kernel")?;
     let line = said(&vm, why)?;
     let [before, _] = across_exit(&mut vm)?;
@@ -549,38 +555,39 @@ fn picture(bench: &Bench, machine: &Machine, why: &str, out: &Path) -> Result<St
         pictures.last() == Some(&0),
         "the screen showed {pictures:x?}"
     );
-    let table = Table::of(&vm)?.context("there is no table")?;
+    let table = Handoff::of(&vm)?.context("there is no table")?;
     ensure!(table.flags & !ON_PCI == PICTURE, "{table:x?}");
-    table.shows(&mut vm, &before)?;
+    table.check_picture(&mut vm, &before)?;
     Ok(line)
 }
 
-/// Nothing is kept of a mode that is larger than the memory taken, and the driver says so.
-fn too_large(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let mut vm = start(bench, machine, Driver::Loaded, out)?;
+/// Checks that nothing is kept of a mode that is larger than the memory taken, and the driver says
+/// so.
+fn too_large(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start(guests, machine, Driver::Loaded, out)?;
     let line = said(&vm, "too large")?;
     across_exit(&mut vm)?;
     ensure!(vm.pictures()?.last() == Some(&0), "the screen stays");
-    ensure!(Table::of(&vm)?.is_none(), "there is a table");
+    ensure!(Handoff::of(&vm)?.is_none(), "there is a table");
     Ok(line)
 }
 
-/// A screen with a framebuffer is left alone.
-fn framebuffer(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let mut vm = start(bench, machine, Driver::Loaded, out)?;
+/// Checks that a screen with a framebuffer is left alone.
+fn framebuffer(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start(guests, machine, Driver::Loaded, out)?;
     let line = said(&vm, "no screen without a framebuffer")?;
     let [before, after] = across_exit(&mut vm)?;
     ensure!(before.differs(&after).is_none(), "the screen has changed");
-    ensure!(Table::of(&vm)?.is_none(), "there is a table");
+    ensure!(Handoff::of(&vm)?.is_none(), "there is a table");
     Ok(line)
 }
 
-/// How many instructions the screen is dark for, at most: from before firmware resets the device
-/// until it has ended, less what that takes without the driver.
-fn dark(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// Counts how many instructions the screen is dark for, at most: from before firmware resets the
+/// device until it has ended, less what that takes without the driver.
+fn dark(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let count = |driver, name: &str| {
         let out = out.join(name);
-        let mut vm = start(bench, machine, driver, &out)?;
+        let mut vm = start(guests, machine, driver, &out)?;
         // The device's time is the host's: so slow, waiting for it takes few instructions.
         vm.human("one-insn-per-tb on")?;
         across_exit(&mut vm)?;
@@ -598,12 +605,14 @@ fn dark(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
 
 /// Flags of the table's.
 const PICTURE: u32 = 1;
+
 const LIVE: u32 = 2;
+
 const ON_PCI: u32 = 4;
 
 /// The table, decoded by its offsets in drivers/firmware/handoff.rs.
 #[derive(Debug)]
-struct Table {
+struct Handoff {
     flags: u32,
     resource: u32,
     width: usize,
@@ -614,8 +623,8 @@ struct Table {
     mark: u64,
 }
 
-impl Table {
-    /// The one that the boot loader has told of. One that is all zero is none.
+impl Handoff {
+    /// Returns the one that the boot loader has printed; none if all of it is zero.
     fn of(vm: &Vm) -> Result<Option<Self>> {
         let log = String::from_utf8_lossy(&vm.serial()?).into_owned();
         let Some((_, rest)) = log.split_once("loader: table ") else {
@@ -649,8 +658,8 @@ impl Table {
         }))
     }
 
-    /// The picture in memory is this one.
-    fn shows(&self, vm: &mut Vm, picture: &Picture) -> Result<()> {
+    /// Checks that the picture in memory is this one.
+    fn check_picture(&self, vm: &mut Vm, picture: &Picture) -> Result<()> {
         let (width, height) = (picture.width, picture.height);
         ensure!((self.width, self.height) == (width, height), "{self:x?}");
         let memory = vm.memory(self.picture, (self.pitch * height) as u64)?;

@@ -1,84 +1,111 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Firmware's picture: what our screen makes of it.
+//! Cases of what firmware left on the screen, and of other firmware than EDK2.
 
-use crate::{
-    bench::{driver_lines, Bench, GPU, READY, TIME_FOR_TEXT},
-    cases::{case, Case, Expect::Own},
-    handoff::{start_by_grub, start_entry, with_kernel_on_disk, FILES, SHELL_WAITS},
+use super::{
+    case,
+    fixtures::equal,
+    group,
+    uefi::{start_by_grub, start_entry, with_kernel_on_disk, FILES, SHELL_WAITS},
+    Case,
+    Expect::Own,
+    Group,
+};
+use anyhow::{ensure, Context, Result};
+use std::{fs, ops::Range, path::Path, thread, time::Duration};
+use vm::{
+    config::Need,
+    guests::{driver_lines, Guests, GPU, READY, TIME_FOR_TEXT},
     log,
     qemu::{Machine, Vm},
     screen::{Picture, Screen},
     vnc::Viewer,
 };
-use anyhow::{ensure, Context, Result};
-use std::{fs, ops::Range, path::Path, thread, time::Duration};
+
+/// The cases.
+pub const GROUPS: &[Group] = &[group(CASES, &[])];
+
+const CASES: &[Case] = &[
+    case("quiet-logo", Own(logo), |guests| quiet(guests).device(GPU)),
+    case("quiet-logo-1920x1080", Own(logo), |guests| {
+        quiet(guests).device(&format!("{GPU},xres=1920,yres=1080"))
+    }),
+    // In any place of the command line, and with any consoles.
+    case("quiet-logo-said-last", Own(logo), |guests| {
+        let machine = quiet(guests).without("quiet");
+        machine.append("quiet").device(GPU)
+    }),
+    case("quiet-logo-by-level", Own(logo), |guests| {
+        let machine = quiet(guests).without("quiet").without("console=tty0");
+        machine.append("console=tty0 loglevel=3").device(GPU)
+    }),
+    case("quiet-logo-nobody", Own(logo), |guests| {
+        let machine = quiet(guests).without("console=ttyAMA0");
+        let nobody = machine.without("console=nowhere").without("console=tty0");
+        nobody.device(GPU)
+    }),
+    case("quiet-logo-resize", Own(logo_stays), |guests| {
+        quiet(guests).device(GPU)
+    }),
+    case("quiet-logo-kept", Own(kept_logo), |guests| {
+        keeps(quiet(guests)).device(GPU)
+    }),
+    case("handoff-quiet", Own(by_shell), |guests| {
+        quiet(guests).device(GPU)
+    }),
+    case("handoff-quiet-1920x1080", Own(by_shell), |guests| {
+        quiet(guests).device(&format!("{GPU},xres=1920,yres=1080"))
+    }),
+    // Firmware has another mode than the host wants.
+    case("handoff-quiet-mode", Own(in_another_mode), |guests| {
+        quiet(guests).device(GPU)
+    }),
+    case("handoff-quiet-grub", Own(by_grub), |guests| {
+        quiet(guests).device(GPU)
+    }),
+    case(
+        "handoff-quiet-no-ring-reset",
+        Own(picture_alone),
+        |guests| quiet(guests).device("virtio-gpu-pci,queue_reset=off"),
+    ),
+    case("handoff-kept", Own(kept_screen), |guests| {
+        // The cursor would be on the picture.
+        let words = "virtgpu_bridge.picture=keep vt.global_cursor_default=0";
+        quiet(guests).append(words).device(GPU)
+    }),
+    case("handoff-hostile", Own(hostile), |guests| {
+        guests.early().append("vm.lines=30").device(GPU)
+    }),
+    case("u-boot-booti", Own(boots_by_booti), |guests| {
+        guests.early().append("vm.lines=60").u_boot().device(GPU)
+    }),
+    case("u-boot-booti-vt", Own(boots_by_booti), |guests| {
+        guests.vt().append("vm.lines=60").u_boot().device(GPU)
+    }),
+    case("u-boot-bootefi", Own(boots_as_efi), |guests| {
+        guests.early().append("vm.lines=60").u_boot().device(GPU)
+    })
+    .needs(&[Need::Firmware]),
+    case("u-boot-bootefi-vt", Own(boots_as_efi), |guests| {
+        guests.vt().append("vm.lines=60").u_boot().device(GPU)
+    })
+    .needs(&[Need::Firmware]),
+];
 
 /// Has firmware wait for a key, for a minute.
 const MENU: &str = "menu=on,splash-time=60000";
 
-/// The cases of pictures.
-pub const PICTURES: &[Case] = &[
-    case("quiet-logo", Own(logo), |bench| quiet(bench).device(GPU)),
-    case("quiet-logo-1920x1080", Own(logo), |bench| {
-        quiet(bench).device(&format!("{GPU},xres=1920,yres=1080"))
-    }),
-    // Wherever that is said, and whoever is a console.
-    case("quiet-logo-said-last", Own(logo), |bench| {
-        let machine = quiet(bench).without("quiet");
-        machine.append("quiet").device(GPU)
-    }),
-    case("quiet-logo-by-level", Own(logo), |bench| {
-        let machine = quiet(bench).without("quiet").without("console=tty0");
-        machine.append("console=tty0 loglevel=3").device(GPU)
-    }),
-    case("quiet-logo-nobody", Own(logo), |bench| {
-        let machine = quiet(bench).without("console=ttyAMA0");
-        let nobody = machine.without("console=nowhere").without("console=tty0");
-        nobody.device(GPU)
-    }),
-    case("quiet-logo-resize", Own(logo_stays), |bench| {
-        quiet(bench).device(GPU)
-    }),
-    case("quiet-logo-kept", Own(kept_logo), |bench| {
-        keeps(quiet(bench)).device(GPU)
-    }),
-    case("handoff-quiet", Own(by_shell), |bench| {
-        quiet(bench).device(GPU)
-    }),
-    case("handoff-quiet-1920x1080", Own(by_shell), |bench| {
-        quiet(bench).device(&format!("{GPU},xres=1920,yres=1080"))
-    }),
-    // Firmware has another mode than the host wants.
-    case("handoff-quiet-mode", Own(in_another_mode), |bench| {
-        quiet(bench).device(GPU)
-    }),
-    case("handoff-quiet-grub", Own(by_grub), |bench| {
-        quiet(bench).device(GPU)
-    }),
-    case("handoff-quiet-no-ring-reset", Own(picture_alone), |bench| {
-        quiet(bench).device("virtio-gpu-pci,queue_reset=off")
-    }),
-    case("handoff-kept", Own(kept_screen), |bench| {
-        // The cursor would be on the picture.
-        let words = "virtgpu_bridge.picture=keep vt.global_cursor_default=0";
-        quiet(bench).append(words).device(GPU)
-    }),
-    case("handoff-hostile", Own(hostile), |bench| {
-        bench.early().append("vm.lines=30").device(GPU)
-    }),
-];
-
-/// A guest that says nothing but, when it is told to, a word.
-fn quiet(bench: &Bench) -> Machine {
-    bench.image().append(
+/// Returns a guest that is quiet, and writes one word when a key is sent to its serial port.
+fn quiet(guests: &Guests) -> Machine {
+    guests.image().append(
         "quiet earlycon=virtgpu console=tty0 virtgpu_bridge.handover=never \
             vt.global_cursor_default=1 vm.do=busybox,dmesg,>/dev/ttyAMA0 \
             vm.do=echo,vm:,quiet,>/dev/ttyAMA0 vm.wait vm.do=echo,text,>/dev/tty1",
     )
 }
 
-/// One whose picture stays under the text: that scrolls by twelve rows, and then off the screen.
+/// Returns a machine whose picture stays under the text: that scrolls by twelve rows, and then off
+/// the screen.
 fn keeps(machine: Machine) -> Machine {
     machine.append(
         "virtgpu_bridge.picture=keep vm.wait vm.do=busybox,seq,60,>/dev/tty1 \
@@ -89,19 +116,19 @@ fn keeps(machine: Machine) -> Machine {
 /// What a guest of [`quiet`] says on the serial port.
 const QUIET: &str = "vm: quiet";
 
-/// Firmware's logo is on the screen where it was, and stays until there is text.
-fn logo(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// Checks that firmware's logo is on the screen where it was, and stays until there is text.
+fn logo(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(QUIET)?;
     let (_, ours) = vm.screenshot("logo.png", None)?;
     let said = driver_lines(&vm.serial()?).join("\n");
-    let (columns, rows) = place_of_logo(&said).with_context(|| format!("no logo:\n{said}"))?;
-    let place = || {
+    let (columns, rows) = logo_area(&said).with_context(|| format!("no logo:\n{said}"))?;
+    let area = || {
         rows.clone()
             .flat_map(|y| columns.clone().map(move |x| (x, y)))
     };
-    let ink = |picture: &Picture| place().filter(|&(x, y)| picture.at(x, y) != 0).count();
-    let seen = ink(&ours);
+    let visible = |picture: &Picture| area().filter(|&(x, y)| picture.at(x, y) != 0).count();
+    let seen = visible(&ours);
     ensure!(seen > 100, "the logo is black");
 
     // Firmware shows it for as long as it waits for a key, which with a kernel to start it does
@@ -112,7 +139,7 @@ fn logo(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let firmware = waits.wait("firmware's logo", TIME_FOR_TEXT, |vm| {
         let (_, picture) = vm.screenshot("screen.png", None)?;
         let fits = (picture.width, picture.height) == (ours.width, ours.height);
-        Ok((fits && ink(&picture) == seen).then_some(picture))
+        Ok((fits && visible(&picture) == seen).then_some(picture))
     })?;
     for (x, y) in (0..ours.height).flat_map(|y| (0..ours.width).map(move |x| (x, y))) {
         let is_logo = columns.contains(&x) && rows.contains(&y);
@@ -124,16 +151,16 @@ fn logo(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         );
     }
 
-    then_text(bench, &mut vm, out)?;
+    then_text(guests, &mut vm, out)?;
     let (width, height) = (columns.len(), rows.len());
     Ok(format!("{width}x{height} pixels as firmware's, then text"))
 }
 
-/// A quiet guest is told to show its word, which is all there is on the screen then.
-fn then_text(bench: &Bench, vm: &mut Vm, out: &Path) -> Result<()> {
-    vm.tell("\n")?;
-    bench.wait_for_words(vm, &["text"], out)?;
-    bench.look(vm, None, out, |screen, _| {
+/// Has a quiet guest write its word, and checks that this is all there is on the screen.
+fn then_text(guests: &Guests, vm: &mut Vm, out: &Path) -> Result<()> {
+    vm.send("\n")?;
+    guests.wait_for_words(vm, &["text"], out)?;
+    guests.wait_for_screen(vm, None, out, |screen, _| {
         let lines: Vec<String> = screen.text().lines().map(str::to_owned).collect();
         let text: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
         ensure!(
@@ -143,12 +170,11 @@ fn then_text(bench: &Bench, vm: &mut Vm, out: &Path) -> Result<()> {
         );
         Ok(())
     })?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()
+    vm.check()
 }
 
-/// The logo stays where it is while the display changes, and text is laid out anew.
-fn logo_stays(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// Checks that the logo stays where it is while the display changes, and text is laid out anew.
+fn logo_stays(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     fs::create_dir_all(out)?;
     let socket = out.join("vnc");
     let server = format!("unix:{}", socket.display());
@@ -160,13 +186,13 @@ fn logo_stays(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
     let mut viewer = Viewer::connect(&socket)?;
     for (width, height) in [(1024, 768), (1920, 1080)] {
         viewer.resize(width, height)?;
-        // Nobody says when it has been seen, which it is within a second.
+        // No line says that it has been seen, which it is within a second.
         thread::sleep(Duration::from_secs(3));
         let (path, picture) = vm.screenshot("screen.png", None)?;
         ensure!(picture == logo, "another picture, see {}", path.display());
     }
-    vm.tell("\n")?;
-    bench.wait_for_words(&mut vm, &["text"], out)?;
+    vm.send("\n")?;
+    guests.wait_for_words(&mut vm, &["text"], out)?;
     let (_, picture) = vm.screenshot("screen.png", None)?;
     let size = (picture.width, picture.height);
     ensure!(size == (1920, 1080), "the text has {size:?} pixels");
@@ -177,15 +203,14 @@ fn logo_stays(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         last.len() == 2 && !last.contains(&0),
         "dark between {pictures:x?}"
     );
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok("no dark frame until there was text".into())
 }
 
-/// Columns and rows of `BGRT: the boot logo, WxH at X,Y`.
-fn place_of_logo(said: &str) -> Option<(Range<usize>, Range<usize>)> {
-    let (_, place) = said.split_once("the boot logo, ")?;
-    let (size, at) = place.lines().next()?.split_once(" at ")?;
+/// Returns the columns and rows of `BGRT: the boot logo, WxH at X,Y`.
+fn logo_area(said: &str) -> Option<(Range<usize>, Range<usize>)> {
+    let (_, area) = said.split_once("the boot logo, ")?;
+    let (size, at) = area.lines().next()?.split_once(" at ")?;
     let (width, height) = size.split_once('x')?;
     let (x, y) = at.trim().split_once(',')?;
     let number = |text: &str| text.parse::<usize>().ok();
@@ -193,47 +218,53 @@ fn place_of_logo(said: &str) -> Option<(Range<usize>, Range<usize>)> {
     Some((x..x + number(width)?, y..y + number(height)?))
 }
 
-/// Text lies over firmware's logo, which scrolls away with it and does not come back.
-fn kept_logo(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// Checks that text lies over firmware's logo, which scrolls away with it and does not come back.
+fn kept_logo(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     vm.wait_for(QUIET)?;
     let (_, first) = vm.screenshot("logo.png", None)?;
     let said = driver_lines(&vm.serial()?).join("\n");
-    let (columns, rows) = place_of_logo(&said).with_context(|| format!("no logo:\n{said}"))?;
+    let (columns, rows) = logo_area(&said).with_context(|| format!("no logo:\n{said}"))?;
     ensure!(
         rows.clone().any(|y| first.at(columns.start, y) != 0),
         "the logo is black"
     );
-    vm.tell("\n")?;
-    over(bench, &mut vm, out, (&first, &columns, &rows), 0, &["text"])?;
+    vm.send("\n")?;
+    over(
+        guests,
+        &mut vm,
+        out,
+        (&first, &columns, &rows),
+        0,
+        &["text"],
+    )?;
     let numbers = |range: std::ops::RangeInclusive<u32>| -> Vec<String> {
         range.map(|number| number.to_string()).collect()
     };
-    vm.tell("\n")?;
+    vm.send("\n")?;
     // The text, so many numbers and the row of the cursor are twelve rows more than there are.
     let seen = numbers(12..=60);
     let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
     over(
-        bench,
+        guests,
         &mut vm,
         out,
         (&first, &columns, &rows),
         12 * 16,
         &seen,
     )?;
-    vm.tell("\n")?;
+    vm.send("\n")?;
     let seen = numbers(252..=300);
     let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
-    over(bench, &mut vm, out, (&first, &columns, &(0..0)), 0, &seen)?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    over(guests, &mut vm, out, (&first, &columns, &(0..0)), 0, &seen)?;
+    vm.check()?;
     Ok("the logo scrolls with the text over it, and away".into())
 }
 
 /// Waits for a screen with these lines from its top, and nothing else but a part of a picture,
 /// which is so many pixels further up than it was.
 fn over(
-    bench: &Bench,
+    guests: &Guests,
     vm: &mut Vm,
     out: &Path,
     (picture, columns, rows): (&Picture, &Range<usize>, &Range<usize>),
@@ -249,7 +280,7 @@ fn over(
         for y in rows.clone() {
             seen.blacken(columns.clone(), y - up);
         }
-        let screen = Screen::read(&seen, &bench.fonts);
+        let screen = Screen::read(&seen, &guests.fonts);
         fs::write(out.join("screen.txt"), screen.text())?;
         let text = screen.text();
         let text: Vec<&str> = text.lines().map(str::trim_end).collect();
@@ -260,7 +291,7 @@ fn over(
 
 /// Starts a machine whose shell does as `lines` say, loads the UEFI driver and waits for a key
 /// before it starts the kernel.
-fn shell(bench: &Bench, machine: &Machine, lines: &[&str], out: &Path) -> Result<Vm> {
+fn shell(guests: &Guests, machine: &Machine, lines: &[&str], out: &Path) -> Result<Vm> {
     let [image, initrd] = FILES;
     let run = format!("{image} initrd={initrd} {}", machine.words());
     let load = "load virtgpu_handoffaa64.efi";
@@ -270,16 +301,16 @@ fn shell(bench: &Bench, machine: &Machine, lines: &[&str], out: &Path) -> Result
         &[load, "loaderaa64.efi wait back", &run],
     ]
     .concat();
-    let machine = with_kernel_on_disk(bench, machine, &all, out)?;
+    let machine = with_kernel_on_disk(guests, machine, &all, out)?;
     let mut vm = machine.start(out)?;
     vm.wait_for_end(SHELL_WAITS)?;
-    vm.tell(" ")?;
+    vm.send(" ")?;
     vm.wait_for_end("goes on to the kernel")?;
     Ok(vm)
 }
 
-/// What firmware shows when a key on the serial port, `key`, has it go on, and what the kernel
-/// shows before it has text: the same, pixel for pixel.
+/// Returns what firmware shows when a key on the serial port, `key`, has it go on, and what the
+/// kernel shows before it has text: the same, pixel for pixel.
 fn same_screen(vm: &mut Vm, key: &str) -> Result<Picture> {
     let mut before: Option<Picture> = None;
     // A cursor may blink.
@@ -292,7 +323,7 @@ fn same_screen(vm: &mut Vm, key: &str) -> Result<Picture> {
         Ok(same.then(|| before.clone()).flatten())
     })?;
     ensure!(!firmware.is_blank(), "firmware shows nothing");
-    vm.tell(key)?;
+    vm.send(key)?;
     vm.wait_for(QUIET)?;
     let (_, kernel) = vm.screenshot("kernel.png", None)?;
     if let Some((pixels, at)) = firmware.differs(&kernel) {
@@ -301,7 +332,7 @@ fn same_screen(vm: &mut Vm, key: &str) -> Result<Picture> {
     Ok(firmware)
 }
 
-/// The lines of the driver's in a quiet guest's log have these words.
+/// Checks that the driver's lines in a quiet guest's log have these words.
 fn driver_says(vm: &Vm, words: &[&str]) -> Result<()> {
     let said = driver_lines(&vm.serial()?).join("\n");
     for word in words {
@@ -313,7 +344,8 @@ fn driver_says(vm: &Vm, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The scanout shows firmware's picture, is dark once, and shows the same again and then text.
+/// Checks that the scanout has firmware's picture, is dark once, and has the same again and then
+/// text.
 fn one_dark_frame(vm: &Vm) -> Result<()> {
     let pictures = vm.pictures()?;
     ensure!(
@@ -323,38 +355,43 @@ fn one_dark_frame(vm: &Vm) -> Result<()> {
     Ok(())
 }
 
-/// The shell's screen stays until there is text.
-fn by_shell(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    kept_until_text(bench, shell(bench, machine, &[], out)?, " ", out)
+/// Checks that the shell's screen stays until there is text.
+fn by_shell(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    kept_until_text(guests, shell(guests, machine, &[], out)?, " ", out)
 }
 
-/// GRUB's screen stays until there is text.
-fn by_grub(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let mut vm = start_by_grub(bench, machine, out)?;
+/// Checks that GRUB's screen stays until there is text.
+fn by_grub(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start_by_grub(guests, machine, out)?;
     start_entry(&mut vm)?;
-    kept_until_text(bench, vm, "\x1b", out)
+    kept_until_text(guests, vm, "\x1b", out)
 }
 
-fn kept_until_text(bench: &Bench, mut vm: Vm, key: &str, out: &Path) -> Result<String> {
+fn kept_until_text(guests: &Guests, mut vm: Vm, key: &str, out: &Path) -> Result<String> {
     let firmware = same_screen(&mut vm, key)?;
-    adopted_until_text(bench, vm, &firmware, out)
+    adopted_until_text(guests, vm, &firmware, out)
 }
 
-/// The device was adopted, and shows text when there is some.
-fn adopted_until_text(bench: &Bench, mut vm: Vm, firmware: &Picture, out: &Path) -> Result<String> {
+/// Checks that the device was adopted, and has text when there is some.
+fn adopted_until_text(
+    guests: &Guests,
+    mut vm: Vm,
+    firmware: &Picture,
+    out: &Path,
+) -> Result<String> {
     let Picture { width, height, .. } = firmware;
     driver_says(&vm, &["was running, adopted"])?;
-    then_text(bench, &mut vm, out)?;
+    then_text(guests, &mut vm, out)?;
     one_dark_frame(&vm)?;
     Ok(format!("{width}x{height} pixels as firmware's, then text"))
 }
 
-/// In the mode that firmware has set, text as well.
-fn in_another_mode(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// Checks that the screen stays in the mode that firmware has set, with text as well.
+fn in_another_mode(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let socket = out.join("vnc");
     let viewed = format!("unix:{}", socket.display());
     let machine = machine.clone().option("-vnc", &viewed);
-    let mut vm = shell(bench, &machine, &["loaderaa64.efi 1024x768 back"], out)?;
+    let mut vm = shell(guests, &machine, &["loaderaa64.efi 1024x768 back"], out)?;
     // The host wants something else while firmware runs, which the kernel learns of later.
     let mut viewer = Viewer::connect(&socket)?;
     viewer.resize(1600, 900)?;
@@ -365,7 +402,7 @@ fn in_another_mode(bench: &Bench, machine: &Machine, out: &Path) -> Result<Strin
         firmware.differs(&later).is_none(),
         "the picture does not stay"
     );
-    let said = adopted_until_text(bench, vm, &firmware, out)?;
+    let said = adopted_until_text(guests, vm, &firmware, out)?;
     let picture = Picture::read(&out.join("screen.png"))?;
     ensure!(
         (picture.width, picture.height) == (1024, 768),
@@ -376,25 +413,25 @@ fn in_another_mode(bench: &Bench, machine: &Machine, out: &Path) -> Result<Strin
     Ok(said)
 }
 
-/// A device that firmware could not leave running shows the picture again when the kernel has found
-/// it.
-fn picture_alone(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let mut vm = shell(bench, machine, &[], out)?;
+/// Checks that a device that firmware could not leave running shows the picture again when the
+/// kernel has found it.
+fn picture_alone(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = shell(guests, machine, &[], out)?;
     let Picture { width, height, .. } = same_screen(&mut vm, " ")?;
     driver_says(&vm, &["was idle", "the screen as firmware left it"])?;
-    then_text(bench, &mut vm, out)?;
+    then_text(guests, &mut vm, out)?;
     Ok(format!("{width}x{height} pixels as firmware's, then text"))
 }
 
-/// Text lies over firmware's, and begins below it.
-fn kept_screen(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
-    let mut vm = shell(bench, machine, &[], out)?;
+/// Checks that text lies over firmware's, and begins below it.
+fn kept_screen(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = shell(guests, machine, &[], out)?;
     let firmware = same_screen(&mut vm, " ")?;
-    let ink = |y: usize| (0..firmware.width).any(|x| firmware.at(x, y) != 0);
+    let visible = |y: usize| (0..firmware.width).any(|x| firmware.at(x, y) != 0);
     let last = (0..firmware.height)
-        .rfind(|&y| ink(y))
+        .rfind(|&y| visible(y))
         .context("no text of firmware's")?;
-    vm.tell("\n")?;
+    vm.send("\n")?;
     let row = vm.wait("text below firmware's", TIME_FOR_TEXT, |vm| {
         let (_, seen) = vm.screenshot("screen.png", None)?;
         let mut ours = seen.clone();
@@ -404,19 +441,18 @@ fn kept_screen(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
             }
             ours.blacken(0..firmware.width, y);
         }
-        let screen = Screen::read(&ours, &bench.fonts);
+        let screen = Screen::read(&ours, &guests.fonts);
         let text = screen.text();
         let row = text.lines().position(|line| line.trim() == "text");
         Ok(row.filter(|_| text.trim() == "text" && screen.unreadable() == 0))
     })?;
-    vm.check_kernel()?;
-    vm.check_guest_errors()?;
+    vm.check()?;
     Ok(format!("text in row {row}, below firmware's"))
 }
 
-/// Tables that are not what they should be: the boot goes on, with its text on the screen, and a
-/// line says why.
-fn hostile(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
+/// Checks that the boot goes on with tables that are not what they should be: its text is on the
+/// screen, and a line says why.
+fn hostile(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     // A table in which the device runs, and nothing is wrong but what is changed.
     let table = |changes: &[(usize, &[u8])]| {
         let mut table = [0u8; 72];
@@ -454,20 +490,51 @@ fn hostile(bench: &Bench, machine: &Machine, out: &Path) -> Result<String> {
         let [image, initrd] = FILES;
         let install = format!("loaderaa64.efi table={table} back");
         let run = format!("{image} initrd={initrd} {}", machine.words());
-        let machine = with_kernel_on_disk(bench, machine, &["fs0:", &install, &run], &out)?;
+        let machine = with_kernel_on_disk(guests, machine, &["fs0:", &install, &run], &out)?;
         let mut vm = machine.start(&out)?;
         vm.wait_for_end(SHELL_WAITS)?;
-        vm.tell(" ")?;
+        vm.send(" ")?;
         vm.wait_for(READY)?;
-        bench.look(&mut vm, None, &out, |screen, vm| {
+        guests.wait_for_screen(&mut vm, None, &out, |screen, vm| {
             log::compare_tail(screen, log::kernel_part(&vm.serial()?))
         })?;
         driver_says(&vm, &[line])?;
-        vm.check_kernel()?;
-        vm.check_guest_errors()?;
+        vm.check()?;
     }
     Ok(format!(
         "{} tables refused, text all the same",
         tables.len()
     ))
+}
+
+/// Checks that U-Boot starts the kernel that QEMU gives it, with a device tree and without EFI.
+fn boots_by_booti(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = guests.same_text(machine, None, out)?;
+    ensure!(vm.serial_has("U-Boot 20")?, "that was not U-Boot");
+    ensure!(vm.serial_has("efi: UEFI not found")?, "there is EFI");
+    Ok(equal(rows))
+}
+
+/// Checks that U-Boot loads kernel and initramfs from a disk and starts the kernel as an EFI
+/// application.
+fn boots_as_efi(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut machine = machine.clone();
+    let disk = out.join("disk");
+    fs::create_dir_all(&disk)?;
+    for (file, name) in machine.take_kernel()?.iter().zip(FILES) {
+        fs::copy(file, disk.join(name))?;
+    }
+    let [image, initrd] = FILES;
+    let arguments = format!("setenv bootargs 'initrd={initrd} {}'", machine.words());
+    let load = format!("load virtio 0:1 ${{kernel_addr_r}} {image}");
+    let mut vm = machine.disk(&disk).start(out)?;
+    vm.u_boot(&[
+        &arguments,
+        "virtio scan",
+        &load,
+        "bootefi ${kernel_addr_r} ${fdtcontroladdr}",
+    ])?;
+    let rows = guests.has_same_text(&mut vm, None, out)?;
+    ensure!(vm.serial_has("efi: EFI v")?, "the kernel finds no EFI");
+    Ok(equal(rows))
 }

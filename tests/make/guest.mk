@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# What guests run.
+
+# Debian's own packages for arm64, only unpacked, and the sample made of them.
+guest-root := $(build)/debian-arm64
+sample := $(build)/debian.cpio
+$(sample): $(wildcard samples/initramfs/*)
+	@tests/progress $(log)/debian.log 'unpacking the arm64 userland' 20 \
+		samples/initramfs/build $@ $(guest-root)
+
+# Debian's own initramfs, made by its mkinitramfs on the kernel that there is, and a disk that it
+# opens.
+debian := $(build)/debian-initramfs/initramfs
+$(debian): tests/debian-initramfs tests/vm/initramfs/mkinitramfs | $(build)/Image-$(name)
+	@tests/progress $(log)/debian-initramfs.log "Debian's mkinitramfs, in a virtual machine" 10 \
+		tests/debian-initramfs $(build)/Image-$(name) $(dir $@)
+
+# Boot loaders, of Debian's too.
+loaders := $(build)/loaders-arm64
+systemd-boot := $(loaders)/usr/lib/systemd/boot/efi/systemd-bootaa64.efi
+$(systemd-boot):
+	@rm -rf $(loaders)
+	@tests/progress $(log)/loaders.log 'unpacking boot loaders' 20 mmdebstrap --variant=extract \
+		--mode=$$([ "$$(id -u)" = 0 ] && echo root || echo auto) --architectures=arm64 \
+		--include=grub-efi-arm64-bin,systemd-boot-efi trixie $(loaders)
+	@touch $@
+
+# What writes lines in the guest, on Rust's core alone.
+writer := $(build)/guest/aarch64-unknown-none/release/writer
+$(writer): tests/guest/Cargo.toml tests/guest/Cargo.lock tests/guest/src/main.rs
+	@RUSTC_BOOTSTRAP=1 CARGO_TARGET_AARCH64_UNKNOWN_NONE_LINKER=ld.lld \
+		tests/progress $(log)/writer.log 'building what writes in the guest' 12 \
+		cargo build --locked --release -Zbuild-std=core,compiler_builtins \
+		-Zbuild-std-features=compiler-builtins-mem --target aarch64-unknown-none \
+		--manifest-path tests/guest/Cargo.toml --target-dir $(build)/guest
+	@touch $@
