@@ -130,8 +130,8 @@ extern "C" fn rust_virtgpu_bridge_arch_init() -> kernel::ffi::c_int {
     0
 }
 
-/// The `device_initcall_sync`, when built-in drivers are registered. Offers the device to the native
-/// driver.
+/// The `device_initcall_sync`, when built-in drivers are registered. Offers the device to the
+/// native driver.
 #[cfg(not(MODULE))]
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_late_init() -> kernel::ffi::c_int {

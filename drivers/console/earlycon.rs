@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The early console, `earlycon=virtgpu`: from the kernel's first line until another console prints.
+//! The early console, `earlycon=virtgpu`: from the kernel's first line until another console
+//! prints.
 
 use kernel::{
     pr_err,
@@ -40,7 +41,8 @@ use crate::{
     text::ATTRIBUTE, //
 };
 
-/// The highest console loglevel of a quiet kernel, which does not print messages of normal operation.
+/// The highest console loglevel of a quiet kernel, which does not print messages of normal
+/// operation.
 const QUIET_LOGLEVEL: i32 = 5;
 
 /// The early console.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which records of the kernel's log belong to an emergency or a panic. Pure: [`Records`] is the log.
+//! Which records of the kernel's log belong to an emergency or a panic. Pure: [`Records`] is the
+//! log.
 
 /// The kernel's log.
 pub(crate) trait Records {
@@ -38,8 +39,8 @@ pub(crate) struct Emergency {
     pub(crate) first: u64,
     /// The record after the last one; 0 if there was no emergency.
     pub(crate) end: u64,
-    /// The record that was printed last, if the console lags behind the log; [`Emergency::UP_TO_DATE`]
-    /// otherwise.
+    /// The record that was printed last, if the console lags behind the log;
+    /// [`Emergency::UP_TO_DATE`] otherwise.
     pub(crate) lagging_at: u64,
 }
 
@@ -47,9 +48,9 @@ impl Emergency {
     /// The value of `lagging_at` if the console does not lag behind.
     pub(crate) const UP_TO_DATE: u64 = u64::MAX;
 
-    /// Returns the emergency after the printk core has passed `seq` to the console as a record of an
-    /// emergency: of this one, or of a new one. `newest` is the newest record of the log. `is_recent`
-    /// says that the last record of an emergency was passed a short time ago.
+    /// Returns the emergency after the printk core has passed `seq` to the console as a record of
+    /// an emergency: of this one, or of a new one. `newest` is the newest record of the log.
+    /// `is_recent` says that the last record of an emergency was passed a short time ago.
     pub(crate) fn add(
         self,
         seq: u64,
@@ -58,8 +59,8 @@ impl Emergency {
         records: &impl Records,
     ) -> Self {
         let lags = seq + MAX_GAP < newest;
-        // Other CPUs print as well, and a record may be passed twice. A console that lags behind gets
-        // all records one after the other, those before the emergency included.
+        // Other CPUs print as well, and a record may be passed twice. A console that lags behind
+        // gets all records one after the other, those before the emergency included.
         let follows = seq != 0 && self.lagging_at == seq - 1;
         let is_near = (self.first..=self.end.saturating_add(MAX_GAP)).contains(&seq);
         let belongs = self.end != 0 && (follows || is_near && (!lags || is_recent));
@@ -76,8 +77,9 @@ impl Emergency {
         }
     }
 
-    /// Returns the first record of a panic that has just begun to print. `newest` is the newest record
-    /// of the log. An emergency belongs to the panic if there are next to no records between them.
+    /// Returns the first record of a panic that has just begun to print. `newest` is the newest
+    /// record of the log. An emergency belongs to the panic if there are next to no records between
+    /// them.
     pub(crate) fn first_of_panic(self, newest: u64, records: &impl Records) -> u64 {
         // With threaded consoles all of the panic may be in the log before it is passed.
         let panic = (newest.saturating_sub(MAX_SEARCH)..=newest)
@@ -98,8 +100,8 @@ pub(crate) fn is_end_of_panic(seq: u64, records: &impl Records) -> bool {
     records.contains(seq, b"---[ end Kernel panic")
 }
 
-/// Returns the first record of a new emergency, of which `seq` is the first that the printk core has
-/// passed to the console. The console may lag behind, and `seq` may be a record of before it.
+/// Returns the first record of a new emergency, of which `seq` is the first that the printk core
+/// has passed to the console. The console may lag behind, and `seq` may be a record of before it.
 fn first_record(seq: u64, newest: u64, records: &impl Records) -> u64 {
     if seq + MAX_GAP >= newest {
         return seq;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module: the log on a virtio-gpu that no other driver has, from `insmod`, or a bind in sysfs, to
-//! `rmmod` or an unbind. The first device that works is the screen.
+//! The module: the log on a virtio-gpu that no other driver has, from `insmod`, or a bind in sysfs,
+//! to `rmmod` or an unbind. The first device that works is the screen.
 
 use kernel::{
     error::{
@@ -123,9 +123,9 @@ impl Driver for Module {
                 }
                 console::locked(|_| DEVICE.try_with(|slot| *slot = Some(active)));
                 // SAFETY: This call has set `CLAIMED`, so there is no other one here. The call that
-                // had set it before has unregistered the console, in `remove()`, before clearing it,
-                // or has not registered one. The module unregisters the driver before it goes, which
-                // calls `remove()`.
+                // had set it before has unregistered the console, in `remove()`, before clearing
+                // it, or has not registered one. The module unregisters the driver before it goes,
+                // which calls `remove()`.
                 unsafe { CONSOLE.register() };
                 Ok(())
             }

@@ -5,8 +5,8 @@
 //!
 //! With a virtual terminal, tty0 prints the log, and this console only checks that it does. If tty0
 //! does not print an emergency soon, this console takes the screen from the terminal, until that
-//! prints again. A panic takes the screen at once. Both start on a blank screen, with what is in the
-//! log. [`emergency`](super::emergency) decides which records belong to them.
+//! prints again. A panic takes the screen at once. Both start on a blank screen, with what is in
+//! the log. [`emergency`](super::emergency) decides which records belong to them.
 
 use core::sync::atomic::{
     fence,
@@ -88,8 +88,8 @@ static IN_PANIC: AtomicFlag = AtomicFlag::new(false);
 static OWNER_FAULTED: AtomicFlag = AtomicFlag::new(false);
 /// Whether the screen was taken from the virtual terminal. The owner of the screen changes it.
 static TAKEN: AtomicFlag = AtomicFlag::new(false);
-/// The console loglevel in normal operation. The kernel raises it in trouble, but records from before
-/// that stay hidden.
+/// The console loglevel in normal operation. The kernel raises it in trouble, but records from
+/// before that stay hidden.
 static NORMAL_LOGLEVEL: Atomic<u32> = Atomic::new(7);
 /// The record up to which the screen is to show the log.
 static PENDING: Atomic<u64> = Atomic::new(0);
@@ -198,7 +198,8 @@ fn show_pending() {
     // With a terminal this runs in a timer, which a flood of records must not keep.
     let max_rounds = if cfg!(CONFIG_VT) { 4 } else { usize::MAX };
     let is_done = (0..max_rounds).any(|_| {
-        // See below. `kernel::sync::barrier::smp_mb()` has other arguments from one version to another.
+        // See below. `kernel::sync::barrier::smp_mb()` has other arguments from one version to
+        // another.
         fence(Ordering::SeqCst);
         let pending = PENDING.load(Relaxed);
         let shown = active::with_reader(|log, reader| {
@@ -362,8 +363,8 @@ fn show(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, last: u64, 
     }
 }
 
-/// Checks whether tty0 has printed the last emergency. Takes the screen from the terminal if that is
-/// stuck.
+/// Checks whether tty0 has printed the last emergency. Takes the screen from the terminal if that
+/// is stuck.
 #[cfg(CONFIG_VT)]
 fn check_tty() {
     let Some(seq) = console::tty_seq() else {

@@ -30,7 +30,8 @@ static EARLYCON_HAS_LOG: AtomicFlag = AtomicFlag::new(false);
 /// The consoles.
 struct Consoles;
 
-/// Discovers a screen, if there is none yet, and starts the consoles on it. For the `console_initcall`.
+/// Discovers a screen, if there is none yet, and starts the consoles on it. For the
+/// `console_initcall`.
 pub(crate) fn init() {
     active::set_observer(&Consoles);
     EARLYCON_HAS_LOG.store(active::is_discovered(), Relaxed);

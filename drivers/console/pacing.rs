@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pacing of a screen that cannot pan. A line that scrolls repaints all of such a screen, which costs
-//! as much as fifty lines elsewhere.
+//! Pacing of a screen that cannot pan. A line that scrolls repaints all of such a screen, which
+//! costs as much as fifty lines elsewhere.
 //!
 //! The first such line is shown at once. The lines that follow within a frame are shown at its end,
-//! by a work item with the console lock. Before work items run, and in an oops or a panic, each line
-//! is shown at once.
+//! by a work item with the console lock. Before work items run, and in an oops or a panic, each
+//! line is shown at once.
 //!
 //! After the last frame all is flushed once more: a device may answer a flush and skip it while a
 //! viewer fetches the last picture.

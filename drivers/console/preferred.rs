@@ -4,13 +4,13 @@
 //! [`firmware::consoles`](crate::firmware::consoles), and each line once, although an early console
 //! and a terminal have the same screen.
 //!
-//! The printk core enables the consoles that the command line names, or firmware if the command line
-//! names none. The last preferred one becomes `/dev/console`. So the screen is added, and then the
-//! other console again. A console that is not the last one prints the log from its start, which an
-//! early console has already shown. For that reason the screen is the last one while it is
-//! registered, and the other console is added in the `arch_initcall`, before serial ports are found.
-//! If there is another early console, that would be unregistered together with the driver's; then the
-//! screen is cleared instead.
+//! The printk core enables the consoles that the command line names, or firmware if the command
+//! line names none. The last preferred one becomes `/dev/console`. So the screen is added, and then
+//! the other console again. A console that is not the last one prints the log from its start, which
+//! an early console has already shown. For that reason the screen is the last one while it is
+//! registered, and the other console is added in the `arch_initcall`, before serial ports are
+//! found. If there is another early console, that would be unregistered together with the driver's;
+//! then the screen is cleared instead.
 
 use kernel::{
     pr_info,
@@ -63,8 +63,8 @@ fn choice() -> (Choice<'static>, Option<Console<'static>>) {
     (choice, last)
 }
 
-/// Adds the screen as a preferred console, or logs why not. Called when a GPU was discovered, before
-/// the screen's console is registered.
+/// Adds the screen as a preferred console, or logs why not. Called when a GPU was discovered,
+/// before the screen's console is registered.
 pub(crate) fn start() {
     if let Some(word) = parameters::unknown_console() {
         pr_warn!("virtgpu_bridge.console={word}: not auto or never; taking auto\n");

@@ -96,7 +96,8 @@ pub(crate) fn init() {
     }
 }
 
-/// Runs `f` on the log; returns `None` if there is none, or if an emergency or a panic has the screen.
+/// Runs `f` on the log; returns `None` if there is none, or if an emergency or a panic has the
+/// screen.
 fn with_log<R>(f: impl FnOnce(&mut Log<'static, QueueMemory>) -> R) -> Option<R> {
     active::with_log(|log| (!nbcon::has_screen()).then(|| f(log)))?
 }
@@ -178,8 +179,8 @@ fn cursor(vc: &Vc<'_>, log: &Log<'static, QueueMemory>) -> Option<Cursor> {
     })
 }
 
-/// Shows the cursor if it is hidden, and the other way round. Returns the time until the next call in
-/// ms; `None` if the cursor does not blink.
+/// Shows the cursor if it is hidden, and the other way round. Returns the time until the next call
+/// in ms; `None` if the cursor does not blink.
 fn blink(vc: &Vc<'_>) -> Option<u32> {
     with_log(|log| {
         let next = match log.screen().cursor() {
@@ -227,7 +228,8 @@ fn restore(lock: &Locked) {
     });
 }
 
-/// Copies text that the early console wrote to the VT core's buffer of the console in the foreground.
+/// Copies text that the early console wrote to the VT core's buffer of the console in the
+/// foreground.
 pub(crate) fn save_foreground(lock: &Locked) {
     if let Some(mut vc) = foreground(lock) {
         Terminal::save_screen(&mut vc);
@@ -384,8 +386,8 @@ impl Consw for Terminal {
             Ok(()) | Err(LogError::Display(DisplayError::Gpu(_))) => {}
             Err(_) => return Err(EIO),
         }
-        // The screen does not use the old font any more, even if the device has failed: the text has
-        // the new one when the device recovers.
+        // The screen does not use the old font any more, even if the device has failed: the text
+        // has the new one when the device recovers.
         FONT.try_with(|slot| *slot = Some(font));
         adapt_all(vc.lock());
         Ok(())

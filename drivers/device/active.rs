@@ -158,8 +158,8 @@ struct ActiveDevice {
     early: Option<EarlyDevice>,
     /// The resources while the device is bound.
     bound: AtomicOption<BoundDevice>,
-    /// What is left of the resources while the native driver probes the device. A panic in that time
-    /// brings the device up with it.
+    /// What is left of the resources while the native driver probes the device. A panic in that
+    /// time brings the device up with it.
     releasing: AtomicOption<BoundDevice>,
     /// How often a panic has set the device up.
     panic_bring_ups: u8,
@@ -265,20 +265,21 @@ impl ActiveDevice {
 }
 
 impl EarlyDevice {
-    /// Maps the notify register where the PCI core has its BAR by now. An earlier mapping is used if
-    /// it has the same address. Otherwise the register is mapped in the page of early consoles, which
-    /// a panic can do, unless another console uses that page. Returns `None` if it cannot be mapped.
+    /// Maps the notify register where the PCI core has its BAR by now. An earlier mapping is used
+    /// if it has the same address. Otherwise the register is mapped in the page of early consoles,
+    /// which a panic can do, unless another console uses that page. Returns `None` if it cannot be
+    /// mapped.
     fn map_notify_again(&self) -> Option<()> {
         let DeviceLocation::Pci { bar, notify, .. } = self.location else {
             return Some(());
         };
         let device = PCI_DEVICE.load(Relaxed) as *mut bindings::pci_dev;
-        // SAFETY: It is null, or a device that `pci_setup_device()` (drivers/pci/probe.c) has passed
-        // to the PCI fixup. This is called only while the log is paused: from the fixup until the
-        // driver core offers the device, when the log resumes or is dropped. In that time the PCI
-        // core initialises and adds the device. It would free it only if it was removed before a
-        // driver was probed, of which `removed()` is told, or if its header type was unknown, which
-        // that of a virtio-gpu is not.
+        // SAFETY: It is null, or a device that `pci_setup_device()` (drivers/pci/probe.c) has
+        // passed to the PCI fixup. This is called only while the log is paused: from the fixup
+        // until the driver core offers the device, when the log resumes or is dropped. In that time
+        // the PCI core initialises and adds the device. It would free it only if it was removed
+        // before a driver was probed, of which `removed()` is told, or if its header type was
+        // unknown, which that of a virtio-gpu is not.
         let device = unsafe { PciDevice::new(device) };
         match device.and_then(|device| device.memory_bar(bar)) {
             Some((start, _)) => {
@@ -299,8 +300,8 @@ pub(crate) fn is_discovered() -> bool {
     IS_DISCOVERED.load(Relaxed)
 }
 
-/// Discovers a device when consoles are initialised. `handoff` returns the table of the UEFI driver.
-/// Returns whether there is a GPU, be it one that cannot be brought up.
+/// Discovers a device when consoles are initialised. `handoff` returns the table of the UEFI
+/// driver. Returns whether there is a GPU, be it one that cannot be brought up.
 pub(crate) fn discover(handoff: impl FnOnce() -> Option<Handoff>) -> bool {
     if discovery::has_timed_out() {
         return false;
@@ -340,8 +341,8 @@ pub(crate) fn activate(discovery: &mut Discovery) -> Option<()> {
     Some(())
 }
 
-/// Runs `f` on the log; returns `None` if there is none, or if another context owns the screen. With
-/// the console lock held.
+/// Runs `f` on the log; returns `None` if there is none, or if another context owns the screen.
+/// With the console lock held.
 pub(crate) fn with_log<R>(f: impl FnOnce(&mut Log<'static, QueueMemory>) -> R) -> Option<R> {
     let (result, error) = DEVICE.try_with(|(device, _)| {
         let log = device.as_mut()?.log.as_mut()?;
@@ -362,8 +363,8 @@ pub(crate) fn with_reader<R>(
 }
 
 /// Takes the log over from any owner, for a panic, or because its owner has faulted. `f` learns
-/// whether the log starts anew, on a blank screen, because its state was half changed. Returns `None`
-/// as [`Owned::take_over`] does; `last` is its argument.
+/// whether the log starts anew, on a blank screen, because its state was half changed. Returns
+/// `None` as [`Owned::take_over`] does; `last` is its argument.
 pub(crate) fn take_over<R>(
     last: bool,
     f: impl FnOnce(&mut Log<'static, QueueMemory>, &mut LogReader, bool) -> R,
@@ -397,8 +398,8 @@ fn locked<R>(f: impl FnOnce(&mut AtomicOption<ActiveDevice>) -> R) -> R {
     console::locked(|_| change(f))
 }
 
-/// Handles a function that the PCI core has found, and whose BARs it is about to size and move. `bar`
-/// returns the bus address in the BAR of a number.
+/// Handles a function that the PCI core has found, and whose BARs it is about to size and move.
+/// `bar` returns the bus address in the BAR of a number.
 ///
 /// The log is paused from the first bridge that leads to the active device on, since the device
 /// cannot be accessed. It stays paused until the device is bound: other bridges are not recognised,
@@ -440,8 +441,8 @@ pub(crate) fn enumerated(found: &Enumerated, device: PciDevice, bar: impl FnOnce
     });
 }
 
-/// Handles a device that the driver core forgets. There is no screen any more if it is the discovered
-/// one, and was not bound.
+/// Handles a device that the driver core forgets. There is no screen any more if it is the
+/// discovered one, and was not bound.
 pub(crate) fn removed(device: DeviceId) {
     let discovered = PCI_DEVICE.load(Relaxed) as *mut bindings::pci_dev;
     // SAFETY: It is null, or the device of `enumerated()`, for which this function is called before
@@ -476,12 +477,13 @@ fn was_discovered(device: BusDevice) -> bool {
 }
 
 /// Binds a device that the driver core offers: the discovered one keeps its log, and another one
-/// becomes the active device if there is none. `is_for_native` says that the native driver is to get
-/// it.
+/// becomes the active device if there is none. `is_for_native` says that the native driver is to
+/// get it.
 ///
 /// # Errors
 ///
-/// Fails with `None` if the device is not for this driver, and with the reason if it cannot be used.
+/// Fails with `None` if the device is not for this driver, and with the reason if it cannot be
+/// used.
 pub(crate) fn probe(device: BusDevice, is_for_native: bool) -> Result<(), Option<BringUpError>> {
     enum Plan {
         Bind(QueueNotify),
@@ -626,8 +628,8 @@ pub(crate) fn remove(is_for_native: bool) {
 }
 
 /// Resets the device before the native driver gets it. Returns false if the device does not finish
-/// the reset (libkrun's sets FAILED instead): no other driver can use it then, and the log goes on as
-/// far as the device allows.
+/// the reset (libkrun's sets FAILED instead): no other driver can use it then, and the log goes on
+/// as far as the device allows.
 pub(crate) fn reset_for_native() -> bool {
     console::locked(|lock| {
         notify(|observer| observer.save(lock));
@@ -759,8 +761,8 @@ fn follow_displays() -> bool {
     is_bound
 }
 
-/// Brings the screen of a device back that had timed out and answers now, or that something else has
-/// reset. A device that is gone is left alone.
+/// Brings the screen of a device back that had timed out and answers now, or that something else
+/// has reset. A device that is gone is left alone.
 ///
 /// Not inlined, as [`follow_displays`]: both need much stack.
 #[inline(never)]
@@ -798,8 +800,8 @@ fn recover() {
     pr_info!("the device {what}, the screen goes on\n");
 }
 
-/// Resets the device's queues, if another kernel is about to start, which may adopt the device. Shows
-/// the last lines otherwise.
+/// Resets the device's queues, if another kernel is about to start, which may adopt the device.
+/// Shows the last lines otherwise.
 pub(crate) fn shutdown() {
     if kexec_in_progress() {
         pr_info!("the next kernel gets the screen\n");

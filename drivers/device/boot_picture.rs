@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Shows firmware's picture until there is text, or where text does not cover it, so that the screen
-//! of a quiet boot stays as it was.
+//! Shows firmware's picture until there is text, or where text does not cover it, so that the
+//! screen of a quiet boot stays as it was.
 //!
 //! The picture is the one that the UEFI driver has handed over, or else the boot logo. Both are in
 //! memory that the kernel uses for other purposes once it has an allocator, so only
@@ -120,8 +120,8 @@ fn show_logo(keeps: bool) {
     }
 }
 
-/// Returns the physical address of the EFI system table, and firmware's memory map; `None` if firmware
-/// did not start the kernel.
+/// Returns the physical address of the EFI system table, and firmware's memory map; `None` if
+/// firmware did not start the kernel.
 #[inline(never)]
 fn firmware() -> Option<(u64, MemoryMap)> {
     let tree = Tree::new(early::devicetree()).ok()?;

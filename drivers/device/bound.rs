@@ -86,7 +86,8 @@ pub(crate) struct BoundDevice {
     _config: Option<IoMapping>,
     enabled: Option<Enabled>,
     memory: Option<(DmaMemory, VVec<u32>)>,
-    /// Whether this driver has brought the device up before, so its state is not an earlier driver's.
+    /// Whether this driver has brought the device up before, so its state is not an earlier
+    /// driver's.
     was_ours: bool,
 }
 
@@ -259,22 +260,22 @@ impl BoundDevice {
         Ok(())
     }
 
-    /// Returns the PCI core's part of the resources, for another driver to take the device when that
-    /// is dropped. The registers stay mapped.
+    /// Returns the PCI core's part of the resources, for another driver to take the device when
+    /// that is dropped. The registers stay mapped.
     #[cfg(not(MODULE))]
     pub(crate) fn take_enabled(&mut self) -> Option<Enabled> {
         self.enabled.take()
     }
 
-    /// Returns whether a panic can bring the device up after [`BoundDevice::take_enabled`]: not with
-    /// memory of the DMA API.
+    /// Returns whether a panic can bring the device up after [`BoundDevice::take_enabled`]: not
+    /// with memory of the DMA API.
     #[cfg(not(MODULE))]
     pub(crate) fn works_in_panic(&self) -> bool {
         self.memory.is_none()
     }
 
-    /// Brings the device up in memory of the kernel image, by physical addresses; or in memory of the
-    /// DMA API if that does not work.
+    /// Brings the device up in memory of the kernel image, by physical addresses; or in memory of
+    /// the DMA API if that does not work.
     ///
     /// # Errors
     ///
@@ -377,10 +378,10 @@ impl BoundDevice {
             false => Addresses::Platform,
         };
         text.fill(0);
-        // SAFETY: The words are initialised, and stay in place until `self.memory` is dropped, since
-        // nobody resizes the vector. The log that uses them ends before `self` is dropped. Earlier
-        // logs have ended: `dma.take()` has returned memory, so it was released, which happens when
-        // the log is gone. The vector is not accessed before the next call.
+        // SAFETY: The words are initialised, and stay in place until `self.memory` is dropped,
+        // since nobody resizes the vector. The log that uses them ends before `self` is dropped.
+        // Earlier logs have ended: `dma.take()` has returned memory, so it was released, which
+        // happens when the log is gone. The vector is not accessed before the next call.
         let text = unsafe { core::slice::from_raw_parts_mut(text.as_mut_ptr(), text.len()) };
         self.start(memory, text, addresses, to)
     }
@@ -434,9 +435,9 @@ impl BoundDevice {
         )
     }
 
-    /// Resets the device and ends the log. Returns false if the device does not finish the reset; the
-    /// log goes on then. Such a device must not get another driver: virtio-pci waits for the end of
-    /// a reset for ever.
+    /// Resets the device and ends the log. Returns false if the device does not finish the reset;
+    /// the log goes on then. Such a device must not get another driver: virtio-pci waits for the
+    /// end of a reset for ever.
     #[cfg(not(MODULE))]
     pub(crate) fn try_reset(&mut self, log: &mut AtomicOption<Log<'static, QueueMemory>>) -> bool {
         #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
@@ -482,8 +483,8 @@ impl BoundDevice {
         self.stop(|transport, hal| setup::reset(transport, hal), log.abandon());
     }
 
-    /// Stops the device, whose log has ended, and frees the memory. If the device does not stop, the
-    /// memory stays in use.
+    /// Stops the device, whose log has ended, and frees the memory. If the device does not stop,
+    /// the memory stays in use.
     fn stop(&mut self, how: StopTransport, hal: QueueMemory) {
         NOTIFY.clear();
         #[allow(unused_mut)]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Brings a device up, from its registers to a log on its screen, and reports the result in the log.
+//! Brings a device up, from its registers to a log on its screen, and reports the result in the
+//! log.
 
 use core::fmt;
 
@@ -73,8 +74,8 @@ pub(crate) static MEMORY: ImageMemory<{ MEMORY_BYTES / 4 }> = ImageMemory::new()
 /// The notify register of the device that is driven. There is one such device.
 pub(crate) static NOTIFY: NotifyRegister = NotifyRegister::new();
 
-/// The optional features that the driver uses. RING_RESET is for the next kernel, which may adopt the
-/// device.
+/// The optional features that the driver uses. RING_RESET is for the next kernel, which may adopt
+/// the device.
 const FEATURES: Features = Features::EVENT_IDX.union(Features::RING_RESET);
 
 /// The reason why a device is not used.
@@ -169,9 +170,9 @@ pub(crate) fn scroll(parameter: Result<Option<Scroll>, &'static str>) -> Option<
 }
 
 /// Initialises a device (virtio 1.3, section 3.1.1) and starts the log on it. The log is stored in
-/// `to`, since it is too large for a return value. `hal` is the virtqueue's memory, and `memory` the
-/// log's. `set_master` lets the device access memory; it is called when the device has no queue of an
-/// earlier driver any more. `set_notify` maps the notify register.
+/// `to`, since it is too large for a return value. `hal` is the virtqueue's memory, and `memory`
+/// the log's. `set_master` lets the device access memory; it is called when the device has no queue
+/// of an earlier driver any more. `set_notify` maps the notify register.
 ///
 /// # Errors
 ///

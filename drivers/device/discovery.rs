@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Discovers a device before the driver core does, by firmware's tables ([`crate::firmware`]) or where
-//! the command line says, and brings it up.
+//! Discovers a device before the driver core does, by firmware's tables ([`crate::firmware`]) or
+//! where the command line says, and brings it up.
 
 use core::{
     fmt,
@@ -212,8 +212,8 @@ impl Discovery {
         }
     }
 
-    /// Checks that there can be `size` bytes of registers at the physical address `at`. Called before
-    /// they are mapped, so RAM is not written to, whatever a table or a BAR says.
+    /// Checks that there can be `size` bytes of registers at the physical address `at`. Called
+    /// before they are mapped, so RAM is not written to, whatever a table or a BAR says.
     ///
     /// # Errors
     ///
@@ -437,8 +437,8 @@ impl Discovery {
         result
     }
 
-    /// Brings the device of a virtio-mmio slot up, and logs why if that fails. An empty slot is logged
-    /// only if the user has named it.
+    /// Brings the device of a virtio-mmio slot up, and logs why if that fails. An empty slot is
+    /// logged only if the user has named it.
     pub(crate) fn mmio(&mut self, base: u64, is_named: bool) {
         let result = self.try_mmio(base);
         match result {
@@ -521,8 +521,8 @@ impl Discovery {
             };
             let mapping = mapping.ok_or(BringUpError::Map(address))?;
             if let Some(mapping) = &mapping {
-                // SAFETY: The mapping is dropped after `NOTIFY` is cleared or set to another one. If
-                // the log cannot start, `bring_up::bring_up()` clears it before this function
+                // SAFETY: The mapping is dropped after `NOTIFY` is cleared or set to another one.
+                // If the log cannot start, `bring_up::bring_up()` clears it before this function
                 // returns. Otherwise the mapping is in `EarlyDevice::mapping`, which
                 // `active::bring_up()`, `active::bind()` and `active::removed()` drop: after they
                 // have cleared `NOTIFY`, or set it anew.

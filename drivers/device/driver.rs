@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The driver as the driver core knows it: its registrations, and what it does when the driver core,
-//! the PM core or the module loader calls.
+//! The driver as the driver core knows it: its registrations, and what it does when the driver
+//! core, the PM core or the module loader calls.
 
 use core::ffi::CStr;
 
@@ -69,8 +69,8 @@ static MODULES: Notifier<Module<Driver>> = Notifier::new();
 static PCI_BUS: Notifier<Bus<Watch>> = Notifier::new();
 static PLATFORM_BUS: Notifier<Bus<Watch>> = Notifier::new();
 
-/// Registers the driver. For an `arch_initcall`, when the buses exist and have no devices yet: so the
-/// driver is probed before the drivers of all virtio devices.
+/// Registers the driver. For an `arch_initcall`, when the buses exist and have no devices yet: so
+/// the driver is probed before the drivers of all virtio devices.
 pub(crate) fn register() {
     let class = uevent::register();
     let pci = PCI_DRIVER.register(None);
@@ -216,8 +216,8 @@ impl PciFixup for Driver {
 
 declare_pci_fixup!(rust_virtgpu_bridge_pci_fixup, Driver);
 
-/// The work of [`work::poll_device_later`]: recovers the device and follows changes of its displays,
-/// as long as it is bound.
+/// The work of [`work::poll_device_later`]: recovers the device and follows changes of its
+/// displays, as long as it is bound.
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_poll_device() {
     if active::poll() {

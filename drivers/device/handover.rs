@@ -3,9 +3,9 @@
 //! The handover of the device to the native driver, virtio_gpu, and back if that driver cannot use
 //! it, or goes. [`native`](super::native) decides when.
 //!
-//! virtio_gpu binds to a virtio device. There is one only while virtio-pci or virtio-mmio has the PCI
-//! function or the slot. So this driver releases the device, the driver core finds another driver
-//! for it, and the virtio device shows the result.
+//! virtio_gpu binds to a virtio device. There is one only while virtio-pci or virtio-mmio has the
+//! PCI function or the slot. So this driver releases the device, the driver core finds another
+//! driver for it, and the virtio device shows the result.
 
 use kernel::{
     pr_info,
@@ -51,8 +51,8 @@ use crate::{
 
 static STATE: Atomic<u32> = Atomic::new(Handover::empty().bits());
 
-/// The address of the `struct device_driver` that had the device then, which is this driver's for the
-/// device's bus.
+/// The address of the `struct device_driver` that had the device then, which is this driver's for
+/// the device's bus.
 static DRIVER: Atomic<usize> = Atomic::new(0);
 
 /// The device that is bound to this driver, or was bound last.
@@ -187,7 +187,8 @@ fn is_without_native(device: &Device) -> bool {
     (device.virtio_child(&VIRTIO)).is_some_and(|child| !child.finish_probe())
 }
 
-/// The work of [`work::handover_later`]: offers the device, or takes it back, if that is to be done.
+/// The work of [`work::handover_later`]: offers the device, or takes it back, if that is to be
+/// done.
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_handover() {
     update(Event::WorkStarted);

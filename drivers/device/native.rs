@@ -112,8 +112,9 @@ impl Handover {
         self.is_wanted() && !self.contains(Self::WORKING)
     }
 
-    /// Returns whether a device that the driver core offers to this driver is for the native driver:
-    /// any device during the offer, and devices other than the active one while that is away.
+    /// Returns whether a device that the driver core offers to this driver is for the native
+    /// driver: any device during the offer, and devices other than the active one while that is
+    /// away.
     pub(crate) fn is_for_native(self, is_active: bool) -> bool {
         self.contains(Self::OFFERING) || self.contains(Self::AWAY) && !is_active
     }

@@ -11,13 +11,13 @@ use kernel::sync::atomic::{
     Release, //
 };
 
-/// An `Option` that is `None` while its value is written, moved or dropped. If a panic stops a CPU in
-/// the middle of that, the panic finds no value, or a whole one.
+/// An `Option` that is `None` while its value is written, moved or dropped. If a panic stops a CPU
+/// in the middle of that, the panic finds no value, or a whole one.
 ///
 /// # Invariants
 ///
-/// `value` is initialised if `full` is set. That holds at any instant, for code that has interrupted a
-/// change on this CPU, and for another CPU once the changing CPU is stopped.
+/// `value` is initialised if `full` is set. That holds at any instant, for code that has
+/// interrupted a change on this CPU, and for another CPU once the changing CPU is stopped.
 pub(crate) struct AtomicOption<T> {
     full: AtomicFlag,
     value: MaybeUninit<T>,
@@ -51,8 +51,8 @@ impl<T> AtomicOption<T> {
         self.full.store(true, Release);
     }
 
-    /// Moves the value of `other` here, and drops the one before. A large value is not copied to the
-    /// stack.
+    /// Moves the value of `other` here, and drops the one before. A large value is not copied to
+    /// the stack.
     pub(crate) fn take_from(&mut self, other: &mut Self) {
         self.clear();
         if other.full.xchg(false, Full) {

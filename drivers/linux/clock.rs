@@ -9,8 +9,8 @@ use kernel::sync::atomic::{
 
 use crate::linux::arch;
 
-/// The longest wait for one answer of the device, in seconds. A host under load, or a paused one, is
-/// slow and not dead.
+/// The longest wait for one answer of the device, in seconds. A host under load, or a paused one,
+/// is slow and not dead.
 const WAIT_LIMIT_S: u64 = 3;
 
 /// The longest time of all waits of one use of the screen, in seconds. A device that answers each

@@ -39,8 +39,8 @@ impl Locked {
     }
 }
 
-/// Tries to take the console lock, and runs `f` with it held; returns `None` if another context holds
-/// it. For tasks.
+/// Tries to take the console lock, and runs `f` with it held; returns `None` if another context
+/// holds it. For tasks.
 #[cfg(not(MODULE))]
 pub(crate) fn try_locked<R>(f: impl FnOnce(&Locked) -> R) -> Option<R> {
     // SAFETY: `console_trylock()` (kernel/printk/printk.c) may be called by a task.
@@ -54,11 +54,11 @@ pub(crate) fn try_locked<R>(f: impl FnOnce(&Locked) -> R) -> Option<R> {
     Some(result)
 }
 
-/// Runs `f` with the console lock held, and the lock of [`lock_thread`]. Meanwhile no legacy console
-/// (with `write()`) prints, the virtual terminal and the early console included, and the thread of
-/// the driver's nbcon console does not either. Other nbcon consoles go on, and an emergency or a
-/// panic may still call the driver's ([`nbcon`](crate::linux::nbcon)). So users of the screen own it
-/// as well ([`owner`](crate::linux::owner)).
+/// Runs `f` with the console lock held, and the lock of [`lock_thread`]. Meanwhile no legacy
+/// console (with `write()`) prints, the virtual terminal and the early console included, and the
+/// thread of the driver's nbcon console does not either. Other nbcon consoles go on, and an
+/// emergency or a panic may still call the driver's ([`nbcon`](crate::linux::nbcon)). So users of
+/// the screen own it as well ([`owner`](crate::linux::owner)).
 ///
 /// May sleep. The caller does not hold the console lock.
 pub(crate) fn locked<R>(f: impl FnOnce(&Locked) -> R) -> R {
@@ -80,12 +80,12 @@ pub(crate) fn locked<R>(f: impl FnOnce(&Locked) -> R) -> R {
     result
 }
 
-/// Keeps the printk core from calling `write_thread()` of the driver's console, for which it does not
-/// take the console lock. May sleep.
+/// Keeps the printk core from calling `write_thread()` of the driver's console, for which it does
+/// not take the console lock. May sleep.
 #[cfg(not(MODULE))]
 pub(crate) fn lock_thread() {
-    // SAFETY: The function takes a mutex, which may sleep. The callers may: they are `locked()`, and
-    // the console's `device_lock()`, which the printk core calls in the console's thread, in
+    // SAFETY: The function takes a mutex, which may sleep. The callers may: they are `locked()`,
+    // and the console's `device_lock()`, which the printk core calls in the console's thread, in
     // `register_console()`, in `unregister_console()`, and when `console_unlock()` may sleep.
     unsafe { bindings::virtgpu_bridge_lock_thread() };
 }
@@ -107,8 +107,8 @@ pub(crate) struct Console(UnsafeCell<bindings::console>);
 // SAFETY: `register()` writes it before the printk core knows it; nobody else calls `register()` at
 // the same time, by its safety requirement. From `register_console()` on the printk core writes it,
 // under the mutex of its list (`console_list_lock()`), the console lock, or by atomic operations,
-// until `unregister_console()` has returned. The driver only reads single words of it then, for which
-// any earlier value will do: see `is_enabled()` and `nbcon::Registration::is_preferred()`.
+// until `unregister_console()` has returned. The driver only reads single words of it then, for
+// which any earlier value will do: see `is_enabled()` and `nbcon::Registration::is_preferred()`.
 unsafe impl Sync for Console {}
 
 impl Console {
@@ -127,8 +127,8 @@ impl Console {
         self.0.get()
     }
 
-    /// Adds the console to the printk core's list. It is enabled without a `console=` on the command
-    /// line.
+    /// Adds the console to the printk core's list. It is enabled without a `console=` on the
+    /// command line.
     ///
     /// # Safety
     ///
@@ -151,8 +151,8 @@ impl Console {
     /// Removes the console from the list, if it is on it. No callback of it runs when this returns.
     /// May sleep.
     pub(crate) fn unregister(&self) {
-        // SAFETY: `unregister_console()` (kernel/printk/printk.c) changes only the flag CON_ENABLED of a
-        // console that is not on the list. It waits until nobody walks the list any more
+        // SAFETY: `unregister_console()` (kernel/printk/printk.c) changes only the flag CON_ENABLED
+        // of a console that is not on the list. It waits until nobody walks the list any more
         // (`synchronize_srcu()`), and ends the console's thread, so no callback runs. The console's
         // `irq_work`, which is all zero if it was never used, may still be queued; the wait for it
         // lets `register()` write over it. Both may sleep, and so may the caller.
@@ -237,8 +237,8 @@ pub(crate) fn any(mut f: impl FnMut(*const bindings::console) -> bool) -> bool {
     found
 }
 
-/// Returns the sequence number of the record that the virtual terminal's console prints next; `None`
-/// if that console is not enabled. In any context.
+/// Returns the sequence number of the record that the virtual terminal's console prints next;
+/// `None` if that console is not enabled. In any context.
 #[cfg(all(CONFIG_VT, not(MODULE)))]
 pub(crate) fn tty_seq() -> Option<u64> {
     let mut found = None;

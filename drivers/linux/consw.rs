@@ -57,7 +57,8 @@ use crate::{
 /// The callbacks of a console driver. The VT core calls them with the console lock held, or in a
 /// panic without it; see [`Locked`].
 pub(crate) trait Consw {
-    /// Starts to drive a console, which the VT core `is_new` creating, or takes from another driver.
+    /// Starts to drive a console, which the VT core `is_new` creating, or takes from another
+    /// driver.
     fn init(vc: &mut Vc<'_>, is_new: bool);
 
     /// Stops to drive a console: another driver has it from now on.
@@ -143,8 +144,8 @@ pub(crate) fn operations<T: Consw>() -> *const bindings::consw {
 /// `console_initcall` before `con_init()`.
 pub(crate) fn set_default<T: Consw>() -> bool {
     // SAFETY: The caller is a `console_initcall`, which `console_init()` (kernel/printk/printk.c)
-    // runs before other CPUs are up. `con_init()` (drivers/tty/vt/vt.c), which is linked behind this
-    // driver, is the first to read the pointer; on arm64 nobody has set it. The operations are
+    // runs before other CPUs are up. `con_init()` (drivers/tty/vt/vt.c), which is linked behind
+    // this driver, is the first to read the pointer; on arm64 nobody has set it. The operations are
     // constant, and sound as a console driver.
     unsafe {
         let is_free = bindings::conswitchp.is_null();
@@ -160,8 +161,8 @@ pub(crate) fn set_default<T: Consw>() -> bool {
 pub(crate) fn take_over<T: Consw>(_lock: &Locked) -> bool {
     let last = bindings::MAX_NR_CONSOLES as c_int - 1;
     // SAFETY: The pointer is only compared. `do_bind_con_driver()` (drivers/tty/vt/vt.c) changes it
-    // with the console lock held, as it is here: fbcon may be about to take the consoles for another
-    // card.
+    // with the console lock held, as it is here: fbcon may be about to take the consoles for
+    // another card.
     let driver = unsafe { (&raw const bindings::conswitchp).read() };
     if driver != &raw const bindings::dummy_con {
         return false;

@@ -73,7 +73,8 @@ impl DmaMemory {
                 0,
             )
         };
-        // INVARIANT: As it was allocated. The caller has one screen, and has dropped earlier memory.
+        // INVARIANT: As it was allocated. The caller has one screen, and has dropped earlier
+        // memory.
         NonNull::new(base.cast())
             .map(|base| Self {
                 device,

@@ -95,8 +95,8 @@ impl DeviceRef {
         let guard = Mutex::Device.lock();
         let before = self.0.xchg(device, Full);
         drop(guard);
-        // SAFETY: It is null, or a device that this value had a reference of. That is given up once:
-        // the pointer was taken out here, with the mutex held under which `with()` reads it.
+        // SAFETY: It is null, or a device that this value had a reference of. That is given up
+        // once: the pointer was taken out here, with the mutex held under which `with()` reads it.
         unsafe { bindings::put_device(before) };
     }
 
@@ -146,8 +146,8 @@ impl Device {
     /// Has the driver core look for a driver for the device. Returns whether the device has one
     /// then. May sleep; the caller does not hold the device's lock.
     pub(crate) fn attach(&self) -> bool {
-        // SAFETY: By the invariants the device is valid. `device_attach()` (drivers/base/dd.c) takes
-        // its lock, which the caller does not hold.
+        // SAFETY: By the invariants the device is valid. `device_attach()` (drivers/base/dd.c)
+        // takes its lock, which the caller does not hold.
         (unsafe { bindings::device_attach(self.0.as_ptr()) }) == 1
     }
 
@@ -176,8 +176,8 @@ impl Device {
         Some(child)
     }
 
-    /// Waits until a driver that is being probed has taken or refused the device. Returns whether it
-    /// has a driver then. May sleep; the caller does not hold the device's lock.
+    /// Waits until a driver that is being probed has taken or refused the device. Returns whether
+    /// it has a driver then. May sleep; the caller does not hold the device's lock.
     pub(crate) fn finish_probe(&self) -> bool {
         // SAFETY: By the invariants the device is valid. The function takes its lock, which the
         // caller does not hold.
@@ -187,8 +187,8 @@ impl Device {
     /// Tells the PM core whether the device keeps its picture during sleep without a switch to
     /// another virtual terminal. May sleep.
     ///
-    /// The PM core keeps a pointer to the device until this is called with false, which is to happen
-    /// before the device gets another driver.
+    /// The PM core keeps a pointer to the device until this is called with false, which is to
+    /// happen before the device gets another driver.
     pub(crate) fn set_keeps_picture(&self, keeps: bool) {
         // SAFETY: By the invariants the device is valid. `pm_vt_switch_required()` and
         // `pm_vt_switch_unregister()` (kernel/power/console.c) may sleep, and only compare the

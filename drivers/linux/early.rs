@@ -5,9 +5,9 @@
 //!
 //! The early functions are `__init`: `free_initmem()` frees their code, and they have no lock. So
 //! this module has two callers, both on the boot CPU before other CPUs are up: the early console's
-//! `setup()`, while early parameters are parsed in `setup_arch()`, after `early_ioremap_init()`; and
-//! the driver's `console_initcall`, in `console_init()`. They unmap what they map here before they
-//! return.
+//! `setup()`, while early parameters are parsed in `setup_arch()`, after `early_ioremap_init()`;
+//! and the driver's `console_initcall`, in `console_init()`. They unmap what they map here before
+//! they return.
 
 use core::{
     cell::UnsafeCell,
@@ -40,7 +40,8 @@ use crate::{
     virtio::Registers, //
 };
 
-/// The size of one early mapping in bytes, at most. It is less than NR_FIX_BTMAPS pages of any size.
+/// The size of one early mapping in bytes, at most. It is less than NR_FIX_BTMAPS pages of any
+/// size.
 const MAP_BYTES: usize = 0x10000;
 /// Bytes of one PCI function's configuration space (PCI Express 5.0, section 7.2.2).
 const FUNCTION_BYTES: usize = 4096;
@@ -268,7 +269,8 @@ impl Config for EarlyConfig<'_> {
     }
 }
 
-/// Returns the flattened devicetree that the boot loader passed to the kernel; empty if there is none.
+/// Returns the flattened devicetree that the boot loader passed to the kernel; empty if there is
+/// none.
 pub(crate) fn devicetree() -> &'static [u8] {
     // SAFETY: `early_init_dt_verify()` (drivers/of/fdt.c) sets the pointer, which on arm64 is
     // called once, by `setup_machine_fdt()`, before any early parameter is parsed.
@@ -277,7 +279,8 @@ pub(crate) fn devicetree() -> &'static [u8] {
         return &[];
     }
     // SAFETY: `fixmap_remap_fdt()` (arch/arm64/mm/fixmap.c) has mapped as many bytes as the header
-    // says, for good. The mapping is read-only since `setup_machine_fdt()`, so nobody writes them. `early_init_dt_verify()` has checked the header.
+    // says, for good. The mapping is read-only since `setup_machine_fdt()`, so nobody writes them.
+    // `early_init_dt_verify()` has checked the header.
     let header = unsafe { core::slice::from_raw_parts(tree, Tree::HEADER_BYTES) };
     let size = Tree::total_size(header).unwrap_or(0);
     // SAFETY: As above.

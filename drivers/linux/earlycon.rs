@@ -75,8 +75,8 @@ pub(crate) use declare_earlycon;
 /// The driver's early console, or null.
 static CONSOLE: Atomic<*mut bindings::console> = Atomic::new(ptr::null_mut());
 
-/// Sets the early console up. ENOENT is the only error that the caller does not report as a malformed
-/// option.
+/// Sets the early console up. ENOENT is the only error that the caller does not report as a
+/// malformed option.
 ///
 /// # Safety
 ///
@@ -110,8 +110,8 @@ pub(crate) unsafe fn setup<T: Earlycon>(
         early.port.iobase = 0;
         if !early.port.membase.is_null() {
             early.port.membase = ptr::null_mut();
-            // SAFETY: The caller has mapped the page for this console (`earlycon_map()`), and has no
-            // other early console: `setup_earlycon()` accepts one.
+            // SAFETY: The caller has mapped the page for this console (`earlycon_map()`), and has
+            // no other early console: `setup_earlycon()` accepts one.
             unsafe { arch::unmap_early_console_page() };
         }
         return ENOENT;
@@ -129,8 +129,8 @@ pub(crate) unsafe fn setup<T: Earlycon>(
 /// Returns whether the driver's early console is enabled. In any context.
 pub(crate) fn is_enabled() -> bool {
     let console = CONSOLE.load(Relaxed);
-    // SAFETY: If it is not null, it is `early_con` of drivers/tty/serial/earlycon.c, which is static
-    // and not in `__init` memory.
+    // SAFETY: If it is not null, it is `early_con` of drivers/tty/serial/earlycon.c, which is
+    // static and not in `__init` memory.
     !console.is_null() && unsafe { console::is_enabled(console) }
 }
 
@@ -144,8 +144,8 @@ pub(crate) fn has_other() -> bool {
 /// Unregisters the driver's early console, if it is enabled. For initcalls.
 pub(crate) fn unregister() {
     let console = CONSOLE.load(Relaxed);
-    // SAFETY: As in `is_enabled()`. `unregister_console()` (kernel/printk/printk.c) may sleep, which
-    // an initcall may; it does nothing to a console that is not on the list.
+    // SAFETY: As in `is_enabled()`. `unregister_console()` (kernel/printk/printk.c) may sleep,
+    // which an initcall may; it does nothing to a console that is not on the list.
     unsafe {
         if !console.is_null() && console::is_enabled(console) {
             bindings::unregister_console(console);

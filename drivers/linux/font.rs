@@ -26,7 +26,8 @@ use kernel::{
 /// `None` if the kernel has none that can be used.
 pub(crate) fn default_font(width: u32, height: u32) -> Option<Font<'static>> {
     let (width, height) = (i32::try_from(width).ok()?, i32::try_from(height).ok()?);
-    // SAFETY: `get_default_font()` (lib/fonts/fonts.c) takes null pointers for "any size", and reads constants.
+    // SAFETY: `get_default_font()` (lib/fonts/fonts.c) takes null pointers for "any size", and
+    // reads constants.
     let desc =
         unsafe { bindings::get_default_font(width, height, ptr::null_mut(), ptr::null_mut()) };
     // SAFETY: `get_default_font()` returns null, or one of the static descriptions in lib/fonts/.
@@ -103,8 +104,9 @@ impl UserFont {
     }
 
     /// Returns the font, for a screen that gets another one before this is dropped:
-    /// `console::vt::set_font()` sets the screen's new font before it drops the old one. Nothing else
-    /// drops a font that a screen has. The console lock is held there and in `console::vt::redraw()`.
+    /// `console::vt::set_font()` sets the screen's new font before it drops the old one. Nothing
+    /// else drops a font that a screen has. The console lock is held there and in
+    /// `console::vt::redraw()`.
     pub(crate) fn font(&self) -> Font<'static> {
         self.font
     }

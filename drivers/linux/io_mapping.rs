@@ -73,8 +73,8 @@ impl IoMapping {
             return None;
         }
         // SAFETY: `ioremap()` (arch/arm64/mm/ioremap.c) takes any address, and refuses that of
-        // memory. Mapping an address without a device does no harm; the caller accesses registers of
-        // which firmware says that they are a device's.
+        // memory. Mapping an address without a device does no harm; the caller accesses registers
+        // of which firmware says that they are a device's.
         let base = unsafe { bindings::ioremap(address, length) };
         // INVARIANT: `ioremap()` maps all of `length` bytes, or nothing.
         NonNull::new(base.cast()).map(|base| Self {

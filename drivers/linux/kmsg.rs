@@ -40,8 +40,8 @@ impl<'b> Record<'b> {
         })
     }
 
-    /// Runs `f` on the record `seq`; returns `None` if there is none. Only the first 256 bytes of the
-    /// record count.
+    /// Runs `f` on the record `seq`; returns `None` if there is none. Only the first 256 bytes of
+    /// the record count.
     pub(crate) fn with<R>(seq: u64, f: impl FnOnce(Record<'_>) -> R) -> Option<R> {
         let mut buffer = [0; 256];
         let record = Record::read(seq, &mut buffer)?;
@@ -88,8 +88,8 @@ pub(crate) fn newest() -> u64 {
 
 /// Returns the console loglevel: records of this level and above are not printed.
 pub(crate) fn console_level() -> u8 {
-    // SAFETY: `console_printk` is an array of words in kernel/printk/printk.c, of which the first is
-    // the level. It is read at once; others may change it meanwhile, and either value will do.
+    // SAFETY: `console_printk` is an array of words in kernel/printk/printk.c, of which the first
+    // is the level. It is read at once; others may change it meanwhile, and either value will do.
     let level = unsafe {
         (&raw const bindings::console_printk)
             .cast::<i32>()
@@ -101,8 +101,8 @@ pub(crate) fn console_level() -> u8 {
 /// Sets the console loglevel, as parameters on the command line do.
 pub(crate) fn set_console_level(level: i32) {
     // SAFETY: As in `console_level()`. The early console's `setup()`, the only caller, runs while
-    // early parameters are parsed. Some of these write the level as well, on the same CPU, one after
-    // the other.
+    // early parameters are parsed. Some of these write the level as well, on the same CPU, one
+    // after the other.
     unsafe {
         (&raw mut bindings::console_printk)
             .cast::<i32>()

@@ -47,8 +47,8 @@ impl<T: LegacyConsole> Registration<T> {
     /// [`Registration::unregister`].
     pub(crate) unsafe fn register(&'static self) {
         // SAFETY: By the safety requirement. The console is static. The printk core alone calls
-        // `write()`. The other fields are numbers, pointers and optional functions, for which zeroes
-        // are valid.
+        // `write()`. The other fields are numbers, pointers and optional functions, for which
+        // zeroes are valid.
         unsafe {
             self.console.register(bindings::console {
                 write: Some(write::<T>),

@@ -70,10 +70,10 @@ impl<T: NbconConsole> Registration<T> {
             true => bindings::cons_flags_CON_PRINTBUFFER,
             false => 0,
         };
-        // SAFETY: The console is static. The flag, which changes only with the mutex held, says that
-        // it is not on the list; for the same reason nobody else adds it now. The printk core alone
-        // calls the callbacks. The other fields are numbers, pointers and optional functions, for
-        // which zeroes are valid.
+        // SAFETY: The console is static. The flag, which changes only with the mutex held, says
+        // that it is not on the list; for the same reason nobody else adds it now. The printk core
+        // alone calls the callbacks. The other fields are numbers, pointers and optional functions,
+        // for which zeroes are valid.
         unsafe {
             self.console.register(bindings::console {
                 write_atomic: Some(write_atomic::<T>),
@@ -97,9 +97,9 @@ impl<T: NbconConsole> Registration<T> {
         }
     }
 
-    /// Returns whether the console is to print the log, because the command line names it or because
-    /// there is no other console. In any context. While the console is being registered, the result
-    /// may be either.
+    /// Returns whether the console is to print the log, because the command line names it or
+    /// because there is no other console. In any context. While the console is being registered,
+    /// the result may be either.
     pub(crate) fn is_preferred(&self) -> bool {
         // SAFETY: The console is static. `Console::register()` writes -1 here, and then
         // `register_console()` (kernel/printk/printk.c) a number, if the console is preferred,
@@ -120,8 +120,8 @@ impl<T: NbconConsole> Registration<T> {
 /// (`nbcon_emit_next_record()` and `nbcon_kdb_try_acquire()` in kernel/printk/nbcon.c): valid until
 /// that returns, used by nobody else, and acquired for this console.
 unsafe fn write<T: NbconConsole>(context: *mut bindings::nbcon_write_context) {
-    // SAFETY: By the safety requirement. It returns false if another CPU has taken the console over;
-    // then nothing may be done any more.
+    // SAFETY: By the safety requirement. It returns false if another CPU has taken the console
+    // over; then nothing may be done any more.
     if !unsafe { bindings::nbcon_enter_unsafe(context) } {
         return;
     }

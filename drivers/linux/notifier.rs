@@ -145,8 +145,8 @@ pub(crate) trait ModuleNotifier {
 impl<T: ModuleNotifier> Event for Module<T> {
     unsafe fn handle(event: c_ulong, data: *mut c_void) {
         // SAFETY: The module loader (kernel/module/main.c) passes a module that is valid until this
-        // returns. Its name is an array in the module, and a terminated string: the loader refuses a
-        // module whose name does not fit.
+        // returns. Its name is an array in the module, and a terminated string: the loader refuses
+        // a module whose name does not fit.
         let name = unsafe {
             let module = data.cast::<bindings::module>();
             CStr::from_char_ptr((&raw const (*module).name).cast())
@@ -210,8 +210,8 @@ impl<T: BusNotifier> Notifier<Bus<T>> {
         unsafe { self.register(&raw const bindings::pci_bus_type) };
     }
 
-    /// Adds the notifier to the list of the platform bus, unless it is there. May sleep. Called from
-    /// initcalls on.
+    /// Adds the notifier to the list of the platform bus, unless it is there. May sleep. Called
+    /// from initcalls on.
     pub(crate) fn register_platform(&'static self) {
         // SAFETY: `driver_init()` has registered the bus, which is part of the kernel image and
         // never goes.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Exclusive access to the screen that a panic can take over, as the printk core takes over an nbcon
-//! console (`CON_NBCON`).
+//! Exclusive access to the screen that a panic can take over, as the printk core takes over an
+//! nbcon console (`CON_NBCON`).
 
 use core::cell::UnsafeCell;
 
@@ -42,8 +42,8 @@ const RETRY_US: i64 = 500;
 
 /// A value that one context at a time may use, and that a panic can take over.
 ///
-/// An emergency that finds the value owned gives up. A task with the console lock waits for it: only
-/// emergencies and panics own the value without that lock.
+/// An emergency that finds the value owned gives up. A task with the console lock waits for it:
+/// only emergencies and panics own the value without that lock.
 pub(crate) struct Owned<T> {
     /// 0, [`DEAD`], or the context that owns the value; see [`context`].
     owner: Atomic<usize>,
@@ -57,16 +57,16 @@ const DEAD: usize = 1;
 
 // SAFETY: `try_with()` and `with()` give the value to one context at a time, on any CPU: one atomic
 // operation changes `owner` from 0 or DEAD to the context, and back when the context is done, with
-// acquire and release ordering. Another task, and another level of interruption, has another number,
-// so code that interrupts the owner does not take itself for the owner.
+// acquire and release ordering. Another task, and another level of interruption, has another
+// number, so code that interrupts the owner does not take itself for the owner.
 //
 // `take_over()`, in a panic, takes the value at once from code that this CPU has interrupted, which
 // does not continue before `take_over()` returns, and from DEAD, which does not continue at all
-// (`mark_dead()`). It takes it from any owner as soon as no other CPU runs. A panic prints its first
-// lines before it stops the other CPUs (`vpanic()` in kernel/panic.c); an owner on another CPU keeps
-// the value then. Not every CPU can be stopped. `take_over()` takes the value from a CPU that runs at
-// the panic's last line, after LAST_PANIC_WAIT_US: that CPU has exceeded the time of one use, so it
-// hangs.
+// (`mark_dead()`). It takes it from any owner as soon as no other CPU runs. A panic prints its
+// first lines before it stops the other CPUs (`vpanic()` in kernel/panic.c); an owner on another
+// CPU keeps the value then. Not every CPU can be stopped. `take_over()` takes the value from a CPU
+// that runs at the panic's last line, after LAST_PANIC_WAIT_US: that CPU has exceeded the time of
+// one use, so it hangs.
 unsafe impl<T: Send> Sync for Owned<T> {}
 
 impl<T> Owned<T> {
@@ -87,8 +87,8 @@ impl<T> Owned<T> {
         Some(unsafe { self.run(f) })
     }
 
-    /// Waits until the value has no owner, and runs `f` on it. The second argument of `f` is true if
-    /// the last owner has faulted, and may have left the value half changed.
+    /// Waits until the value has no owner, and runs `f` on it. The second argument of `f` is true
+    /// if the last owner has faulted, and may have left the value half changed.
     ///
     /// May sleep. The wait is bounded, since each use of the value is; see
     /// [`Hal::wait`](crate::virtio::Hal::wait).
@@ -159,8 +159,8 @@ impl<T> Owned<T> {
     /// `owner` is this context, and an earlier owner does not use the value any more.
     unsafe fn run<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         begin_use();
-        // SAFETY: By the safety requirement there is no other reference, and nobody makes one before
-        // `owner` is 0 again.
+        // SAFETY: By the safety requirement there is no other reference, and nobody makes one
+        // before `owner` is 0 again.
         let result = f(unsafe { &mut *self.value.get() });
         self.owner.store(0, Release);
         result
@@ -201,8 +201,8 @@ pub(crate) fn is_only_cpu() -> bool {
 
 /// Returns whether the kernel prints an oops, or panics on this CPU.
 pub(crate) fn oops_in_progress() -> bool {
-    // SAFETY: A static of kernel/printk/printk.c: an aligned word, which is read at once. Others may
-    // change it meanwhile, and either value will do.
+    // SAFETY: A static of kernel/printk/printk.c: an aligned word, which is read at once. Others
+    // may change it meanwhile, and either value will do.
     panic_on_this_cpu() || unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0
 }
 

@@ -38,8 +38,8 @@ pub(crate) fn early_scroll() -> Result<Option<Scroll>, &'static str> {
     parse(early_word("virtgpu_bridge.scroll=").unwrap_or("auto"))
 }
 
-/// Returns whether `virtgpu_bridge.picture=keep`: text covers firmware's picture row by row, instead
-/// of clearing the screen first (`clear`, the default). Works before the kernel has parsed
+/// Returns whether `virtgpu_bridge.picture=keep`: text covers firmware's picture row by row,
+/// instead of clearing the screen first (`clear`, the default). Works before the kernel has parsed
 /// parameters.
 ///
 /// # Errors
@@ -64,14 +64,14 @@ fn parse(word: &'static str) -> Result<Option<Scroll>, &'static str> {
 }
 
 /// Returns whether the native driver gets the device when it is ready: with
-/// `virtgpu_bridge.handover=auto`, the default, and without `nomodeset`, with which that driver does
-/// not probe.
+/// `virtgpu_bridge.handover=auto`, the default, and without `nomodeset`, with which that driver
+/// does not probe.
 #[cfg(not(MODULE))]
 pub(crate) fn hands_over() -> bool {
     // SAFETY: As in `scroll()`.
     let word = unsafe { CStr::from_char_ptr(bindings::virtgpu_bridge_handover()) };
-    // SAFETY: `video_firmware_drivers_only()` (drivers/video/nomodeset.c) reads a flag, which is set
-    // while the command line is parsed.
+    // SAFETY: `video_firmware_drivers_only()` (drivers/video/nomodeset.c) reads a flag, which is
+    // set while the command line is parsed.
     let nomodeset = unsafe { bindings::video_firmware_drivers_only() };
     match word.to_bytes() {
         b"never" => return false,
@@ -95,7 +95,8 @@ pub(crate) fn console_is_never() -> bool {
     early_word("virtgpu_bridge.console=") == Some("never")
 }
 
-/// Returns the value of `virtgpu_bridge.console=` if it is neither `auto` nor `never`. For initcalls.
+/// Returns the value of `virtgpu_bridge.console=` if it is neither `auto` nor `never`. For
+/// initcalls.
 #[cfg(not(MODULE))]
 pub(crate) fn unknown_console() -> Option<&'static str> {
     early_word("virtgpu_bridge.console=").filter(|word| !["auto", "never"].contains(word))
@@ -117,8 +118,8 @@ pub(crate) fn words() -> impl Iterator<Item = &'static str> + Clone {
         .map(|word| core::str::from_utf8(word).unwrap_or("?"))
 }
 
-/// Returns the command line, which is `__initdata`. `.ref.text` tells modpost that this is intended:
-/// the callers run before `free_initmem()`.
+/// Returns the command line, which is `__initdata`. `.ref.text` tells modpost that this is
+/// intended: the callers run before `free_initmem()`.
 #[cfg(not(MODULE))]
 #[link_section = ".ref.text"]
 #[inline(never)]

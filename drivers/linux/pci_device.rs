@@ -97,8 +97,8 @@ impl PciDevice {
         DeviceId::of(self.as_device())
     }
 
-    /// Copies the name of the driver that has the device to `name`, and returns it; `None` if it has
-    /// no driver. May sleep.
+    /// Copies the name of the driver that has the device to `name`, and returns it; `None` if it
+    /// has no driver. May sleep.
     #[cfg(MODULE)]
     pub(crate) fn driver(self, name: &mut [u8; 64]) -> Option<&str> {
         // SAFETY: By the invariants the device is valid, and there is room for as many bytes as
@@ -132,8 +132,8 @@ impl PciDevice {
         unsafe { (*self.as_ptr()).class >> 8 == bindings::PCI_CLASS_DISPLAY_VGA }
     }
 
-    /// Removes efifb or simpledrm from the framebuffer that firmware has left in a BAR, as the native
-    /// driver does. Called while the device is probed.
+    /// Removes efifb or simpledrm from the framebuffer that firmware has left in a BAR, as the
+    /// native driver does. Called while the device is probed.
     #[cfg(not(MODULE))]
     pub(crate) fn remove_framebuffers(self) {
         // SAFETY: By the invariants the device is valid. It is being probed, where
@@ -144,8 +144,8 @@ impl PciDevice {
 
     /// Clears Bus Master Enable (PCI 3.0, section 6.2.2): the device does not access memory.
     pub(crate) fn clear_master(self) {
-        // SAFETY: By the invariants the device is valid. It is being probed, so nobody else changes the
-        // register.
+        // SAFETY: By the invariants the device is valid. It is being probed, so nobody else changes
+        // the register.
         unsafe { bindings::pci_clear_master(self.as_ptr()) };
     }
 

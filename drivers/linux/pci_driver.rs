@@ -2,8 +2,8 @@
 
 //! A driver of the PCI core's for virtio-gpus.
 //!
-//! `kernel::pci::Driver` differs between kernel versions, and can neither compare drivers nor handle
-//! resets; `struct pci_driver` below it is the same in all of them.
+//! `kernel::pci::Driver` differs between kernel versions, and can neither compare drivers nor
+//! handle resets; `struct pci_driver` below it is the same in all of them.
 //!
 //! ```ignore
 //! struct Gpu;
@@ -69,7 +69,8 @@ pub(crate) trait Driver {
     ///
     /// # Errors
     ///
-    /// Any error makes the PCI core ask another driver. Nothing of the device is used any more then.
+    /// Any error makes the PCI core ask another driver. Nothing of the device is used any more
+    /// then.
     fn probe(device: PciDevice) -> Result;
 
     /// Gives up a device that was probed successfully.
@@ -159,8 +160,8 @@ impl<T: User> Registration<T> {
     }
 
     /// Registers the driver, unless it is registered. Devices without a driver are probed before
-    /// this returns. `owner` is the module, which calls [`Registration::unregister`] before it goes.
-    /// May sleep.
+    /// this returns. `owner` is the module, which calls [`Registration::unregister`] before it
+    /// goes. May sleep.
     ///
     /// # Errors
     ///

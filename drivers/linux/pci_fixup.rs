@@ -67,8 +67,8 @@ pub(crate) unsafe fn early<T: PciFixup>(device: *mut kernel_bindings::pci_dev) {
     if !T::is_active() {
         return;
     }
-    // SAFETY: By the safety requirement nobody else accesses the device before this returns. Its bus
-    // is valid, and so are the buses above it, up to the root bus; their numbers do not change.
+    // SAFETY: By the safety requirement nobody else accesses the device before this returns. Its
+    // bus is valid, and so are the buses above it, up to the root bus; their numbers do not change.
     let (bus, devfn, id, first, last) = unsafe {
         let device = &*device;
         let mut root = device.bus;

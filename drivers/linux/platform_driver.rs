@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver of the platform bus for the virtio-mmio slot of a GPU. It refuses other slots, for which
-//! the driver core asks virtio-mmio then.
+//! A driver of the platform bus for the virtio-mmio slot of a GPU. It refuses other slots, for
+//! which the driver core asks virtio-mmio then.
 
 use core::{
     cell::UnsafeCell,
@@ -76,7 +76,8 @@ pub(crate) struct Slot {
 unsafe impl Send for Slot {}
 
 impl Slot {
-    /// Makes a slot from a pointer of the driver core's; `None` if that is null, or has no registers.
+    /// Makes a slot from a pointer of the driver core's; `None` if that is null, or has no
+    /// registers.
     ///
     /// # Safety
     ///
@@ -200,9 +201,9 @@ impl<T: Driver> Registration<T> {
 /// Called by the driver core (`platform_probe()` in drivers/base/platform.c) for a device of
 /// `COMPATIBLE` or `HARDWARE_ID`, with the device's lock held.
 unsafe extern "C" fn probe<T: Driver>(device: *mut bindings::platform_device) -> c_int {
-    // SAFETY: The driver core passes a registered device, and has a reference of it as long as it is
-    // bound. If this succeeds, it calls `remove()` before it gives that up; if not, nothing
-    // of the device is kept.
+    // SAFETY: The driver core passes a registered device, and has a reference of it as long as it
+    // is bound. If this succeeds, it calls `remove()` before it gives that up; if not, nothing of
+    // the device is kept.
     let Some(slot) = (unsafe { Slot::new(device) }) else {
         return ENODEV.to_errno();
     };

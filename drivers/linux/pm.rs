@@ -16,8 +16,8 @@ use crate::linux::{
 
 /// What a driver does when the system sleeps.
 pub(crate) trait Sleep {
-    /// Prepares the bound device for sleep, for hibernation, or for the kernel that is restored. May
-    /// sleep.
+    /// Prepares the bound device for sleep, for hibernation, or for the kernel that is restored.
+    /// May sleep.
     fn suspend();
 
     /// Sets the bound device up again. May sleep.

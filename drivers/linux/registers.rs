@@ -45,8 +45,8 @@ impl<'m> Window<'m> {
     /// Returns the address of `size` bytes at `offset`; `None` if they are not all within the
     /// window, or not at a multiple of `size`.
     ///
-    /// No caller passes such an offset. If one did, a console must not panic: it reads ones, as from
-    /// a device that is gone.
+    /// No caller passes such an offset. If one did, a console must not panic: it reads ones, as
+    /// from a device that is gone.
     fn at(&self, offset: usize, size: usize) -> Option<*mut u8> {
         let end = offset.checked_add(size)?;
         let at = self.base.wrapping_add(offset);

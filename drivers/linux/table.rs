@@ -15,8 +15,8 @@ pub(crate) const NAME: &CStr = c"virtgpu_bridge";
 /// It is never written: the only access is by pointers to constants.
 pub(crate) struct Table<T>(T);
 
-// SAFETY: By the invariants it is never written, neither by the driver nor by the kernel, which gets
-// pointers to constants. So all may read it at once. The pointers in it are to statics.
+// SAFETY: By the invariants it is never written, neither by the driver nor by the kernel, which
+// gets pointers to constants. So all may read it at once. The pointers in it are to statics.
 unsafe impl<T> Sync for Table<T> {}
 
 impl<T> Table<T> {

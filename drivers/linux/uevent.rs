@@ -75,9 +75,9 @@ pub(crate) fn add_child(device: &Device) {
     if !REGISTERED.load(Acquire) || HAS_DEVICE.xchg(true, Full) {
         return;
     }
-    // SAFETY: The class is registered, as its flag says, and the parent is valid as long as `device`
-    // lives. The name is a format without conversions, so no argument is read. If the child cannot
-    // be made, there is none, and `remove_child()` finds none.
+    // SAFETY: The class is registered, as its flag says, and the parent is valid as long as
+    // `device` lives. The name is a format without conversions, so no argument is read. If the
+    // child cannot be made, there is none, and `remove_child()` finds none.
     unsafe {
         bindings::device_create(
             CLASS.as_ptr(),

@@ -112,8 +112,9 @@ impl<'l> Vc<'l> {
         let putc = unsafe { bindings::dummy_con.con_putc };
         if let Some(putc) = putc {
             // SAFETY: By the invariants the console is allocated, and the console lock is held.
-            // `dummycon_putc()` draws nothing, and reads no field. It calls fbcon's notifier, which prints a line and queues work
-            // (`fbcon_output_notifier()` in drivers/video/fbdev/core/fbcon.c).
+            // `dummycon_putc()` draws nothing, and reads no field. It calls fbcon's notifier, which
+            // prints a line and queues work (`fbcon_output_notifier()` in
+            // drivers/video/fbdev/core/fbcon.c).
             unsafe { putc(self.0.as_ptr(), b' '.into(), 0, 0) };
         }
     }
@@ -132,7 +133,8 @@ impl<'l> Vc<'l> {
         self.0.as_ptr() == unsafe { *foreground }
     }
 
-    /// Returns whether it is in text mode (KD_TEXT), and not in the graphics mode of a display server.
+    /// Returns whether it is in text mode (KD_TEXT), and not in the graphics mode of a display
+    /// server.
     pub(crate) fn is_text(&self) -> bool {
         u32::from(get!(self.vc_mode)) == bindings::KD_TEXT
     }
@@ -181,8 +183,8 @@ impl<'l> Vc<'l> {
         // `vc_allocate()` and `vc_do_resize()` (drivers/tty/vt/vt.c) allocate it with `kzalloc()`.
         // `vc_do_resize()` changes the size first and the buffer later, but calls no driver in
         // between. A panic may stop another CPU there; then nobody calls this, since `vt::save()`
-        // and `vt::restore()` do nothing once `nbcon::has_screen()` returns true. By the invariants nobody
-        // else accesses the cells.
+        // and `vt::restore()` do nothing once `nbcon::has_screen()` returns true. By the invariants
+        // nobody else accesses the cells.
         unsafe { core::slice::from_raw_parts_mut(cells.add(row * cols), cols) }
     }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work that is done later by a task, or by a timer. `helpers.c` has the work items and timers, since
-//! only macros of C initialise them at compile time; each calls a function of the driver's by name.
+//! Work that is done later by a task, or by a timer. `helpers.c` has the work items and timers,
+//! since only macros of C initialise them at compile time; each calls a function of the driver's by
+//! name.
 
 use crate::linux::bindings;
 
@@ -23,8 +24,8 @@ pub(crate) fn show_frame_later() {
 /// be. In any context.
 #[cfg(CONFIG_VT)]
 pub(crate) fn blink_later(delay_ms: u32) {
-    // SAFETY: A static of kernel/printk/printk.c: an aligned word, which is read at once. Others may
-    // change it meanwhile, and either value will do.
+    // SAFETY: A static of kernel/printk/printk.c: an aligned word, which is read at once. Others
+    // may change it meanwhile, and either value will do.
     let is_oops = unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0;
     if !is_oops {
         // SAFETY: The function reads a bit, writes a word, and calls `irq_work_queue()`, all of
@@ -33,8 +34,8 @@ pub(crate) fn blink_later(delay_ms: u32) {
     }
 }
 
-/// Has `rust_virtgpu_bridge_check_tty()` called by a timer after 1/4 s, on this CPU and on others. In
-/// any context; from NMI on this CPU only.
+/// Has `rust_virtgpu_bridge_check_tty()` called by a timer after 1/4 s, on this CPU and on others.
+/// In any context; from NMI on this CPU only.
 #[cfg(CONFIG_VT)]
 pub(crate) fn check_tty_later() {
     // SAFETY: The function queues an irq_work, here and on other CPUs, which may be done in any
@@ -49,16 +50,16 @@ pub(crate) fn handover_later() {
     unsafe { bindings::virtgpu_bridge_handover_later() };
 }
 
-/// Waits until the work of [`handover_later`] is done. May sleep. The caller holds neither the console
-/// lock nor a lock of a device or of the driver.
+/// Waits until the work of [`handover_later`] is done. May sleep. The caller holds neither the
+/// console lock nor a lock of a device or of the driver.
 pub(crate) fn finish_handover() {
     // SAFETY: `flush_work()` waits for work that may take the console lock, the locks of devices,
     // and the driver's mutexes. The caller, an initcall, holds none of them.
     unsafe { bindings::virtgpu_bridge_finish_handover() };
 }
 
-/// Has `rust_virtgpu_bridge_poll_device()` called by a work item after about 1 s. In any context but
-/// NMI.
+/// Has `rust_virtgpu_bridge_poll_device()` called by a work item after about 1 s. In any context
+/// but NMI.
 pub(crate) fn poll_device_later() {
     // SAFETY: `queue_delayed_work()` may be called in any context but NMI. The callers are a probe
     // and the work item itself.

@@ -10,8 +10,8 @@
 //! * [`host`]: a 2D device that executes them, on [`qemu`]'s pixels or [`rutabaga`]'s;
 //! * [`faulty`]: all of such a device, from its configuration space on, with faults;
 //! * [`order`]: a machine that reorders what driver and device do, and what the ring does there;
-//! * [`queue`], [`used_ring`], [`damage`], [`picture`], [`display`], [`log`], [`takeover`]: the tests,
-//!   from the ring to the screen and the whole.
+//! * [`queue`], [`used_ring`], [`damage`], [`picture`], [`display`], [`log`], [`takeover`]: the
+//!   tests, from the ring to the screen and the whole.
 
 // The driver uses what the rooms offer; here only tests do.
 #![allow(dead_code, unused_imports)]

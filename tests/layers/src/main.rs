@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Checks the driver's sources, as a part of `make style`: that imports run from a layer to those
-//! below it, that no files import each other in a circle, that public items are documented, and that
-//! retired names do not come back. Prints each fault with its place, and fails if there is one.
+//! below it, that no files import each other in a circle, that public items are documented, and
+//! that retired names do not come back. Prints each fault with its place, and fails if there is
+//! one.
 
 mod imports;
 mod source;
@@ -35,7 +36,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("text", &[]),
 ];
 
-/// Names that said nothing to a reader who knows virtio, DRM and printk, or that said several things.
+/// Names that said nothing to a reader who knows virtio, DRM and printk, or that said several
+/// things.
 const RETIRED: &[&str] = &[
     "Agreement",
     "Bell",
