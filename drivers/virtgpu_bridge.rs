@@ -75,10 +75,10 @@ mod scanout;
 mod text;
 mod virtio;
 
-#[cfg(all(CONFIG_VIRTGPU_BRIDGE_DYING, not(MODULE)))]
-#[path = "../tests/dying/mod.rs"]
+#[cfg(all(CONFIG_VIRTGPU_BRIDGE_CRASH_TEST, not(MODULE)))]
+#[path = "../tests/crash_test/mod.rs"]
 #[allow(clippy::indexing_slicing)]
-mod dying;
+mod crash_test;
 #[cfg(all(CONFIG_VIRTGPU_BRIDGE_KUNIT_TEST, not(MODULE)))]
 #[path = "../tests/kunit/mod.rs"]
 #[allow(clippy::indexing_slicing)]

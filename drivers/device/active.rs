@@ -519,9 +519,9 @@ fn remove_framebuffers(device: BusDevice) {
     };
     #[allow(unused_mut)]
     let mut has_one = device.is_vga();
-    #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
+    #[cfg(CONFIG_VIRTGPU_BRIDGE_CRASH_TEST)]
     {
-        has_one |= crate::dying::is_vga();
+        has_one |= crate::crash_test::is_vga();
     }
     if has_one {
         device.remove_framebuffers();

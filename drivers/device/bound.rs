@@ -440,8 +440,8 @@ impl BoundDevice {
     /// end of a reset for ever.
     #[cfg(not(MODULE))]
     pub(crate) fn try_reset(&mut self, log: &mut AtomicOption<Log<'static, QueueMemory>>) -> bool {
-        #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
-        if crate::dying::refuses_reset() {
+        #[cfg(CONFIG_VIRTGPU_BRIDGE_CRASH_TEST)]
+        if crate::crash_test::refuses_reset() {
             return false;
         }
         let Some(hal) = log.as_mut().map(Log::finish) else {
@@ -489,9 +489,9 @@ impl BoundDevice {
         NOTIFY.clear();
         #[allow(unused_mut)]
         let mut is_stopped = how(self.transport.transport(), &hal).is_ok();
-        #[cfg(all(CONFIG_VIRTGPU_BRIDGE_DYING, not(MODULE)))]
+        #[cfg(all(CONFIG_VIRTGPU_BRIDGE_CRASH_TEST, not(MODULE)))]
         {
-            is_stopped &= !crate::dying::refuses_reset();
+            is_stopped &= !crate::crash_test::refuses_reset();
         }
         if is_stopped {
             // SAFETY: The device accesses no queue any more: `setup::reset()` has read status 0, or

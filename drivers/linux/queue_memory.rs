@@ -179,8 +179,8 @@ impl Hal for QueueMemory {
     }
 
     fn copy_in(&self, at: usize, from: &[u8]) {
-        #[cfg(all(CONFIG_VIRTGPU_BRIDGE_DYING, not(MODULE)))]
-        crate::dying::in_paint();
+        #[cfg(all(CONFIG_VIRTGPU_BRIDGE_CRASH_TEST, not(MODULE)))]
+        crate::crash_test::in_paint();
         let mut at = at;
         match <[u64]>::ref_from_bytes(from) {
             Ok(words) => {

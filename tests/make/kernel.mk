@@ -11,7 +11,7 @@ kmake-peers = $(MAKE) -C $(source) O=$(obj)-peers LLVM=1 ARCH=arm64 $(jobs)
 # How many lines a kernel build prints, about.
 lines := $(if $(filter debug,$(VARIANT)),2600,1900)
 
-driver-files := $(shell find Kbuild drivers tests/kunit tests/dying tests/data -type f \
+driver-files := $(shell find Kbuild drivers tests/kunit tests/crash_test tests/data -type f \
 		! -name '*.md' ! -name '*.svg')
 
 # Small kernels, each with one thing that other kernels do not have. Firmware is not for them, nor
@@ -62,7 +62,7 @@ $(build)/Image-plain-$(name): $(obj)/.stamp-config
 
 $(build)/Image-$(name): $(build)/Image-plain-$(name) $(driver-files) | grafted
 	@$(obj)/source/scripts/config --file $(obj)/.config -e VIRTGPU_BRIDGE \
-		-e VIRTGPU_BRIDGE_KUNIT_TEST -e VIRTGPU_BRIDGE_DYING
+		-e VIRTGPU_BRIDGE_KUNIT_TEST -e VIRTGPU_BRIDGE_CRASH_TEST
 	@$(kmake) -s olddefconfig
 	@tests/progress $(log)/image-$(name).log 'kernel $(name) with the driver' 100 $(kmake) Image
 	@cp $(obj)/arch/arm64/boot/Image $@
@@ -75,7 +75,7 @@ $(build)/Image-modular-$(name): $(build)/Image-$(name)
 	@[ ! $(obj)/.stamp-config -nt $(obj)-modular/.stamp-config ] || \
 		{ rm -rf $(obj)-modular && cp -a $(obj) $(obj)-modular; }
 	@$(obj)/source/scripts/config --file $(obj)-modular/.config -e VIRTGPU_BRIDGE \
-		-d VIRTGPU_BRIDGE_KUNIT_TEST -d VIRTGPU_BRIDGE_DYING -m DRM_VIRTIO_GPU \
+		-d VIRTGPU_BRIDGE_KUNIT_TEST -d VIRTGPU_BRIDGE_CRASH_TEST -m DRM_VIRTIO_GPU \
 		-e FRAMEBUFFER_CONSOLE_DEFERRED_TAKEOVER
 	@$(kmake-modular) -s olddefconfig
 	@tests/progress $(log)/modular-image-$(name).log 'kernel $(name) with native modules' 250 \

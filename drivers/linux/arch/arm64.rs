@@ -79,8 +79,8 @@ pub(crate) unsafe fn unmap_early_console_page() {
 /// a realm (Arm CCA), and in a protected guest of KVM. Returns false before `setup_arch()` knows.
 #[cfg(not(MODULE))]
 pub(crate) fn memory_is_private() -> bool {
-    #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
-    if crate::dying::hides_memory() {
+    #[cfg(CONFIG_VIRTGPU_BRIDGE_CRASH_TEST)]
+    if crate::crash_test::hides_memory() {
         return true;
     }
     // SAFETY: `cc_platform_has()` reads what `setup_arch()` has found out, in any context.

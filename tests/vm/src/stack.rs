@@ -95,7 +95,7 @@ fn run(vmlinux: &Path) -> Result<Tally> {
 /// Returns whether a symbol is the driver's: of its crate (as symbols have it: after the length of
 /// its name), or of its C. What is there for tests runs on a stack that has nothing else on it.
 fn is_ours(symbol: &str) -> bool {
-    let is_test = ["5kunit", "5dying", "virtgpu_test_"];
+    let is_test = ["5kunit", "10crash_test", "virtgpu_bridge_test_"];
     (symbol.contains("14virtgpu_bridge") || symbol.starts_with("virtgpu_"))
         && !is_test.iter().any(|part| symbol.contains(part))
 }
@@ -345,8 +345,8 @@ mod tests {
         assert!(is_ours("_RINvMNtCs1_4core3str4trimECs2_14virtgpu_bridge"));
         assert!(is_ours("virtgpu_dma_wmb"));
         assert!(!is_ours("_RNvNtCs1_14virtgpu_bridge5kunit4test"));
-        assert!(!is_ours("_RNvNtCs1_14virtgpu_bridge5dying4test"));
-        assert!(!is_ours("virtgpu_test_panic"));
+        assert!(!is_ours("_RNvNtCs1_14virtgpu_bridge10crash_test4test"));
+        assert!(!is_ours("virtgpu_bridge_test_panic"));
         assert!(!is_ours("virtio_gpu_init"));
         assert!(!is_ours("_printk"));
     }

@@ -48,8 +48,8 @@ const fn dies(
 const SCENARIOS: &[Scenario] = &[
     Scenario {
         early: true,
-        ..dies("in setup_arch()", "dying as told", |machine| {
-            machine.append("virtgpu_test=panic nokaslr")
+        ..dies("in setup_arch()", "crash test", |machine| {
+            machine.append("virtgpu_bridge_test=panic nokaslr")
         })
     },
     dies("sysrq c", "sysrq triggered crash", |machine| {
@@ -63,7 +63,7 @@ const SCENARIOS: &[Scenario] = &[
     dies("in hard interrupt", "from hard IRQ context", |machine| {
         provoke(machine, "PANIC_IN_HARDIRQ")
     }),
-    dies("in NMI", "dying as told, in NMI", |machine| {
+    dies("in NMI", "crash test, in NMI", |machine| {
         with_nmi(machine)
             .append("vm.lines=20")
             .append(&trigger("nmi"))

@@ -152,21 +152,15 @@ const CASES: &[Case] = &[
         |guests| kept_log(guests).append(SYSRQ),
     )
     .on(&[1, 4]),
-    case(
-        "kept-panic-nmi",
-        Dies(&["dying as told", TRACE]),
-        |guests| with_nmi(kept_log(guests)).append(&trigger("nmi")),
-    )
+    case("kept-panic-nmi", Dies(&["crash test", TRACE]), |guests| {
+        with_nmi(kept_log(guests)).append(&trigger("nmi"))
+    })
     .on(&[4]),
-    case(
-        "kept-panic-quiet",
-        Dies(&["dying as told", TRACE]),
-        |guests| {
-            kept_log(guests)
-                .append("quiet vm.lines=60")
-                .append(&trigger("panic"))
-        },
-    ),
+    case("kept-panic-quiet", Dies(&["crash test", TRACE]), |guests| {
+        kept_log(guests)
+            .append("quiet vm.lines=60")
+            .append(&trigger("panic"))
+    }),
     case(
         "kept-panic-tty0",
         Dies(&["sysrq triggered crash", TRACE]),

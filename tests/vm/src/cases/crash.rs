@@ -53,7 +53,7 @@ pub fn dying_on(guests: &Guests, gpu: &str) -> Machine {
     machine.device(gpu)
 }
 
-/// Returns words that trigger one of the hooks of `tests/dying`.
+/// Returns words that trigger one of the hooks of `tests/crash_test`.
 pub fn trigger(name: &str) -> String {
     format!("vm.do=echo,{name},>/sys/module/virtgpu_bridge/parameters/test")
 }

@@ -108,18 +108,14 @@ const CASES: &[Case] = &[
             machine.direct().device(GPU)
         },
     ),
-    case("panic-quiet", Dies(&["dying as told", TRACE]), |guests| {
+    case("panic-quiet", Dies(&["crash test", TRACE]), |guests| {
         let quiet = dying(guests).append("quiet vm.lines=60");
         quiet.append(&trigger("panic"))
     }),
-    case(
-        "panic-quiet-logo",
-        Dies(&["dying as told", TRACE]),
-        |guests| {
-            let quiet = guests.vt().append("earlycon=virtgpu quiet vm.lines=60");
-            quiet.append(&trigger("panic")).device(GPU)
-        },
-    ),
+    case("panic-quiet-logo", Dies(&["crash test", TRACE]), |guests| {
+        let quiet = guests.vt().append("earlycon=virtgpu quiet vm.lines=60");
+        quiet.append(&trigger("panic")).device(GPU)
+    }),
     case("lkdtm-panic", Dies(&["dumptest", TRACE]), |guests| {
         lkdtm(guests, "PANIC")
     })
@@ -179,7 +175,7 @@ const CASES: &[Case] = &[
     .on(BOTH),
     case(
         "panic-in-softirq",
-        Dies(&["dying as told, in softirq", TRACE]),
+        Dies(&["crash test, in softirq", TRACE]),
         |guests| {
             dying(guests)
                 .append("vm.lines=20")
@@ -189,7 +185,7 @@ const CASES: &[Case] = &[
     .on(BOTH),
     case(
         "panic-in-hardirq",
-        Dies(&["dying as told, in hard interrupt", TRACE]),
+        Dies(&["crash test, in hard interrupt", TRACE]),
         |guests| {
             dying(guests)
                 .append("vm.lines=20")
@@ -199,7 +195,7 @@ const CASES: &[Case] = &[
     .on(BOTH),
     case(
         "panic-in-nmi",
-        Dies(&["dying as told, in NMI", TRACE]),
+        Dies(&["crash test, in NMI", TRACE]),
         |guests| {
             let machine = with_nmi(dying(guests));
             machine.append("vm.lines=20").append(&trigger("nmi"))
@@ -248,20 +244,20 @@ const CASES: &[Case] = &[
     )
     .on(BOTH),
     case("panic-in-setup-arch", Own(early_panic), |guests| {
-        early(guests).append("virtgpu_test=panic").direct()
+        early(guests).append("virtgpu_bridge_test=panic").direct()
     }),
     case("panic-before-vt", Own(early_panic), |guests| {
         early(guests).append("virtgpu_bridge.test=panic").direct()
     }),
     case(
         "panic-while-bars-move",
-        Dies(&["dying as told", TRACE]),
+        Dies(&["crash test", TRACE]),
         |guests| dying(guests).append("virtgpu_bridge.test=pci"),
     )
     .on(BOTH),
     case(
         "panic-while-bars-move-pl011",
-        Dies(&["dying as told", TRACE]),
+        Dies(&["crash test", TRACE]),
         |guests| {
             // It has the page of early consoles.
             let early = "earlycon=pl011,0x9000000 keep_bootcon virtgpu_bridge.test=pci";
@@ -271,7 +267,7 @@ const CASES: &[Case] = &[
     ),
     case(
         "panic-while-bars-move-aavmf",
-        Dies(&["dying as told", TRACE]),
+        Dies(&["crash test", TRACE]),
         |guests| {
             guests
                 .vt()
@@ -281,7 +277,7 @@ const CASES: &[Case] = &[
     ),
     case(
         "panic-in-handover",
-        Dies(&["dying as told", TRACE]),
+        Dies(&["crash test", TRACE]),
         |guests| {
             let machine = guests
                 .log_on_screen()
@@ -453,7 +449,7 @@ fn comparable(rows: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// What a kernel says that panics while we paint, and one that faults there.
-const IN_PAINT: &[&str] = &["dying as told", TRACE];
+const IN_PAINT: &[&str] = &["crash test", TRACE];
 
 const IN_PAINT_BY_OOPS: &[&str] = &["Unable to handle kernel", TRACE];
 
@@ -604,7 +600,7 @@ fn silent(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
 /// Checks that a kernel that dies shows it if its early console is the only one.
 fn dies_early(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
-    guests.wait_for_words(&mut vm, &["dying as told", TRACE, END], out)?;
+    guests.wait_for_words(&mut vm, &["crash test", TRACE, END], out)?;
     vm.check_guest_errors()?;
     Ok("reason, trace and end were seen".into())
 }

@@ -49,7 +49,7 @@ const CASES: &[Case] = &[
     .on(BOTH),
     case(
         "warning-in-softirq",
-        Survives(&["warned as told, in softirq", TRACE]),
+        Survives(&["test warning, in softirq", TRACE]),
         |guests| {
             dying(guests)
                 .append(&trigger("warn-softirq"))
@@ -59,7 +59,7 @@ const CASES: &[Case] = &[
     .on(BOTH),
     case(
         "warning-in-hardirq",
-        Survives(&["warned as told, in hard interrupt", TRACE]),
+        Survives(&["test warning, in hard interrupt", TRACE]),
         |guests| {
             dying(guests)
                 .append(&trigger("warn-hardirq"))
@@ -69,7 +69,7 @@ const CASES: &[Case] = &[
     .on(BOTH),
     case(
         "warning-in-nmi",
-        Survives(&["warned as told, in NMI", TRACE]),
+        Survives(&["test warning, in NMI", TRACE]),
         |guests| {
             with_nmi(dying(guests))
                 .append(&trigger("warn-nmi"))
@@ -89,19 +89,19 @@ const CASES: &[Case] = &[
     .on(BOTH),
     case(
         "console-lock-softirq",
-        Warns(&["warned as told, in softirq", TRACE]),
+        Warns(&["test warning, in softirq", TRACE]),
         |guests| console_lock_held(guests).append(&trigger("warn-softirq")),
     )
     .on(BOTH),
     case(
         "console-lock-hardirq",
-        Warns(&["warned as told, in hard interrupt", TRACE]),
+        Warns(&["test warning, in hard interrupt", TRACE]),
         |guests| console_lock_held(guests).append(&trigger("warn-hardirq")),
     )
     .on(BOTH),
     case(
         "console-lock-nmi",
-        Warns(&["warned as told, in NMI", TRACE]),
+        Warns(&["test warning, in NMI", TRACE]),
         |guests| with_nmi(console_lock_held(guests)).append(&trigger("warn-nmi")),
     )
     .on(BOTH),
@@ -114,7 +114,7 @@ const CASES: &[Case] = &[
     // It is shown by another CPU than the one that says it.
     case(
         "console-lock-cpu-lost",
-        Warns(&["warned as told, and gone", TRACE]),
+        Warns(&["test warning, and gone", TRACE]),
         |guests| console_lock_held(guests).append(&background("vanish")),
     )
     .on(FOUR),

@@ -19,13 +19,13 @@
 
 #include "hooks.h"
 
-void virtgpu_test_panic(void)
+void virtgpu_bridge_test_panic(void)
 {
-	panic("dying as told");
+	panic("crash test");
 }
 
 /* Has the console lock for ever, or for a while, and with it all virtual terminals. */
-static int virtgpu_test_hold(void *seconds)
+static int virtgpu_bridge_test_hold(void *seconds)
 {
 	console_lock();
 	ssleep((uintptr_t)seconds);
@@ -34,7 +34,7 @@ static int virtgpu_test_hold(void *seconds)
 }
 
 /* Does nothing else for so many seconds, and RCU has to wait. */
-static int virtgpu_test_stall(void *seconds)
+static int virtgpu_bridge_test_stall(void *seconds)
 {
 	uintptr_t left = (uintptr_t)seconds;
 
@@ -47,77 +47,77 @@ static int virtgpu_test_stall(void *seconds)
 }
 
 /* A CPU that warns, and is never heard of again. */
-static int virtgpu_test_vanish(void *unused)
+static int virtgpu_bridge_test_vanish(void *unused)
 {
 	local_irq_disable();
-	WARN(1, "warned as told, and gone\n");
+	WARN(1, "test warning, and gone\n");
 	for (;;)
 		cpu_relax();
 	return 0;
 }
 
 /* In threads of their own, since whoever asks has locks that others want. */
-void virtgpu_test_thread(enum virtgpu_test_thread what, unsigned long seconds)
+void virtgpu_bridge_test_thread(enum virtgpu_bridge_test_thread what, unsigned long seconds)
 {
 	static int (*const threads[])(void *) = {
-		[VIRTGPU_TEST_HOLD] = virtgpu_test_hold,
-		[VIRTGPU_TEST_STALL] = virtgpu_test_stall,
-		[VIRTGPU_TEST_VANISH] = virtgpu_test_vanish,
+		[VIRTGPU_BRIDGE_TEST_HOLD] = virtgpu_bridge_test_hold,
+		[VIRTGPU_BRIDGE_TEST_STALL] = virtgpu_bridge_test_stall,
+		[VIRTGPU_BRIDGE_TEST_VANISH] = virtgpu_bridge_test_vanish,
 	};
 
-	kthread_run(threads[what], (void *)seconds, "virtgpu_test");
+	kthread_run(threads[what], (void *)seconds, "virtgpu_bridge_test");
 }
 
 /* What is done in interrupts: a warning, or the end. */
 static bool dies;
 static bool done;
 
-static void virtgpu_test_act(void)
+static void virtgpu_bridge_test_act(void)
 {
 	const char *where = in_nmi() ? "NMI" : in_hardirq() ? "hard interrupt" :
 			    in_serving_softirq() ? "softirq" : "no interrupt";
 
 	if (dies)
-		panic("dying as told, in %s", where);
-	WARN(1, "warned as told, in %s\n", where);
+		panic("crash test, in %s", where);
+	WARN(1, "test warning, in %s\n", where);
 	WRITE_ONCE(done, true);
 }
 
-static void virtgpu_test_in_softirq(struct tasklet_struct *tasklet)
+static void virtgpu_bridge_test_in_softirq(struct tasklet_struct *tasklet)
 {
-	virtgpu_test_act();
+	virtgpu_bridge_test_act();
 }
 
-static DECLARE_TASKLET(tasklet, virtgpu_test_in_softirq);
+static DECLARE_TASKLET(tasklet, virtgpu_bridge_test_in_softirq);
 
-static void virtgpu_test_in_hardirq(struct irq_work *work)
+static void virtgpu_bridge_test_in_hardirq(struct irq_work *work)
 {
-	virtgpu_test_act();
+	virtgpu_bridge_test_act();
 }
 
 /* Not in a thread, whatever the kernel. */
-static struct irq_work work = IRQ_WORK_INIT_HARD(virtgpu_test_in_hardirq);
+static struct irq_work work = IRQ_WORK_INIT_HARD(virtgpu_bridge_test_in_hardirq);
 
-static irqreturn_t virtgpu_test_in_nmi(int irq, void *data)
+static irqreturn_t virtgpu_bridge_test_in_nmi(int irq, void *data)
 {
-	virtgpu_test_act();
+	virtgpu_bridge_test_act();
 	return IRQ_HANDLED;
 }
 
-void virtgpu_test_softirq(bool panics)
+void virtgpu_bridge_test_softirq(bool panics)
 {
 	dies = panics;
 	tasklet_schedule(&tasklet);
 }
 
-void virtgpu_test_hardirq(bool panics)
+void virtgpu_bridge_test_hardirq(bool panics)
 {
 	dies = panics;
 	irq_work_queue(&work);
 }
 
 /* An interrupt that nothing uses comes, as NMI, while all others are masked. */
-void virtgpu_test_nmi(bool panics)
+void virtgpu_bridge_test_nmi(bool panics)
 {
 	static struct irq_fwspec spec = { .param_count = 3, .param = { 0, 150, 1 } };
 	unsigned int irq;
@@ -134,8 +134,8 @@ void virtgpu_test_nmi(bool panics)
 	dies = panics;
 	local_irq_disable();
 	irq_set_affinity(irq, cpumask_of(smp_processor_id()));
-	if (!irq || request_nmi(irq, virtgpu_test_in_nmi, IRQF_PERCPU | IRQF_NO_AUTOEN,
-				"virtgpu_test", &spec)) {
+	if (!irq || request_nmi(irq, virtgpu_bridge_test_in_nmi, IRQF_PERCPU | IRQF_NO_AUTOEN,
+				"virtgpu_bridge_test", &spec)) {
 		local_irq_enable();
 		pr_err("no NMI\n");
 		return;
@@ -147,15 +147,15 @@ void virtgpu_test_nmi(bool panics)
 	local_irq_enable();
 }
 
-static void virtgpu_test_fixup(struct pci_dev *dev)
+static void virtgpu_bridge_test_fixup(struct pci_dev *dev)
 {
-	virtgpu_test_at_pci();
+	virtgpu_bridge_test_at_pci();
 }
-DECLARE_PCI_FIXUP_HEADER(PCI_VENDOR_ID_REDHAT_QUMRANET, 0x1050, virtgpu_test_fixup);
+DECLARE_PCI_FIXUP_HEADER(PCI_VENDOR_ID_REDHAT_QUMRANET, 0x1050, virtgpu_bridge_test_fixup);
 
-static int virtgpu_test_probe(struct virtio_device *device)
+static int virtgpu_bridge_test_probe(struct virtio_device *device)
 {
-	virtgpu_test_panic();
+	virtgpu_bridge_test_panic();
 	return -ENODEV;
 }
 
@@ -165,30 +165,30 @@ static const struct virtio_device_id ids[] = {
 };
 
 static struct virtio_driver driver = {
-	.driver.name = "virtgpu_test",
+	.driver.name = "virtgpu_bridge_test",
 	.id_table = ids,
-	.probe = virtgpu_test_probe,
+	.probe = virtgpu_bridge_test_probe,
 };
 
 /* Is asked before the native driver. */
-static int __init virtgpu_test_init(void)
+static int __init virtgpu_bridge_test_init(void)
 {
-	return virtgpu_test_at_bind() ? register_virtio_driver(&driver) : 0;
+	return virtgpu_bridge_test_at_bind() ? register_virtio_driver(&driver) : 0;
 }
-subsys_initcall(virtgpu_test_init);
+subsys_initcall(virtgpu_bridge_test_init);
 
-static int virtgpu_test_set(const char *way, const struct kernel_param *param)
+static int virtgpu_bridge_test_set(const char *way, const struct kernel_param *param)
 {
-	return virtgpu_test_way(way);
+	return virtgpu_bridge_test_way(way);
 }
 
-static const struct kernel_param_ops ops = { .set = virtgpu_test_set };
+static const struct kernel_param_ops ops = { .set = virtgpu_bridge_test_set };
 
 /* On the command line, after setup_arch() and before console_init(); or in sysfs. */
 module_param_cb(test, &ops, NULL, 0200);
 
-static int __init virtgpu_test_early(char *way)
+static int __init virtgpu_bridge_test_early(char *way)
 {
-	return virtgpu_test_way(way);
+	return virtgpu_bridge_test_way(way);
 }
-early_param("virtgpu_test", virtgpu_test_early);
+early_param("virtgpu_bridge_test", virtgpu_bridge_test_early);

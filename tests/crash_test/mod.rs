@@ -2,7 +2,7 @@
 
 //! Ways to die, for the tests in `tests/vm`, in kernels that are built for them.
 //!
-//! A way is named by `virtgpu_test=` (taken in `setup_arch()`), by `virtgpu_bridge.test=` (taken
+//! A way is named by `virtgpu_bridge_test=` (taken in `setup_arch()`), by `virtgpu_bridge.test=` (taken
 //! between the early console and the VT), or by writing to
 //! `/sys/module/virtgpu_bridge/parameters/test`:
 //!
@@ -41,14 +41,14 @@ use kernel::{
 };
 
 extern "C" {
-    fn virtgpu_test_panic();
-    fn virtgpu_test_softirq(panics: bool);
-    fn virtgpu_test_hardirq(panics: bool);
-    fn virtgpu_test_nmi(panics: bool);
-    fn virtgpu_test_thread(what: c_uint, seconds: c_ulong);
+    fn virtgpu_bridge_test_panic();
+    fn virtgpu_bridge_test_softirq(panics: bool);
+    fn virtgpu_bridge_test_hardirq(panics: bool);
+    fn virtgpu_bridge_test_nmi(panics: bool);
+    fn virtgpu_bridge_test_thread(what: c_uint, seconds: c_ulong);
 }
 
-// As `enum virtgpu_test_thread` in hooks.h.
+// As `enum virtgpu_bridge_test_thread` in hooks.h.
 const HOLD: c_uint = 0;
 const STALL: c_uint = 1;
 const VANISH: c_uint = 2;
@@ -74,32 +74,32 @@ static ARMED: AtomicU8 = AtomicU8::new(NOTHING);
 ///
 /// A terminated string.
 #[no_mangle]
-unsafe extern "C" fn virtgpu_test_way(way: *const c_char) -> c_int {
+unsafe extern "C" fn virtgpu_bridge_test_way(way: *const c_char) -> c_int {
     // SAFETY: By the safety requirement.
     let way = unsafe { CStr::from_char_ptr(way) }.to_bytes();
     match way.trim_ascii() {
         // SAFETY: To do harm is what these are for.
-        b"panic" => unsafe { virtgpu_test_panic() },
+        b"panic" => unsafe { virtgpu_bridge_test_panic() },
         // SAFETY: As above.
-        b"hold" => unsafe { virtgpu_test_thread(HOLD, 3600) },
+        b"hold" => unsafe { virtgpu_bridge_test_thread(HOLD, 3600) },
         // SAFETY: As above.
-        b"hold-short" => unsafe { virtgpu_test_thread(HOLD, 6) },
+        b"hold-short" => unsafe { virtgpu_bridge_test_thread(HOLD, 6) },
         // SAFETY: As above.
-        b"softirq" => unsafe { virtgpu_test_softirq(true) },
+        b"softirq" => unsafe { virtgpu_bridge_test_softirq(true) },
         // SAFETY: As above.
-        b"hardirq" => unsafe { virtgpu_test_hardirq(true) },
+        b"hardirq" => unsafe { virtgpu_bridge_test_hardirq(true) },
         // SAFETY: As above.
-        b"nmi" => unsafe { virtgpu_test_nmi(true) },
+        b"nmi" => unsafe { virtgpu_bridge_test_nmi(true) },
         // SAFETY: As above.
-        b"warn-softirq" => unsafe { virtgpu_test_softirq(false) },
+        b"warn-softirq" => unsafe { virtgpu_bridge_test_softirq(false) },
         // SAFETY: As above.
-        b"warn-hardirq" => unsafe { virtgpu_test_hardirq(false) },
+        b"warn-hardirq" => unsafe { virtgpu_bridge_test_hardirq(false) },
         // SAFETY: As above.
-        b"warn-nmi" => unsafe { virtgpu_test_nmi(false) },
+        b"warn-nmi" => unsafe { virtgpu_bridge_test_nmi(false) },
         // SAFETY: As above.
-        b"vanish" => unsafe { virtgpu_test_thread(VANISH, 0) },
+        b"vanish" => unsafe { virtgpu_bridge_test_thread(VANISH, 0) },
         // SAFETY: As above.
-        b"stall" => unsafe { virtgpu_test_thread(STALL, 10) },
+        b"stall" => unsafe { virtgpu_bridge_test_thread(STALL, 10) },
         b"paint-panic" => ARMED.store(PAINT_PANIC, Ordering::Relaxed),
         b"paint-oops" => ARMED.store(PAINT_OOPS, Ordering::Relaxed),
         b"paint-hang" => ARMED.store(PAINT_HANG, Ordering::Relaxed),
@@ -126,7 +126,7 @@ pub(crate) fn in_paint() {
     }
     match armed {
         // SAFETY: To do harm is what these are for.
-        PAINT_PANIC => unsafe { virtgpu_test_panic() },
+        PAINT_PANIC => unsafe { virtgpu_bridge_test_panic() },
         PAINT_HANG | PAINT_HANG_MASKED => {
             if armed == PAINT_HANG_MASKED {
                 // SAFETY: It masks interrupts, for good.
@@ -157,14 +157,14 @@ pub(crate) fn hides_memory() -> bool {
 }
 
 #[no_mangle]
-extern "C" fn virtgpu_test_at_pci() {
+extern "C" fn virtgpu_bridge_test_at_pci() {
     if ARMED.load(Ordering::Relaxed) == AT_PCI {
         // SAFETY: To do harm is what this is for.
-        unsafe { virtgpu_test_panic() };
+        unsafe { virtgpu_bridge_test_panic() };
     }
 }
 
 #[no_mangle]
-extern "C" fn virtgpu_test_at_bind() -> bool {
+extern "C" fn virtgpu_bridge_test_at_bind() -> bool {
     ARMED.load(Ordering::Relaxed) == AT_BIND
 }
