@@ -1,64 +1,95 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A boot console on virtio-gpu, which has no framebuffer that could be inherited from firmware:
+//! A boot console on virtio-gpu, which has no framebuffer that Linux could inherit from firmware:
 //! the log from the first line on, then the virtual terminal, and a panic at any time, until the
 //! native driver gets the device.
 //!
-//! | room | what lives there |
+//! | folder | what it does | may use |
+//! |---|---|---|
+//! | [`console`] | what the kernel prints through: earlycon, the VT, nbcon, the module | [`device`], [`scanout`], [`text`], [`firmware`], [`linux`] |
+//! | [`device`] | discovery, bring-up, which driver has the device, handover, sleep, kexec | [`scanout`] and all below |
+//! | [`scanout`] | text and pictures on scanouts | [`text`], [`gpu`], [`virtio`] |
+//! | [`text`] | cells, glyphs and rows: what has changed, as rectangles of pixels | |
+//! | [`gpu`] | virtio-gpu: wire structures and typed commands | [`virtio`] |
+//! | [`virtio`] | virtio: PCI and MMIO transports, feature negotiation, the virtqueue | |
+//! | [`firmware`] | tables of UEFI, ACPI and the devicetree; the boot picture; the command line | [`pci`] |
+//! | [`pci`] | PCI before the PCI core: enumeration, BARs, bridges | |
+//! | [`linux`] | abstractions for the parts of Linux that the kernel crate does not have yet | pure folders |
+//!
+//! Imports run downwards only, and `make style` checks that. The kernel calls a trait that a lower
+//! folder declares and a higher one implements, or one of the initcalls at the end of this file.
+//! `scanout`, `text`, `gpu`, `virtio`, `firmware` and `pci` are pure: no `unsafe`, nothing of the
+//! kernel, no allocation. So are `console::emergency` and `device::native`, which make decisions.
+//! Pure files are also compiled and tested on the host, and the UEFI driver uses some.
+//!
+//! # Where to find it
+//!
+//! | question | place |
 //! |---|---|
-//! | [`stages`] | the boot as the user sees it: Linux on one side, the rooms below on the other |
-//! | [`text`] | cells, glyphs, rows on a panning screen: what changes, as rectangles |
-//! | [`firmware`] | what firmware left: where the device is, and what was on its screen |
-//! | [`gpu`] | speaking virtio-gpu: wire structures and typed commands |
-//! | [`virtio`] | reaching a device: PCI, MMIO, features, the split ring |
-//! | [`linux`] | what the kernel crate does not wrap yet |
+//! | How does `earlycon=virtgpu` get to a screen? | [`console::earlycon`], then [`device::discovery`], [`device::bring_up`] and [`scanout::log`] |
+//! | Where is the offset of a transfer chosen? | `transfer()` in [`scanout::display`], by [`text::band`] if the screen pans and by [`text::strips`] if not |
+//! | Does the device pan? | [`gpu::origin`] |
+//! | When does virtio_gpu get the device? | [`device::native`] decides, [`device::handover`] does it |
+//! | What runs in NMI? | `write()` in [`console::nbcon`], and all that [`device::active::take_over`] and `with_reader()` call |
+//! | Who may draw? | the owner of the screen: [`linux::owner`], with the value in [`device::active`] |
+//! | Which memory does the device access? | [`linux::queue_memory`], which is in [`linux::early`]'s or [`linux::dma_memory`]'s |
 //!
-//! Calls run downwards; only what the kernel calls, a console's `write()` or a hook, enters by
-//! `linux` and goes up to its stage. `text`, `firmware`, `gpu` and `virtio` are pure: no `unsafe`,
-//! no kernel, no allocation, so that they compile, and are tested, anywhere.
+//! # Terms
 //!
-//! # What is believed, and by whom it was said
+//! These are the driver's own; all others are those of virtio, DRM, printk, UEFI and PCI.
 //!
-//! | who says it | what is checked | what is left to trust |
+//! * *Band*: the memory that backs a far larger resource, because the resource lists its pages many
+//!   times ([`text::band`]). A *slot* is the part of it that one text row is drawn in.
+//! * *Tile*: a text row, or a part of one, that fits into a slot of a screen that pans. *Strip*:
+//!   the same on a screen that does not pan, in the full width ([`text::strips`]).
+//! * *Pan*: scroll by moving the rectangle of SET_SCANOUT over a resource that is higher than the
+//!   screen. *Repaint*: scroll by drawing the rows that differ.
+//! * *Ring row*: one of the rows that the text of a panning screen cycles through ([`text::grid`]).
+//! * *Adopt*: take over a running device by a reset of its queues alone ([`virtio::adoption`]).
+//! * *Handoff*: what the UEFI driver passes to the kernel. *Handover*: of the device to virtio_gpu.
+//!
+//! # Trust
+//!
+//! | source | what is checked | what is trusted |
 //! |---|---|---|
-//! | the device: registers, capabilities, responses, the used ring | each value, before it is used; text, scanouts and all other state are in memory that it cannot write | it can show something else, or nothing, and take its time up to the bounds below; without an IOMMU it reaches all memory, as any device does |
-//! | firmware: devicetree, ACPI, EFI's tables and memory map, the picture | lengths, sums, alignment, that what is read lies within its table; an error ends the search there, in one line; that registers are not where RAM is, if a map says where that is | that its addresses are those of the devices it names, as Linux itself trusts it to |
-//! | the command line and sysfs | each word; a wrong one gets a line, and the default is taken | who is root may bind a device that something else uses |
-//! | another driver, another kernel | nothing of theirs: the device is reset, or its queues are, before ours begin | that nobody else drives the device at the same time, which the driver core sees to |
+//! | the device: registers, capabilities, responses, the used ring | each value before its use; text, scanouts and all other state are in memory that the device cannot write | it may show something else, or nothing, and take its time up to the bounds below; without an IOMMU it can access all memory, as any device can |
+//! | firmware: devicetree, ACPI, tables and memory map of EFI, the picture | lengths, checksums, alignment; that all reads are within a table; that registers are not where RAM is, if a map says where that is; an error ends the discovery there, with one line | that the addresses are those of the devices, as Linux itself trusts |
+//! | the command line and sysfs | each word; a wrong one is logged, and the default is used | root may bind a device that another program uses |
+//! | an earlier driver or kernel | none of its state is used: the device or its queues are reset first | that it does not drive the device at the same time, which the driver core ensures |
 //!
-//! | stage | memory that the device is told of | registers |
+//! | phase | memory for the device | registers |
 //! |---|---|---|
-//! | `earlycon=`, `console_init()` | 240 KiB of the kernel's image, at its physical address, for good: no IOMMU, no bounce buffer, and none at all for a device that wants ACCESS_PLATFORM | `early_ioremap()`, then `ioremap()` |
-//! | bound by the driver core, and the module | that, or the same size from the DMA API, which knows IOMMUs and what private guests share | `pci_iomap_range()`, `ioremap()` |
-//! | a kernel that dies | what it had; nothing is allocated or mapped but the page of early consoles, if it is ours | as they were |
+//! | `earlycon=`, `console_init()` | 240 KiB of the kernel image, by its physical address, for good: no IOMMU, no bounce buffer, and none at all for a device with ACCESS_PLATFORM | `early_ioremap()`, then `ioremap()` |
+//! | bound by the driver core, and the module | the same, or as much from the DMA API, which knows IOMMUs and what private guests share | `pci_iomap_range()`, `ioremap()` |
+//! | a panic | the same; nothing is allocated or mapped but the page of early consoles, if it is the driver's | as before |
 //!
-//! A guest whose memory is private (a realm of Arm's, a protected guest of KVM's) gets its screen
-//! from the driver core. It has to leave `earlycon=virtgpu` out: Linux learns what it is after that
-//! is read, and the access to a device's registers ends in an abort until then.
+//! A guest with private memory (a realm, a protected guest of KVM) gets its screen when the driver
+//! core binds the device. It must not use `earlycon=virtgpu`: Linux parses that before it knows
+//! what the guest is, and an access to device registers ends in an abort until then.
 //!
 //! # Bounds
 //!
 //! | what | at most | why |
 //! |---|---|---|
-//! | one answer of the device | 3 s | a host under load is slow, and not dead |
+//! | the wait for one answer of the device | 3 s | a host under load is slow, and not dead |
 //! | all waits of one use of the screen | 6 s | a device that answers late does not keep the console lock from others |
-//! | a device that was waited for in vain | nothing more | what is written costs nothing; once a second a look whether it answers again |
-//! | recoveries of a device, in all | 8 | each may cost a wait again |
-//! | a panic's wait for a CPU that runs and has the screen | 1 s, once; 7 s at its last line | a line takes less, so that the others are stopped soon; a device may keep the CPU for 6 s |
-//! | times that a panic sets the device up | 2 | once for whoever was in the middle of it, once for a fault of ours |
-//! | commands on their way | 32 | what one line needs, and a power of two; who writes waits for a slot |
-//! | queues that are reset before ours begin | 64 | more than any virtio-gpu has; a device with more is reset |
-//! | PCI capabilities of a function | 48 | as many as fit into its 256 bytes, so that a loop ends |
-//! | bridges before a device; nodes of a devicetree above one | 8; 16 | the stack is 16 KiB |
-//! | bytes of an ACPI table; of a devicetree | 64 KiB; 2 MiB | larger ones are broken; arm64's own bound |
-//! | EFI tables; entries of its memory map | 256; 4096 | so that a wrong number ends |
-//! | scanouts; the sides of one beside others; a cell grid | 16; 320x200 to 16384x16384 px; 65,536 cells, 1024 columns, 256 rows | virtio-gpu's own; what rows and cells have memory for |
-//! | a resource on the host | 256 MiB | QEMU's `max_hostmem` |
-//! | whole repaints, where the screen cannot pan | one in 16 ms | 60 frames a second |
+//! | waits for a device that has timed out | none | text costs nothing then; once a second the driver checks whether the device answers |
+//! | recoveries of a device | 8 | each may end in another timeout |
+//! | the wait of a panic for a running CPU that owns the screen | 1 s, once; 7 s at the last line | a line takes less, and other CPUs are to be stopped soon; a device may keep the owner for 6 s |
+//! | bring-ups by a panic | 2 | one because an interrupted owner was changing the state, one because of a fault of the driver |
+//! | commands in the virtqueue | 32 | as many as one line needs, and a power of two; a writer waits for a free slot |
+//! | queues that are reset on adoption | 64 | more than any virtio-gpu has; a device with more is reset |
+//! | PCI capabilities of a function | 48 | as many as fit into 256 bytes, so a loop ends |
+//! | bridges before a device; depth of a devicetree | 8; 16 | the stack has 16 KiB |
+//! | an ACPI table; a devicetree | 64 KiB; 2 MiB | larger ones are broken; the limit of arm64 |
+//! | EFI tables; entries of the EFI memory map | 256; 4096 | a wrong number must end |
+//! | scanouts; the size of one beside others; a cell grid | 16; 320x200 to 16384x16384 px; 65,536 cells, 1024 columns, 256 rows | the limit of virtio-gpu; the memory for rows and cells |
+//! | a resource on the host | 256 MiB | the default of QEMU's `max_hostmem` |
+//! | repaints of a screen that does not pan | one in 16 ms | 60 frames a second |
 
-// Only the VT needs all of `text`, and there is none in a module.
+// Only the VT uses all of `text`, and a module has no VT.
 #![cfg_attr(any(MODULE, not(CONFIG_VT)), allow(dead_code, unused_imports))]
-// What a device, a table, a command line or a user can reach must not panic.
+// Input of a device, a table, the command line or a user must not cause a panic.
 #![warn(clippy::indexing_slicing)]
 
 use kernel::prelude::*;
