@@ -137,8 +137,11 @@ pub(crate) fn is_enabled() -> bool {
 /// Returns whether there is an early console of another driver. In any context.
 pub(crate) fn has_other() -> bool {
     let ours = CONSOLE.load(Relaxed).cast_const();
-    // SAFETY: `any()` keeps the console valid until its function returns.
-    console::any(|console| console != ours && unsafe { console::is_early(console) })
+    console::any(|console| {
+        // SAFETY: `any()` keeps the console valid until this function returns.
+        let is_early = unsafe { console::is_early(console) };
+        console != ours && is_early
+    })
 }
 
 /// Unregisters the driver's early console, if it is enabled. For initcalls.

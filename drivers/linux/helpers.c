@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Helpers for macros and inline functions of the kernel that Rust cannot call, and objects that only
- * macros of C can initialise at compile time. No logic.
+ * Helpers for macros and inline functions of the kernel that Rust cannot call, and objects that
+ * only macros of C can initialise at compile time. No logic.
  */
 #include <linux/aperture.h>
 #include <linux/cc_platform.h>
@@ -153,7 +153,7 @@ int virtgpu_bridge_pci_domain(struct pci_dev *dev)
 	return pci_domain_nr(dev->bus);
 }
 
-/* Whether no other CPU is online. A panic stops CPUs and sets them offline, perhaps this one too. */
+/* Whether no other CPU is online. A panic stops CPUs and sets them offline, even this one. */
 bool virtgpu_bridge_is_only_cpu(void)
 {
 	return cpumask_any_but(cpu_online_mask, raw_smp_processor_id()) >= nr_cpu_ids;
@@ -205,10 +205,10 @@ void virtgpu_bridge_remove_framebuffers(struct pci_dev *dev)
 }
 
 /*
- * Waits until a probe of the device has ended. An asynchronous probe that has not begun is done here
- * instead; the driver core finds the device bound later. The function does not wait for anything else
- * that is asynchronous, which may take long, or wait for this driver. Returns whether the device has
- * a driver.
+ * Waits until a probe of the device has ended. An asynchronous probe that has not begun is done
+ * here instead; the driver core finds the device bound later. The function does not wait for
+ * anything else that is asynchronous, which may take long, or wait for this driver. Returns
+ * whether the device has a driver.
  */
 bool virtgpu_bridge_finish_probe(struct device *dev)
 {

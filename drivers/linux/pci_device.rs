@@ -232,9 +232,8 @@ impl Enabled {
         let name = NAME.as_char_ptr();
         // SAFETY: As above. The name, to which the resources point until they are released, is
         // static.
-        let requested =
-            to_result(unsafe { bindings::pci_request_selected_regions(pdev, bars, name) });
-        if let Err(error) = requested {
+        let taken = to_result(unsafe { bindings::pci_request_selected_regions(pdev, bars, name) });
+        if let Err(error) = taken {
             // SAFETY: As above. `pci_enable_device_mem()` has succeeded, which this undoes.
             unsafe { bindings::pci_disable_device(pdev) };
             return Err(PciError::new("somebody has its BARs", error));

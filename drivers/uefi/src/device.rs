@@ -161,10 +161,10 @@ impl Function {
     ///
     /// [`DeviceError::NotPci`] if there is none, [`DeviceError::Other`] if it is no virtio-gpu.
     pub(crate) fn of_screen(screen: &Screen) -> Result<Self, DeviceError> {
+        let handle = screen.handle();
         // SAFETY: The result is used in this function only. The caller has just found the GOP on
         // this handle. Firmware does not run meanwhile, so nothing uninstalls the protocol.
-        let path =
-            unsafe { get_protocol::<DevicePath>(screen.handle()) }.ok_or(DeviceError::NotPci)?;
+        let path = unsafe { get_protocol::<DevicePath>(handle) }.ok_or(DeviceError::NotPci)?;
         // SAFETY: As above; a device path is never written.
         let mut path = unsafe { path.as_ref() };
         let handle =
