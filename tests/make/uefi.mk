@@ -6,7 +6,8 @@ efi := $(build)/handoff
 
 # The UEFI driver and the boot loader of its tests: on Rust's core, for each machine that firmware
 # has.
-uefi-files := $(shell find drivers/uefi tests/uefi drivers/virtio drivers/gpu drivers/firmware -name '*.rs' -o -name 'Cargo.*')
+uefi-files := $(shell find drivers/uefi tests/uefi drivers/virtio drivers/gpu drivers/firmware \
+		drivers/pci -name '*.rs' -o -name 'Cargo.*')
 $(efi)/virtgpu_handoffaa64.efi: $(uefi-files)
 	@mkdir -p $(efi)
 	@set -e; for project in drivers/uefi tests/uefi; do for machine in aarch64:aa64 x86_64:x64; do \
