@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A legacy console (`write()` with the console lock held), which gets the log from its start.
+//!
+//! ```ignore
+//! struct Log;
+//!
+//! impl LegacyConsole for Log {
+//!     fn write(text: &[u8]) { .. }
+//! }
+//!
+//! static CONSOLE: Registration<Log> = Registration::new();
+//! ```
 
 use core::marker::PhantomData;
 

@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A console without the console lock (CON_NBCON), which the printk core calls in any context.
+//!
+//! ```ignore
+//! struct Nbcon;
+//!
+//! impl NbconConsole for Nbcon {
+//!     fn write(priority: Priority, seq: u64) { .. }
+//! }
+//!
+//! static CONSOLE: Registration<Nbcon> = Registration::new();
+//!
+//! CONSOLE.register(false);
+//! ```
 
 use core::marker::PhantomData;
 

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! System sleep, hibernation and kexec, as a device driver sees them.
+//!
+//! ```ignore
+//! impl Sleep for Gpu {
+//!     fn suspend() { .. }
+//!     fn resume() { .. }
+//! }
+//!
+//! driver.pm = pm::operations::<Gpu>();
+//! ```
 
 use core::marker::PhantomData;
 
