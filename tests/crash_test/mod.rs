@@ -2,8 +2,8 @@
 
 //! Ways to die, for the tests in `tests/vm`, in kernels that are built for them.
 //!
-//! A way is named by `virtgpu_bridge_test=` (taken in `setup_arch()`), by `virtgpu_bridge.test=` (taken
-//! between the early console and the VT), or by writing to
+//! A way is named by `virtgpu_bridge_test=` (taken in `setup_arch()`), by `virtgpu_bridge.test=`
+//! (taken between the early console and the VT), or by writing to
 //! `/sys/module/virtgpu_bridge/parameters/test`:
 //!
 //! * `panic`, and `softirq`, `hardirq`, `nmi` (where there are such), a panic there: at once;
