@@ -82,22 +82,23 @@ fn check(
     repository: &Repository,
     places: &Places,
     build: Option<&Build>,
-) -> Result<String> {
+) -> Result<&'static str> {
     let path = file.to_str().context("a name is no UTF-8")?;
     repository.run(&["am", "--quiet", path])?;
     let tree = places.out.join("linux");
-    checkpatch(file, patch, &tree)?;
-    let Some(build) = build else {
-        return Ok("applies".to_owned());
+    let style = checkpatch(file, patch, &tree);
+    let result = match build {
+        None => Ok("applies"),
+        Some(_) if !tree.join(DRIVER).exists() => Ok("applies, nothing to build yet"),
+        Some(build) => ["y", "m"]
+            .into_iter()
+            .try_for_each(|how| {
+                compile(&tree, &places.out.join("obj"), build, how)
+                    .with_context(|| format!("CONFIG_VIRTGPU_BRIDGE={how}"))
+            })
+            .map(|()| "applies and builds"),
     };
-    if !tree.join(DRIVER).exists() {
-        return Ok("applies, nothing to build yet".to_owned());
-    }
-    for how in ["y", "m"] {
-        compile(&tree, &places.out.join("obj"), build, how)
-            .with_context(|| format!("CONFIG_VIRTGPU_BRIDGE={how}"))?;
-    }
-    Ok("applies and builds".to_owned())
+    style.and(result)
 }
 
 /// Has the kernel's checkpatch look at a patch; `tests/checkpatch` says what does not count.

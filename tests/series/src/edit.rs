@@ -307,3 +307,100 @@ pub fn array(name: &str, bytes: &[u8]) -> String {
     }
     text + "]\n"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_of_tests_are_removed() {
+        let text = "fn reset() -> bool {
+    #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
+    if crate::dying::refuses() {
+        return false;
+    }
+    #[allow(unused_mut)]
+    let mut done = true;
+    #[cfg(all(CONFIG_VIRTGPU_BRIDGE_DYING, not(MODULE)))]
+    {
+        done &= crate::dying::stops();
+    }
+    #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
+    crate::dying::in_paint();
+    done
+}
+
+#[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
+#[path = \"../tests/dying/mod.rs\"]
+mod dying;
+
+struct Bridge;
+";
+        let without = "fn reset() -> bool {
+    let done = true;
+    done
+}
+
+struct Bridge;
+";
+        assert_eq!(without_test_hooks(text).unwrap(), without);
+        assert_eq!(without_test_hooks(without).unwrap(), without);
+        assert!(without_test_hooks("const NAME: &str = \"CONFIG_VIRTGPU_BRIDGE_DYING\";").is_err());
+    }
+
+    #[test]
+    fn kbuild_becomes_a_makefile_of_the_tree() {
+        let kbuild = "# Built outside of a kernel tree.
+ifneq ($(KBUILD_EXTMOD),)
+CONFIG_VIRTGPU_BRIDGE := m
+else
+inside := y
+endif
+
+bridge-y := crate.o linux/helpers.o linux/late.o
+ifeq ($(CONFIG_VT),y)
+ifeq ($(KBUILD_EXTMOD),)
+vt := y
+endif
+bridge-$(CONFIG_VIRTGPU_BRIDGE_DYING) += ../tests/dying/hooks.o
+endif
+
+# Where it is.
+bitflags-src := $(firstword $(BITFLAGS) \\
+\tbuild/bitflags)
+targets += x
+";
+        let makefile = "inside := y
+
+bridge-y := crate.o linux/helpers.o
+ifeq ($(CONFIG_VT),y)
+vt := y
+endif
+
+# The bitflags crate: this driver is its only user.
+bitflags-src := $(srctree)/rust/bitflags/src/lib.rs
+targets += x
+";
+        let missing = BTreeSet::from(["linux/late.c".to_owned()]);
+        assert_eq!(super::makefile(kbuild, &missing).unwrap(), makefile);
+        assert!(super::makefile("targets += x\n", &missing).is_err());
+    }
+
+    #[test]
+    fn options_of_tests_are_left_out() {
+        let text = "# SPDX\n\nconfig A\n\tbool\n\nconfig A_KUNIT_TEST\n\tbool\n\nconfig VIRTGPU_BRIDGE_DYING\n\tbool\n";
+        assert_eq!(kconfig(text, false), "# SPDX\n\nconfig A\n\tbool\n");
+        assert_eq!(
+            kconfig(text, true),
+            "# SPDX\n\nconfig A\n\tbool\n\nconfig A_KUNIT_TEST\n\tbool\n"
+        );
+    }
+
+    #[test]
+    fn data_become_arrays() {
+        let (text, names) = test("static A: &[u8] = include_bytes!(\"../data/a.bin\");\n");
+        assert_eq!(text, "static A: &[u8] = include!(\"data/a.bin.rs\");\n");
+        assert_eq!(names, ["a.bin"]);
+        assert!(array("a.bin", &[1, 0xff]).ends_with("// a.bin\n&[\n    0x01, 0xff,\n]\n"));
+    }
+}

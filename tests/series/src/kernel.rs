@@ -142,3 +142,59 @@ pub fn parameters(text: &str, earlycon: &str, parameters: &str) -> Result<String
     let at = follows.with_context(|| format!("no place for {name}"))?.0;
     Ok(insert(&text, at, &format!("{}\n\n", parameters.trim_end())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_go_to_their_places() {
+        assert_eq!(
+            kconfig("menu\na\n\nendmenu\n", "source").unwrap(),
+            "menu\na\n\nsource\n\nendmenu\n"
+        );
+        assert!(kconfig("menu\n", "source").is_err());
+        assert_eq!(makefile("a\n\n", "b"), "a\nb\n");
+        let text = "Device-specific guides\n---\n\n.. toctree::\n   :maxdepth: 1\n\n   aoe\n   xfs\n\nMore\n";
+        let with = text.replace("   aoe\n", "   aoe\n   bridge\n");
+        assert_eq!(index(text, "bridge").unwrap(), with);
+    }
+
+    #[test]
+    fn a_section_goes_where_its_like_are() {
+        let section = |name: &str| format!("{name}\nM:\tA <a@b>\n\n");
+        let text = |names: &[&str]| {
+            format!(
+                "List\n\n{}",
+                names.iter().map(|name| section(name)).collect::<String>()
+            )
+        };
+        let old = [
+            "ADA",
+            "VIRTIO CORE",
+            "VIRTIO GPU DRIVER",
+            "ZTE",
+            "SOUND",
+            "ZX",
+        ];
+        let new = [
+            "ADA",
+            "VIRTIO CORE",
+            "VIRTIO GPU BOOT CONSOLE",
+            "VIRTIO GPU DRIVER",
+            "ZTE",
+            "SOUND",
+            "ZX",
+        ];
+        let added = maintainers(&text(&old), &section("VIRTIO GPU BOOT CONSOLE")).unwrap();
+        assert_eq!(added.trim_end(), text(&new).trim_end());
+    }
+
+    #[test]
+    fn parameters_go_behind_those_like_them() {
+        let text = "\tearlycon=\t[KNL]\n\n\t\tefifb\n\n\tearlyprintk=\n\n\tvideo=\n\n\tvirtio_mmio.device=\n";
+        let with = super::parameters(text, "\t\tours\n", "\tvirtgpu.a=\n\n\tvirtgpu.b=\n").unwrap();
+        let wanted = "\tearlycon=\t[KNL]\n\n\t\tefifb\n\n\t\tours\n\n\tearlyprintk=\n\n\tvideo=\n\n\tvirtgpu.a=\n\n\tvirtgpu.b=\n\n\tvirtio_mmio.device=\n";
+        assert_eq!(with, wanted);
+    }
+}

@@ -156,6 +156,7 @@ fn find_paths(tokens: TokenStream, found: &mut Vec<Vec<String>>) {
             TokenTree::Group(group) => find_paths(group.stream(), found),
             TokenTree::Ident(word)
                 if is_separator(&tokens, at + 1)
+                    && !(at >= 2 && is_separator(&tokens, at - 2))
                     && ["crate", "super", "self"].contains(&word.to_string().as_str()) =>
             {
                 read_path(&tokens[at..], &[], found);
@@ -219,4 +220,59 @@ fn functions(tokens: TokenStream) -> BTreeSet<String> {
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> BTreeSet<Name> {
+        let split = |name: &&str| name.split("::").map(str::to_owned).collect();
+        names.iter().map(split).collect()
+    }
+
+    #[test]
+    fn used_modules_are_found() {
+        let text = "use crate::{linux::{bindings, shared::Block}, text::*};
+            use super::owner::{self, Owner};
+            fn f() { log!(crate::virtio::pci::X); self::inner::g(); super::super::gpu::h() }";
+        let mut paths = Vec::new();
+        find_paths(text.parse().unwrap(), &mut paths);
+        let modules = names(&[
+            "linux",
+            "linux::a",
+            "linux::a::inner",
+            "linux::bindings",
+            "linux::shared",
+            "linux::owner",
+            "text",
+            "virtio",
+            "virtio::pci",
+            "gpu",
+        ]);
+        let from = ["linux".to_owned(), "a".to_owned()];
+        let used: BTreeSet<Name> = paths
+            .iter()
+            .map(|path| resolve(&from, path, &modules))
+            .collect();
+        let wanted = names(&[
+            "linux::bindings",
+            "linux::shared",
+            "text",
+            "linux::owner",
+            "virtio::pci",
+            "linux::a::inner",
+            "gpu",
+        ]);
+        assert_eq!(used, wanted);
+    }
+
+    #[test]
+    fn functions_are_found() {
+        let text = "mod m { extern \"C\" fn a() {} } fn b() {} type F = fn(u8);";
+        assert_eq!(
+            functions(text.parse().unwrap()),
+            BTreeSet::from(["a".to_owned(), "b".to_owned()])
+        );
+    }
 }
