@@ -137,9 +137,9 @@ fn compile(tree: &Path, objects: &Path, build: &Build, how: &str) -> Result<()> 
         let said =
             String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         let is_bad = |line: &&str| {
-            ["warning", "error", "***", "undefined"]
+            ["warning:", "error:", "error[", "***", "undefined"]
                 .iter()
-                .any(|word| line.to_lowercase().contains(word))
+                .any(|word| line.contains(word))
         };
         let bad: Vec<&str> = said.lines().filter(is_bad).take(20).collect();
         ensure!(
@@ -167,16 +167,25 @@ fn compile(tree: &Path, objects: &Path, build: &Build, how: &str) -> Result<()> 
     let is_set = fs::read_to_string(&file)?.contains(&format!("CONFIG_VIRTGPU_BRIDGE={how}\n"));
     ensure!(is_set, "Kconfig does not offer it");
     make(&[&format!("{DRIVER}/")])?;
+    let object = if how == "y" {
+        "built-in.a"
+    } else {
+        "virtgpu_bridge.o"
+    };
     let output = Command::new("llvm-nm")
-        .arg("--undefined-only")
-        .arg(objects.join(DRIVER).join("virtgpu_bridge.o"))
+        .arg(objects.join(DRIVER).join(object))
         .output()?;
-    ensure!(output.status.success(), "there is no object");
+    ensure!(output.status.success(), "there is no {object}");
     let names = String::from_utf8_lossy(&output.stdout);
-    let missing: Vec<&str> = names
-        .split_whitespace()
-        .filter(|name| name.starts_with("virtgpu_"))
-        .collect();
+    let of_kind = |is_undefined: bool| -> BTreeSet<&str> {
+        names
+            .lines()
+            .filter(|line| line.contains(" U ") == is_undefined)
+            .filter_map(|line| line.split(' ').next_back())
+            .filter(|name| name.starts_with("virtgpu_"))
+            .collect()
+    };
+    let missing: Vec<&str> = of_kind(true).difference(&of_kind(false)).copied().collect();
     ensure!(missing.is_empty(), "nobody has {}", missing.join(", "));
     Ok(())
 }

@@ -25,8 +25,10 @@ pub struct Module {
     pub children: BTreeSet<Name>,
     /// The modules that it names, but for its own children.
     pub uses: BTreeSet<Name>,
-    /// The functions that it defines for C.
+    /// The functions that it defines, those for C among them. Some are named in a macro's call.
     pub defines: BTreeSet<String>,
+    /// All names in it, among which are the functions of C that it calls.
+    pub names: BTreeSet<String>,
 }
 
 /// All modules of a crate, by their paths.
@@ -65,15 +67,24 @@ impl Modules {
                 children.insert(child);
             }
             let tokens: TokenStream = text.parse().ok().context("no tokens")?;
+            let names = words(tokens.clone());
+            let mut defines = functions(tokens.clone());
+            defines.extend(
+                names
+                    .iter()
+                    .filter(|name| name.starts_with("rust_"))
+                    .cloned(),
+            );
             let mut named = Vec::new();
-            find_paths(tokens.clone(), &mut named);
+            find_paths(tokens, &mut named);
             paths.insert(name.clone(), named);
             let module = Module {
                 file: file.strip_prefix(folder)?.to_owned(),
                 text,
                 children,
                 uses: BTreeSet::new(),
-                defines: functions(tokens),
+                defines,
+                names,
             };
             modules.insert(name, module);
         }
@@ -217,6 +228,19 @@ fn functions(tokens: TokenStream) -> BTreeSet<String> {
             }
             TokenTree::Ident(word) => is_next = word == "fn",
             _ => is_next = false,
+        }
+    }
+    names
+}
+
+/// All identifiers.
+fn words(tokens: TokenStream) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => names.extend(words(group.stream())),
+            TokenTree::Ident(word) => drop(names.insert(word.to_string())),
+            _ => {}
         }
     }
     names

@@ -70,6 +70,51 @@ pub struct Places {
 /// Folder of the texts of the series, below the project's top folder.
 const TEXTS: &str = "tests/series";
 
+/// A file of the driver that is no Rust.
+struct Other {
+    text: String,
+    is_there: bool,
+    /// The functions that it has for Rust.
+    defines: BTreeSet<String>,
+    /// All names in it, among which are the functions of Rust that it calls.
+    names: BTreeSet<String>,
+}
+
+impl Other {
+    fn read(file: &str) -> Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+        // A header declares what others define, and so wants nothing and has nothing.
+        let is_source = file.ends_with(".c");
+        let words = |text: &str| -> BTreeSet<String> {
+            let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+            words
+                .filter(|word| is_source && word.contains(MARK))
+                .map(str::to_owned)
+                .collect()
+        };
+        // A definition begins in the first column, and is not over with its line.
+        let is_start = |line: &&str| {
+            line.starts_with(|c: char| c.is_alphabetic())
+                && !line.starts_with("static ")
+                && line.contains('(')
+                && !line.ends_with(';')
+        };
+        Ok(Self {
+            is_there: false,
+            defines: text
+                .lines()
+                .filter(is_start)
+                .flat_map(|line| words(line.split('(').next().unwrap_or_default()))
+                .collect(),
+            names: words(&text),
+            text,
+        })
+    }
+}
+
+/// What the names of functions have in them that C and Rust call of one another.
+const MARK: &str = "virtgpu_";
+
 /// What has been added so far.
 struct Series<'s> {
     places: &'s Places,
@@ -78,8 +123,8 @@ struct Series<'s> {
     repository: Repository,
     /// Modules that are there.
     is_there: BTreeSet<Name>,
-    /// Files of the driver that are no Rust, and whether they are there.
-    others: BTreeMap<String, bool>,
+    /// Files of the driver that are no Rust.
+    others: BTreeMap<String, Other>,
     /// Whether the crate's root is there.
     kbuild: bool,
     /// Whether the tests are there.
@@ -124,12 +169,8 @@ pub fn make<'p>(patches: &'p [Patch], places: &Places, author: &Author) -> Resul
         .filter(|name| !series.is_there.contains(*name));
     let missing: Vec<String> = missing.map(|name| name.join("::")).collect();
     ensure!(missing.is_empty(), "in no patch: {}", missing.join(", "));
-    let missing: Vec<&str> = series
-        .others
-        .iter()
-        .filter(|(_, there)| !**there)
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let missing = series.others.iter().filter(|(_, other)| !other.is_there);
+    let missing: Vec<&str> = missing.map(|(name, _)| name.as_str()).collect();
     ensure!(missing.is_empty(), "in no patch: {}", missing.join(", "));
     let cover = fs::read_to_string(Path::new(TEXTS).join("cover-letter.txt"))?;
     series
@@ -164,7 +205,7 @@ pub fn copy_base(kernel: &Path, tree: &Path) -> Result<()> {
 }
 
 /// The driver's files that are no Rust, and belong to the kernel.
-fn others(folder: &str) -> Result<BTreeMap<String, bool>> {
+fn others(folder: &str) -> Result<BTreeMap<String, Other>> {
     let output = Command::new("git").args(["ls-files", folder]).output()?;
     ensure!(output.status.success(), "git lists no files here");
     let is_other = |file: &&str| {
@@ -172,11 +213,11 @@ fn others(folder: &str) -> Result<BTreeMap<String, bool>> {
         !skipped.iter().any(|end| file.ends_with(end)) && !file.starts_with("drivers/uefi/")
     };
     let files = String::from_utf8(output.stdout)?;
-    Ok(files
+    files
         .lines()
         .filter(is_other)
-        .map(|file| (file.to_owned(), false))
-        .collect())
+        .map(|file| Ok((file.to_owned(), Other::read(file)?)))
+        .collect()
 }
 
 /// Whether a path is what a patch adds: the same, below it, or of a name that begins so before `*`.
@@ -218,60 +259,75 @@ impl Series<'_> {
     /// Adds the files that the patterns select, but for those that use something which is not there
     /// yet. A later patch that selects them brings these.
     fn add_files(&mut self, patterns: &[&str]) {
-        let file_of = |name: &Name| format!("drivers/{}", self.modules.0[name].file.display());
         let is_selected = |file: &str| patterns.iter().any(|pattern| selects(pattern, file));
+        let file_of = |name: &Name| format!("drivers/{}", self.modules.0[name].file.display());
         // A folder's own file comes with the first of its modules.
         let is_folder = |name: &Name| file_of(name).ends_with("/mod.rs");
-        let mut new: BTreeSet<Name> = self
-            .modules
-            .0
-            .keys()
-            .filter(|name| !self.is_there.contains(*name))
-            .filter(|name| is_selected(&file_of(name)) || is_folder(name))
-            .cloned()
+        let mut modules = self.is_there.clone();
+        let names = self.modules.0.keys();
+        modules.extend(
+            names
+                .filter(|name| is_selected(&file_of(name)) || is_folder(name))
+                .cloned(),
+        );
+        let mut others: BTreeSet<String> = self
+            .others
+            .iter()
+            .filter(|(file, other)| other.is_there || is_selected(file))
+            .map(|(file, _)| file.clone())
             .collect();
+        // Take out what cannot be there, until nothing is left that cannot.
         loop {
-            let has = |name: &Name| self.is_there.contains(name) || new.contains(name);
-            let refused: Vec<Name> = new
+            let of_c = self
+                .others
                 .iter()
-                .filter(|name| {
-                    let module = &self.modules.0[*name];
-                    let is_empty = is_folder(name) && !module.children.iter().any(has);
-                    is_empty
-                        || !module.uses.iter().all(has)
-                        || !has(&name[..name.len() - 1].to_vec())
-                })
+                .filter(|(file, _)| !others.contains(*file));
+            let not_in_c: BTreeSet<&String> = of_c.flat_map(|(_, other)| &other.defines).collect();
+            // The root itself has some, when it is complete.
+            let is_there = |name: &Name| {
+                modules.contains(name)
+                    && (!name.is_empty() || self.modules.0[name].children.is_subset(&modules))
+            };
+            let of_rust = self.modules.0.iter().filter(|(name, _)| !is_there(name));
+            let not_in_rust: BTreeSet<&String> = of_rust
+                .flat_map(|(_, module)| &module.defines)
+                .filter(|name| name.contains(MARK))
+                .collect();
+            let is_refused = |name: &Name| {
+                let module = &self.modules.0[name];
+                let is_empty = is_folder(name) && module.children.is_disjoint(&modules);
+                let is_orphan = name
+                    .split_last()
+                    .is_some_and(|(_, parent)| !modules.contains(parent));
+                is_empty
+                    || is_orphan
+                    || !module.uses.is_subset(&modules)
+                    || module.names.iter().any(|name| not_in_c.contains(name))
+            };
+            let is_waiting = |file: &String| {
+                let names = &self.others[file].names;
+                names.iter().any(|name| not_in_rust.contains(name))
+            };
+            let refused: Vec<Name> = modules
+                .iter()
+                .filter(|name| is_refused(name))
                 .cloned()
                 .collect();
-            if refused.is_empty() {
+            let waiting: Vec<String> = others
+                .iter()
+                .filter(|file| is_waiting(file))
+                .cloned()
+                .collect();
+            if refused.is_empty() && waiting.is_empty() {
                 break;
             }
-            new.retain(|name| !refused.contains(name));
+            modules.retain(|name| !refused.contains(name));
+            others.retain(|file| !waiting.contains(file));
         }
-        self.is_there.extend(new);
-        // A C source that calls into Rust comes with the last of what it calls.
-        let all: BTreeSet<&String> = self
-            .modules
-            .0
-            .values()
-            .flat_map(|module| &module.defines)
-            .collect();
-        let there: BTreeSet<&String> = self
-            .is_there
-            .iter()
-            .flat_map(|name| &self.modules.0[name].defines)
-            .collect();
-        for (file, is_there) in &mut self.others {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            let calls = text
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .filter(|word| word.starts_with("virtgpu_"))
-                .map(str::to_owned);
-            let is_waiting = |word: &String| all.contains(word) && !there.contains(word);
-            if is_selected(file)
-                && (!file.ends_with(".c") || !calls.into_iter().any(|word| is_waiting(&word)))
-            {
-                *is_there = true;
+        self.is_there = modules;
+        for file in others {
+            if let Some(other) = self.others.get_mut(&file) {
+                other.is_there = true;
             }
         }
     }
@@ -288,10 +344,10 @@ impl Series<'_> {
             self.write(&format!("{DRIVER}/{}", module.file.display()), &text)?;
         }
         let mut missing = BTreeSet::new();
-        for (file, is_there) in &self.others {
+        for (file, other) in &self.others {
             let name = file.strip_prefix("drivers/").context("not in drivers/")?;
-            if *is_there {
-                self.write(&format!("{DRIVER}/{name}"), &fs::read_to_string(file)?)?;
+            if other.is_there {
+                self.write(&format!("{DRIVER}/{name}"), &other.text)?;
             } else {
                 missing.insert(name.to_owned());
             }
