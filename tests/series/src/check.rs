@@ -22,6 +22,8 @@ use std::{
 pub struct Build {
     /// A kernel configuration that can have the driver.
     pub config: PathBuf,
+    /// Values of CONFIG_VIRTGPU_BRIDGE: y or m.
+    pub values: Vec<String>,
     /// How many jobs make has.
     pub jobs: usize,
 }
@@ -90,11 +92,12 @@ fn check(
     let result = match build {
         None => Ok("applies"),
         Some(_) if !tree.join(DRIVER).exists() => Ok("applies, nothing to build yet"),
-        Some(build) => ["y", "m"]
-            .into_iter()
-            .try_for_each(|how| {
-                compile(&tree, &places.out.join("obj"), build, how)
-                    .with_context(|| format!("CONFIG_VIRTGPU_BRIDGE={how}"))
+        Some(build) => build
+            .values
+            .iter()
+            .try_for_each(|value| {
+                compile(places, build, value)
+                    .with_context(|| format!("CONFIG_VIRTGPU_BRIDGE={value}"))
             })
             .map(|()| "applies and builds"),
     };
@@ -122,15 +125,21 @@ fn checkpatch(file: &Path, patch: &Patch, tree: &Path) -> Result<()> {
 
 /// Builds the driver, in the kernel or as a module. A warning is an error, and so is a function of
 /// ours that somebody calls and nobody has.
-fn compile(tree: &Path, objects: &Path, build: &Build, how: &str) -> Result<()> {
-    fs::create_dir_all(objects)?;
+fn compile(places: &Places, build: &Build, value: &str) -> Result<()> {
+    let tree = places.out.join("linux");
+    let kconfig = fs::read_to_string(tree.join(DRIVER).join("Kconfig"))?;
+    let tests = value == "y" && kconfig.contains("KUNIT");
+    // One folder for each configuration: with another one, the kernel crate is built anew.
+    let name = if tests { "kunit" } else { value };
+    let objects = places.out.join(format!("obj-{name}"));
+    fs::create_dir_all(&objects)?;
     let make = |targets: &[&str]| -> Result<String> {
         let output = Command::new("make")
             .arg(format!("-j{}", build.jobs))
             .arg(format!("O={}", objects.display()))
             .args(["LLVM=1", "ARCH=arm64", "LOCALVERSION="])
             .args(targets)
-            .current_dir(tree)
+            .current_dir(&tree)
             .env_remove("MAKEFLAGS")
             .env_remove("MAKELEVEL")
             .output()?;
@@ -157,17 +166,17 @@ fn compile(tree: &Path, objects: &Path, build: &Build, how: &str) -> Result<()> 
         .filter(|line| !line.contains("CONFIG_VIRTGPU_BRIDGE"))
         .flat_map(|line| [line, "\n"])
         .collect();
-    config += &format!("CONFIG_VIRTGPU_BRIDGE={how}\n");
-    if how == "y" {
+    config += &format!("CONFIG_VIRTGPU_BRIDGE={value}\n");
+    if tests {
         config += "CONFIG_VIRTGPU_BRIDGE_KUNIT_TEST=y\n";
     }
     let file = objects.join(".config");
     fs::write(&file, &config)?;
     make(&["olddefconfig"])?;
-    let is_set = fs::read_to_string(&file)?.contains(&format!("CONFIG_VIRTGPU_BRIDGE={how}\n"));
+    let is_set = fs::read_to_string(&file)?.contains(&format!("CONFIG_VIRTGPU_BRIDGE={value}\n"));
     ensure!(is_set, "Kconfig does not offer it");
     make(&[&format!("{DRIVER}/")])?;
-    let object = if how == "y" {
+    let object = if value == "y" {
         "built-in.a"
     } else {
         "virtgpu_bridge.o"

@@ -11,6 +11,9 @@ use syn::{spanned::Spanned, Item};
 /// What the project's own tests switch on; the series has nothing that it guards.
 pub const TEST_HOOKS: &str = "CONFIG_VIRTGPU_BRIDGE_DYING";
 
+/// Says, with a colon, which licence a file has.
+pub const SPDX: &str = "SPDX-License-Identifier";
+
 /// The module of the crate's root that has the KUnit tests.
 const KUNIT: &str = "kunit";
 
@@ -300,7 +303,7 @@ pub fn test(text: &str) -> (String, Vec<String>) {
 
 /// Bytes as the source of an array.
 pub fn array(name: &str, bytes: &[u8]) -> String {
-    let mut text = format!("// SPDX-License-Identifier: GPL-2.0\n\n// {name}\n&[\n");
+    let mut text = format!("// {SPDX}: GPL-2.0\n\n// {name}\n&[\n");
     for row in bytes.chunks(16) {
         let row: Vec<String> = row.iter().map(|byte| format!("{byte:#04x},")).collect();
         text += &format!("    {}\n", row.join(" "));

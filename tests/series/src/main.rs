@@ -53,6 +53,9 @@ struct Cli {
     /// With --check: also builds the driver after each patch, with this kernel configuration.
     #[arg(long)]
     config: Option<PathBuf>,
+    /// How it is built: in the kernel (y), as a module (m).
+    #[arg(long = "as", value_delimiter = ',', default_value = "y,m")]
+    values: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -92,6 +95,7 @@ fn run(cli: &Cli) -> Result<bool> {
     }
     let build = cli.config.as_ref().map(|config| check::Build {
         config: config.clone(),
+        values: cli.values.clone(),
         jobs: thread::available_parallelism().map_or(1, |count| count.get()),
     });
     check::run(&made, &places, &author, build.as_ref())

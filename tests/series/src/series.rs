@@ -3,7 +3,7 @@
 //! Makes the patches: which files each has, and what is in them.
 
 use crate::{
-    edit,
+    edit::{self, SPDX},
     git::{Author, Repository},
     kernel,
     modules::{Modules, Name},
@@ -372,12 +372,12 @@ impl Series<'_> {
         match part {
             Part::Bitflags => self.add_bitflags(""),
             Part::BitflagsLicence => {
-                self.add_bitflags("// SPDX-License-Identifier: Apache-2.0 OR MIT\n\n")
+                self.add_bitflags(&format!("// {SPDX}: Apache-2.0 OR MIT\n\n"))
             }
             Part::Kbuild => {
                 self.write(
                     &format!("{DRIVER}/.gitignore"),
-                    "# SPDX-License-Identifier: GPL-2.0-only\n/linux/bindings_generated.rs\n",
+                    &format!("# {SPDX}: GPL-2.0-only\n/linux/bindings_generated.rs\n"),
                 )?;
                 let line = format!("source \"{DRIVER}/Kconfig\"");
                 change(kernel::KCONFIG, &|text| kernel::kconfig(text, &line))?;
