@@ -8,7 +8,7 @@ use crate::{
     plan::Patch,
     series::{self, Places, BITFLAGS, DRIVER},
 };
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use std::{
     collections::BTreeSet,
     fs,
@@ -101,7 +101,12 @@ fn check(
             })
             .map(|()| "applies and builds"),
     };
-    style.and(result)
+    // What is wrong with the style says nothing about the rest.
+    match (style, result) {
+        (Ok(()), result) => result,
+        (Err(style), Ok(what)) => bail!("{what}, but {style:#}"),
+        (Err(style), Err(error)) => bail!("{error:#}\n{style:#}"),
+    }
 }
 
 /// Has the kernel's checkpatch look at a patch; `tests/checkpatch` says what does not count.
