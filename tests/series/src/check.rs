@@ -151,7 +151,7 @@ fn compile(places: &Places, build: &Build, value: &str) -> Result<()> {
         let said =
             String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         let is_bad = |line: &&str| {
-            ["warning:", "error:", "error[", "***", "undefined"]
+            ["warning:", "error:", "error[", "--> ", "***", "undefined"]
                 .iter()
                 .any(|word| line.contains(word))
         };

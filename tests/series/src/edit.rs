@@ -19,7 +19,7 @@ const KUNIT: &str = "kunit";
 
 /// What stands for the attribute that allows dead code, as long as modules are missing.
 const ALLOW: &str = "// Most of it has no user yet: the next patches bring them.
-#![allow(dead_code, unused_imports)]";
+#![allow(dead_code, unused_imports, unused_macros)]";
 
 /// Removes what only the project's own tests need: items and statements below a `cfg` of
 /// [`TEST_HOOKS`].
