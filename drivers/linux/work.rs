@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work that is done later by a task, or by a timer. `helpers.c` has the work items and timers, since
+//! Work that is done later by a task, or by a timer. `hooks.c` has the work items and timers, since
 //! only macros of C initialise them at compile time; each calls a function of the driver's by name.
 
 use crate::linux::bindings;
