@@ -26,6 +26,8 @@ help:
 	@echo '  mutants         plant faults in the pure modules, and count those that the host tests notice (SEED=)'
 	@echo '  survey          what other displays show of a kernel that dies'
 	@echo '  vm-list         the VM cases that this kernel runs, and how many it leaves out'
+	@echo '  series          build/series/patches/, the driver as patches against KDIR= (FROM="Name address@host")'
+	@echo '  series-check    git am, checkpatch and a build for each of these patches'
 	@echo '  fmt clippy      format the sources; lint them as the kernel does'
 	@echo '  clean           remove build/'
 	@echo 'Variables: KVERSION=7.2|7.3 (now $(KVERSION)), KDIR=kernel tree, DISPLAY_WINDOW=1, TOOLROOT=yes|no'

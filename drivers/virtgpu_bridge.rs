@@ -141,7 +141,7 @@ impl Drop for Bridge {
     }
 }
 
-// The initcalls of the driver in the kernel image, in their order; see `helpers.c`. Before them
+// The initcalls of the driver in the kernel image, in their order; see `hooks.c`. Before them
 // `earlycon=virtgpu` calls `console/earlycon.rs`.
 
 /// The `console_initcall`, before that of the VT core. Starts the consoles on a screen.

@@ -10,7 +10,7 @@
 //!     fn write(text: &[u8]) { .. }
 //! }
 //!
-//! // The function that `EARLYCON_DECLARE()` in `helpers.c` names.
+//! // The function that `EARLYCON_DECLARE()` in `hooks.c` names.
 //! declare_earlycon!(rust_virtgpu_bridge_earlycon_setup, Early);
 //! ```
 
@@ -54,7 +54,7 @@ pub(crate) trait Earlycon {
 /// Defines the function of the given name, which sets up the early console of the given type.
 macro_rules! declare_earlycon {
     ($name:ident, $type:ty) => {
-        /// Sets the early console up; see `EARLYCON_DECLARE()` in `helpers.c`.
+        /// Sets the early console up; see `EARLYCON_DECLARE()` in `hooks.c`.
         ///
         /// # Safety
         ///

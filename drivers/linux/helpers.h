@@ -73,7 +73,7 @@ void virtgpu_bridge_show_frame_later(void);
 void virtgpu_bridge_blink_later(unsigned int milliseconds);
 void virtgpu_bridge_check_tty_later(void);
 
-/* Functions of Rust's that helpers.c calls or registers. */
+/* Functions of Rust's that hooks.c calls or registers. */
 int rust_virtgpu_bridge_earlycon_setup(struct earlycon_device *device, const char *options);
 int rust_virtgpu_bridge_arch_init(void);
 void rust_virtgpu_bridge_pci_fixup(struct pci_dev *dev);

@@ -2,6 +2,17 @@
 
 //! Exclusive access to the screen that a panic can take over, as the printk core takes over an
 //! nbcon console (`CON_NBCON`).
+//!
+//! ```ignore
+//! static SCREEN: Owned<Screen> = Owned::new(Screen::new());
+//!
+//! // In any context, if nobody uses it.
+//! SCREEN.try_with(|screen| screen.draw());
+//! // A task that may wait.
+//! SCREEN.with(|screen, is_torn| if is_torn { screen.reset() });
+//! // A panic.
+//! SCREEN.take_over(false, |screen, is_torn| ..);
+//! ```
 
 use core::cell::UnsafeCell;
 

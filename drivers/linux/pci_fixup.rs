@@ -9,7 +9,7 @@
 //!     fn early(found: &Enumerated, device: PciDevice, bar: impl FnOnce(u8) -> u64) { .. }
 //! }
 //!
-//! // The function that `DECLARE_PCI_FIXUP_EARLY()` in `helpers.c` names.
+//! // The function that `DECLARE_PCI_FIXUP_EARLY()` in `hooks.c` names.
 //! declare_pci_fixup!(rust_virtgpu_bridge_pci_fixup, Fixup);
 //! ```
 
@@ -42,7 +42,7 @@ pub(crate) trait PciFixup {
 /// Defines the function of the given name, which calls the fixup of the given type.
 macro_rules! declare_pci_fixup {
     ($name:ident, $type:ty) => {
-        /// Calls the fixup; see `DECLARE_PCI_FIXUP_EARLY()` in `helpers.c`.
+        /// Calls the fixup; see `DECLARE_PCI_FIXUP_EARLY()` in `hooks.c`.
         ///
         /// # Safety
         ///

@@ -2,6 +2,19 @@
 
 //! A driver of the platform bus for the virtio-mmio slot of a GPU. It refuses other slots, for
 //! which the driver core asks virtio-mmio then.
+//!
+//! ```ignore
+//! struct Gpu;
+//!
+//! impl platform_driver::Driver for Gpu {
+//!     fn probe(slot: Slot) -> Result { .. }
+//!     ..
+//! }
+//!
+//! static DRIVER: platform_driver::Registration<Gpu> = platform_driver::Registration::new();
+//!
+//! DRIVER.register()?;
+//! ```
 
 use core::{
     cell::UnsafeCell,

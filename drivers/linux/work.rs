@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work that is done later by a task, or by a timer. `helpers.c` has the work items and timers,
-//! since only macros of C initialise them at compile time; each calls a function of the driver's by
-//! name.
+//! Work that is done later by a task, or by a timer. `hooks.c` has the work items and timers, since
+//! only macros of C initialise them at compile time; each calls a function of the driver's by name.
+//!
+//! ```ignore
+//! work::blink_later(200);
+//!
+//! /// The work of [`work::blink_later`].
+//! #[no_mangle]
+//! extern "C" fn rust_virtgpu_bridge_blink() { .. }
+//! ```
 
 use crate::linux::bindings;
 

@@ -28,4 +28,5 @@ include tests/make/vm.mk
 include tests/make/bench.mk
 include tests/make/host.mk
 include tests/make/style.mk
+include tests/make/series.mk
 include tests/make/check.mk

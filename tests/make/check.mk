@@ -14,12 +14,13 @@ check: $(vm)
 
 # The same on the other kernel, on one with all that complains, and on some that are built
 # otherwise. First check itself.
-more := mutants kunit-7.2 vm-test-7.2 style-7.2 kunit-7.3-debug vm-test-7.3-debug \
+more := mutants series-check-7.3 kunit-7.2 vm-test-7.2 style-7.2 kunit-7.3-debug vm-test-7.3-debug \
 	$(foreach variant,kcsan novt rt cfi modules 16k 64k,kunit-7.3-$(variant) vm-test-7.3-$(variant))
 check-all: $(source)/Makefile
 	@rm -f $(patsubst %,$(log)/%.log,$(more))
 	@$(MAKE) $(again) check KVERSION=7.3 LONG=1 || :
 	@$(MAKE) $(again) mutants || :
+	@$(MAKE) $(again) series-check KVERSION=7.3 || :
 	@for part in kunit style vm-test; do \
 		$(MAKE) $(again) $$part KVERSION=7.2 || :; done
 	@for variant in debug kcsan novt rt cfi modules 16k 64k; do for part in kunit vm-test; do \

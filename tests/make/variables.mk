@@ -21,8 +21,10 @@ SEED ?=
 # Seconds that each fuzz target gets, and the targets: all if none is named.
 SECONDS := 60
 FUZZ :=
+# Who sends the patches of `make series`, as "Name address@host"; git's user if nobody is named.
+FROM ?=
 # Whether `make bench` makes what it counts the baseline.
 BASELINE ?=
 
 TARGETS := run check check-all image plain-image modules handoff graft ungraft kunit host-test \
-	   fuzz mutants vm-test vm-list survey bench bench-check style fmt clippy
+	   fuzz mutants vm-test vm-list survey bench bench-check style series series-check fmt clippy

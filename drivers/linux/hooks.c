@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What Linux calls, in macros that only C can say: initcalls, the early console, work items and
+ * timers. Each of them calls a function of Rust's. A module has none of this.
+ */
+#include <linux/console.h>
+#include <linux/cpumask.h>
+#include <linux/init.h>
+#include <linux/irq_work.h>
+#include <linux/jiffies.h>
+#include <linux/pci.h>
+#include <linux/percpu.h>
+#include <linux/preempt.h>
+#include <linux/serial_core.h>
+#include <linux/timer.h>
+#include <linux/workqueue.h>
+
+#include "helpers.h"
+
+#ifndef MODULE
+EARLYCON_DECLARE(virtgpu, rust_virtgpu_bridge_earlycon_setup);
+arch_initcall(rust_virtgpu_bridge_arch_init);
+DECLARE_PCI_FIXUP_EARLY(PCI_ANY_ID, PCI_ANY_ID, rust_virtgpu_bridge_pci_fixup);
+device_initcall_sync(rust_virtgpu_bridge_late_init);
+console_initcall(rust_virtgpu_bridge_console_init);
+
+static void do_handover(struct work_struct *work)
+{
+	rust_virtgpu_bridge_handover();
+}
+
+static DECLARE_WORK(handover_work, do_handover);
+
+void virtgpu_bridge_handover_later(void)
+{
+	/* Freezable: drivers are not probed while the system sleeps. */
+	queue_work(system_freezable_wq, &handover_work);
+}
+
+void virtgpu_bridge_finish_handover(void)
+{
+	flush_work(&handover_work);
+}
+
+static void poll_device(struct work_struct *work)
+{
+	rust_virtgpu_bridge_poll_device();
+}
+
+/*
+ * The driver uses no interrupts, so a change of the display is noticed within a second. Deferrable:
+ * an idle CPU does not wake up for it.
+ */
+static DECLARE_DEFERRABLE_WORK(poll_device_work, poll_device);
+
+void virtgpu_bridge_poll_device_later(void)
+{
+	queue_delayed_work(system_freezable_power_efficient_wq, &poll_device_work, HZ);
+}
+
+static void show_frame(struct work_struct *work)
+{
+	rust_virtgpu_bridge_show_frame();
+}
+
+static DECLARE_DELAYED_WORK(show_frame_work, show_frame);
+
+/* By irq_work, since the code that prints may hold a lock of timers or workqueues. */
+static void queue_show_frame(struct irq_work *work)
+{
+	queue_delayed_work(system_power_efficient_wq, &show_frame_work, max(HZ / 60, 1));
+}
+
+static DEFINE_IRQ_WORK(show_frame_irq_work, queue_show_frame);
+
+void virtgpu_bridge_show_frame_later(void)
+{
+	irq_work_queue(&show_frame_irq_work);
+}
+
+#ifdef CONFIG_VT
+static void blink(struct work_struct *work)
+{
+	rust_virtgpu_bridge_blink();
+}
+
+static DECLARE_DELAYED_WORK(blink_work, blink);
+static unsigned int blink_delay_ms;
+
+/* By irq_work, since the timer code prints warnings with its lock held. */
+static void queue_blink(struct irq_work *work)
+{
+	queue_delayed_work(system_power_efficient_wq, &blink_work,
+			   msecs_to_jiffies(READ_ONCE(blink_delay_ms)));
+}
+
+static DEFINE_IRQ_WORK(blink_irq_work, queue_blink);
+
+void virtgpu_bridge_blink_later(unsigned int milliseconds)
+{
+	/* Each line of output calls this: leave a pending work item alone. */
+	if (delayed_work_pending(&blink_work))
+		return;
+	WRITE_ONCE(blink_delay_ms, milliseconds);
+	irq_work_queue(&blink_irq_work);
+}
+
+static void check_tty(struct timer_list *timer)
+{
+	rust_virtgpu_bridge_check_tty();
+}
+
+/* One timer for each CPU, since a CPU that is locked up runs no timers. */
+static DEFINE_PER_CPU(struct timer_list, check_tty_timer) =
+	__TIMER_INITIALIZER(check_tty, TIMER_PINNED);
+
+static void start_check_tty_timer(struct irq_work *work)
+{
+	struct timer_list *timer = this_cpu_ptr(&check_tty_timer);
+
+	if (!timer_pending(timer))
+		mod_timer(timer, jiffies + HZ / 4);
+}
+
+static DEFINE_PER_CPU(struct irq_work, check_tty_irq_work) = IRQ_WORK_INIT(start_check_tty_timer);
+
+void virtgpu_bridge_check_tty_later(void)
+{
+	unsigned int cpu;
+
+	/* While the machine suspends, an interrupt would wake it up. */
+	if (console_irqwork_blocked)
+		return;
+	preempt_disable();
+	irq_work_queue(this_cpu_ptr(&check_tty_irq_work));
+	/* This CPU may be locked up. Another one checks then; it cannot be told from NMI. */
+	for_each_online_cpu(cpu) {
+		if (!in_nmi() && cpu != smp_processor_id() &&
+		    !timer_pending(per_cpu_ptr(&check_tty_timer, cpu)))
+			irq_work_queue_on(per_cpu_ptr(&check_tty_irq_work, cpu), cpu);
+	}
+	preempt_enable();
+}
+#endif
+#endif
