@@ -179,7 +179,11 @@ extern "C" fn startup() -> *const c_char {
 }
 
 macro_rules! callbacks {
-    ($($(#[$attr:meta])* fn $name:ident($vc:ident $(, $arg:ident: $type:ty)*) $(-> $return:ty, $otherwise:tt)? $body:block)*) => {$(
+    ($(
+        $(#[$attr:meta])*
+        fn $name:ident($vc:ident $(, $arg:ident: $type:ty)*) $(-> $return:ty, $otherwise:tt)?
+        $body:block
+    )*) => {$(
         $(#[$attr])*
         ///
         /// # Safety
@@ -250,7 +254,13 @@ callbacks! {
     }
 
     /// Scrolls rows; false makes the VT core scroll its buffer, too.
-    fn scroll(vc, top: c_uint, bottom: c_uint, how: bindings::con_scroll, lines: c_uint) -> bool, false {
+    fn scroll(
+        vc,
+        top: c_uint,
+        bottom: c_uint,
+        how: bindings::con_scroll,
+        lines: c_uint
+    ) -> bool, false {
         let direction = if how == bindings::con_scroll::SM_UP {
             ScrollDirection::Up
         } else {
@@ -273,7 +283,12 @@ callbacks! {
     }
 
     /// Sets a font that the user loads.
-    fn font_set(vc, font: *const bindings::console_font, pitch: c_uint, _flags: c_uint) -> c_int, INVALID {
+    fn font_set(
+        vc,
+        font: *const bindings::console_font,
+        pitch: c_uint,
+        _flags: c_uint
+    ) -> c_int, INVALID {
         // SAFETY: `con_font_set()` (drivers/tty/vt/vt.c), the only caller, has filled all fields
         // in, and has read as much data from the user as `charcount` glyphs of `pitch` scanlines
         // take.

@@ -10,8 +10,8 @@
 //! | [`bars`] | reads BARs, and assigns addresses to those that have none |
 //! | [`location`] | recognises a function when the PCI core enumerates it again |
 //!
-//! `location` and `bars` use `enumeration` for its [`Path`], and all of them use `config`. Nothing
-//! here uses another folder of the driver.
+//! `location` and `bars` use `enumeration` for its [`Path`](enumeration::Path), and all of them use
+//! `config`. Nothing here uses another folder of the driver.
 
 pub(crate) mod bars;
 pub(crate) mod config;
@@ -35,8 +35,7 @@ pub(crate) use config::{
 pub(crate) use enumeration::{
     enumerate,
     path_to,
-    BusNumbers,
-    Path, //
+    BusNumbers, //
 };
 pub(crate) use location::{
     Enumerated,

@@ -175,6 +175,7 @@ impl Grid {
     /// # Errors
     ///
     /// As [`GridError`] says.
+    #[allow(dead_code, reason = "only tests lay out a scanout alone")]
     pub(crate) fn new(
         mode: Size,
         glyph: Size,

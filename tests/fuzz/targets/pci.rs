@@ -14,6 +14,7 @@ use super::bytes::{
 use crate::{
     pci::{
         enumerate,
+        enumeration::Path,
         path_to,
         Address,
         Allocator,
@@ -21,7 +22,6 @@ use crate::{
         Config,
         Ecam,
         Function,
-        Path,
         Segment,
         Window,
         Windows, //

@@ -39,6 +39,7 @@ use crate::{
     },
     pci::{
         enumerate,
+        enumeration::Path,
         path_to,
         Address,
         Allocator,
@@ -47,7 +48,6 @@ use crate::{
         Ecam,
         Function,
         Location,
-        Path,
         Segment,
         Window,
         Windows, //
