@@ -30,7 +30,7 @@
 //! | Where is the offset of a transfer chosen? | `transfer()` in [`scanout::display`], by [`text::band`] if the screen pans and by [`text::strips`] if not |
 //! | Does the device pan? | [`gpu::origin`] |
 //! | When does virtio_gpu get the device? | [`device::native`] decides, [`device::handover`] does it |
-//! | What runs in NMI? | `write()` in [`console::nbcon`], and all that [`device::active::take_over`] and `with_reader()` call |
+//! | What runs in NMI? | `Nbcon::write()` and `died()` in [`console::nbcon`], with all that they call: [`device::active::take_over`], `with_reader()`, [`scanout::log`] and below. In a panic also `Early::write()` in [`console::earlycon`] and the callbacks of [`console::vt`], without the console lock |
 //! | Who may draw? | the owner of the screen: [`linux::owner`], with the value in [`device::active`] |
 //! | Which memory does the device access? | [`linux::queue_memory`], which is in [`linux::early`]'s or [`linux::dma_memory`]'s |
 //!
@@ -161,8 +161,8 @@ extern "C" fn rust_virtgpu_bridge_arch_init() -> kernel::ffi::c_int {
     0
 }
 
-/// The `device_initcall_sync`, when built-in drivers are registered. Offers the device to the
-/// native driver.
+/// The `device_initcall_sync`, when built-in drivers are registered. Has `device/handover.rs` offer
+/// the device to the native driver.
 #[cfg(not(MODULE))]
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_late_init() -> kernel::ffi::c_int {

@@ -80,7 +80,9 @@ struct ActiveDevice {
 ///
 /// Fails as the PCI core does.
 pub(crate) fn register(module: &'static ThisModule) -> Result {
-    DRIVER.register(Some(module))?;
+    // SAFETY: `unregister()` is called when the module is dropped, before it goes: see `Bridge` in
+    // the crate's root.
+    unsafe { DRIVER.register(module)? };
     if CLAIMED.load(Relaxed) {
         return Ok(());
     }

@@ -241,7 +241,8 @@ fn add_emergency(seq: u64, newest: u64) {
         end,
         lagging_at,
     } = emergency.add(seq, newest, is_recent, &KernelLog);
-    FIRST.store(first, Relaxed);
+    // Another CPU may have started an emergency or a panic meanwhile: that one stays.
+    let _ = FIRST.cmpxchg(emergency.first, first, Relaxed);
     LAGGING_AT.store(lagging_at, Relaxed);
     raise(&END, end);
 }
@@ -296,8 +297,7 @@ fn show_panic(seq: u64) {
     // Earlier records may not have been passed; they are shown as well.
     let newest = kmsg::newest().max(seq);
     if !IN_PANIC.xchg(true, Relaxed) {
-        let first = last_emergency().first_of_panic(newest, &KernelLog);
-        FIRST.store(first, Relaxed);
+        FIRST.store(last_emergency().first_of_panic(newest, &KernelLog), Relaxed);
     }
     let is_last = emergency::is_end_of_panic(seq, &KernelLog);
     if OWNER_FAULTED.load(Relaxed) && !is_last {

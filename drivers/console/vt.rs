@@ -33,6 +33,7 @@ use crate::{
     linux::{
         console::{
             self,
+            ConsoleLock,
             Locked, //
         },
         consw::{
@@ -83,6 +84,7 @@ static GLYPHS: Atomic<u32> = Atomic::new(256);
 /// The font that the user has set.
 static FONT: Owned<Option<UserFont>> = Owned::new(None);
 
+static DRIVER: consw::Driver<Terminal> = consw::Driver::new();
 static UPDATES: Notifier<Vt<Terminal>> = Notifier::new();
 
 /// The console driver.
@@ -91,7 +93,7 @@ struct Terminal;
 /// Makes this the VT core's first console driver, if there is a screen. For the `console_initcall`.
 pub(crate) fn init() {
     let has_screen = console::locked(|_| active::with_log(measure)).is_some();
-    if has_screen && consw::set_default::<Terminal>() {
+    if has_screen && DRIVER.set_default() {
         UPDATES.register();
     }
 }
@@ -113,11 +115,8 @@ pub(crate) fn redraw() {
         });
         active::with_log(measure)
     });
-    console::locked(|lock| {
-        if consw::take_over::<Terminal>(lock) {
-            UPDATES.register();
-        }
-    });
+    UPDATES.register();
+    console::locked(|lock| DRIVER.take_over(lock));
     console::locked(|lock| {
         adapt_all(lock);
         Terminal::update(lock);
@@ -148,23 +147,18 @@ fn set_glyphs(vc: &mut Vc<'_>, glyphs: u32) {
 }
 
 /// Adapts a console to the screen.
-fn adapt(vc: &mut Vc<'_>) {
+fn adapt(vc: &mut Vc<'_>, lock: &ConsoleLock) {
     set_glyphs(vc, GLYPHS.load(Relaxed));
     let (cols, rows) = Terminal::size();
-    vc.resize(cols, rows);
+    vc.resize(lock, cols, rows);
 }
 
 /// Adapts all consoles to the screen, and draws the one in the foreground.
-fn adapt_all(lock: &Locked) {
-    Vc::for_each(consw::operations::<Terminal>(), lock, adapt);
-    if let Some(mut vc) = foreground(lock) {
-        vc.redraw();
+fn adapt_all(lock: &ConsoleLock) {
+    DRIVER.for_each(lock, |vc| adapt(vc, lock));
+    if let Some(mut vc) = DRIVER.foreground(lock) {
+        vc.redraw(lock);
     }
-}
-
-/// Returns the console in the foreground, if it is this driver's.
-fn foreground(lock: &Locked) -> Option<Vc<'_>> {
-    Vc::foreground(consw::operations::<Terminal>(), lock)
 }
 
 /// Returns the cursor, if it is visible.
@@ -199,10 +193,11 @@ fn blink(vc: &Vc<'_>) -> Option<u32> {
 /// The work of [`work::blink_later`].
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_blink() {
-    let delay_ms = match console::try_locked(|lock| foreground(lock).as_ref().and_then(blink)) {
-        Some(delay_ms) => delay_ms,
-        None => Some(BLINK_RETRY_MS),
-    };
+    let delay_ms =
+        match console::try_locked(|lock| DRIVER.foreground(lock).as_ref().and_then(blink)) {
+            Some(delay_ms) => delay_ms,
+            None => Some(BLINK_RETRY_MS),
+        };
     if let Some(delay_ms) = delay_ms {
         work::blink_later(delay_ms);
     }
@@ -219,10 +214,9 @@ fn restore(lock: &Locked) {
         }
         log.clear();
         log.mark_vt_synced();
-        if let Some(mut vc) = foreground(lock) {
+        if let Some(vc) = DRIVER.foreground(lock) {
             for row in 0..vc.rows() {
-                let cells = vc.row_mut(row).iter().map(|&cell| Cell(cell));
-                log.screen().put(row, 0, cells);
+                log.screen().put(row, 0, vc.row(row));
             }
         }
     });
@@ -231,7 +225,7 @@ fn restore(lock: &Locked) {
 /// Copies text that the early console wrote to the VT core's buffer of the console in the
 /// foreground.
 pub(crate) fn save_foreground(lock: &Locked) {
-    if let Some(mut vc) = foreground(lock) {
+    if let Some(mut vc) = DRIVER.foreground(lock) {
         Terminal::save_screen(&mut vc);
     }
 }
@@ -240,8 +234,8 @@ pub(crate) fn save_foreground(lock: &Locked) {
 /// screen any more. May sleep.
 pub(crate) fn released() {
     console::locked(|lock| {
-        if let Some(mut vc) = foreground(lock) {
-            vc.notify_dummy();
+        if let Some(mut vc) = DRIVER.foreground(lock) {
+            vc.notify_dummy(lock);
         }
     });
 }
@@ -253,14 +247,14 @@ impl VtNotifier for Terminal {
 }
 
 impl Consw for Terminal {
-    fn init(vc: &mut Vc<'_>, is_new: bool) {
+    fn init(vc: &mut Vc<'_>, lock: &ConsoleLock, is_new: bool) {
         set_glyphs(vc, GLYPHS.load(Relaxed));
         let (cols, rows) = Self::size();
         if is_new {
             vc.set_size(cols, rows);
         } else {
-            vc.resize(cols, rows);
-            vc.map_unicode();
+            vc.resize(lock, cols, rows);
+            vc.map_unicode(lock);
         }
     }
 
@@ -355,9 +349,8 @@ impl Consw for Terminal {
                 return;
             }
             for row in 0..vc.rows() {
-                let cells = log.screen().row(row);
-                for (to, from) in vc.row_mut(row).iter_mut().zip(cells) {
-                    *to = from.0;
+                for (col, &cell) in log.screen().row(row).iter().enumerate() {
+                    vc.set_cell(row, col, cell);
                 }
             }
             let (row, col) = log.screen().write_position();
@@ -372,7 +365,7 @@ impl Consw for Terminal {
 
     // All consoles get the font, those in the background too. EINVAL if the screen has no cell for
     // it, ENODEV if there is no screen, EIO if the text does not fit.
-    fn set_font(vc: &Vc<'_>, font: UserFont) -> Result {
+    fn set_font(vc: &Vc<'_>, lock: &ConsoleLock, font: UserFont) -> Result {
         if !vc.is_text() {
             return Err(EINVAL);
         }
@@ -389,7 +382,7 @@ impl Consw for Terminal {
         // The screen does not use the old font any more, even if the device has failed: the text
         // has the new one when the device recovers.
         FONT.try_with(|slot| *slot = Some(font));
-        adapt_all(vc.lock());
+        adapt_all(lock);
         Ok(())
     }
 

@@ -63,7 +63,6 @@ use crate::{
         driver_core::BusDevice,
         earlycon,
         io_mapping::IoMapping,
-        mutex::Mutex,
         owner::{
             is_only_cpu,
             panic_on_this_cpu,
@@ -477,24 +476,26 @@ fn was_discovered(device: BusDevice) -> bool {
 }
 
 /// Binds a device that the driver core offers: the discovered one keeps its log, and another one
-/// becomes the active device if there is none. `is_for_native` says that the native driver is to
-/// get it.
+/// becomes the active device if there is none. `is_for_native` says whether the native driver is to
+/// get it. The caller holds [`Mutex::Probe`](crate::linux::mutex::Mutex::Probe): with one device at
+/// a time, what is decided here holds until it is carried out.
 ///
 /// # Errors
 ///
 /// Fails with `None` if the device is not for this driver, and with the reason if it cannot be
 /// used.
-pub(crate) fn probe(device: BusDevice, is_for_native: bool) -> Result<(), Option<BringUpError>> {
+pub(crate) fn probe(
+    device: BusDevice,
+    is_for_native: impl FnOnce() -> bool,
+) -> Result<(), Option<BringUpError>> {
     enum Plan {
         Bind(QueueNotify),
         BringUp,
         Leave,
     }
-    // One device at a time, so the plan holds until it is carried out.
-    let _guard = Mutex::Probe.lock();
     let plan = locked(|slot| match slot.as_mut() {
         None => Plan::BringUp,
-        Some(active) if active.bound.is_some() || is_for_native => Plan::Leave,
+        Some(active) if active.bound.is_some() || is_for_native() => Plan::Leave,
         Some(active) if active.log.is_none() => Plan::BringUp,
         Some(active) => match &active.early {
             Some(early) if was_discovered(device) => Plan::Bind(early.notify),
@@ -587,6 +588,7 @@ fn bring_up(device: BusDevice) -> Result<(), BringUpError> {
         // `releasing` stays until `end_release()`.
         if let Some(active) = slot.as_mut() {
             (active.early, active.panic_bring_ups) = (None, 0);
+            (active.recoveries, active.is_display_lost) = (0, false);
             active.bound.take_from(&mut bound);
             active.log.take_from(&mut log);
         }

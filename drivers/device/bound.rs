@@ -78,9 +78,9 @@ pub(crate) struct BoundDevice {
     transport: BoundTransport,
     notify_region: NotifyRegion,
     /// The mapping of the notify register. [`NOTIFY`] may use it while there is a log.
-    /// Every function that ends the log clears the register first ([`BoundDevice::stop`],
+    /// Every function that ends the log clears the register ([`BoundDevice::stop`],
     /// [`BoundDevice::try_reset`], [`bring_up::bring_up`] if it fails). The mapping is dropped or
-    /// replaced only while there is no log.
+    /// replaced only after that.
     notify: Option<(IoMapping, QueueNotify)>,
     _registers: IoMapping,
     _config: Option<IoMapping>,

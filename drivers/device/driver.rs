@@ -29,6 +29,7 @@ use crate::{
     },
     linux::{
         driver_core::BusDevice,
+        mutex::Mutex,
         notifier::{
             Bus,
             Module,
@@ -73,7 +74,7 @@ static PLATFORM_BUS: Notifier<Bus<Watch>> = Notifier::new();
 /// the driver is probed before the drivers of all virtio devices.
 pub(crate) fn register() {
     let class = uevent::register();
-    let pci = PCI_DRIVER.register(None);
+    let pci = PCI_DRIVER.register();
     let platform = PLATFORM_DRIVER.register();
     for error in [class.err(), pci.err(), platform.err()]
         .into_iter()
@@ -102,7 +103,8 @@ pub(crate) fn built_in_drivers_are_registered() {
 /// ENODEV if it is for other drivers or cannot be used. The reason is in the log then, except for a
 /// virtio-mmio slot that has no GPU.
 fn probe(device: BusDevice) -> Result {
-    let error = match active::probe(device, handover::is_for_native(device)) {
+    let _guard = Mutex::Probe.lock();
+    let error = match active::probe(device, || handover::is_for_native(device)) {
         Ok(()) => {
             handover::bound(device);
             work::poll_device_later();
@@ -199,12 +201,15 @@ impl ModuleNotifier for Driver {
         if name == NATIVE {
             handover::native_unloaded();
         } else if name == VIRTIO_BUS {
-            handover::virtio_bus_unloaded();
+            // SAFETY: It is the module of the virtio bus. Its `exit()` has unregistered the bus.
+            unsafe { handover::virtio_bus_unloaded() };
         }
     }
 }
 
-impl PciFixup for Driver {
+// SAFETY: `active::enumerated()` keeps the device's address, and uses it until `active::removed()`
+// is called for it, which is what `BusNotifier::removed()` does.
+unsafe impl PciFixup for Driver {
     fn is_active() -> bool {
         active::is_discovered()
     }

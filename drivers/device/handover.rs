@@ -51,8 +51,8 @@ use crate::{
 
 static STATE: Atomic<u32> = Atomic::new(Handover::empty().bits());
 
-/// The address of the `struct device_driver` that had the device then, which is this driver's for
-/// the device's bus.
+/// The address of the `struct device_driver` that had [`DEVICE`] when it was bound: this driver's
+/// for the bus of the device.
 static DRIVER: Atomic<usize> = Atomic::new(0);
 
 /// The device that is bound to this driver, or was bound last.
@@ -107,9 +107,14 @@ pub(crate) fn native_unloaded() {
     update(Event::NativeUnloaded);
 }
 
-/// Handles the end of the module of the virtio bus, which has unregistered the bus.
-pub(crate) fn virtio_bus_unloaded() {
-    VIRTIO.bus_is_gone();
+/// Handles the end of the module of the virtio bus.
+///
+/// # Safety
+///
+/// The module has unregistered the bus.
+pub(crate) unsafe fn virtio_bus_unloaded() {
+    // SAFETY: By the safety requirement.
+    unsafe { VIRTIO.bus_is_gone() };
 }
 
 /// Returns whether a device that the driver core offers to this driver is for the native driver.
@@ -163,13 +168,16 @@ pub(crate) fn not_taken_back(device: BusDevice, error: &BringUpError) {
     );
 }
 
-/// Returns who has the device. Waits until a probe of the native driver has ended.
+/// Returns whether this driver has the device.
+fn is_bound() -> bool {
+    let is_ours = |device: &Device| device.driver() as usize == DRIVER.load(Relaxed);
+    DEVICE.with(is_ours).unwrap_or(false)
+}
+
+/// Returns which other driver has the device. Waits until a probe of the native driver has ended.
 fn current_driver() -> CurrentDriver {
     DEVICE
         .with(|device| {
-            if device.driver() as usize == DRIVER.load(Relaxed) {
-                return CurrentDriver::Bridge;
-            }
             if is_without_native(device) {
                 return CurrentDriver::TransportOnly;
             }
@@ -192,7 +200,7 @@ fn is_without_native(device: &Device) -> bool {
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_handover() {
     update(Event::WorkStarted);
-    match state().step(current_driver, parameters::hands_over) {
+    match state().step(is_bound, current_driver, parameters::hands_over) {
         Step::Wait => {}
         Step::Offer => offer(),
         Step::TakeBack => {
@@ -231,8 +239,6 @@ fn offer() {
     }
     if has_driver {
         update(Event::Refused);
-    } else {
-        update(Event::TransportLoaded);
     }
     // If the screen stays dark, `take_back()` logs the only line.
     if take_back() {
@@ -252,7 +258,7 @@ fn take_back() -> bool {
     DEVICE.with(Device::release_driver);
     update(Event::TakesBack);
     let has_driver = DEVICE.with(Device::attach).unwrap_or(false);
-    let is_back = has_driver && current_driver() == CurrentDriver::Bridge;
+    let is_back = has_driver && is_bound();
     // `not_taken_back()` has ended this if it has logged the reason.
     if state().contains(Handover::TAKING_BACK) && !is_back {
         pr_warn!("the device does not come back, the screen stays dark\n");

@@ -58,11 +58,9 @@ pub(crate) enum Event {
     TookBack,
 }
 
-/// Which driver has the device.
+/// Which other driver has the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CurrentDriver {
-    /// This driver.
-    Bridge,
     /// No driver at all.
     None,
     /// A driver that has made a virtio device of it, which has no driver.
@@ -124,24 +122,22 @@ impl Handover {
         self.contains(Self::TAKING_BACK) && is_active
     }
 
-    /// Returns what is to be done. `current_driver` waits for the outcome of a probe if it has to;
+    /// Returns what is to be done. `is_bound` says whether this driver has the device;
+    /// `current_driver` is asked while the device is away, and waits for the outcome of a probe;
     /// `is_allowed` says whether the user allows a handover.
     pub(crate) fn step(
         self,
+        is_bound: impl FnOnce() -> bool,
         current_driver: impl FnOnce() -> CurrentDriver,
         is_allowed: impl FnOnce() -> bool,
     ) -> Step {
         if self.contains(Self::AWAY) {
             return match current_driver() {
                 CurrentDriver::None | CurrentDriver::TransportOnly => Step::TakeBack,
-                CurrentDriver::Bridge | CurrentDriver::Other => Step::Wait,
+                CurrentDriver::Other => Step::Wait,
             };
         }
-        if self.is_wanted()
-            && current_driver() == CurrentDriver::Bridge
-            && is_allowed()
-            && !self.contains(Self::UNRESETTABLE)
-        {
+        if self.is_wanted() && is_bound() && is_allowed() && !self.contains(Self::UNRESETTABLE) {
             return Step::Offer;
         }
         Step::Wait

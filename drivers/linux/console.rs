@@ -4,7 +4,8 @@
 
 use core::{
     cell::UnsafeCell,
-    marker::PhantomData, //
+    marker::PhantomData,
+    ops::Deref, //
 };
 
 use kernel::ffi::{
@@ -14,6 +15,34 @@ use kernel::ffi::{
 };
 
 use crate::linux::bindings;
+
+/// A proof that the console lock is held.
+///
+/// # Invariants
+///
+/// This context holds the console lock as long as the value exists.
+pub(crate) struct ConsoleLock(Locked);
+
+impl ConsoleLock {
+    /// Makes a proof.
+    ///
+    /// # Safety
+    ///
+    /// This context holds the console lock as long as the value exists.
+    #[cfg(all(CONFIG_VT, not(MODULE)))]
+    pub(crate) unsafe fn new() -> Self {
+        // INVARIANT: By the safety requirement.
+        Self(Locked(PhantomData))
+    }
+}
+
+impl Deref for ConsoleLock {
+    type Target = Locked;
+
+    fn deref(&self) -> &Locked {
+        &self.0
+    }
+}
 
 /// A proof that the console lock is held, or that nothing else uses what it guards.
 ///
@@ -33,6 +62,7 @@ impl Locked {
     /// # Safety
     ///
     /// The invariants hold as long as the value exists.
+    #[cfg(all(CONFIG_VT, not(MODULE)))]
     pub(crate) unsafe fn new() -> Self {
         // INVARIANT: By the safety requirement.
         Self(PhantomData)
@@ -42,13 +72,13 @@ impl Locked {
 /// Tries to take the console lock, and runs `f` with it held; returns `None` if another context
 /// holds it. For tasks.
 #[cfg(not(MODULE))]
-pub(crate) fn try_locked<R>(f: impl FnOnce(&Locked) -> R) -> Option<R> {
+pub(crate) fn try_locked<R>(f: impl FnOnce(&ConsoleLock) -> R) -> Option<R> {
     // SAFETY: `console_trylock()` (kernel/printk/printk.c) may be called by a task.
     if unsafe { bindings::console_trylock() } == 0 {
         return None;
     }
     // INVARIANT: The lock is held until `f` returns, and the token does not live longer.
-    let result = f(&Locked(PhantomData));
+    let result = f(&ConsoleLock(Locked(PhantomData)));
     // SAFETY: `console_trylock()` above has taken it in this task.
     unsafe { bindings::console_unlock() };
     Some(result)
@@ -61,7 +91,7 @@ pub(crate) fn try_locked<R>(f: impl FnOnce(&Locked) -> R) -> Option<R> {
 /// the screen own it as well ([`owner`](crate::linux::owner)).
 ///
 /// May sleep. The caller does not hold the console lock.
-pub(crate) fn locked<R>(f: impl FnOnce(&Locked) -> R) -> R {
+pub(crate) fn locked<R>(f: impl FnOnce(&ConsoleLock) -> R) -> R {
     // SAFETY: `console_lock()` (kernel/printk/printk.c) may sleep. The callers may: they are
     // initcalls, PCI fixups while a bus is scanned, callbacks of the driver core and the PM core,
     // and work items. None of them holds the lock.
@@ -69,7 +99,7 @@ pub(crate) fn locked<R>(f: impl FnOnce(&Locked) -> R) -> R {
     #[cfg(not(MODULE))]
     lock_thread();
     // INVARIANT: The lock is held until `f` returns, and the token does not live longer.
-    let result = f(&Locked(PhantomData));
+    let result = f(&ConsoleLock(Locked(PhantomData)));
     #[cfg(not(MODULE))]
     // SAFETY: `lock_thread()` above has taken it in this task.
     unsafe {

@@ -169,9 +169,8 @@ impl Device {
         // INVARIANT: `find_virtio()` has taken a reference of the child, which is given up when the
         // value is dropped.
         let child = Self(NonNull::new(child)?);
-        // SAFETY: The bus has a device, the child, so it is registered, and stays so as long as the
-        // child does. The module of the bus unregisters it when the module goes, and the caller
-        // calls `bus_is_gone()` then.
+        // SAFETY: The reference keeps the child valid. Its bus was registered when the child was
+        // found. The caller calls `bus_is_gone()` when the module of the bus has unregistered it.
         unsafe { watcher.register((*child.0.as_ptr()).bus) };
         Some(child)
     }

@@ -317,7 +317,7 @@ impl<const WORDS: usize> ImageMemory<WORDS> {
         }
         let words = NonNull::from(&self.words).cast::<u32>();
         // SAFETY: The words are in the kernel image: the only value of this type is the static
-        // `device::active::MEMORY`.
+        // `device::bring_up::MEMORY`.
         let address = unsafe { arch::image_address(words) };
         let words = NonNull::slice_from_raw_parts(words, WORDS);
         // SAFETY: The words come first in a structure that is aligned to a page, initialised and

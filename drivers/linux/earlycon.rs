@@ -43,8 +43,8 @@ use crate::linux::{
 pub(crate) trait Earlycon {
     /// Sets the console up, while early parameters are parsed. `options` are those on the command
     /// line. `mmio` is an address that drivers/tty/serial/earlycon.c has parsed from them, or found
-    /// in ACPI or a devicetree. Returns the physical address of the device's registers for the log;
-    /// `None` after the reason has been logged.
+    /// in ACPI or a devicetree. Returns the physical address of the notify register, which the
+    /// caller logs; `None` after the reason has been logged.
     fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64>;
 
     /// Writes text, with the console lock held, or without it in a panic.

@@ -104,8 +104,8 @@ impl UserFont {
     }
 
     /// Returns the font, for a screen that gets another one before this is dropped:
-    /// `console::vt::set_font()` sets the screen's new font before it drops the old one. Nothing
-    /// else drops a font that a screen has. The console lock is held there and in
+    /// `Terminal::set_font()` in `console::vt` sets the screen's new font before it drops the old
+    /// one. Nothing else drops a font that a screen has. The console lock is held there and in
     /// `console::vt::redraw()`.
     pub(crate) fn font(&self) -> Font<'static> {
         self.font

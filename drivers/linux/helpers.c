@@ -174,9 +174,9 @@ bool virtgpu_bridge_kexec_in_progress(void)
 	return kexec_in_progress;
 }
 
-void virtgpu_bridge_watch_modules(struct notifier_block *nb)
+int virtgpu_bridge_watch_modules(struct notifier_block *nb)
 {
-	register_module_notifier(nb);
+	return register_module_notifier(nb);
 }
 
 int virtgpu_bridge_register_platform_driver(struct platform_driver *driver)

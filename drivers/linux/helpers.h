@@ -61,7 +61,7 @@ bool virtgpu_bridge_memory_is_private(void);
 unsigned int virtgpu_bridge_address_bits(void);
 void virtgpu_bridge_lock_thread(void);
 void virtgpu_bridge_unlock_thread(void);
-void virtgpu_bridge_watch_modules(struct notifier_block *nb);
+int virtgpu_bridge_watch_modules(struct notifier_block *nb);
 int virtgpu_bridge_register_platform_driver(struct platform_driver *driver);
 void virtgpu_bridge_keeps_picture(struct device *dev, bool keeps);
 bool virtgpu_bridge_finish_probe(struct device *dev);

@@ -66,7 +66,8 @@ pub(crate) struct Notifier<E> {
 }
 
 // SAFETY: The driver never accesses `block` after `new()`. `register_with()` gives it to the kernel
-// once; then the kernel alone accesses it, with the lock of the list that it is in.
+// while it is in no list; then the kernel alone accesses it, with the lock of the list that it is
+// in.
 unsafe impl<E> Sync for Notifier<E> {}
 
 impl<E: Event> Notifier<E> {
@@ -84,9 +85,10 @@ impl<E: Event> Notifier<E> {
     }
 
     /// Calls `add` with the notifier, which is static and in no list, unless it is registered.
-    fn register_with(&'static self, add: impl FnOnce(*mut bindings::notifier_block)) {
-        if !self.is_registered.xchg(true, Relaxed) {
-            add(self.block.get());
+    /// `add` returns 0, or an error if there is no such list.
+    fn register_with(&'static self, add: impl FnOnce(*mut bindings::notifier_block) -> c_int) {
+        if !self.is_registered.xchg(true, Relaxed) && add(self.block.get()) != 0 {
+            self.is_registered.store(false, Relaxed);
         }
     }
 }
@@ -125,7 +127,7 @@ impl<T: DieNotifier> Notifier<Die<T>> {
         self.register_with(|block| {
             // SAFETY: `register_with()` passes a static notifier that is in no list.
             // `register_die_notifier()` (kernel/notifier.c) takes the lock of its list.
-            unsafe { bridge_bindings::register_die_notifier(block.cast()) };
+            unsafe { bridge_bindings::register_die_notifier(block.cast()) }
         });
     }
 }
@@ -138,7 +140,8 @@ pub(crate) trait ModuleNotifier {
     /// Called when the module `name` has been loaded. May sleep.
     fn loaded(name: &CStr);
 
-    /// Called when the module `name` goes, after its `exit()`. May sleep.
+    /// Called when the module `name` goes, after its `exit()`, or after its `init()` has failed.
+    /// May sleep.
     fn unloaded(name: &CStr);
 }
 
@@ -164,7 +167,7 @@ impl<T: ModuleNotifier> Notifier<Module<T>> {
     pub(crate) fn register(&'static self) {
         self.register_with(|block| {
             // SAFETY: `register_with()` passes a static notifier that is in no list.
-            unsafe { bridge_bindings::virtgpu_bridge_watch_modules(block.cast()) };
+            unsafe { bridge_bindings::virtgpu_bridge_watch_modules(block.cast()) }
         });
     }
 }
@@ -222,19 +225,23 @@ impl<T: BusNotifier> Notifier<Bus<T>> {
     ///
     /// # Safety
     ///
-    /// The bus is registered. Before it is freed, or right after, [`Notifier::bus_is_gone`] is
-    /// called.
+    /// The bus is registered, or was: `bus_register_notifier()` compares the pointer with those of
+    /// the registered buses. When the bus is unregistered, [`Notifier::bus_is_gone`] is called.
     pub(crate) unsafe fn register(&'static self, bus: *const bindings::bus_type) {
         self.register_with(|block| {
             // SAFETY: `register_with()` passes a static notifier that is in no list. By the safety
-            // requirement the bus is registered.
-            unsafe { bindings::bus_register_notifier(bus, block) };
+            // requirement the bus is registered, or the function fails.
+            unsafe { bindings::bus_register_notifier(bus, block) }
         });
     }
 
     /// Notes that the bus has been unregistered, and its list with it. Then the notifier may be
     /// registered again.
-    pub(crate) fn bus_is_gone(&self) {
+    ///
+    /// # Safety
+    ///
+    /// The bus is unregistered.
+    pub(crate) unsafe fn bus_is_gone(&self) {
         self.is_registered.store(false, Relaxed);
     }
 }
@@ -247,6 +254,7 @@ pub(crate) struct Vt<T>(PhantomData<T>);
 #[cfg(CONFIG_VT)]
 pub(crate) trait VtNotifier {
     /// Called by `notify_update()` (drivers/tty/vt/vt.c) after the VT core has changed the screen.
+    /// Must not sleep.
     fn updated(lock: &Locked);
 }
 
@@ -269,7 +277,7 @@ impl<T: VtNotifier> Notifier<Vt<T>> {
         self.register_with(|block| {
             // SAFETY: `register_with()` passes a static notifier that is in no list.
             // `register_vt_notifier()` (drivers/tty/vt/vt.c) takes the lock of its list.
-            unsafe { bridge_bindings::register_vt_notifier(block.cast()) };
+            unsafe { bridge_bindings::register_vt_notifier(block.cast()) }
         });
     }
 }

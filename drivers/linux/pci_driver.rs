@@ -15,7 +15,7 @@
 //!
 //! static DRIVER: pci_driver::Registration<Gpu> = pci_driver::Registration::new();
 //!
-//! DRIVER.register(None)?;
+//! DRIVER.register()?;
 //! ```
 
 use core::{
@@ -38,8 +38,7 @@ use kernel::{
         Acquire,
         AtomicFlag,
         Release, //
-    },
-    ThisModule, //
+    }, //
 };
 
 use crate::{
@@ -52,6 +51,9 @@ use crate::{
         VENDOR, //
     }, //
 };
+
+#[cfg(MODULE)]
+use kernel::ThisModule;
 
 #[cfg(not(MODULE))]
 use crate::linux::{
@@ -159,14 +161,34 @@ impl<T: User> Registration<T> {
         }
     }
 
-    /// Registers the driver, unless it is registered. Devices without a driver are probed before
-    /// this returns. `owner` is the module, which calls [`Registration::unregister`] before it
-    /// goes. May sleep.
+    /// Registers the driver of the kernel image, unless it is registered. Devices without a driver
+    /// are probed before this returns. May sleep.
     ///
     /// # Errors
     ///
     /// Fails as `__pci_register_driver()` does.
-    pub(crate) fn register(&'static self, owner: Option<&'static ThisModule>) -> Result {
+    #[cfg(not(MODULE))]
+    pub(crate) fn register(&'static self) -> Result {
+        self.register_for(ptr::null_mut())
+    }
+
+    /// Registers the driver of a module, unless it is registered. Devices without a driver are
+    /// probed before this returns. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Fails as `__pci_register_driver()` does.
+    ///
+    /// # Safety
+    ///
+    /// If this succeeds, the module calls [`Registration::unregister`] before it goes.
+    #[cfg(MODULE)]
+    pub(crate) unsafe fn register(&'static self, owner: &'static ThisModule) -> Result {
+        self.register_for(owner.as_ptr())
+    }
+
+    /// Registers the driver, unless it is registered. `owner` is the module, or null.
+    fn register_for(&'static self, owner: *mut bindings::module) -> Result {
         if self.is_registered.xchg(true, Acquire) {
             return Ok(());
         }
@@ -190,7 +212,6 @@ impl<T: User> Registration<T> {
                 let resets: &'static Table<_> = &Resets::<T>::TABLE;
                 (*driver).err_handler = resets.as_ptr();
             }
-            let owner = owner.map_or(ptr::null_mut(), ThisModule::as_ptr);
             bindings::__pci_register_driver(driver, owner, name)
         });
         if result.is_err() {

@@ -5,7 +5,7 @@
 //! ```ignore
 //! struct Fixup;
 //!
-//! impl PciFixup for Fixup {
+//! unsafe impl PciFixup for Fixup {
 //!     fn early(found: &Enumerated, device: PciDevice, bar: impl FnOnce(u8) -> u64) { .. }
 //! }
 //!
@@ -30,7 +30,12 @@ use crate::{
 const BAR_0: u8 = 0x10;
 
 /// A fixup for all PCI functions.
-pub(crate) trait PciFixup {
+///
+/// # Safety
+///
+/// The implementation does not use the device any more after
+/// [`BusNotifier::removed`](crate::linux::notifier::BusNotifier::removed) was called for it.
+pub(crate) unsafe trait PciFixup {
     /// Returns whether [`PciFixup::early`] is to be called.
     fn is_active() -> bool;
 
@@ -116,8 +121,7 @@ pub(crate) unsafe fn early<T: PciFixup>(device: *mut kernel_bindings::pci_dev) {
         high << 32 | low & !0xf
     };
     // SAFETY: By the safety requirement the device is valid, and `pci_setup_device()` has come to
-    // the early fixups. The user stops to use it when the driver core forgets the device; see
-    // `BusNotifier::removed()`.
+    // the early fixups. By the safety requirement of `PciFixup` it is not used after it is removed.
     if let Some(device) = unsafe { PciDevice::new(device) } {
         T::early(&found, device, bar);
     }

@@ -12,7 +12,10 @@ use kernel::ffi::c_uint;
 use crate::{
     linux::{
         bindings,
-        console::Locked, //
+        console::{
+            ConsoleLock,
+            Locked, //
+        },
     },
     text::{
         Cell,
@@ -31,8 +34,8 @@ const CONSOLES: usize = bindings::MAX_NR_CONSOLES as usize;
 ///
 /// # Invariants
 ///
-/// It is allocated during `'l`, and nobody else accesses the fields and the cells that are used
-/// here: the VT core (`vt.c`, `vt_ioctl.c`), the selection (`selection.c`) and `/dev/vcs`
+/// It is allocated during `'l`, and no other context accesses the fields and the cells that are
+/// used here: the VT core (`vt.c`, `vt_ioctl.c`), the selection (`selection.c`) and `/dev/vcs`
 /// (`vc_screen.c`, all in drivers/tty/vt) write them with the console lock alone, and [`Locked`]
 /// excludes them during `'l`.
 pub(crate) struct Vc<'l>(NonNull<bindings::vc_data>, &'l Locked);
@@ -107,7 +110,7 @@ impl<'l> Vc<'l> {
     ///
     /// fbcon with CONFIG_FRAMEBUFFER_CONSOLE_DEFERRED_TAKEOVER takes over with the first text that
     /// the dummy driver gets. While this driver has the consoles, the dummy driver gets none.
-    pub(crate) fn notify_dummy(&mut self) {
+    pub(crate) fn notify_dummy(&mut self, _lock: &ConsoleLock) {
         // SAFETY: `dummy_con` is a constant of drivers/video/console/dummycon.c.
         let putc = unsafe { bindings::dummy_con.con_putc };
         if let Some(putc) = putc {
@@ -172,20 +175,33 @@ impl<'l> Vc<'l> {
         set!(self.vc_pos = get!(self.vc_origin) + offset as usize);
     }
 
-    /// Returns the cells of a row; none if there is no such row.
-    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [u16] {
-        let cols = self.cols();
+    /// Returns the address of a cell; `None` if there is no such cell.
+    fn cell_address(&self, row: usize, col: usize) -> Option<*mut u16> {
+        let (rows, cols) = (self.rows(), self.cols());
         let cells = get!(self.vc_screenbuf);
-        if row >= self.rows() || cells.is_null() {
-            return &mut [];
+        (row < rows && col < cols && !cells.is_null()).then(|| cells.wrapping_add(row * cols + col))
+    }
+
+    /// Returns the cells of a row; none if there is no such row.
+    pub(crate) fn row(&self, row: usize) -> impl Iterator<Item = Cell> + '_ {
+        (0..self.cols()).map_while(move |col| {
+            let cell = self.cell_address(row, col)?;
+            // SAFETY: The buffer has `vc_rows` times `vc_cols` cells, all initialised:
+            // `con_init()`, `vc_allocate()` and `vc_do_resize()` (drivers/tty/vt/vt.c) allocate it
+            // with `kzalloc()`. `vc_do_resize()` changes the size first and the buffer later, but
+            // calls no driver in between. A panic may stop another CPU there; this is not called
+            // then, since in a panic `nbcon::return_screen()` returns false, and `vt::with_log()`
+            // `None`. By the invariants nobody writes the cells meanwhile.
+            Some(Cell(unsafe { cell.read() }))
+        })
+    }
+
+    /// Changes a cell; does nothing if there is no such cell.
+    pub(crate) fn set_cell(&mut self, row: usize, col: usize, value: Cell) {
+        if let Some(cell) = self.cell_address(row, col) {
+            // SAFETY: As in `row()`; by the invariants nobody else accesses the cell.
+            unsafe { cell.write(value.0) };
         }
-        // SAFETY: The buffer has `vc_rows` times `vc_cols` cells, all initialised: `con_init()`,
-        // `vc_allocate()` and `vc_do_resize()` (drivers/tty/vt/vt.c) allocate it with `kzalloc()`.
-        // `vc_do_resize()` changes the size first and the buffer later, but calls no driver in
-        // between. A panic may stop another CPU there; then nobody calls this, since `vt::save()`
-        // and `vt::restore()` do nothing once `nbcon::has_screen()` returns true. By the invariants
-        // nobody else accesses the cells.
-        unsafe { core::slice::from_raw_parts_mut(cells.add(row * cols), cols) }
     }
 
     /// Returns the cell that fills erased places.
@@ -270,8 +286,11 @@ impl<'l> Vc<'l> {
             }
         );
         for row in 0..self.rows() {
-            for cell in self.row_mut(row) {
-                *cell = change(*cell);
+            for col in 0..self.cols() {
+                if let Some(cell) = self.cell_address(row, col) {
+                    // SAFETY: As in `row()` and `set_cell()`.
+                    unsafe { cell.write(change(cell.read())) };
+                }
             }
         }
     }
@@ -283,7 +302,7 @@ impl<'l> Vc<'l> {
     }
 
     /// Has the VT core resize the console, which keeps its size if there is no memory. May sleep.
-    pub(crate) fn resize(&mut self, cols: usize, rows: usize) {
+    pub(crate) fn resize(&mut self, _lock: &ConsoleLock, cols: usize, rows: usize) {
         // SAFETY: By the invariants it is allocated. The console lock is held, which
         // `__vc_resize()` (drivers/tty/vt/vt.c) asks for. It calls our callbacks for this console;
         // no reference into it is alive here.
@@ -291,7 +310,7 @@ impl<'l> Vc<'l> {
     }
 
     /// Has the VT core draw the whole console.
-    pub(crate) fn redraw(&mut self) {
+    pub(crate) fn redraw(&mut self, _lock: &ConsoleLock) {
         // SAFETY: By the invariants it is allocated. The console lock is held, which
         // `redraw_screen()` (drivers/tty/vt/vt.c) asks for. It calls our callbacks for this
         // console; no reference into it is alive here.
@@ -300,7 +319,7 @@ impl<'l> Vc<'l> {
 
     /// Sets the map from Unicode to the glyphs of a built-in font, if the console has none. May
     /// sleep.
-    pub(crate) fn map_unicode(&mut self) {
+    pub(crate) fn map_unicode(&mut self, _lock: &ConsoleLock) {
         let map = get!(self.uni_pagedict_loc);
         // SAFETY: The pointer is null before `visual_init()` (drivers/tty/vt/vt.c) sets it to the
         // address of a field of this console. The console lock is held, with which

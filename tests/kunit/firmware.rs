@@ -45,7 +45,8 @@ mod firmware {
             enumerate,
             enumeration::{
                 BridgeError,
-                Enumeration, //
+                Enumeration,
+                Path, //
             },
             path_to,
             Address,
@@ -57,7 +58,6 @@ mod firmware {
             Enumerated,
             Function,
             Location,
-            Path,
             Segment,
             Window,
             Windows,

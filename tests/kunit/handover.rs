@@ -19,19 +19,24 @@ mod handover {
             .fold(first, |state, &event| state.after(event))
     }
 
-    /// The step in a state, where the user allows a handover.
+    /// The step in a state, where this driver has the device and the user allows a handover.
+    fn step_bound(state: Handover) -> Step {
+        state.step(|| true, || panic!("other drivers do not matter"), || true)
+    }
+
+    /// The step in a state, where another driver has the device.
     fn step(state: Handover, driver: CurrentDriver) -> Step {
-        state.step(|| driver, || true)
+        state.step(|| false, || driver, || true)
     }
 
     #[test]
     fn the_native_driver_gets_a_device_that_is_bound() {
         let state = after(&[Event::Bound]);
-        assert_eq!(step(state, CurrentDriver::Bridge), Step::Wait);
+        assert_eq!(step_bound(state), Step::Wait);
         assert!(!state.needs_work());
         let state = state.after(Event::NativeLoaded);
         assert!(state.needs_work());
-        assert_eq!(step(state, CurrentDriver::Bridge), Step::Offer);
+        assert_eq!(step_bound(state), Step::Offer);
         // Not if it was bound to another driver, nor against the user's wish.
         for driver in [
             CurrentDriver::None,
@@ -40,24 +45,25 @@ mod handover {
         ] {
             assert_eq!(step(state, driver), Step::Wait);
         }
-        assert_eq!(state.step(|| CurrentDriver::Bridge, || false), Step::Wait);
+        let refused = state.step(|| true, || CurrentDriver::Other, || false);
+        assert_eq!(refused, Step::Wait);
         // Nor once it has been unloaded again.
         let state = state.after(Event::NativeUnloaded);
-        assert_eq!(step(state, CurrentDriver::Bridge), Step::Wait);
+        assert_eq!(step_bound(state), Step::Wait);
     }
 
     #[test]
     fn a_native_driver_that_refuses_is_asked_again_after_a_module_is_loaded() {
         let refused = after(&[Event::Bound, Event::NativeLoaded, Event::Refused]);
-        assert_eq!(step(refused, CurrentDriver::Bridge), Step::Wait);
+        assert_eq!(step_bound(refused), Step::Wait);
         assert!(!refused.needs_work());
         for event in [Event::NativeLoaded, Event::TransportLoaded] {
             let state = refused.after(event);
-            assert_eq!(step(state, CurrentDriver::Bridge), Step::Offer);
+            assert_eq!(step_bound(state), Step::Offer);
         }
         // A device that comes in its place has not been refused.
         let state = refused.after(Event::DeviceRemoved).after(Event::Bound);
-        assert_eq!(step(state, CurrentDriver::Bridge), Step::Offer);
+        assert_eq!(step_bound(state), Step::Offer);
     }
 
     #[test]
@@ -77,15 +83,15 @@ mod handover {
             .after(Event::TakesBack)
             .after(Event::Bound)
             .after(Event::TookBack);
-        assert_eq!(step(back, CurrentDriver::Bridge), Step::Wait);
+        assert_eq!(step_bound(back), Step::Wait);
     }
 
     #[test]
     fn a_device_that_cannot_be_reset_is_never_offered() {
         let state = after(&[Event::Bound, Event::NativeLoaded, Event::ResetFailed]);
-        assert_eq!(step(state, CurrentDriver::Bridge), Step::Wait);
+        assert_eq!(step_bound(state), Step::Wait);
         let state = state.after(Event::NativeLoaded);
-        assert_eq!(step(state, CurrentDriver::Bridge), Step::Wait);
+        assert_eq!(step_bound(state), Step::Wait);
     }
 
     #[test]
