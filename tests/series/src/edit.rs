@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, ops::Range};
 use syn::{spanned::Spanned, Item};
 
 /// What the project's own tests switch on; the series has nothing that it guards.
-pub const TEST_HOOKS: &str = "CONFIG_VIRTGPU_BRIDGE_DYING";
+pub const TEST_HOOKS: &str = "CONFIG_VIRTGPU_BRIDGE_CRASH_TEST";
 
 /// Says, with a colon, which licence a file has.
 pub const SPDX: &str = "SPDX-License-Identifier";
@@ -318,24 +318,24 @@ mod tests {
     #[test]
     fn hooks_of_tests_are_removed() {
         let text = "fn reset() -> bool {
-    #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
-    if crate::dying::refuses() {
+    #[cfg(CONFIG_VIRTGPU_BRIDGE_CRASH_TEST)]
+    if crate::crash_test::refuses() {
         return false;
     }
     #[allow(unused_mut)]
     let mut done = true;
-    #[cfg(all(CONFIG_VIRTGPU_BRIDGE_DYING, not(MODULE)))]
+    #[cfg(all(CONFIG_VIRTGPU_BRIDGE_CRASH_TEST, not(MODULE)))]
     {
-        done &= crate::dying::stops();
+        done &= crate::crash_test::stops();
     }
-    #[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
-    crate::dying::in_paint();
+    #[cfg(CONFIG_VIRTGPU_BRIDGE_CRASH_TEST)]
+    crate::crash_test::in_paint();
     done
 }
 
-#[cfg(CONFIG_VIRTGPU_BRIDGE_DYING)]
-#[path = \"../tests/dying/mod.rs\"]
-mod dying;
+#[cfg(CONFIG_VIRTGPU_BRIDGE_CRASH_TEST)]
+#[path = \"../tests/crash_test/mod.rs\"]
+mod crash_test;
 
 struct Bridge;
 ";
@@ -348,7 +348,7 @@ struct Bridge;
 ";
         assert_eq!(without_test_hooks(text).unwrap(), without);
         assert_eq!(without_test_hooks(without).unwrap(), without);
-        assert!(without_test_hooks("const NAME: &str = \"CONFIG_VIRTGPU_BRIDGE_DYING\";").is_err());
+        assert!(without_test_hooks("const NAME: &str = \"CONFIG_VIRTGPU_BRIDGE_CRASH_TEST\";").is_err());
     }
 
     #[test]
@@ -365,7 +365,7 @@ ifeq ($(CONFIG_VT),y)
 ifeq ($(KBUILD_EXTMOD),)
 vt := y
 endif
-bridge-$(CONFIG_VIRTGPU_BRIDGE_DYING) += ../tests/dying/hooks.o
+bridge-$(CONFIG_VIRTGPU_BRIDGE_CRASH_TEST) += ../tests/crash_test/hooks.o
 endif
 
 # Where it is.
@@ -391,7 +391,7 @@ targets += x
 
     #[test]
     fn options_of_tests_are_left_out() {
-        let text = "# SPDX\n\nconfig A\n\tbool\n\nconfig A_KUNIT_TEST\n\tbool\n\nconfig VIRTGPU_BRIDGE_DYING\n\tbool\n";
+        let text = "# SPDX\n\nconfig A\n\tbool\n\nconfig A_KUNIT_TEST\n\tbool\n\nconfig VIRTGPU_BRIDGE_CRASH_TEST\n\tbool\n";
         assert_eq!(kconfig(text, false), "# SPDX\n\nconfig A\n\tbool\n");
         assert_eq!(
             kconfig(text, true),
