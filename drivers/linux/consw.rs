@@ -296,7 +296,12 @@ callbacks! {
     }
 
     /// Blanks or unblanks the screen; true makes the VT core draw it.
-    fn blank(vc, _lock: Locked, blank: bindings::vesa_blank_mode, _mode_switch: bool) -> bool, false {
+    fn blank(
+        vc,
+        _lock: Locked,
+        blank: bindings::vesa_blank_mode,
+        _mode_switch: bool
+    ) -> bool, false {
         T::blank(&vc, blank != bindings::vesa_blank_mode::VESA_NO_BLANKING);
         blank == bindings::vesa_blank_mode::VESA_NO_BLANKING
     }
@@ -315,7 +320,12 @@ callbacks! {
     }
 
     /// Returns the font to the user.
-    fn font_get(_vc, _lock: Locked, to: *mut bindings::console_font, pitch: c_uint) -> c_int, INVALID {
+    fn font_get(
+        _vc,
+        _lock: Locked,
+        to: *mut bindings::console_font,
+        pitch: c_uint
+    ) -> c_int, INVALID {
         let result = T::with_font(|font| {
             let size = font.size();
             // SAFETY: `con_font_get()` (drivers/tty/vt/vt.c), the only caller, passes a variable of
@@ -341,7 +351,12 @@ callbacks! {
     }
 
     /// Sets a font of the kernel's, by its name, or the default one.
-    fn font_default(vc, lock: ConsoleLock, font: *mut bindings::console_font, name: *const c_char) -> c_int, INVALID {
+    fn font_default(
+        vc,
+        lock: ConsoleLock,
+        font: *mut bindings::console_font,
+        name: *const c_char
+    ) -> c_int, INVALID {
         // SAFETY: `con_font_default()` (drivers/tty/vt/vt.c), the only caller, passes null, or a
         // string that it has terminated.
         let Some(found) = (unsafe { font::named(name, T::pixels()) }) else {

@@ -501,7 +501,8 @@ proptest! {
     ) {
         let base = base << 20;
         let text = format!("pci,{base:#x},{bus:02x}:{device:02x}.{function}");
-        let place = DeviceAddress { ecam: base, function: Address::new(bus, device, function).unwrap() };
-        prop_assert_eq!(DeviceAddress::parse(text.as_bytes()).ok(), Some(place));
+        let function = Address::new(bus, device, function).unwrap();
+        let address = DeviceAddress { ecam: base, function };
+        prop_assert_eq!(DeviceAddress::parse(text.as_bytes()).ok(), Some(address));
     }
 }

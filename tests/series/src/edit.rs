@@ -348,7 +348,9 @@ struct Bridge;
 ";
         assert_eq!(without_test_hooks(text).unwrap(), without);
         assert_eq!(without_test_hooks(without).unwrap(), without);
-        assert!(without_test_hooks("const NAME: &str = \"CONFIG_VIRTGPU_BRIDGE_CRASH_TEST\";").is_err());
+        assert!(
+            without_test_hooks("const NAME: &str = \"CONFIG_VIRTGPU_BRIDGE_CRASH_TEST\";").is_err()
+        );
     }
 
     #[test]

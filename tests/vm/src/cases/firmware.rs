@@ -349,7 +349,8 @@ fn driver_says(vm: &Vm, words: &[&str]) -> Result<()> {
 fn one_dark_frame(vm: &Vm) -> Result<()> {
     let pictures = vm.pictures()?;
     ensure!(
-        matches!(pictures[..], [.., theirs, 0, kept, ours] if theirs != 0 && kept != 0 && ours != 0),
+        matches!(pictures[..], [.., theirs, 0, kept, ours]
+            if theirs != 0 && kept != 0 && ours != 0),
         "the screen showed {pictures:x?}"
     );
     Ok(())
