@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the ways to die (mod.rs) need of C: macros, and places to be called from.
+ * C part of the crash tests (mod.rs): calls of macros, and hooks in the kernel.
  */
 #include <linux/console.h>
 #include <linux/delay.h>
@@ -24,7 +24,7 @@ void virtgpu_bridge_test_panic(void)
 	panic("crash test");
 }
 
-/* Has the console lock for ever, or for a while, and with it all virtual terminals. */
+/* Takes the console lock for that many seconds, which blocks all virtual terminals. */
 static int virtgpu_bridge_test_hold(void *seconds)
 {
 	console_lock();
@@ -33,20 +33,20 @@ static int virtgpu_bridge_test_hold(void *seconds)
 	return 0;
 }
 
-/* Does nothing else for so many seconds, and RCU has to wait. */
+/* Stays in an RCU read-side critical section for that many seconds. */
 static int virtgpu_bridge_test_stall(void *seconds)
 {
-	uintptr_t left = (uintptr_t)seconds;
+	uintptr_t remaining = (uintptr_t)seconds;
 
 	rcu_read_lock();
 	start_poll_synchronize_rcu();
-	while (left--)
+	while (remaining--)
 		mdelay(1000);
 	rcu_read_unlock();
 	return 0;
 }
 
-/* A CPU that warns, and is never heard of again. */
+/* Warns, and then loops on its CPU with interrupts masked. */
 static int virtgpu_bridge_test_vanish(void *unused)
 {
 	local_irq_disable();
@@ -56,31 +56,32 @@ static int virtgpu_bridge_test_vanish(void *unused)
 	return 0;
 }
 
-/* In threads of their own, since whoever asks has locks that others want. */
-void virtgpu_bridge_test_thread(enum virtgpu_bridge_test_thread what, unsigned long seconds)
+/* Starts a thread, as the caller holds locks that other code needs. */
+void virtgpu_bridge_test_thread(enum virtgpu_bridge_test_thread function, unsigned long seconds)
 {
-	static int (*const threads[])(void *) = {
+	static int (*const functions[])(void *) = {
 		[VIRTGPU_BRIDGE_TEST_HOLD] = virtgpu_bridge_test_hold,
 		[VIRTGPU_BRIDGE_TEST_STALL] = virtgpu_bridge_test_stall,
 		[VIRTGPU_BRIDGE_TEST_VANISH] = virtgpu_bridge_test_vanish,
 	};
 
-	kthread_run(threads[what], (void *)seconds, "virtgpu_bridge_test");
+	kthread_run(functions[function], (void *)seconds, "virtgpu_bridge_test");
 }
 
-/* What is done in interrupts: a warning, or the end. */
-static bool dies;
-static bool done;
+/* Whether the code in the interrupt panics, or else warns. */
+static bool must_panic;
+/* Whether it has warned. */
+static bool has_warned;
 
 static void virtgpu_bridge_test_act(void)
 {
 	const char *where = in_nmi() ? "NMI" : in_hardirq() ? "hard interrupt" :
 			    in_serving_softirq() ? "softirq" : "no interrupt";
 
-	if (dies)
+	if (must_panic)
 		panic("crash test, in %s", where);
 	WARN(1, "test warning, in %s\n", where);
-	WRITE_ONCE(done, true);
+	WRITE_ONCE(has_warned, true);
 }
 
 static void virtgpu_bridge_test_in_softirq(struct tasklet_struct *tasklet)
@@ -95,7 +96,7 @@ static void virtgpu_bridge_test_in_hardirq(struct irq_work *work)
 	virtgpu_bridge_test_act();
 }
 
-/* Not in a thread, whatever the kernel. */
+/* Runs in hard interrupt context, also with PREEMPT_RT. */
 static struct irq_work work = IRQ_WORK_INIT_HARD(virtgpu_bridge_test_in_hardirq);
 
 static irqreturn_t virtgpu_bridge_test_in_nmi(int irq, void *data)
@@ -106,17 +107,17 @@ static irqreturn_t virtgpu_bridge_test_in_nmi(int irq, void *data)
 
 void virtgpu_bridge_test_softirq(bool panics)
 {
-	dies = panics;
+	must_panic = panics;
 	tasklet_schedule(&tasklet);
 }
 
 void virtgpu_bridge_test_hardirq(bool panics)
 {
-	dies = panics;
+	must_panic = panics;
 	irq_work_queue(&work);
 }
 
-/* An interrupt that nothing uses comes, as NMI, while all others are masked. */
+/* Triggers an unused interrupt of the GIC as an NMI, while all other interrupts are masked. */
 void virtgpu_bridge_test_nmi(bool panics)
 {
 	static struct irq_fwspec spec = { .param_count = 3, .param = { 0, 150, 1 } };
@@ -131,7 +132,7 @@ void virtgpu_bridge_test_nmi(bool panics)
 		}
 	}
 	irq = irq_create_fwspec_mapping(&spec);
-	dies = panics;
+	must_panic = panics;
 	local_irq_disable();
 	irq_set_affinity(irq, cpumask_of(smp_processor_id()));
 	if (!irq || request_nmi(irq, virtgpu_bridge_test_in_nmi, IRQF_PERCPU | IRQF_NO_AUTOEN,
@@ -142,7 +143,7 @@ void virtgpu_bridge_test_nmi(bool panics)
 	}
 	enable_nmi(irq);
 	irq_set_irqchip_state(irq, IRQCHIP_STATE_PENDING, true);
-	while (!READ_ONCE(done))
+	while (!READ_ONCE(has_warned))
 		cpu_relax();
 	local_irq_enable();
 }
@@ -170,25 +171,25 @@ static struct virtio_driver driver = {
 	.probe = virtgpu_bridge_test_probe,
 };
 
-/* Is asked before the native driver. */
+/* Registers the driver before the native one, so that its probe() is called first. */
 static int __init virtgpu_bridge_test_init(void)
 {
 	return virtgpu_bridge_test_at_bind() ? register_virtio_driver(&driver) : 0;
 }
 subsys_initcall(virtgpu_bridge_test_init);
 
-static int virtgpu_bridge_test_set(const char *way, const struct kernel_param *param)
+static int virtgpu_bridge_test_set(const char *request, const struct kernel_param *param)
 {
-	return virtgpu_bridge_test_way(way);
+	return virtgpu_bridge_test_request(request);
 }
 
 static const struct kernel_param_ops ops = { .set = virtgpu_bridge_test_set };
 
-/* On the command line, after setup_arch() and before console_init(); or in sysfs. */
+/* Parsed after setup_arch() and before console_init(), or written in sysfs. */
 module_param_cb(test, &ops, NULL, 0200);
 
-static int __init virtgpu_bridge_test_early(char *way)
+static int __init virtgpu_bridge_test_early(char *request)
 {
-	return virtgpu_bridge_test_way(way);
+	return virtgpu_bridge_test_request(request);
 }
 early_param("virtgpu_bridge_test", virtgpu_bridge_test_early);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of what the command line and SPCR say of consoles and levels.
+//! Tests of the consoles and levels that the command line and ACPI's SPCR name.
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_consoles))]
 mod consoles {
@@ -12,14 +12,14 @@ mod consoles {
         Console, //
     };
 
-    /// `CONFIG_CONSOLE_LOGLEVEL_QUIET`, as it is where nobody changed it.
+    /// `CONFIG_CONSOLE_LOGLEVEL_QUIET`, as its default is.
     const QUIET: i32 = 4;
 
     fn console(name: &'static str, index: i16) -> Option<Console<'static>> {
         Some(Console { name, index })
     }
 
-    /// What is chosen of these consoles, where there are virtual terminals.
+    /// Returns the choice for these consoles, in a kernel with virtual terminals.
     fn chosen(consoles: &'static str) -> Choice<'static> {
         choose(consoles.split_ascii_whitespace(), "tty", false)
     }
@@ -30,10 +30,10 @@ mod consoles {
         assert_eq!(read("tty0"), console("tty", 0));
         assert_eq!(read("ttyAMA1,115200n8"), console("ttyAMA", 1));
         assert_eq!(read("hvc0"), console("hvc", 0));
-        // As the printk core completes them.
+        // The printk core completes them like this.
         assert_eq!(read("tty"), console("tty", 0));
         assert_eq!(read("1,9600"), console("ttyS", 1));
-        // It reads no more than the number.
+        // The printk core reads no more than the number.
         assert_eq!(read("tty2x"), console("tty", 2));
         // No console, and the name of a device.
         for word in ["", ",", "null", "null,x", "00:00.0:0", "ttyS99999"] {
@@ -42,17 +42,17 @@ mod consoles {
     }
 
     #[test]
-    fn the_screen_shows_the_log_where_nobody_says_where() {
+    fn the_screen_shows_the_log_by_default() {
         assert_eq!(chosen(""), Choice::Unspecified);
         assert_eq!(chosen("hvc0"), Choice::Stub(console("hvc", 0)));
         assert_eq!(chosen("hvc0 hvc1"), Choice::Stub(console("hvc", 1)));
-        // Our own name, where there are virtual terminals.
+        // The driver's own name, in a kernel with virtual terminals.
         assert_eq!(chosen("virtgpu0"), Choice::Stub(None));
         assert_eq!(chosen("virtgpu hvc0"), Choice::Stub(console("hvc", 0)));
     }
 
     #[test]
-    fn the_user_decides_who_has_the_log() {
+    fn the_user_decides_which_console_has_the_log() {
         for others in [
             "ttyAMA0",
             "hvc0 ttyAMA0",
@@ -72,7 +72,7 @@ mod consoles {
             chosen("tty1 hvc0,x ttyAMA0,9600"),
             Choice::ScreenBefore(tty(1), serial)
         );
-        // What is named last cannot be named again.
+        // The preferred name cannot be added again.
         assert_eq!(chosen("tty0 00:00.0:0"), Choice::ScreenBefore(tty(0), None));
     }
 
@@ -86,7 +86,7 @@ mod consoles {
     }
 
     #[test]
-    fn never_is_for_who_says_nothing() {
+    fn never_disables_the_default_only() {
         let chosen = |words: &'static str| choose(words.split_ascii_whitespace(), "tty", true);
         assert_eq!(chosen(""), Choice::Never);
         assert_eq!(chosen("hvc0"), Choice::Never);
@@ -96,16 +96,16 @@ mod consoles {
     }
 
     #[test]
-    fn the_level_is_the_last_that_is_said() {
+    fn the_last_level_on_the_line_is_used() {
         let level = |words: &'static str| console_loglevel(words.split_ascii_whitespace(), QUIET);
         assert_eq!(level("earlycon=virtgpu console=tty0"), None);
         assert_eq!(level("quiet"), Some(QUIET));
         assert_eq!(level("quiet loglevel=7"), Some(7));
         assert_eq!(level("loglevel=7 quiet"), Some(QUIET));
         assert_eq!(level("debug"), Some(10));
-        // All, wherever that is said.
+        // All levels, wherever that is on the line.
         assert_eq!(level("ignore_loglevel quiet"), Some(15));
-        // What is no number is nobody's.
+        // A value that is no number is ignored.
         assert_eq!(level("quiet loglevel=x"), Some(QUIET));
         assert_eq!(level("loglevel="), None);
         assert_eq!(level("quietly"), None);
@@ -113,7 +113,7 @@ mod consoles {
 
     #[test]
     fn firmware_names_its_serial_port() {
-        // As QEMU makes it of `-M virt`: revision 2, a PL011, 9600 baud.
+        // QEMU makes this for `-M virt`: revision 2, a PL011, 9600 baud.
         let mut table = [0; 80];
         table[8] = 2;
         table[36] = 3;
@@ -124,7 +124,7 @@ mod consoles {
             changed[at] = byte;
             spcr_console(&changed)
         };
-        // The interfaces and the speeds that Linux knows, as `acpi_parse_spcr()` has them.
+        // The interfaces and the speeds that Linux knows, as in `acpi_parse_spcr()`.
         for interface in 0..=u8::MAX {
             let name = match interface {
                 0x00 | 0x01 | 0x05 | 0x12 => Some("uart"),
@@ -138,7 +138,7 @@ mod consoles {
             let is_known = matches!(speed, 0 | 3 | 4 | 6 | 7);
             assert_eq!(with(58, speed).is_some(), is_known);
         }
-        // A table that ends too early.
+        // A truncated table.
         for length in 0..59 {
             assert_eq!(spcr_console(&table[..length]), None);
         }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device without a machine: registers, memory, and whatever it takes to lie with them.
+//! A model of a device for unit tests: registers and memory, both with faults on request.
 //!
-//! What it knows of a virtio device it has from VIRTIO 1.3, none of it from the driver's code.
+//! It follows VIRTIO 1.3 and uses none of the driver's code.
 
 use core::{
     cell::Cell,
@@ -21,9 +21,9 @@ use crate::virtio::{
     VirtQueue, //
 };
 
-/// Where the memory begins for the device.
+/// The device address of the memory, unequal to its offset.
 pub(crate) const BASE: u64 = 0x1_2340_0000;
-/// The most descriptors that the device takes.
+/// The maximum size of the device's queue.
 pub(crate) const QUEUE_SIZE: u16 = 8;
 
 // The device status (section 2.1).
@@ -33,14 +33,14 @@ const DRIVER_OK: u8 = 4;
 const FEATURES_OK: u8 = 8;
 const FAILED: u8 = 128;
 
-/// Memory that driver and device share. Each test has a static one: a kernel stack has no room.
+/// Memory that driver and device share. Each test has a static one, as a kernel stack is too small.
 pub(crate) struct Memory {
     bytes: [AtomicU8; QUEUE_BYTES],
     kicks: AtomicU32,
 }
 
 impl Memory {
-    /// All zero.
+    /// Returns zeroed memory.
     pub(crate) const fn new() -> Self {
         Self {
             bytes: [const { AtomicU8::new(0) }; QUEUE_BYTES],
@@ -48,7 +48,7 @@ impl Memory {
         }
     }
 
-    /// How often the doorbell rang.
+    /// Returns how often the driver has notified the device.
     pub(crate) fn kicks(&self) -> u32 {
         self.kicks.load(Relaxed)
     }
@@ -63,58 +63,58 @@ impl Memory {
         usize::try_from(address.wrapping_sub(BASE)).unwrap_or(usize::MAX)
     }
 
-    fn place(&self) -> Option<QueueAddresses> {
+    fn addresses(&self) -> Option<QueueAddresses> {
         VirtQueue::addresses(&(self, (|_| ()) as Act), QUEUE_SIZE)
     }
 
-    /// The available index: how many commands the driver has shown.
+    /// Returns the available index: the number of commands that the driver has made available.
     pub(crate) fn available(&self) -> u16 {
-        self.place()
-            .map_or(0, |place| self.load16(self.at(place.available) + 2))
+        self.addresses()
+            .map_or(0, |addresses| self.load16(self.at(addresses.available) + 2))
     }
 
-    /// What the driver says of interrupts: the available ring's flags, and `used_event`.
+    /// Returns the driver's settings for interrupts: the available ring's flags, and `used_event`.
     pub(crate) fn interrupts(&self) -> (u16, u16) {
-        self.place().map_or((0, 0), |place| {
-            let at = self.at(place.available);
+        self.addresses().map_or((0, 0), |addresses| {
+            let at = self.at(addresses.available);
             let event = at + 4 + 2 * usize::from(QUEUE_SIZE);
             (self.load16(at), self.load16(event))
         })
     }
 
-    /// The used index: how many commands the device has answered.
+    /// Returns the used index: the number of commands that the device has answered.
     pub(crate) fn used(&self) -> u16 {
-        self.place()
-            .map_or(0, |place| self.load16(self.at(place.used) + 2))
+        self.addresses()
+            .map_or(0, |addresses| self.load16(self.at(addresses.used) + 2))
     }
 
     /// Sets the used index.
     pub(crate) fn set_used(&self, index: u16) {
-        if let Some(place) = self.place() {
-            self.store16(self.at(place.used) + 2, index);
+        if let Some(addresses) = self.addresses() {
+            self.store16(self.at(addresses.used) + 2, index);
         }
     }
 
     /// Writes the entry of the used ring for `index`.
     pub(crate) fn set_used_entry(&self, index: u16, head: u32, length: u32) {
-        if let Some(place) = self.place() {
-            let at = self.at(place.used) + 4 + 8 * usize::from(index % QUEUE_SIZE);
+        if let Some(addresses) = self.addresses() {
+            let at = self.at(addresses.used) + 4 + 8 * usize::from(index % QUEUE_SIZE);
             self.store32(at, head);
             self.store32(at + 4, length);
         }
     }
 
-    /// The head of the chain that the driver made available as number `index`.
+    /// Returns the head of the chain that the driver made available as number `index`.
     pub(crate) fn head(&self, index: u16) -> u16 {
-        self.place().map_or(u16::MAX, |place| {
-            self.load16(self.at(place.available) + 4 + 2 * usize::from(index % QUEUE_SIZE))
+        self.addresses().map_or(u16::MAX, |addresses| {
+            self.load16(self.at(addresses.available) + 4 + 2 * usize::from(index % QUEUE_SIZE))
         })
     }
 
-    /// A descriptor: offset into the memory, length, flags, next.
+    /// Returns a descriptor: offset into the memory, length, flags, next.
     pub(crate) fn descriptor(&self, index: u16) -> (usize, usize, u16, u16) {
-        let at = self.place().map_or(0, |place| {
-            self.at(place.descriptors) + 16 * usize::from(index)
+        let at = self.addresses().map_or(0, |addresses| {
+            self.at(addresses.descriptors) + 16 * usize::from(index)
         });
         let length = usize::try_from(self.load32(at + 8)).unwrap_or(usize::MAX);
         (
@@ -125,7 +125,7 @@ impl Memory {
         )
     }
 
-    /// Answers the oldest command that was not answered with a response of type `kind`.
+    /// Answers the oldest command without an answer with a response of type `kind`.
     pub(crate) fn answer(&self, kind: u32) {
         let index = self.used();
         if index == self.available() {
@@ -142,7 +142,7 @@ impl Memory {
     }
 }
 
-/// What a device does while the driver waits.
+/// A function that acts as the device while the driver waits.
 pub(crate) type Act = fn(&Memory);
 
 impl Memory {
@@ -223,18 +223,18 @@ impl Hal for (&Memory, Act) {
     }
 }
 
-/// The state behind a device's registers, and its manners.
+/// The state of a device's registers, and its faults.
 #[derive(Default)]
 pub(crate) struct Model {
     /// The features it offers.
     pub(crate) offered: u64,
-    /// The most descriptors of queue 0.
+    /// The maximum size of queue 0.
     pub(crate) queue_size: u16,
-    /// It takes FEATURES_OK back.
+    /// Whether it clears FEATURES_OK.
     pub(crate) refuses: bool,
-    /// How many reads of the status a reset takes.
+    /// The number of reads of the status until a reset is done.
     pub(crate) reset_takes: u32,
-    /// Whether it sets FAILED instead, and goes on as before.
+    /// Whether it sets FAILED at a reset and goes on as before.
     pub(crate) refuses_reset: bool,
     /// `queue_notify_off` of queue 0 (PCI).
     pub(crate) notify_off: u16,
@@ -242,39 +242,39 @@ pub(crate) struct Model {
     pub(crate) accepted: Cell<u64>,
     /// The device status.
     pub(crate) status: Cell<u8>,
-    /// What the driver wrote for queue 0: size, descriptors, available, used.
+    /// The registers of queue 0 as the driver wrote them: size, descriptors, available, used.
     pub(crate) queue: [Cell<u64>; 4],
     /// Whether queue 0 is enabled.
     pub(crate) enabled: Cell<bool>,
-    /// How many queues there are.
+    /// The number of queues.
     pub(crate) queues: u16,
-    /// The others that are enabled: a bit for each.
+    /// The other queues that are enabled: a bit for each.
     pub(crate) others: Cell<u64>,
-    /// How many reads of `queue_reset` a queue's reset takes.
+    /// The number of reads of `queue_reset` until a queue's reset is done.
     pub(crate) queue_reset_takes: u32,
-    /// Reads of it until one is done.
+    /// The remaining reads of it until the present reset is done.
     pub(crate) queue_resetting: Cell<u32>,
-    /// How often the whole device was reset.
+    /// The number of resets of the whole device.
     pub(crate) resets: Cell<u32>,
-    /// Something was done that section 3.1.1 or the register's description forbids.
+    /// Whether the driver did something that section 3.1.1 or the register's description forbids.
     pub(crate) fault: Cell<bool>,
-    /// Reads of the status until a reset is done.
+    /// The remaining reads of the status until the present reset is done.
     pub(crate) resetting: Cell<u32>,
-    /// How often the status was read.
+    /// The number of reads of the status.
     pub(crate) status_reads: Cell<u32>,
-    /// FEATURES_OK was set, and the status not read since.
+    /// Whether FEATURES_OK was set, and the status not read since.
     pub(crate) unconfirmed: Cell<bool>,
-    /// Which half of the device's features is read.
+    /// The half of the device's features that is read.
     pub(crate) device_half: Cell<u32>,
-    /// Which half of the driver's features is written.
+    /// The half of the driver's features that is written.
     pub(crate) driver_half: Cell<u32>,
     /// The queue that the queue registers are for.
     pub(crate) selected: Cell<u32>,
 }
 
 impl Model {
-    /// Returns where the driver has put the queue, as it wrote it to the registers.
-    pub(crate) fn place(&self) -> QueueAddresses {
+    /// Returns the addresses of the queue as the driver wrote them to the registers.
+    pub(crate) fn queue_addresses(&self) -> QueueAddresses {
         let [size, descriptors, available, used] = &self.queue;
         QueueAddresses {
             size: size.get() as u16,
@@ -300,8 +300,8 @@ impl Model {
         self.unconfirmed.set(false);
         match self.resetting.get() {
             0 => self.status.get(),
-            left => {
-                self.resetting.set(left - 1);
+            remaining => {
+                self.resetting.set(remaining - 1);
                 0xf
             }
         }
@@ -326,7 +326,7 @@ impl Model {
         self.expect(status & old == old);
         self.expect(self.resetting.get() == 0);
         let new = status & !old;
-        // A device that was adopted may hear of DRIVER_OK once more.
+        // The driver may set DRIVER_OK once more on a device that it adopts.
         let again = new == 0 && old == 0xf && self.resets.get() == 0;
         self.expect(again || new == FAILED || [0, ACKNOWLEDGE, 3, 0xb].contains(&old));
         self.expect(again || [ACKNOWLEDGE, DRIVER, FEATURES_OK, DRIVER_OK, FAILED].contains(&new));
@@ -336,8 +336,8 @@ impl Model {
         self.status.set(status & !refused);
     }
 
-    /// A driver has to select a queue, and a half of the features, before it uses them: nothing
-    /// says which one is selected after a reset, or when an earlier driver is done.
+    /// Changes all selections. A driver has to select a queue, and a half of the features, before
+    /// it uses them: after a reset, or after another driver, any of them may be selected.
     pub(crate) fn forget_selections(&self) {
         self.selected.set(u16::MAX.into());
         self.device_half.set(u32::MAX);
@@ -377,16 +377,17 @@ impl Model {
         }
     }
 
-    /// Time to set a queue up: before DRIVER_OK, or after a reset of the queue (section 2.6.1).
+    /// Checks that a queue may be set up: before DRIVER_OK, or after a reset of the queue (section
+    /// 2.6.1).
     fn expect_features_ok(&self) {
         let status = self.status.get();
         self.expect(status & FEATURES_OK != 0);
-        // Section 3.1.1, step 6: the device may have taken it back.
+        // Section 3.1.1, step 6: the device may have cleared it.
         self.expect(!self.unconfirmed.get());
         self.expect(status & DRIVER_OK == 0 || self.accepted.get() & 1 << 40 != 0);
     }
 
-    /// A word of the queue's place; `index` 0 is the size, 1 the descriptors and so on.
+    /// Writes a half of a queue register; `index` 0 is the size, 1 the descriptors and so on.
     fn set_queue(&self, index: usize, high: bool, value: u32) {
         self.expect(self.selected.get() == 0 && !self.enabled.get());
         self.expect_features_ok();
@@ -413,7 +414,7 @@ impl Model {
         }
     }
 
-    /// Section 4.1.4.3.2: only where it was agreed on, and for a queue that is enabled.
+    /// Resets a queue; only for an enabled queue, with RING_RESET negotiated (section 4.1.4.3.2).
     fn reset_queue(&self, value: u16) {
         self.expect(value == 1 && self.accepted.get() & 1 << 40 != 0 && self.is_enabled() == 1);
         self.queue_resetting.set(self.queue_reset_takes);
@@ -424,9 +425,9 @@ impl Model {
     }
 
     fn is_resetting(&self) -> u16 {
-        let left = self.queue_resetting.get();
-        self.queue_resetting.set(left.saturating_sub(1));
-        (left != 0).into()
+        let remaining = self.queue_resetting.get();
+        self.queue_resetting.set(remaining.saturating_sub(1));
+        (remaining != 0).into()
     }
 
     fn enable(&self, value: u32) {
@@ -506,7 +507,7 @@ impl Registers for PciRegisters<'_> {
 
 /// The registers of virtio-mmio (section 4.2.2) on a [`Model`].
 pub(crate) struct MmioRegisters<'a> {
-    /// What is behind them.
+    /// The device with these registers.
     pub(crate) model: &'a Model,
     /// `Magic`, `Version` and `DeviceID`.
     pub(crate) identity: [u32; 3],
@@ -561,31 +562,31 @@ impl Registers for MmioRegisters<'_> {
     }
 }
 
-/// How a device goes, and what the driver has done since.
-pub(crate) struct Fate {
-    /// Accesses until it goes.
-    left: Cell<u32>,
-    /// All accesses.
+/// The disconnection of a device, and the driver's accesses since.
+pub(crate) struct Disconnection {
+    /// The remaining accesses until the device is disconnected.
+    remaining: Cell<u32>,
+    /// The number of all accesses.
     pub(crate) accesses: Cell<u32>,
-    /// Whether the driver has read ones.
+    /// Whether the driver has read all ones since.
     pub(crate) seen: Cell<bool>,
 }
 
-impl Fate {
-    /// A device that goes after so many accesses.
+impl Disconnection {
+    /// Returns a device that is disconnected after that many accesses.
     pub(crate) fn after(accesses: u32) -> Self {
         Self {
-            left: Cell::new(accesses),
+            remaining: Cell::new(accesses),
             accesses: Cell::new(0),
             seen: Cell::new(false),
         }
     }
 
-    /// Whether one more access arrives.
+    /// Counts one more access, and returns whether it reaches the device.
     pub(crate) fn arrives(&self) -> bool {
         self.accesses.set(self.accesses.get() + 1);
-        let left = self.left.get();
-        self.left.set(left.saturating_sub(1));
-        left != 0
+        let remaining = self.remaining.get();
+        self.remaining.set(remaining.saturating_sub(1));
+        remaining != 0
     }
 }

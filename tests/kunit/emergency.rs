@@ -16,7 +16,7 @@ mod emergency {
     const ALERT: u8 = 1;
     const EMERG: u8 = 0;
 
-    /// A log whose first record has the number `.0`.
+    /// A log; `.0` is the number of its first record.
     struct Log(u64, &'static [(u8, &'static str)]);
 
     impl Log {
@@ -62,12 +62,12 @@ mod emergency {
             emergency = pass(emergency, seq, &log);
         }
         assert_eq!((emergency.first, emergency.end), (100, 103));
-        // One that is passed twice, and two records of other CPUs between.
+        // One record twice, and two records of other CPUs between.
         emergency = pass(emergency, 101, &log);
         assert_eq!((emergency.first, emergency.end), (100, 103));
         emergency = pass(emergency, 105, &log);
         assert_eq!((emergency.first, emergency.end), (100, 106));
-        // Three are too many.
+        // Three records between are too many.
         emergency = pass(emergency, 109, &log);
         assert_eq!((emergency.first, emergency.end), (109, 110));
     }
@@ -80,7 +80,7 @@ mod emergency {
     }
 
     #[test]
-    fn a_console_that_lags_behind_finds_the_start() {
+    fn a_console_that_lags_behind_searches_the_log_for_the_start() {
         let log = Log(
             10,
             &[
@@ -98,7 +98,7 @@ mod emergency {
             (emergency.first, emergency.end, emergency.lagging_at),
             (12, 13, 10)
         );
-        // The records that follow belong to it, one after the other, also after a long time.
+        // The next records belong to it, also after a long time.
         let emergency = emergency.add(11, newest, false, &log);
         assert_eq!(
             (emergency.first, emergency.end, emergency.lagging_at),
@@ -109,7 +109,7 @@ mod emergency {
             (emergency.first, emergency.end, emergency.lagging_at),
             (12, 13, 12)
         );
-        // At the end it is up to date.
+        // After the last record the console is up to date.
         let emergency = emergency.add(13, newest, false, &log);
         assert_eq!(emergency.first, 12);
         assert_eq!(emergency.lagging_at, Emergency::UP_TO_DATE);
@@ -128,7 +128,7 @@ mod emergency {
         let emergency = pass(pass(NONE, 9, &log), 10, &log);
         assert_eq!(emergency.add(12, 20, true, &log).first, 9);
         assert_eq!(emergency.add(12, 20, false, &log).first, 20);
-        // Up to date, the time does not count.
+        // For a console that is up to date the time does not count.
         assert_eq!(emergency.add(12, 12, false, &log).first, 9);
     }
 
@@ -136,17 +136,17 @@ mod emergency {
     fn a_panic_soon_after_an_emergency_begins_with_it() {
         let log = Log(0, &[(INFO, "x"); 60]);
         let emergency = pass(pass(NONE, 20, &log), 21, &log);
-        // No record says so: the newest one is the first.
+        // No record of the log is a panic's: the newest one is the first.
         assert_eq!(emergency.first_of_panic(59, &log), 59);
         assert_eq!(emergency.first_of_panic(25, &log), 20);
         assert_eq!(NONE.first_of_panic(25, &log), 25);
-        // At most so many records are between them.
+        // The maximum number of records between them.
         assert_eq!(emergency.first_of_panic(37, &log), 20);
         assert_eq!(emergency.first_of_panic(38, &log), 38);
     }
 
     #[test]
-    fn a_panic_begins_where_it_says_so() {
+    fn a_panic_begins_with_its_first_line() {
         let log = Log(
             100,
             &[
@@ -156,7 +156,7 @@ mod emergency {
                 (EMERG, "---[ end Kernel panic - not syncing: test ]---"),
             ],
         );
-        // The last line has the words, too.
+        // The last line has these words, too.
         assert_eq!(NONE.first_of_panic(102, &log), 101);
         assert!(is_end_of_panic(103, &log));
         assert!(!is_end_of_panic(101, &log) && !is_end_of_panic(500, &log));
@@ -176,7 +176,7 @@ mod emergency {
             ],
         );
         assert_eq!(with_prelude(5, &log), 1);
-        // None before the first one of the log, and none of 24 records before.
+        // There is no record before the first one of the log, and the limit is 24 records before.
         assert_eq!(with_prelude(1, &log), 1);
         assert_eq!(with_prelude(0, &log), 0);
         let alerts = Log(0, &[(ALERT, "x"); 100]);
@@ -184,7 +184,7 @@ mod emergency {
     }
 
     #[test]
-    fn a_bug_begins_with_its_place() {
+    fn a_bug_begins_with_its_location() {
         let log = Log(
             0,
             &[
@@ -197,7 +197,7 @@ mod emergency {
             ],
         );
         assert_eq!(with_prelude(5, &log), 3);
-        // An earlier warning that has ended is none of it.
+        // An earlier warning that has ended does not belong to it.
         let log = Log(
             0,
             &[

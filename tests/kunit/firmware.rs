@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of how the device is found, over what real firmware left.
+//! Tests of the search for the device, on tables and registers that real firmware left.
 //!
 //! The captures in `tests/data` are of QEMU 10.0 `-M virt -m 256 -cpu cortex-a57 -nodefaults`:
 //!
@@ -76,7 +76,7 @@ mod firmware {
     static BARE: &[u8] = include_bytes!("../data/pci-bare.bin");
     static PXB: &[u8] = include_bytes!("../data/pci-pxb.bin");
 
-    // Where things are in `aavmf.mem`.
+    // The addresses in `aavmf.mem`.
     const SYSTEM_TABLE: u64 = 0x4ffd_0018;
     const CONFIGURATION_TABLE: u64 = 0x4ffd_fb18;
     const RSDP: u64 = 0x4f0b_e018;
@@ -98,7 +98,7 @@ mod firmware {
         last_bus: 255,
     };
 
-    /// Captured memory, some bytes of which were changed since.
+    /// Captured memory, with some bytes changed.
     struct Captured {
         changes: [(u64, u8); 40],
         count: usize,
@@ -121,7 +121,7 @@ mod firmware {
             self
         }
 
-        /// Changes bytes, and the checksum at another address with them.
+        /// Changes bytes, and corrects the checksum at another address.
         fn sealed(mut self, at: u64, bytes: &[u8], checksum: u64) -> Self {
             let mut sum = self.byte(checksum);
             for (at, &byte) in (at..).zip(bytes) {
@@ -149,9 +149,9 @@ mod firmware {
                 if at >= start && at < start + size && into.len() as u64 <= start + size - at {
                     let offset = (at - start) as usize;
                     into.copy_from_slice(&bytes[offset..][..into.len()]);
-                    for &(place, byte) in &self.changes[..self.count] {
-                        if place >= at && place - at < into.len() as u64 {
-                            into[(place - at) as usize] = byte;
+                    for &(changed, byte) in &self.changes[..self.count] {
+                        if changed >= at && changed - at < into.len() as u64 {
+                            into[(changed - at) as usize] = byte;
                         }
                     }
                     return Ok(());
@@ -166,7 +166,7 @@ mod firmware {
     }
 
     #[test]
-    fn the_stub_says_where_efi_is() {
+    fn the_stub_has_the_address_of_efi() {
         let tree = fdt::Tree::new(STUB);
         assert_eq!(
             tree.and_then(|tree| tree.chosen()),
@@ -178,7 +178,7 @@ mod firmware {
     }
 
     #[test]
-    fn efi_says_where_acpi_is() {
+    fn efi_has_the_address_of_acpi() {
         assert_eq!(rsdp_address(Captured::new()), Ok(RSDP));
         // A boot without the map, as with efi=novamap.
         assert_eq!(
@@ -219,7 +219,7 @@ mod firmware {
     }
 
     #[test]
-    fn efi_has_as_many_tables_as_it_says() {
+    fn efi_has_the_stated_number_of_tables() {
         let mut memory = Captured::new();
         let count = memory.byte(SYSTEM_TABLE + 104);
         assert!(count > 1);
@@ -227,7 +227,7 @@ mod firmware {
         let guid = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15].map(|i| last + i);
         let guid = guid.map(|at| memory.byte(at));
         let address = [16, 17, 18, 19, 20, 21, 22, 23].map(|i| memory.byte(last + i));
-        // Nothing behind the last one is read.
+        // No memory after the last table is read.
         let find = |count: u8, guid| {
             let mut memory = BoundedMemory {
                 memory: Captured::new().with(SYSTEM_TABLE + 104, &[count]),
@@ -243,7 +243,8 @@ mod firmware {
 
     #[test]
     fn efi_at_virtual_addresses() {
-        // The map's descriptor of the runtime data that holds the tables, the 9th with a mapping.
+        // The map's descriptor of the runtime data that contains the tables, the 9th with a
+        // mapping.
         let mut memory = Captured::new();
         let mut descriptor = MAP.start;
         while (0..8).any(|byte| {
@@ -258,8 +259,8 @@ mod firmware {
                 .with(descriptor + 16, &0x2000_0000u64.to_le_bytes())
         };
         assert_eq!(rsdp_address(moved()), Ok(RSDP));
-        // One page less, and the mapping ends before the table: taken for physical, it cannot be
-        // read.
+        // One page less, and the mapping ends before the table: the address counts as physical and
+        // cannot be read.
         let pages = (CONFIGURATION_TABLE - 0x4fec_0000) >> 12;
         assert_eq!(
             rsdp_address(moved().with(descriptor + 24, &pages.to_le_bytes())),
@@ -270,7 +271,7 @@ mod firmware {
             rsdp_address(moved().with(descriptor + 16, &[0; 8])),
             Err(efi::Error::Unreadable(Unreadable { at: 0x2011_fb18 }))
         );
-        // Nor were any if one is at 0, however large it is: the address is physical.
+        // A mapping at 0 counts as none, whatever its size: the address is physical.
         let large = Captured::new()
             .with(descriptor + 16, &[0; 8])
             .with(descriptor + 24, &u64::to_le_bytes(1 << 40));
@@ -278,8 +279,8 @@ mod firmware {
     }
 
     #[test]
-    fn what_boot_services_left_in_memory() {
-        // The map's first descriptor: its kind, and from where on so many pages are of it.
+    fn memory_of_boot_services() {
+        // The map's first descriptor: its type, start and number of pages.
         let first = |kind: u32, start: u64, pages: u64| {
             Captured::new()
                 .with(MAP.start, &kind.to_le_bytes())
@@ -301,13 +302,13 @@ mod firmware {
         for at in [0, 0x8fff_ffff, 0x9000_2000, u64::MAX] {
             assert_eq!(data(4, 0x9000_0000, 2, at), None);
         }
-        // Memory that Linux, or firmware, uses; a descriptor that cannot be.
+        // Memory of Linux or of firmware, and an invalid descriptor.
         for kind in [0, 1, 3, 5, 7, 9, u32::MAX] {
             assert_eq!(data(kind, 0x9000_0000, 2, 0x9000_0000), None);
         }
         assert_eq!(data(4, 0x9000_0000, u64::MAX, 0x9000_0000), None);
         assert_eq!(data(4, u64::MAX - 0xfff, 2, u64::MAX), None);
-        // Memory of which the second descriptor says something else.
+        // Memory with another type in the second descriptor.
         for (start, expected) in [
             (0x8fff_f000, range.clone()),
             (0x9000_1000, None),
@@ -322,7 +323,7 @@ mod firmware {
             );
         }
 
-        // Nothing is read beyond it.
+        // No memory after the map is read.
         let mut within = BoundedMemory {
             memory: Captured::new(),
             range: SYSTEM_TABLE..SYSTEM_TABLE + 8,
@@ -341,7 +342,7 @@ mod firmware {
     }
 
     #[test]
-    fn efi_that_is_damaged() {
+    fn damaged_efi_tables() {
         let with =
             |offset, bytes: &[u8]| rsdp_address(Captured::new().with(SYSTEM_TABLE + offset, bytes));
         assert_eq!(
@@ -351,7 +352,7 @@ mod firmware {
         assert_eq!(with(12, &[119]), Err(efi::Error::HeaderSize(119)));
         assert_eq!(with(104, &[1, 1]), Err(efi::Error::TableCount(257)));
         assert_eq!(with(104, &[0]), Err(efi::Error::NoAcpi));
-        // More entries than there is memory.
+        // More entries than memory.
         assert_eq!(with(104, &[2]), Err(efi::Error::NoAcpi));
         assert_eq!(
             with(112, &[0xff; 8]),
@@ -383,7 +384,7 @@ mod firmware {
         }
     }
 
-    /// The first host bridge.
+    /// Returns the first host bridge.
     fn mcfg(mut memory: Captured) -> Result<Ecam, acpi::Error> {
         acpi::Mcfg::find(&mut memory, RSDP)?
             .host_bridges(&mut memory)
@@ -392,7 +393,7 @@ mod firmware {
     }
 
     #[test]
-    fn acpi_says_where_the_host_bridge_is() {
+    fn acpi_has_the_address_of_the_host_bridge() {
         assert_eq!(mcfg(Captured::new()), Ok(ECAM));
         let mut memory = Captured::new();
         let count =
@@ -402,8 +403,8 @@ mod firmware {
 
     #[test]
     fn acpi_of_the_first_version() {
-        // The XSDT made an RSDT, over the same bytes: its second address is the first one's upper
-        // half. Put the MCFG there.
+        // An RSDT in place of the XSDT, with the same bytes: its second address is the upper half
+        // of the first one. The MCFG is put there.
         let rsdt = (XSDT as u32).to_le_bytes();
         let memory = Captured::new()
             .sealed(XSDT, b"R", XSDT + 9)
@@ -415,7 +416,7 @@ mod firmware {
 
     #[test]
     fn acpi_with_an_empty_entry() {
-        // The first table of the list is taken out: the MCFG follows.
+        // The first entry of the list is cleared; the MCFG follows.
         let memory = Captured::new().sealed(XSDT + 36, &[0; 8], XSDT + 9);
         assert_eq!(mcfg(memory), Ok(ECAM));
     }
@@ -449,7 +450,7 @@ mod firmware {
             ] {
                 written.bytes[at..at + bytes.len()].copy_from_slice(bytes);
             }
-            // What makes the sum of all bytes zero.
+            // Makes the sum of all bytes zero.
             for (start, size, checksum) in [
                 (0, 20, 8),
                 (0, 36, 32),
@@ -507,8 +508,8 @@ mod firmware {
     }
 
     #[test]
-    fn acpi_as_long_as_it_may_be() {
-        // The length is believed, and the sum wants bytes that are not there.
+    fn acpi_tables_of_maximum_length() {
+        // The length counts, and the checksum includes bytes that do not exist.
         let (with, sealed) = (
             |at, bytes: &[u8]| mcfg(Captured::new().with(at, bytes)),
             |at, bytes: &[u8], sum| mcfg(Captured::new().sealed(at, bytes, sum)),
@@ -528,7 +529,7 @@ mod firmware {
     }
 
     #[test]
-    fn acpi_that_is_damaged() {
+    fn damaged_acpi_tables() {
         use acpi::{
             Error,
             Signature, //
@@ -564,14 +565,14 @@ mod firmware {
         assert_eq!(with(XSDT + 4, &[35]), Err(Error::Length(xsdt, 35)));
         assert_eq!(with(XSDT + 6, &[1]), Err(Error::Length(xsdt, 0x1_006c)));
         assert_eq!(with(XSDT + 20, b"x"), Err(Error::Checksum(xsdt)));
-        // The last address is the MCFG's no more, or cannot be followed.
+        // The last address is not the MCFG's any more, or cannot be read.
         assert_eq!(with(MCFG, b"m"), Err(Error::NoMcfg));
         assert_eq!(
             sealed(XSDT + 36, &[1, 0, 0, 0, 0, 0, 0, 0], XSDT + 9),
             Err(Error::Unreadable(Unreadable { at: 1 }))
         );
         assert_eq!(with(MCFG + 4, &[43]), Err(Error::Checksum(table)));
-        // Right as far as it goes, but shorter than any MCFG: without 0x4010000000 and 0xff.
+        // Correct but shorter than any MCFG: without 0x4010000000 and 0xff.
         let oem = Captured::new().byte(MCFG + 10);
         assert_eq!(
             mcfg(
@@ -607,7 +608,7 @@ mod firmware {
                 last: 0
             })
         );
-        // Another table is nobody's business.
+        // Other tables are ignored.
         assert_eq!(with(FACP + 20, b"x"), Ok(ECAM));
     }
 
@@ -623,13 +624,13 @@ mod firmware {
                 last_bus: 0x7f
             })
         );
-        let place = |bus| ecam.ok()?.function_address(Address::new(bus, 1, 2)?);
-        assert_eq!(place(0x41), Some(ECAM.base + 0x410_a000));
-        assert_eq!(place(0x3f), None);
-        assert_eq!(place(0x80), None);
+        let address = |bus| ecam.ok()?.function_address(Address::new(bus, 1, 2)?);
+        assert_eq!(address(0x41), Some(ECAM.base + 0x410_a000));
+        assert_eq!(address(0x3f), None);
+        assert_eq!(address(0x80), None);
     }
 
-    /// The windows of QEMU's `virt`.
+    /// Returns the windows of QEMU's `virt`.
     fn windows() -> Windows {
         fdt::Tree::new(VIRT)
             .ok()
@@ -675,7 +676,7 @@ mod firmware {
                 ]
         );
         assert_eq!(tree.mmio_nodes().count(), 32);
-        // In the tree's order the first slot is the lowest.
+        // In the order of the tree the first slot is the lowest.
         for (index, slot) in (0..).zip(tree.mmio_nodes()) {
             assert_eq!(
                 slot,
@@ -693,7 +694,7 @@ mod firmware {
         for size in 0..VIRT.len() {
             assert!(fdt::Tree::new(&VIRT[..size]).is_err());
         }
-        // The structure itself, whose last word is the end.
+        // The structure block, whose last word is the end token.
         let mut blob = *STUB;
         for size in 0..0xe4u8 {
             blob[39] = size;
@@ -709,7 +710,7 @@ mod firmware {
             for change in [0x01, 0x02, 0x80, 0xff] {
                 blob[at] ^= change;
                 if let Ok(tree) = fdt::Tree::new(&blob) {
-                    // Any answer will do, as long as there is one.
+                    // Any result is correct, as long as the walk ends.
                     let _ = tree.chosen();
                     assert!(tree.mmio_nodes().count() + tree.host_bridges().count() <= 2);
                 }
@@ -744,7 +745,7 @@ mod firmware {
         assert_eq!(fdt::Tree::total_size(&STUB[..39]), Err(fdt::Error::Bounds));
     }
 
-    /// Memory that counts how often it is read.
+    /// Memory that counts its reads.
     struct Counted {
         memory: Captured,
         reads: usize,
@@ -763,20 +764,20 @@ mod firmware {
         let tree = fdt::Tree::new(STUB).ok();
         let ram = |at| Err(RegistersError::Ram { at });
         let places = [
-            // The flash, a slot of virtio-mmio, BARs, what is right before RAM.
+            // The flash, a virtio-mmio slot, BARs, and the last bytes before RAM.
             (0, MIB, Ok(())),
             (0x400_0000, 64 * MIB, Ok(())),
             (0x0a00_0000, 0x200, Ok(())),
             (0x1000_0000, 0x1000, Ok(())),
             (0x3fff_f000, 0x1000, Ok(())),
-            // RAM that Linux has, and firmware; its first byte and its last one.
+            // RAM of Linux, and of firmware; its first byte and its last one.
             (0x3fff_f000, 0x1001, ram(0x3fff_f000)),
             (0x4000_0000, 1, ram(0x4000_0000)),
             (0x4e89_d000, 0x1000, ram(0x4e89_d000)),
             (SYSTEM_TABLE, 4, ram(SYSTEM_TABLE)),
             (0x4fff_ffff, 1, ram(0x4fff_ffff)),
             (0, 1 << 52, ram(0)),
-            // What is right behind it, configuration space, the other BARs.
+            // The first bytes after RAM, configuration space, the other BARs.
             (0x5000_0000, 0x1000, Ok(())),
             (ECAM.base, ECAM.size(), Ok(())),
             (0x80_0000_0000, 0x4000, Ok(())),
@@ -786,10 +787,10 @@ mod firmware {
         let mut memory = Captured::new();
         for (at, size, expected) in places.into_iter().chain(places.into_iter().rev()) {
             assert_eq!(one.check(&mut memory, at, size), expected);
-            // Whatever was asked before, the answer is the same.
+            // The result does not depend on earlier queries.
             assert_eq!(RamMap::new(tree, 52).check(&mut memory, at, size), expected);
         }
-        // The map is not read again for what is below all RAM, or above it.
+        // The map is not read again for addresses below all RAM, or above it.
         let mut ram = RamMap::new(tree, 52);
         let mut counted = Counted { memory, reads: 0 };
         assert_eq!(ram.check(&mut counted, ECAM.base, ECAM.size()), Ok(()));
@@ -799,7 +800,7 @@ mod firmware {
         assert_eq!(ram.check(&mut counted, 0x5000_0000, 1), Ok(()));
         assert_eq!(ram.check(&mut counted, 0x1000_0000, 1), Ok(()));
         assert_eq!(counted.reads, reads);
-        // In RAM, nothing is known of what is beside.
+        // In RAM, the gap around the address is unknown.
         for asked in 2..4 {
             assert!(ram.check(&mut counted, 0x4000_0000, 1).is_err());
             assert_eq!(counted.reads, asked * reads);
@@ -807,7 +808,7 @@ mod firmware {
     }
 
     #[test]
-    fn registers_where_no_addresses_are() {
+    fn registers_beyond_the_address_bits() {
         for tree in [fdt::Tree::new(STUB).ok(), None] {
             let mut ram = RamMap::new(tree, 52);
             for (at, size) in [
@@ -820,19 +821,19 @@ mod firmware {
                 let result = ram.check(&mut Captured::new(), at, size);
                 assert_eq!(result, Err(RegistersError::OutOfRange { at, bits: 52 }));
             }
-            // Page tables take the other bits for something else: this would be in RAM.
+            // Page tables use the other bits differently: this address would be in RAM.
             let (mut ram, at) = (RamMap::new(tree, 48), 0x1_0000_4000_0000);
             let result = ram.check(&mut Captured::new(), at, 4);
             assert_eq!(result, Err(RegistersError::OutOfRange { at, bits: 48 }));
             let last = (1 << 48) - 4;
             assert_eq!(ram.check(&mut Captured::new(), last, 4), Ok(()));
         }
-        // Where nobody says where RAM is, there may be none.
+        // Without a description of RAM, there may be none.
         assert_eq!(
             RamMap::new(None, 52).check(&mut Captured::new(), 0x4000_0000, 4),
             Ok(())
         );
-        // As it is with a map that cannot be read.
+        // The same with a map that cannot be read.
         struct Nothing;
         impl Memory for Nothing {
             fn read(&mut self, at: u64, _: &mut [u8]) -> Result<(), Unreadable> {
@@ -845,7 +846,7 @@ mod firmware {
 
     #[test]
     fn memory_of_every_kind() {
-        // The map's first descriptor, which may be cached or may not.
+        // The map's first descriptor, with any cacheability.
         let check = |kind: u32, attribute: u64| {
             let mut memory = Captured::new()
                 .with(MAP.start, &kind.to_le_bytes())
@@ -861,7 +862,7 @@ mod firmware {
             first
         };
         for kind in 0..20 {
-            // Not what is reserved or unusable, I/O, and what no kind is yet.
+            // Not reserved or unusable memory, I/O, and types that are not defined yet.
             let is_ram = !matches!(kind, 0 | 8 | 11..=13 | 15..);
             for attribute in [8, 0xf, 0x8000_0000_0000_0008] {
                 assert_eq!(check(kind, attribute), is_ram);
@@ -869,7 +870,7 @@ mod firmware {
             assert!(!check(kind, 0x8000_0000_0000_0007));
         }
         assert!(!check(u32::MAX, 8));
-        // One that has no end takes all that follows.
+        // A descriptor without an end covers all addresses after it.
         let mut memory = Captured::new()
             .with(MAP.start + 8, &0x9000_0000u64.to_le_bytes())
             .with(MAP.start + 24, &u64::MAX.to_le_bytes());
@@ -906,7 +907,7 @@ mod firmware {
         tree.begin(b"")
             .cells("#address-cells", &[2])
             .cells("#size-cells", &[1]);
-        // Two ranges, and one that is empty; a node whose name is another one.
+        // Two ranges, and an empty one; a node with a different name.
         tree.begin(b"memory@0")
             .text("device_type", b"memory\0")
             .cells("reg", &[0, 0x1000, 0x1000, 1, 0x2000, 0x1000, 0, 0x8000, 0])
@@ -915,7 +916,7 @@ mod firmware {
             .text("device_type", b"memory\0")
             .cells("reg", &[0, 0x9000, 0x1000])
             .end();
-        // What is off, something else, or inside another node.
+        // Nodes that are disabled, of another type, or inside another node.
         tree.begin(b"memory@a000")
             .text("device_type", b"memory\0")
             .text("status", b"disabled\0")
@@ -944,10 +945,10 @@ mod firmware {
         for at in [0x2000, 0x8000, 0xa000, 0xb000, 0xc000] {
             assert!(check(blob, at, 0x1000));
         }
-        // Around the empty one.
+        // Around the empty range.
         assert!(check(blob, 0x7000, 0x2000));
 
-        // Cells that are left over say nothing.
+        // Remaining cells are ignored.
         let mut tree = Tree::new();
         tree.begin(b"")
             .cells("#address-cells", &[1])
@@ -964,13 +965,13 @@ mod firmware {
         assert!(check(blob, 0x1000, 4));
     }
 
-    /// Writes small trees.
+    /// Builds small trees.
     struct Tree {
         blob: [u8; 1024],
         end: usize,
     }
 
-    /// The strings of those trees.
+    /// The strings block of those trees.
     const STRINGS: &[u8] = b"compatible\0reg\0ranges\0status\0dma-coherent\0bus-range\0\
         linux,pci-domain\0#address-cells\0#size-cells\0device_type\0";
 
@@ -1007,7 +1008,7 @@ mod firmware {
             self.words(&[2])
         }
 
-        fn head(&mut self, name: &str, size: u32) -> &mut Self {
+        fn property(&mut self, name: &str, size: u32) -> &mut Self {
             let mut at = 0;
             while !STRINGS[at..].starts_with(name.as_bytes()) {
                 at += 1;
@@ -1016,13 +1017,13 @@ mod firmware {
         }
 
         fn text(&mut self, name: &str, value: &[u8]) -> &mut Self {
-            self.head(name, value.len() as u32);
+            self.property(name, value.len() as u32);
             self.put(value);
             self
         }
 
         fn cells(&mut self, name: &str, value: &[u32]) -> &mut Self {
-            self.head(name, 4 * value.len() as u32);
+            self.property(name, 4 * value.len() as u32);
             self.words(value)
         }
 
@@ -1039,7 +1040,7 @@ mod firmware {
                 )
         }
 
-        /// The whole.
+        /// Completes the header and returns the whole tree.
         fn seal(&mut self) -> &[u8] {
             self.words(&[9]);
             let start = (40 + STRINGS.len()).next_multiple_of(4);
@@ -1063,7 +1064,7 @@ mod firmware {
         }
     }
 
-    /// The first host bridge, and how many there are, good or bad.
+    /// Returns the first host bridge, and the number of all, valid or not.
     fn bridges(blob: &[u8]) -> (Option<Result<fdt::HostBridge, fdt::Error>>, usize) {
         match fdt::Tree::new(blob) {
             Ok(tree) => (tree.host_bridges().next(), tree.host_bridges().count()),
@@ -1071,7 +1072,7 @@ mod firmware {
         }
     }
 
-    /// A host bridge on a bus that translates with these `ranges`.
+    /// Returns a tree with a host bridge on a bus that translates with these `ranges`.
     fn behind_a_bus(ranges: &[u32]) -> Tree {
         let mut tree = Tree::new();
         tree.begin(b"")
@@ -1108,7 +1109,7 @@ mod firmware {
         assert!(matches!(first, Some(Ok(_))));
         let Some(Ok(bridge)) = first else { return };
         assert!(bridge.coherent);
-        // As many buses as there is room for.
+        // The maximum number of buses.
         assert_eq!(
             bridge.ecam,
             Ecam {
@@ -1125,7 +1126,7 @@ mod firmware {
         assert_eq!(bridge.windows.cpu_address(0x8000_1000, 0x1000_0000), None);
         assert_eq!(bridge.windows.cpu_address(0x7fff_ffff, 1), None);
 
-        // Half a range too much, and ranges that do not reach so far.
+        // Half a range too much, and ranges that do not reach that far.
         let (first, _) = bridges(behind_a_bus(&ranges[..6]).seal());
         assert_eq!(first, Some(Err(fdt::Error::Property("ranges"))));
         let (first, _) = bridges(behind_a_bus(&ranges[..4]).seal());
@@ -1147,7 +1148,7 @@ mod firmware {
             .cells("#address-cells", &[3])
             .cells("#size-cells", &[2])
             .cells("reg", &[0x12, 0x1000_0000, 0, 0x100_0000]);
-        tree.head("ranges", 28)
+        tree.property("ranges", 28)
             .words(&[0x0200_0000, 0, 0x8000_0000])
             .words(&[0x12, 0x2000_0000, 0, 0x1000_0000])
             .end()
@@ -1156,7 +1157,7 @@ mod firmware {
         let (first, _) = bridges(tree.seal());
         assert!(matches!(first, Some(Ok(_))));
         let Some(Ok(bridge)) = first else { return };
-        // Where nobody says which buses there are, they begin with 0.
+        // Without `bus-range`, the buses begin with 0.
         assert_eq!(
             bridge.ecam,
             Ecam {
@@ -1194,7 +1195,7 @@ mod firmware {
     }
 
     #[test]
-    fn nodes_that_are_off_or_out_of_reach() {
+    fn nodes_that_are_disabled_or_not_addressable() {
         for (status, count) in [
             (&b"okay\0"[..], 1),
             (b"ok\0", 1),
@@ -1209,7 +1210,7 @@ mod firmware {
                 .end()
                 .end();
             assert_eq!(bridges(tree.seal()).1, count);
-            // The same said of the bus.
+            // The same for the bus.
             let mut tree = Tree::new();
             tree.begin(b"")
                 .cells("#address-cells", &[1])
@@ -1236,7 +1237,7 @@ mod firmware {
     }
 
     #[test]
-    fn host_bridges_that_make_no_sense() {
+    fn invalid_host_bridges() {
         for (name, value) in [
             ("bus-range", &[1u32, 0][..]),
             ("bus-range", &[0, 256]),
@@ -1250,7 +1251,7 @@ mod firmware {
                 .bridge(0)
                 .cells(name, value)
                 .end();
-            // The next one is as good as ever.
+            // The next host bridge is valid.
             tree.bridge(0x1000_0000).end().end();
             let (first, count) = bridges(tree.seal());
             assert_eq!(count, 2);
@@ -1282,7 +1283,7 @@ mod firmware {
     }
 
     #[test]
-    fn structures_that_make_no_sense() {
+    fn invalid_structures() {
         let mut tree = Tree::new();
         for _ in 0..17 {
             tree.begin(b"x");
@@ -1300,16 +1301,16 @@ mod firmware {
             tree.words(tokens);
             let (first, count) = bridges(tree.seal());
             assert_eq!(first, Some(Err(why)));
-            // An error in the structure is the last thing said.
+            // An error in the structure is the last item.
             assert_eq!(count, 1);
         }
     }
 
-    /// One function of a simulated machine.
+    /// A function of a simulated machine.
     #[derive(Clone, Copy)]
     struct Simulated {
         devfn: u8,
-        /// The bridge it is behind, or the bus it is on when that is a host bridge's.
+        /// The bridge that it is behind, or its bus if that is a host bridge's.
         parent: Result<usize, u8>,
         registers: [u32; 16],
     }
@@ -1320,7 +1321,7 @@ mod firmware {
             self.registers[6].to_le_bytes()
         }
 
-        /// The bits of a register that can be written, as QEMU has them.
+        /// Returns the writable bits of a register, as in QEMU.
         fn writable(&self, register: usize) -> u32 {
             match (self.registers[0], register) {
                 (_, 1) => 0x0000_0407,
@@ -1335,11 +1336,11 @@ mod firmware {
         }
     }
 
-    /// The configuration space of a machine, in which bridges forward what they are told to.
+    /// The configuration space of a machine; its bridges forward accesses as their registers say.
     struct Machine {
         functions: [Simulated; 12],
         count: usize,
-        /// An address was changed while it was decoded.
+        /// Whether an address was changed while it was decoded.
         careless: bool,
     }
 
@@ -1356,7 +1357,7 @@ mod firmware {
             }
         }
 
-        /// A machine as it was captured.
+        /// Returns a machine as it was captured.
         fn new(capture: &[u8]) -> Self {
             let mut machine = Self::empty();
             for record in capture.chunks_exact(68) {
@@ -1373,7 +1374,7 @@ mod firmware {
             machine
         }
 
-        /// Adds a function and gives its index.
+        /// Adds a function and returns its index.
         fn add(&mut self, parent: Result<usize, u8>, devfn: u8, registers: [u32; 16]) -> usize {
             self.functions[self.count] = Simulated {
                 devfn,
@@ -1384,7 +1385,7 @@ mod firmware {
             self.count - 1
         }
 
-        /// Adds a GPU that nobody has touched.
+        /// Adds a GPU as it is after a reset.
         fn add_gpu(&mut self, parent: Result<usize, u8>, devfn: u8) -> usize {
             let mut registers = gpu_as_captured();
             registers[1] &= 0xffff_0000;
@@ -1401,7 +1402,7 @@ mod firmware {
             self.add(parent, devfn, registers)
         }
 
-        /// The function at an address, if the bridges lead there.
+        /// Returns the function at an address, if the bridges forward accesses to it.
         fn route(&self, address: Address) -> Option<usize> {
             let devfn = (address.device() << 3) | address.function();
             (0..self.count).find(|&index| {
@@ -1456,7 +1457,7 @@ mod firmware {
         }
     }
 
-    /// The registers of a GPU as AAVMF left them.
+    /// Returns the registers of a GPU as AAVMF left them.
     fn gpu_as_captured() -> [u32; 16] {
         Machine::new(PORT).functions[5].registers
     }
@@ -1465,7 +1466,7 @@ mod firmware {
         Address::new(bus, device, function).unwrap()
     }
 
-    /// All GPUs that are found, up to four, the path to the last, and the report.
+    /// Returns all GPUs found, up to four, the path to the last, and the report.
     fn gpus(
         config: &mut impl Config,
         numbers: BusNumbers,
@@ -1518,8 +1519,8 @@ mod firmware {
     }
 
     #[test]
-    fn buses_that_nobody_leads_to() {
-        // Without firmware there is nothing on them, and each costs 32 reads.
+    fn buses_without_a_bridge_to_them() {
+        // Without firmware there are no functions on them, and each costs 32 reads.
         let (gpus, _, walk) = gpus(&mut Machine::new(PXB), BusNumbers::Assign);
         assert_eq!(gpus, [None; 4]);
         assert_eq!((walk.buses, walk.skipped), (2, None));
@@ -1541,13 +1542,13 @@ mod firmware {
         assert_eq!((walk.buses, walk.functions, walk.skipped), (3, 4, None));
     }
 
-    /// A machine whose window into configuration space has the buses from 0 to the last one. Beyond
-    /// it nothing may be touched: hardware answers with a fault.
+    /// A machine whose configuration space window has the buses from 0 to the last one. An access
+    /// beyond it is an error: hardware answers with a fault.
     struct Window0To {
         machine: Machine,
         last: u8,
-        /// A bit for each of the buses 0 to 127 that was touched.
-        touched: u128,
+        /// The accessed buses of 0 to 127, a bit for each.
+        accessed: u128,
         beyond: bool,
     }
 
@@ -1556,30 +1557,30 @@ mod firmware {
             Self {
                 machine,
                 last,
-                touched: 0,
+                accessed: 0,
                 beyond: false,
             }
         }
 
-        fn touch(&mut self, bus: u8) {
+        fn access(&mut self, bus: u8) {
             self.beyond |= bus > self.last;
-            self.touched |= 1 << (bus & 0x7f);
+            self.accessed |= 1 << (bus & 0x7f);
         }
     }
 
     impl Config for Window0To {
         fn read32(&mut self, function: Address, offset: u16) -> u32 {
-            self.touch(function.bus());
+            self.access(function.bus());
             self.machine.read32(function, offset)
         }
 
         fn write32(&mut self, function: Address, offset: u16, value: u32) {
-            self.touch(function.bus());
+            self.access(function.bus());
             self.machine.write32(function, offset, value);
         }
     }
 
-    /// Two ports, the first of which leads to more than the second.
+    /// Returns two ports, the first of which leads to more buses than the second.
     fn two_ports() -> Machine {
         let mut machine = Machine::empty();
         let first = machine.add_bridge(Err(0), 8, [0x20, 0x2f]);
@@ -1591,7 +1592,7 @@ mod firmware {
     }
 
     #[test]
-    fn buses_beyond_the_window_are_not_touched() {
+    fn buses_beyond_the_window_are_not_accessed() {
         for numbers in [BusNumbers::Keep, BusNumbers::Assign] {
             for last in [0, 1, 0x20, 0x21, 0x2f] {
                 let mut window = Window0To::new(two_ports(), last);
@@ -1603,43 +1604,43 @@ mod firmware {
                 assert!(!window.beyond);
             }
         }
-        // Nobody has given numbers, and there are none to give.
+        // The buses have no numbers, and none are free.
         let mut window = Window0To::new(Machine::new(BARE), 0);
         let ecam = Ecam::new(ECAM.base, ECAM.segment, 0, 0).unwrap();
         let walk = enumerate(&mut window, &ecam, BusNumbers::Assign, |_, _, _| {
             ControlFlow::Continue(())
         });
         assert_eq!(walk.gpus, 0);
-        assert_eq!((window.touched, window.beyond), (1, false));
+        assert_eq!((window.accessed, window.beyond), (1, false));
     }
 
     #[test]
-    fn the_way_to_a_function_touches_no_other_bus() {
-        let way = |machine: Machine, to: Address| {
+    fn the_path_to_a_function_accesses_no_other_bus() {
+        let path_from = |machine: Machine, to: Address| {
             let mut window = Window0To::new(machine, to.bus());
             let path = path_to(&mut window, to);
             assert!(!window.beyond);
-            (path, window.touched)
+            (path, window.accessed)
         };
-        let (path, touched) = way(two_ports(), at(0, 1, 0));
+        let (path, accessed) = path_from(two_ports(), at(0, 1, 0));
         assert!(path.as_slice().is_empty());
-        assert_eq!(touched, 0);
-        let (path, touched) = way(two_ports(), at(0x21, 0, 0));
+        assert_eq!(accessed, 0);
+        let (path, accessed) = path_from(two_ports(), at(0x21, 0, 0));
         assert!(path.as_slice() == [at(0, 1, 0), at(0x20, 0, 0)]);
-        assert_eq!(touched, 1 | 1 << 0x20);
-        let (path, touched) = way(two_ports(), at(0x30, 0, 0));
+        assert_eq!(accessed, 1 | 1 << 0x20);
+        let (path, accessed) = path_from(two_ports(), at(0x30, 0, 0));
         assert!(path.as_slice() == [at(0, 2, 0)]);
-        assert_eq!(touched, 1);
+        assert_eq!(accessed, 1);
         // A port that is the second function of its device, and one behind another host bridge.
-        let (path, touched) = way(Machine::new(PORT), at(3, 0, 0));
+        let (path, accessed) = path_from(Machine::new(PORT), at(3, 0, 0));
         assert!(path.as_slice() == [at(0, 3, 1)]);
-        assert_eq!(touched, 1);
-        let (path, _) = way(Machine::new(PXB), at(0x41, 0, 0));
+        assert_eq!(accessed, 1);
+        let (path, _) = path_from(Machine::new(PXB), at(0x41, 0, 0));
         assert!(path.as_slice() == [at(0x40, 0, 0)]);
-        // Bridges in a circle lead nowhere.
+        // Bridges in a cycle lead nowhere.
         let mut circle = Machine::empty();
         circle.add_bridge(Err(0), 8, [0, 0xff]);
-        assert!(way(circle, at(5, 0, 0)).0.as_slice().is_empty());
+        assert!(path_from(circle, at(5, 0, 0)).0.as_slice().is_empty());
     }
 
     #[test]
@@ -1660,8 +1661,8 @@ mod firmware {
     }
 
     #[test]
-    fn functions_that_are_not_there() {
-        // Function 1 of a device that has one function only, and one whose function 0 is missing.
+    fn missing_functions() {
+        // Function 1 of a device with one function only, and of one whose function 0 is missing.
         let mut machine = Machine::empty();
         machine.add_gpu(Err(0), 8);
         machine.add_gpu(Err(0), 9);
@@ -1678,7 +1679,7 @@ mod firmware {
     }
 
     #[test]
-    fn numbers_where_nobody_gave_any() {
+    fn bus_numbers_without_firmware() {
         let mut machine = Machine::new(BARE);
         machine.add_gpu(Ok(4), 0);
         let (all, _, walk) = gpus(&mut machine, BusNumbers::Keep);
@@ -1689,18 +1690,18 @@ mod firmware {
         assert_eq!(all, [Some(at(3, 0, 0)), None, None, None]);
         assert!(path.as_slice() == [at(0, 3, 1)]);
         assert_eq!((walk.buses, walk.functions, walk.skipped), (4, 6, None));
-        // Firmware would have given the same ones.
+        // Firmware would have assigned the same ones.
         let firmware = Machine::new(PORT);
         for index in 0..5 {
             assert_eq!(machine.register(index, 6), firmware.register(index, 6));
         }
-        // Once more, and they stay.
+        // A second walk does not change them.
         assert_eq!(gpus(&mut machine, BusNumbers::Assign), (all, path, walk));
     }
 
     #[test]
-    fn numbers_below_numbers() {
-        // Two chains of two; the walk breaks in the first, which is closed all the same.
+    fn bus_numbers_below_numbered_bridges() {
+        // Two chains of two; the walk stops in the first, which is completed nevertheless.
         let mut machine = Machine::empty();
         let upper = machine.add_bridge(Err(0), 8, [0, 0]);
         let lower = machine.add_bridge(Ok(upper), 0, [0, 0]);
@@ -1720,7 +1721,7 @@ mod firmware {
     }
 
     #[test]
-    fn numbers_beside_those_of_others() {
+    fn bus_numbers_beside_those_of_firmware() {
         let mut machine = Machine::empty();
         machine.add_bridge(Err(0), 8, [1, 5]);
         let bridge = machine.add_bridge(Err(0), 0x10, [0, 0]);
@@ -1739,13 +1740,13 @@ mod firmware {
             machine.add_bridge(Err(0), 8, [0x20, 0x2f]);
             let second = machine.add_bridge(Err(0), 0x10, below);
             if below == [0x40, 0x41] {
-                // Back to a bus above the one that it is on.
+                // Back to a bus above the bridge's own.
                 machine.add_bridge(Ok(second), 0, [0x20, 0x41]);
             }
             let walk = gpus(&mut machine, BusNumbers::Assign).2;
             assert!(walk.skipped.is_some_and(|(_, why)| why == trouble));
         }
-        // Beyond what the bridge above forwards.
+        // Beyond the buses that the bridge above forwards.
         let mut machine = Machine::empty();
         let upper = machine.add_bridge(Err(0), 8, [0x20, 0x2f]);
         machine.add_bridge(Ok(upper), 0, [0x30, 0x3f]);
@@ -1754,7 +1755,7 @@ mod firmware {
             walk.skipped,
             Some((at(0x20, 0, 0), BridgeError::InvalidBus(0x30)))
         );
-        // Neither does it help if the bridge between says that it forwards more.
+        // A bridge in between that claims to forward more does not change that.
         machine.functions[1].registers[6] = 0x50_21_20;
         machine.add_bridge(Ok(1), 0, [0x30, 0x3f]);
         let walk = gpus(&mut machine, BusNumbers::Keep).2;
@@ -1763,7 +1764,7 @@ mod firmware {
             Some((at(0x21, 0, 0), BridgeError::InvalidBus(0x30)))
         );
 
-        // Back to the bus that it is on.
+        // Back to the bridge's own bus.
         let mut machine = Machine::empty();
         let upper = machine.add_bridge(Err(0), 8, [0x20, 0x2f]);
         machine.add_bridge(Ok(upper), 0, [0x20, 0x2f]);
@@ -1773,7 +1774,7 @@ mod firmware {
             Some((at(0x20, 0, 0), BridgeError::InvalidBus(0x20)))
         );
 
-        // The window has one number to spare, or none.
+        // The window has one bus number left, or none.
         for (last_bus, trouble) in [
             (1, None),
             (0, Some((at(0, 1, 0), BridgeError::BusNumbersExhausted))),
@@ -1788,7 +1789,7 @@ mod firmware {
             assert_eq!((walk.skipped, walk.gpus == 1), (trouble, trouble.is_none()));
         }
 
-        // The bridge above has no number to spare, and then nobody has.
+        // The bridge above has no number left, and so no other bridge gets one.
         let mut machine = Machine::empty();
         let upper = machine.add_bridge(Err(0), 8, [0x20, 0x20]);
         machine.add_bridge(Ok(upper), 0, [0, 0]);
@@ -1817,12 +1818,12 @@ mod firmware {
         assert_eq!((walk.buses, walk.gpus), (9, 0));
     }
 
-    /// Bridges everywhere, each of which leads to some other bus.
-    struct Maze {
+    /// Bridges everywhere, each of which leads to another bus.
+    struct CyclicTopology {
         step: u8,
     }
 
-    impl Config for Maze {
+    impl Config for CyclicTopology {
         fn read32(&mut self, function: Address, offset: u16) -> u32 {
             match offset {
                 0 => 0x000c_1b36,
@@ -1839,13 +1840,13 @@ mod firmware {
     }
 
     #[test]
-    fn a_maze_has_an_end() {
-        let walk = gpus(&mut Maze { step: 1 }, BusNumbers::Keep).2;
+    fn a_cyclic_topology_ends() {
+        let walk = gpus(&mut CyclicTopology { step: 1 }, BusNumbers::Keep).2;
         assert_eq!(walk.buses, 256);
         assert_eq!(walk.functions, u16::MAX);
     }
 
-    /// The GPU behind a port and a switch of the host bridge whose own bus is 0x40, in segment 1.
+    /// Returns the GPU behind a port and a switch of the host bridge with bus 0x40, in segment 1.
     fn location() -> Location {
         let mut machine = Machine::empty();
         let upper = machine.add_bridge(Err(0x40), 8, [0x41, 0x42]);
@@ -1860,7 +1861,7 @@ mod firmware {
         }
     }
 
-    /// The same, as the PCI core finds it.
+    /// Returns the same GPU as the PCI core enumerates it.
     fn enumerated() -> Enumerated {
         Enumerated {
             domain: 1,
@@ -1871,12 +1872,12 @@ mod firmware {
     }
 
     #[test]
-    fn a_function_is_known_again() {
+    fn a_function_is_recognised() {
         let found = location();
         let is = |other: &Enumerated| found.matches(other, || true);
         assert!(is(&enumerated()));
         assert!(!found.matches(&enumerated(), || false));
-        // Its bus and the last one have other numbers by now.
+        // Its bus and the last one have other numbers now.
         for (bus, last) in [(0x41, 0x41), (0x45, 0x7f), (0x7f, 0xff)] {
             let function = at(bus, 3, 0);
             assert!(is(&Enumerated {
@@ -1904,7 +1905,7 @@ mod firmware {
                 ..enumerated()
             }));
         }
-        // No virtio-gpu; nobody looks into its BARs.
+        // No virtio-gpu; its BARs are not read.
         for id in [0x1050_1af5, 0x1051_1af4, 0x000c_1b36, u32::MAX] {
             let other = Enumerated { id, ..enumerated() };
             let looked = Cell::new(false);
@@ -1960,7 +1961,7 @@ mod firmware {
             ..enumerated()
         };
         assert!(found.is_behind(&bridge(at(0x40, 1, 0))));
-        // The one below it may have any number.
+        // The bridge below it may have any number.
         for other in [
             at(0x41, 2, 0),
             at(0x40, 2, 0),
@@ -1978,7 +1979,7 @@ mod firmware {
             buses: 0..=0x3f,
             ..first.clone()
         }));
-        // On the host bridge's own bus there is none before it, and it is known all the same.
+        // On the host bridge's own bus there is no bridge before it, and it is recognised.
         let direct = Location {
             function: at(0x40, 1, 0),
             path: Path::new(),
@@ -1993,8 +1994,8 @@ mod firmware {
     }
 
     #[test]
-    fn a_function_is_known_by_other_numbers_of_buses() {
-        // Two ports with a GPU each, whose numbers and addresses are ours.
+    fn a_function_is_recognised_by_other_bus_numbers() {
+        // Two ports with a GPU each, with numbers and addresses of the driver.
         let mut machine = Machine::empty();
         let ports = [8, 0x10].map(|devfn| machine.add_bridge(Err(0), devfn, [0, 0]));
         let windows = windows();
@@ -2018,7 +2019,8 @@ mod firmware {
         );
         let address = cards.map(|card| machine.register(card, 5) & !0xf);
         assert_ne!(address[0], address[1]);
-        // As by pci=hpbussize=4: the second GPU has the number that nobody had, the first keeps it.
+        // As with pci=hpbussize=4: the second GPU gets a number that was free, the first keeps its
+        // own.
         for (which, location) in found.into_iter().enumerate() {
             for (card, bus) in [1, 5].into_iter().enumerate() {
                 let other = Enumerated {
@@ -2056,7 +2058,7 @@ mod firmware {
                 address: 0x80_0000_0000
             })
         );
-        // The upper half of BAR 4, and one that there never is.
+        // The upper half of BAR 4, and a BAR that does not exist.
         assert_eq!(gpu.bar(5), None);
         assert_eq!(gpu.bar(6), None);
         assert_eq!(gpu.bar(255), None);
@@ -2071,7 +2073,7 @@ mod firmware {
 
     #[test]
     fn types_of_bars() {
-        // PCI 3.0, section 6.2.5.1: bit 0 is of I/O, bits 1 and 2 the type, bit 3 prefetchable.
+        // PCI 3.0, section 6.2.5.1: bit 0 is I/O space, bits 1 and 2 the type, bit 3 prefetchable.
         let bar = |low: u32| {
             let mut machine = Machine::new(PORT);
             machine.functions[5].registers[8] = 0x8000_0000 | low;
@@ -2082,16 +2084,16 @@ mod firmware {
         let memory32 = |prefetchable| Some((Space::Memory32, prefetchable, 0x8000_0000));
         assert_eq!(bar(0), memory32(false));
         assert_eq!(bar(8), memory32(true));
-        // Below 1 MiB, as it was once called.
+        // Below 1 MiB, an obsolete type.
         assert_eq!(bar(2), memory32(false));
         let high = 0x12_8000_0000;
         assert_eq!(bar(4), Some((Space::Memory64, false, high)));
         assert_eq!(bar(0xc), Some((Space::Memory64, true, high)));
         assert_eq!(bar(6), None);
-        // Bits 2 and 3 are part of the address there.
+        // Bits 2 and 3 are part of the address in an I/O BAR.
         assert_eq!(bar(0x1), Some((Space::Io, false, 0x8000_0000)));
         assert_eq!(bar(0xd), Some((Space::Io, false, 0x8000_000c)));
-        // The last BAR has none after it for an upper half.
+        // The last BAR has no BAR after it for an upper half.
         let mut machine = Machine::new(PORT);
         machine.functions[5].registers[8] = 0;
         machine.functions[5].registers[9] = 0x8000_0004;
@@ -2115,7 +2117,7 @@ mod firmware {
         // A bridge forwards accesses to memory in both directions.
         gpu.enable_forwarding();
         assert_eq!(gpu.command(), 0x0407);
-        // What is put back does not master the bus.
+        // The restored value has no bus master bit.
         gpu.restore_command(0x0405);
         assert_eq!(gpu.command(), 0x0401);
         gpu.set_command(0x0003);
@@ -2153,7 +2155,7 @@ mod firmware {
             let result = allocator.assign(&mut machine, at(0, device, 0), &Path::new());
             assert_eq!(result, Ok(2));
         }
-        // From the top of the windows, one below the other.
+        // From the top of the windows downwards.
         assert_eq!(machine.register(0, 5), 0x3efe_f000);
         assert_eq!(machine.register(1, 5), 0x3efe_e000);
         assert_eq!(
@@ -2165,7 +2167,7 @@ mod firmware {
             [0xffff_800c, 0xff]
         );
         assert!(!machine.careless);
-        // Once more: there is nothing to do.
+        // A second call changes nothing.
         assert_eq!(
             allocator.assign(&mut machine, at(0, 1, 0), &Path::new()),
             Ok(0)
@@ -2199,7 +2201,7 @@ mod firmware {
         }
         assert!(!machine.careless);
 
-        // A second GPU there would need the bridges to forward more.
+        // A second GPU there would need a larger window of the bridges.
         let second = machine.add_gpu(Ok(lower), 8);
         let before = machine.functions[second].registers;
         assert_eq!(
@@ -2230,7 +2232,7 @@ mod firmware {
     }
 
     #[test]
-    fn bars_for_which_there_is_no_room() {
+    fn bars_that_do_not_fit() {
         let mut machine = Machine::empty();
         machine.add_gpu(Err(0), 8);
         let before = machine.functions[0].registers;
@@ -2254,7 +2256,7 @@ mod firmware {
             Err(AssignError::Window(0x5000))
         );
         assert!(machine.functions[0].registers == before);
-        // Room for one BAR is not taken if there is none for the other.
+        // No room is taken for one BAR if there is none for the other.
         let mut halves = Windows::default();
         let half = Window {
             size: 0x1000,
@@ -2271,7 +2273,7 @@ mod firmware {
             assert_eq!(result, Err(AssignError::Window(0x4000)));
         }
         assert!(machine.functions[0].registers == before);
-        // The alignment wants more than the sum.
+        // The alignment needs more than the sum.
         assert!(windows.push(Window {
             size: 0x8000,
             ..window
@@ -2282,7 +2284,7 @@ mod firmware {
         assert_eq!(windows.cpu_address(0x1_4000, 0x1000), Some(0x8001_4000));
     }
 
-    /// The host bridge of a devicetree that has `count` windows of 1 MiB, 256 MiB from each other.
+    /// Returns the host bridge of a devicetree with `count` windows of 1 MiB, 256 MiB apart.
     fn with_windows(count: u32) -> Windows {
         let mut tree = Tree::new();
         tree.begin(b"")
@@ -2292,7 +2294,7 @@ mod firmware {
             .cells("#address-cells", &[3])
             .cells("#size-cells", &[2])
             .cells("reg", &[0, 0x100_0000])
-            .head("ranges", 24 * count);
+            .property("ranges", 24 * count);
         for number in 0..count {
             let at = 0x1000_0000 * (number + 1);
             tree.words(&[0x0200_0000, 0, at, at + 0x100_0000, 0, 0x10_0000]);
@@ -2318,11 +2320,11 @@ mod firmware {
             let result = allocator.assign(&mut machine, at(0, 1, 0), &Path::new());
             assert_eq!(result, Ok(0));
             assert!(machine.functions[0].registers == before);
-            // Where a window is not kept, nobody knows what the CPU calls the address.
+            // For a window that is not stored the CPU address is unknown.
             let cpu = u64::from(last) + 0x100_0000;
             let expected = (count <= 8).then_some(cpu);
             assert_eq!(windows.cpu_address(last.into(), 0x1000), expected);
-            // What has no address gets one all the same, and only that.
+            // A BAR without an address gets one nevertheless, and only that.
             machine.functions[0].registers[5] = 0;
             let result = allocator.assign(&mut machine, at(0, 1, 0), &Path::new());
             assert_eq!(result, Ok(1));
@@ -2347,14 +2349,14 @@ mod firmware {
 
     #[test]
     fn a_bridge_that_forwards_something_stays() {
-        // Its memory registers 0x20 and 0x24, the upper halves of a prefetchable base and limit,
-        // and whether that is in one of the windows.
+        // The bridge's memory registers 0x20 and 0x24, the upper halves of a prefetchable base and
+        // limit, and whether that is in one of the windows.
         for (memory, prefetchable, base, limit, is_kept) in [
             (0x1000_1000, 0, 0, 0, true),
             (0x1010_1000, 0, 0, 0, true),
             // The base is above the limit.
             (0x1000_1010, 0, 0, 0, false),
-            // No window is there.
+            // There is no window.
             (0x0ff0_0ff0, 0, 0, 0, false),
             (0x3f00_3f00, 0, 0, 0, false),
             (0, 0x1000_1000, 0, 0, true),
@@ -2364,10 +2366,10 @@ mod firmware {
             (0, 0xfff1_0001, 0x81, 0x80, false),
             (0, 0x0001_0001, 0x7f, 0x80, false),
             (0, 0x0001_0001, 0x100, 0x100, false),
-            // It has no upper halves.
+            // The bridge has no upper halves.
             (0, 0x0010_0010, 0x80, 0x80, false),
             (0, 0x1000_1000, 0x81, 0x80, true),
-            // Memory that is not prefetchable has none either.
+            // Memory that is not prefetchable has no upper halves, either.
             (0x0011_0011, 0, 0x80, 0x80, false),
         ] {
             let mut machine = Machine::empty();
@@ -2400,7 +2402,7 @@ mod firmware {
             }));
             windows
         };
-        // On the host bridge's bus, and behind a bridge that is as after a reset.
+        // On the host bridge's bus, and behind a bridge in its reset state.
         let mut machine = Machine::empty();
         machine.add_gpu(Err(0), 8);
         let bridge = machine.add_bridge(Err(0), 0x10, [1, 1]);
@@ -2433,7 +2435,7 @@ mod firmware {
     }
 
     #[test]
-    fn windows_that_are_none() {
+    fn invalid_windows() {
         let mut windows = Windows::default();
         assert_eq!(windows.cpu_address(0x1234_5000, 0x1000), Some(0x1234_5000));
         assert_eq!(windows.cpu_address(u64::MAX, 2), None);
@@ -2480,13 +2482,16 @@ mod firmware {
     }
 
     #[test]
-    fn what_the_user_says() {
-        let place = DeviceAddress {
+    fn options_of_the_user() {
+        let address = DeviceAddress {
             ecam: 0x40_1000_0000,
             function: at(0, 1, 0),
         };
-        assert_eq!(DeviceAddress::parse(b"pci,0x4010000000,00:01.0"), Ok(place));
-        assert_eq!(DeviceAddress::parse(b"pci,4010000000,0:1.0"), Ok(place));
+        assert_eq!(
+            DeviceAddress::parse(b"pci,0x4010000000,00:01.0"),
+            Ok(address)
+        );
+        assert_eq!(DeviceAddress::parse(b"pci,4010000000,0:1.0"), Ok(address));
         for (options, why) in [
             (&b""[..], BadOptions::Kind),
             (b"mmio32,0x1000", BadOptions::Kind),

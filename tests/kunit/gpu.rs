@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of the control queue's structures, byte for byte, and of its answers.
+//! Tests of the control queue's structures, byte by byte, and of its responses.
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_gpu))]
 mod gpu {
@@ -45,7 +45,7 @@ mod gpu {
         }, //
     };
 
-    /// Whether a command is its type, 20 bytes of zeroes (no fence, no context) and `rest`.
+    /// Returns whether a command is its type, 20 bytes of zeroes (no fence, no context) and `rest`.
     fn is(command: &impl Command, kind: u32, rest: &[u32]) -> bool {
         let bytes = command.as_bytes();
         let words = bytes.chunks_exact(4).map(|word| match word {
@@ -114,7 +114,8 @@ mod gpu {
         );
     }
 
-    /// An answer to GET_DISPLAY_INFO with one scanout changed: x, y, width, height, enabled, flags.
+    /// Returns a response to GET_DISPLAY_INFO with one scanout changed: x, y, width, height,
+    /// enabled, flags.
     fn display_info(scanout: usize, words: [u32; 6]) -> [u8; 408] {
         let mut bytes = [0; 408];
         let fields = bytes.chunks_exact_mut(4).skip(6 + 6 * scanout);
@@ -150,7 +151,7 @@ mod gpu {
         assert_eq!(mode(&display_info(0, [0, 0, 0, 1080, 1, 0])), None);
         assert_eq!(mode(&display_info(0, [0, 0, 1920, 0, 1, 0])), None);
         assert_eq!(mode(&[0; 408]), None);
-        // Of two, the first.
+        // Of two enabled scanouts, the first.
         let mut two = display_info(1, [0, 0, 1920, 1080, 1, 0]);
         two[24 + 24 * 2..24 + 24 * 3].copy_from_slice(&[1; 24]);
         assert_eq!(mode(&two), full_hd(1));
@@ -168,7 +169,7 @@ mod gpu {
     }
 
     #[test]
-    fn a_call_returns_the_answer_that_was_hoped_for() {
+    fn a_call_returns_the_expected_response() {
         static MEMORY: Memory = Memory::new();
         let mut control = control(&MEMORY, |memory| memory.answer(0x1100));
         assert!(control
@@ -185,7 +186,7 @@ mod gpu {
     }
 
     #[test]
-    fn a_call_fails_with_what_the_device_said() {
+    fn a_call_fails_with_the_response_type_of_the_device() {
         static MEMORY: Memory = Memory::new();
         let mut control = control(&MEMORY, |memory| memory.answer(0x1203));
         let error = control.call(&ResourceAttachBacking::new(7, 0), None).err();
@@ -197,9 +198,9 @@ mod gpu {
     }
 
     #[test]
-    fn an_answer_of_no_bytes_is_no_answer() {
+    fn an_empty_response_is_an_error() {
         static MEMORY: Memory = Memory::new();
-        // One answer as it should be, and then none.
+        // One valid response, and then an empty one.
         let used_without_a_word: Act = |memory| {
             let index = memory.used();
             if index == 0 {
@@ -220,7 +221,7 @@ mod gpu {
     }
 
     #[test]
-    fn refused_commands_count_and_the_first_is_kept() {
+    fn rejected_commands_are_counted_and_the_first_is_stored() {
         static MEMORY: Memory = Memory::new();
         let mut control = control(&MEMORY, |memory| memory.answer(0x1200));
         let rect = Rect::new(0, 0, 16, 16);
@@ -239,7 +240,7 @@ mod gpu {
     }
 
     #[test]
-    fn a_device_that_vanished_is_reported_once_and_for_all() {
+    fn a_device_that_stopped_is_reported_once() {
         static MEMORY: Memory = Memory::new();
         let mut control = control(&MEMORY, |_| ());
         let stalled = GpuError::Queue(QueueError::Stalled);

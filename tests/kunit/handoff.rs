@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of what firmware hands over: a table with every field broken in turn.
+//! Tests of the firmware handoff: a table with every field damaged in turn.
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_handoff))]
 pub(crate) mod handoff {
@@ -27,15 +27,15 @@ pub(crate) mod handoff {
     };
     use zerocopy::IntoBytes;
 
-    /// Memory for ACPI's tables, sixteen pages.
+    /// The address of memory for ACPI's tables, sixteen pages.
     const TABLES: u64 = 0x5000_0000;
-    /// Memory for boot services, sixteen pages.
+    /// The address of memory for boot services, sixteen pages.
     const DATA: u64 = 0x6000_0000;
     const PAGES: u64 = 16;
-    /// The table.
+    /// The address of the handoff's table.
     pub(crate) const TABLE: u64 = TABLES + 0x2000;
     const COOKIE: u64 = 0x1234_5678_9abc_def1;
-    /// A picture that ends with the memory that it is in.
+    /// The address of a picture that ends with its memory.
     const PICTURE: u64 = DATA + 0x40;
     const PITCH: u32 = 4096 - 4;
     const SIZE: (u32, u32) = (777, 16);
@@ -53,11 +53,11 @@ pub(crate) mod handoff {
         descriptor_version: 1,
     };
 
-    /// What firmware left.
+    /// The memory that firmware left.
     pub(crate) struct Firmware {
         pub(crate) table: [u8; 96],
         map: [u8; MAP.size as usize],
-        /// A pixel that somebody has changed.
+        /// The position of a pixel that was changed.
         changed: Option<(u32, u32)>,
     }
 
@@ -78,7 +78,7 @@ pub(crate) mod handoff {
             firmware
         }
 
-        /// Changes bytes of the table, and makes the checksum right.
+        /// Changes bytes of the table, and corrects the checksum.
         pub(crate) fn with(mut self, at: usize, bytes: &[u8]) -> Self {
             self.table[at..at + bytes.len()].copy_from_slice(bytes);
             let last = size_of::<Table>() - 1;
@@ -131,7 +131,7 @@ pub(crate) mod handoff {
         (y << 10 | x).wrapping_mul(2_654_435_761) >> 8
     }
 
-    /// Everything there is.
+    /// Returns a handoff with all parts.
     pub(crate) fn whole() -> Handoff {
         let mut all = 0;
         for y in 0..SIZE.1 {
@@ -172,7 +172,7 @@ pub(crate) mod handoff {
 
     #[test]
     fn the_table_is_known_by_its_guid() {
-        // As text; of the first three parts the bytes are in memory from the last one on.
+        // As text; the bytes of the first three parts are in memory in reverse order.
         let text = b"585e675d-dee6-4f22-b455-ef3a668f5bd0";
         let digits = text.iter().filter(|&&digit| digit != b'-');
         let mut digits = digits.map(|&digit| match digit {
@@ -187,7 +187,7 @@ pub(crate) mod handoff {
     }
 
     #[test]
-    fn what_is_handed_over_arrives() {
+    fn all_fields_are_read() {
         for handoff in [
             whole(),
             bare(),
@@ -211,7 +211,7 @@ pub(crate) mod handoff {
     }
 
     #[test]
-    fn a_byte_that_changed_is_seen() {
+    fn a_changed_byte_is_detected() {
         for at in 0..size_of::<Table>() {
             for bit in 0..8 {
                 let mut firmware = Firmware::new(&whole());
@@ -222,7 +222,7 @@ pub(crate) mod handoff {
     }
 
     #[test]
-    fn a_table_is_where_tables_are() {
+    fn a_table_is_in_memory_for_tables() {
         let mut firmware = Firmware::new(&whole());
         for at in [
             0,
@@ -236,19 +236,19 @@ pub(crate) mod handoff {
                 Err(Error::TableAddress(at))
             );
         }
-        // The map says something else of the same memory.
+        // The map has another type for the same memory.
         firmware.map[3 * 48 + 8..3 * 48 + 16].copy_from_slice(&TABLE.to_le_bytes());
         assert_eq!(firmware.read_table(), Err(Error::TableAddress(TABLE)));
         firmware.map.fill(0xff);
         assert_eq!(firmware.read_table(), Err(Error::TableAddress(TABLE)));
-        // Nothing was written there.
+        // The table is not written there.
         let mut nothing = Firmware::new(&whole());
         nothing.table.fill(0);
         assert_eq!(nothing.read_table(), Err(Error::Empty));
     }
 
     #[test]
-    fn every_field_is_looked_at() {
+    fn every_field_is_validated() {
         let with = |at, bytes: &[u8]| Firmware::new(&whole()).with(at, bytes).read_table();
         assert_eq!(with(0, b"V"), Err(Error::Signature));
         // Version 1 left the device with a queue.
@@ -258,7 +258,7 @@ pub(crate) mod handoff {
         assert_eq!(with(10, &[0, 1]), Err(Error::Length(256)));
         assert_eq!(with(12, &[15]), Err(Error::Flags(15)));
         assert_eq!(with(15, &[0x80]), Err(Error::Flags(0x8000_0007)));
-        // It runs, and is nowhere.
+        // The device runs, and has no address.
         assert_eq!(with(12, &[3]), Err(Error::Flags(3)));
         assert_eq!(with(20, &[16]), Err(Error::Scanout(16)));
         assert_eq!(with(24, &[0; 4]), Err(Error::Resource));
@@ -268,27 +268,28 @@ pub(crate) mod handoff {
                 .with(32, &u32::to_le_bytes(height));
             assert_eq!(firmware.read_table(), Err(Error::Mode(width, height)));
         }
-        // A picture of less than a row a row, of parts of pixels, that ends nowhere or elsewhere.
+        // A picture with a pitch below a row, with a pitch of partial pixels, without an end, or
+        // elsewhere.
         for pitch in [0, 777 * 4 - 4, PITCH + 1, PITCH + 4, u32::MAX - 3] {
             assert_eq!(with(36, &pitch.to_le_bytes()), Err(Error::Picture(PICTURE)));
         }
         for at in [0, DATA - 4, PICTURE + 1, TABLES, u64::MAX - 3] {
             assert_eq!(with(44, &at.to_le_bytes()), Err(Error::Picture(at)));
         }
-        // Where a queue may be, there is no cookie.
+        // A value that may be the address of a queue is not a cookie.
         for at in [0, TABLE, COOKIE - 1, u64::MAX - 1] {
             assert_eq!(with(52, &at.to_le_bytes()), Err(Error::Cookie(at)));
         }
         assert_eq!(with(60, &[80, 0]), Err(Error::Cursor(80, 5)));
         assert_eq!(with(62, &[25, 0]), Err(Error::Cursor(4, 25)));
         assert_eq!(with(64, &[0, 0]), Err(Error::Cursor(4, 5)));
-        // Without rows there is no cursor, whatever else is there.
+        // Without rows there is no cursor, whatever the other fields are.
         assert_eq!(with(66, &[0, 0]).map(|handoff| handoff.cursor), Ok(None));
         assert!(with(68, &[1, 2, 3]).is_ok());
     }
 
     #[test]
-    fn what_is_not_there_is_not_looked_at() {
+    fn absent_parts_are_not_validated() {
         let mut firmware = Firmware::new(&bare())
             .with(24, &[0; 4])
             .with(36, &[0xff; 24]);
@@ -296,7 +297,7 @@ pub(crate) mod handoff {
     }
 
     #[test]
-    fn a_screen_is_of_the_device_that_is_named() {
+    fn a_screen_belongs_to_the_named_device() {
         let there = Address::new(3, 31, 7).unwrap();
         let first = Address::new(0, 0, 0).unwrap();
         for (segment, is_its) in [
@@ -304,7 +305,7 @@ pub(crate) mod handoff {
             (Segment::Mcfg(2), true),
             (Segment::Mcfg(0), false),
             (Segment::Mcfg(3), false),
-            // Firmware did not read that.
+            // Firmware does not know the segments of a devicetree.
             (Segment::Devicetree(2), true),
             (Segment::Devicetree(3), true),
         ] {
@@ -314,7 +315,7 @@ pub(crate) mod handoff {
             }
             assert_eq!(whole().is_running(segment, there, Some(COOKIE)), is_its);
         }
-        // It is no virtio-gpu, or one that is not on PCI: nobody knows which one.
+        // The device is no virtio-gpu, or not on PCI: it is unknown which one it is.
         let nowhere = Handoff {
             device: None,
             ..whole()
@@ -326,7 +327,7 @@ pub(crate) mod handoff {
     }
 
     #[test]
-    fn the_device_says_that_it_is_live() {
+    fn the_cookie_shows_that_the_device_runs() {
         let handoff = whole();
         let there = Address::new(3, 31, 7).unwrap();
         let segment = Segment::Mcfg(2);
@@ -341,7 +342,7 @@ pub(crate) mod handoff {
         assert!(!handoff.is_running(segment, there, None));
         assert!(!handoff.is_running(segment, Address::new(3, 31, 6).unwrap(), Some(COOKIE)));
         assert!(!bare().is_running(segment, there, Some(0)));
-        // No picture's cookie is the address of a queue, and no other picture's.
+        // A picture's cookie is neither the address of a queue nor the cookie of another picture.
         assert_ne!(cookie(1), cookie(2));
         for sum in [0, 1, u32::MAX] {
             assert_eq!(cookie(sum) % 16 & 1, 1);
@@ -349,7 +350,7 @@ pub(crate) mod handoff {
     }
 
     #[test]
-    fn a_picture_is_the_one_that_was_left() {
+    fn a_changed_picture_is_detected() {
         let handoff = whole();
         let mut firmware = Firmware::new(&handoff);
         assert!(handoff.is_picture_intact(&mut firmware));
@@ -357,7 +358,7 @@ pub(crate) mod handoff {
             firmware.changed = Some(changed);
             assert!(!handoff.is_picture_intact(&mut firmware));
         }
-        // Between the rows there is nothing.
+        // Changes between the rows do not count.
         firmware.changed = Some((777, 3));
         assert!(handoff.is_picture_intact(&mut firmware));
         assert!(!bare().is_picture_intact(&mut firmware));
@@ -372,7 +373,7 @@ pub(crate) mod handoff {
     }
 
     #[test]
-    fn a_picture_is_painted_where_it_is() {
+    fn a_picture_is_painted_at_its_position() {
         let handoff = whole();
         let mut firmware = Firmware::new(&handoff);
         for (x, y) in [

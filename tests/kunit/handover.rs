@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of when the native driver gets the device, and when it is taken back.
+//! Tests of when the native driver gets the device, and when the bridge takes it back.
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_handover))]
 mod handover {
@@ -11,7 +11,7 @@ mod handover {
         Step, //
     };
 
-    /// The state after some events.
+    /// Returns the state after some events.
     fn after(events: &[Event]) -> Handover {
         let first = Handover::empty();
         events
@@ -19,12 +19,12 @@ mod handover {
             .fold(first, |state, &event| state.after(event))
     }
 
-    /// The step in a state, where this driver has the device and the user allows a handover.
+    /// Returns the step in a state, where this driver has the device and the user allows a handover.
     fn step_bound(state: Handover) -> Step {
         state.step(|| true, || panic!("other drivers do not matter"), || true)
     }
 
-    /// The step in a state, where another driver has the device.
+    /// Returns the step in a state, where another driver has the device.
     fn step(state: Handover, driver: CurrentDriver) -> Step {
         state.step(|| false, || driver, || true)
     }
@@ -37,7 +37,7 @@ mod handover {
         let state = state.after(Event::NativeLoaded);
         assert!(state.needs_work());
         assert_eq!(step_bound(state), Step::Offer);
-        // Not if it was bound to another driver, nor against the user's wish.
+        // Not if it was bound to another driver, nor if the user forbids it.
         for driver in [
             CurrentDriver::None,
             CurrentDriver::Other,
@@ -47,13 +47,13 @@ mod handover {
         }
         let refused = state.step(|| true, || CurrentDriver::Other, || false);
         assert_eq!(refused, Step::Wait);
-        // Nor once it has been unloaded again.
+        // Nor after the native driver has been unloaded.
         let state = state.after(Event::NativeUnloaded);
         assert_eq!(step_bound(state), Step::Wait);
     }
 
     #[test]
-    fn a_native_driver_that_refuses_is_asked_again_after_a_module_is_loaded() {
+    fn a_native_driver_that_refuses_gets_another_offer_after_a_module_is_loaded() {
         let refused = after(&[Event::Bound, Event::NativeLoaded, Event::Refused]);
         assert_eq!(step_bound(refused), Step::Wait);
         assert!(!refused.needs_work());
@@ -61,7 +61,7 @@ mod handover {
             let state = refused.after(event);
             assert_eq!(step_bound(state), Step::Offer);
         }
-        // A device that comes in its place has not been refused.
+        // Another device in its place has not been refused.
         let state = refused.after(Event::DeviceRemoved).after(Event::Bound);
         assert_eq!(step_bound(state), Step::Offer);
     }
@@ -77,7 +77,7 @@ mod handover {
         assert_eq!(step(away, CurrentDriver::Other), Step::Wait);
         assert_eq!(step(away, CurrentDriver::None), Step::TakeBack);
         assert_eq!(step(away, CurrentDriver::TransportOnly), Step::TakeBack);
-        // It is bound again then, and nothing more is to be done until a module is loaded.
+        // It is bound again then, and there is no step until a module is loaded.
         let back = away
             .after(Event::Refused)
             .after(Event::TakesBack)
@@ -95,15 +95,15 @@ mod handover {
     }
 
     #[test]
-    fn devices_that_the_driver_core_offers_meanwhile() {
+    fn devices_offered_during_a_handover() {
         let bound = after(&[Event::Bound, Event::NativeLoaded]);
         assert!(!bound.is_for_native(true) && !bound.is_for_native(false));
-        // During the offer any device is for the native driver, after it other ones.
+        // During the offer any device is for the native driver, after it only other devices.
         let offered = bound.after(Event::Offered);
         assert!(offered.is_for_native(true) && offered.is_for_native(false));
         let away = offered.after(Event::OfferEnded);
         assert!(!away.is_for_native(true) && away.is_for_native(false));
-        // On its way back it is this driver's.
+        // While the bridge takes it back, it is this driver's.
         let back = away.after(Event::TakesBack);
         assert!(!back.is_for_native(true) && !back.is_for_native(false));
         assert!(back.is_coming_back(true) && !back.is_coming_back(false));

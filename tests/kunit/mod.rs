@@ -2,18 +2,18 @@
 
 //! Tests that run in the guest, under KUnit, and on the host, under `cargo test`.
 
-// A suite is in a module of its room's name, for KUnit's macro wants one with a body.
+// Each file has a module of its own name, as KUnit's macro needs a module with a body.
 #![allow(clippy::module_inception)]
 
 mod consoles;
 pub(crate) mod device;
+mod disconnected;
 mod emergency;
 mod firmware;
-mod gone;
 mod gpu;
 pub(crate) mod handoff;
 mod handover;
-// What it tests is Linux' side.
+// It tests the kernel side of the driver.
 #[cfg(CONFIG_KUNIT)]
 mod owner;
 mod picture;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of who has the screen, of how long that is, and of what a panic may look at. They run in
-//! the guest alone.
+//! Tests of the screen's owner, of the limits of its waits, and of the values that a panic may
+//! read. They run in the guest only.
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_owner))]
 mod owner {
@@ -19,28 +19,28 @@ mod owner {
         owner::Owned, //
     };
 
-    /// Waits as for a device that answers so many microseconds after it was asked. Returns whether
-    /// it was waited for to the end, and for how long.
+    /// Waits for an answer that comes that many microseconds later. Returns whether it came in
+    /// time, and the duration of the wait.
     fn wait_for_answer_after(time: u64) -> (bool, u64) {
-        let asked = ticks();
-        let answered = wait(&mut || microseconds_since(asked) >= time);
-        (answered, microseconds_since(asked))
+        let begun = ticks();
+        let answered = wait(&mut || microseconds_since(begun) >= time);
+        (answered, microseconds_since(begun))
     }
 
-    /// The machine of these tests has no GPU, so that nobody else waits meanwhile.
+    /// The machine of these tests has no GPU, so that no other code waits meanwhile.
     #[test]
-    fn one_use_of_the_screen_waits_for_six_seconds_and_no_more() {
+    fn one_use_of_the_screen_waits_for_six_seconds_at_most() {
         const LATE: u64 = 2_800_000;
         begin_use();
         assert!(wait_for_answer_after(LATE).0);
         assert!(wait_for_answer_after(LATE).0);
-        // Of six seconds 0.4 are left.
+        // 0.4 of six seconds remain.
         let (answered, time) = wait_for_answer_after(LATE);
         assert!(!answered && time < LATE);
         assert!(!wait_for_answer_after(LATE).0);
-        // What is answered already costs nothing.
+        // A condition that is already true needs no wait.
         assert!(wait_for_answer_after(0).0);
-        // Whoever gets the screen next has all of the time.
+        // The next owner of the screen has the full time.
         let screen = Owned::new(());
         assert_eq!(
             screen.try_with(|()| wait_for_answer_after(LATE).0),
@@ -49,17 +49,17 @@ mod owner {
     }
 
     #[test]
-    fn one_answer_is_waited_for_for_three_seconds() {
+    fn one_wait_takes_three_seconds_at_most() {
         begin_use();
         let (answered, time) = wait_for_answer_after(u64::MAX);
         assert!(!answered && time >= 3_000_000);
-        // A second use has as much.
+        // A second use has the full time.
         begin_use();
         assert!(wait_for_answer_after(2_000_000).0);
     }
 
     #[test]
-    fn a_counter_whose_frequency_firmware_did_not_say() {
+    fn a_counter_of_unknown_frequency() {
         assert_eq!(hz_or_default(62_500_000), 62_500_000);
         assert_eq!(hz_or_default(u32::MAX), u64::from(u32::MAX));
         // All waits end, and none at once.
@@ -67,14 +67,14 @@ mod owner {
     }
 
     #[test]
-    fn who_comes_second_goes_away() {
+    fn a_second_caller_gets_nothing() {
         let value = Owned::new(1);
         let second = value.try_with(|it| {
             *it = 2;
             value.try_with(|it| *it = 3)
         });
         assert_eq!(second, Some(None));
-        // The second one has not given it back in the first one's place.
+        // The second caller has not released it for the first one.
         assert_eq!(value.try_with(|it| *it), Some(2));
         assert_eq!(value.with(|it, torn| (*it, torn)), (2, false));
         for last in [false, true] {
@@ -86,7 +86,7 @@ mod owner {
     }
 
     #[test]
-    fn who_has_nothing_abandons_nothing() {
+    fn mark_dead_without_an_owner_does_nothing() {
         let value = Owned::new(());
         assert!(!value.mark_dead());
         assert!(value.try_with(|()| ()).is_some());
@@ -94,7 +94,7 @@ mod owner {
     }
 
     #[test]
-    fn a_value_that_is_looked_at_any_time() {
+    fn an_atomic_option_drops_each_value_once() {
         struct Counts<'c>(&'c Cell<u32>);
 
         impl Drop for Counts<'_> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of the boot logo: tables and images of every kind, each with every field broken in turn.
+//! Tests of the boot logo: tables and images of every kind, each with every field damaged in turn.
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_picture))]
 mod picture {
@@ -24,7 +24,7 @@ mod picture {
     };
     use core::ops::Range;
 
-    // Where things are.
+    // The addresses of tables and image.
     const RSDP: u64 = 0x4f0b_e018;
     const XSDT: u64 = RSDP + 36;
     const OTHER: u64 = XSDT + 52;
@@ -32,20 +32,20 @@ mod picture {
     const END: u64 = BGRT + 56;
     const IMAGE: u64 = 0x4e12_3456;
 
-    /// Bytes of the longest headers.
+    /// The size in bytes of the longest headers.
     const HEADERS: usize = 14 + 124;
 
-    /// What firmware left: tables, and an image with pixels of noise.
+    /// The memory that firmware left: tables, and an image with random pixels.
     #[derive(Clone)]
     struct Firmware {
         tables: [u8; (END - RSDP) as usize],
-        /// The first bytes of the image, and how many of them are no noise.
+        /// The first bytes of the image, and the number of those that are not random.
         headers: [u8; HEADERS],
         length: usize,
     }
 
     impl Firmware {
-        /// An image of 24 bits, of `width` times `height` px, at 100,50 on the screen.
+        /// Returns an image of 24 bits, of `width` times `height` px, at 100,50 on the screen.
         fn new(width: i32, height: i32) -> Self {
             let mut firmware = Self {
                 tables: [0; (END - RSDP) as usize],
@@ -87,7 +87,7 @@ mod picture {
             self.tables[(at - RSDP) as usize..][..bytes.len()].copy_from_slice(bytes);
         }
 
-        /// Makes the checksums right.
+        /// Corrects the checksums.
         fn seal(&mut self) {
             for (at, length, sum) in [
                 (RSDP, 20, 8),
@@ -120,8 +120,8 @@ mod picture {
             u32::from_le_bytes(bytes.unwrap_or_default())
         }
 
-        /// Makes the image one with a second header of `header` bytes and `bits` a pixel, with
-        /// masks if so told.
+        /// Gives the image a second header of `header` bytes and `bits` a pixel, and masks if
+        /// `masks` is set.
         fn kind(self, header: u32, bits: u32, masks: bool) -> Self {
             let mut firmware = self
                 .word(14, header)
@@ -138,7 +138,7 @@ mod picture {
             firmware.word(10, length as u32).size()
         }
 
-        /// Makes the size right.
+        /// Corrects the size.
         fn size(self) -> Self {
             let rows = (self.read_word(22) as i32).unsigned_abs();
             let size = u64::from(self.read_word(10)) + u64::from(rows) * self.pitch();
@@ -150,7 +150,7 @@ mod picture {
             u64::from(bits).div_ceil(32) * 4
         }
 
-        /// The pixel that is to be seen, by the format's own words.
+        /// Returns the expected pixel, computed as the format defines it.
         fn pixel(&self, x: u32, y: u32) -> u32 {
             let height = self.read_word(22) as i32;
             let row = match height < 0 {
@@ -165,7 +165,7 @@ mod picture {
             (red << 16 | green << 8 | blue).to_le()
         }
 
-        /// A byte of the image.
+        /// Returns a byte of the image.
         fn byte(&self, at: u64) -> u8 {
             match self.headers[..self.length].get(at as usize) {
                 Some(byte) => *byte,
@@ -192,7 +192,7 @@ mod picture {
                 .checked_add(into.len() as u64)
                 .filter(|_| into.len() <= 4096)
                 .ok_or(Unreadable { at })?;
-            // Before its size is known, an image has as many bytes as tell it.
+            // Until its size is known, the image ends after the size field.
             let size = self.read_word(2).max(14);
             if at >= RSDP && end <= END {
                 let offset = (at - RSDP) as usize;
@@ -208,7 +208,7 @@ mod picture {
         }
     }
 
-    /// Whether all pixels are read as they are, when read `step` at a time.
+    /// Returns whether all pixels are read correctly, `step` at a time.
     fn is_read(firmware: &Firmware, step: usize) -> bool {
         let Ok(bmp) = firmware.bmp() else {
             return false;
@@ -226,7 +226,7 @@ mod picture {
     }
 
     #[test]
-    fn the_table_says_where_the_image_is() {
+    fn the_table_has_the_address_of_the_image() {
         let good = Bgrt {
             image: IMAGE,
             x: 100,
@@ -236,13 +236,13 @@ mod picture {
         let firmware = Firmware::new(5, 3);
         assert_eq!(firmware.bgrt(), Ok(good));
         for (status, orientation) in [
-            // Displayed or not.
+            // With any value of the displayed bit.
             (0, 0),
             (1, 0),
             (3, 90),
             (4, 180),
             (7, 270),
-            // Bits that are reserved.
+            // Reserved bits.
             (0xf9, 0),
         ] {
             assert_eq!(
@@ -267,8 +267,8 @@ mod picture {
 
     #[test]
     fn the_table_of_the_first_acpi() {
-        // The XSDT made an RSDT, over the same bytes: the second address is the first one's upper
-        // half.
+        // An RSDT in place of the XSDT, with the same bytes: the second address is the upper half
+        // of the first one.
         let mut firmware = Firmware::new(5, 3);
         firmware.put(RSDP + 15, &[0]);
         firmware.put(XSDT, b"R");
@@ -278,7 +278,7 @@ mod picture {
     }
 
     #[test]
-    fn tables_that_are_damaged() {
+    fn damaged_tables() {
         use acpi::Signature;
         use bgrt::Error;
         let firmware = Firmware::new(5, 3);
@@ -300,7 +300,7 @@ mod picture {
         assert_eq!(broken(48, &[7]), acpi(acpi::Error::Checksum(name)));
         assert_eq!(broken(4, &[35]), acpi(acpi::Error::Length(name, 35)));
         assert_eq!(broken(6, &[1]), acpi(acpi::Error::Length(name, 0x1_0038)));
-        // It ends before the memory does, and after it.
+        // The table ends before the memory does, and after it.
         let mut short = firmware.clone();
         short.put(BGRT + 55, &[0]);
         short.seal();
@@ -335,7 +335,7 @@ mod picture {
                 }
             }
         }
-        // Something between the headers and the pixels, and something behind them.
+        // Other bytes between the headers and the pixels, and after the pixels.
         let firmware = Firmware::new(5, 3).word(10, 57).size();
         assert!(is_read(&firmware, 3));
         let size = firmware.read_word(2);
@@ -343,13 +343,13 @@ mod picture {
     }
 
     #[test]
-    fn images_as_large_as_they_may_be() -> Result<(), bmp::Error> {
+    fn images_of_maximum_size() -> Result<(), bmp::Error> {
         for (bits, masks) in [(24, false), (32, true)] {
             for height in [16384, -16384] {
                 let firmware = Firmware::new(16384, height).kind(40, bits, masks);
                 let mut memory = firmware.clone();
                 let bmp = firmware.bmp()?;
-                // More than one piece.
+                // Several reads.
                 let mut pixels = [0; 400];
                 for y in [0, 16383] {
                     for x in [0, 7, 16384 - 400, 16384 - 300] {
@@ -370,7 +370,7 @@ mod picture {
     }
 
     #[test]
-    fn rows_and_columns_that_are_not_there() -> Result<(), bmp::Error> {
+    fn rows_and_columns_outside_of_the_image() -> Result<(), bmp::Error> {
         let firmware = Firmware::new(5, 3);
         let bmp = firmware.bmp()?;
         for (x, y) in [(5, 0), (0, 3), (u32::MAX, 0), (0, u32::MAX)] {
@@ -379,15 +379,15 @@ mod picture {
             assert_eq!(pixels, [1; 4]);
         }
         bmp.read_row(&mut firmware.clone(), 0, 0, &mut [])?;
-        // Memory that goes away; its top row is the last.
-        let gone = bmp.read_row(&mut firmware.word(2, 60), 0, 0, &mut [0; 4]);
+        // Memory that becomes unreadable; its top row is the last.
+        let result = bmp.read_row(&mut firmware.word(2, 60), 0, 0, &mut [0; 4]);
         let at = IMAGE + 54 + 2 * 16;
-        assert_eq!(gone, Err(Unreadable { at }));
+        assert_eq!(result, Err(Unreadable { at }));
         Ok(())
     }
 
     #[test]
-    fn images_that_are_damaged() {
+    fn damaged_images() {
         use bmp::Error;
         let firmware = Firmware::new(5, 3);
         let size = firmware.read_word(2);
@@ -445,14 +445,14 @@ mod picture {
             let why = Error::Format { bits, compression };
             assert_eq!(it.word(30, compression).bmp(), Err(why));
         }
-        // The image's size in the second header, its density and its colours.
+        // The image's size in the second header, its density and its number of colours.
         for at in [34, 38, 42, 46, 50] {
             assert!(with(at, u32::MAX).is_ok());
         }
     }
 
     #[test]
-    fn masks_that_are_damaged() {
+    fn damaged_masks() {
         use bmp::Error;
         for header in [40, 108, 124] {
             let firmware = Firmware::new(5, 3).kind(header, 32, true);
@@ -462,7 +462,7 @@ mod picture {
                 let why = Error::Masks(masks);
                 assert_eq!(firmware.clone().word(at, 0xff00_0000).bmp(), Err(why));
             }
-            // They are not in the file, or the pixels are in them.
+            // The masks are not in the file, or the pixels overlap them.
             let (size, needed) = (65, 66);
             let why = Error::Size { size, needed };
             assert_eq!(firmware.clone().word(2, 65).bmp(), Err(why));
@@ -475,7 +475,7 @@ mod picture {
     }
 
     #[test]
-    fn images_that_cannot_be_where_they_are() {
+    fn images_at_invalid_addresses() {
         use bmp::Error;
         /// The image alone, at another address.
         struct Moved(Firmware, u64);
@@ -506,7 +506,7 @@ mod picture {
     }
 
     #[test]
-    fn pictures_are_where_firmware_had_them() -> Result<(), Error> {
+    fn pictures_are_at_their_position() -> Result<(), Error> {
         // Of 5x3 px, at 100,50.
         let firmware = Firmware::new(5, 3);
         let picture = firmware.picture(640, 480)?;
@@ -564,7 +564,7 @@ mod picture {
     }
 
     #[test]
-    fn pictures_that_are_turned() {
+    fn rotated_pictures() {
         let firmware = Firmware::new(5, 3);
         for (status, degrees) in [(3, 90), (5, 180), (7, 270)] {
             let turned = firmware.clone().table(38, &[status]);
@@ -573,7 +573,7 @@ mod picture {
     }
 
     #[test]
-    fn pictures_that_are_damaged() {
+    fn damaged_pictures() {
         let firmware = Firmware::new(5, 3);
         assert_eq!(
             firmware.clone().table(39, &[1]).picture(640, 480),
@@ -589,7 +589,7 @@ mod picture {
     fn pictures_are_painted_over_the_screen() -> Result<(), Error> {
         let firmware = Firmware::new(5, 3);
         let mut memory = firmware.clone();
-        // Whole, and with its right and lower edge cut off.
+        // Completely, and with its right and lower edges cut off.
         for (width, height) in [(640, 480), (103, 52)] {
             let picture = firmware.picture(width, height)?;
             for y in 48..55 {

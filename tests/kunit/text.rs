@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of `drivers/text/`: what is written is what a device shows, on screens and in memories
-//! small enough to try everything.
+//! Tests of `drivers/text/`: a device shows the text that was written, on screens and in memories
+//! small enough to try all cases.
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_text))]
 mod text {
@@ -36,7 +36,7 @@ mod text {
         resource_bytes: 256 << 20,
     };
 
-    /// Glyphs of 16 bytes, no two of them alike.
+    /// Glyphs of 16 bytes, all different.
     static GLYPHS: [u8; 4096] = {
         let mut glyphs = [0; 4096];
         let mut i = 0;
@@ -55,10 +55,10 @@ mod text {
         Grid::new(mode, glyph, scroll, &PLENTY).ok()
     }
 
-    /// The same numbers in every run: a linear congruential generator.
-    struct Dice(u32);
+    /// Random numbers, the same in every run: a linear congruential generator.
+    struct Random(u32);
 
-    impl Dice {
+    impl Random {
         fn below(&mut self, n: usize) -> usize {
             self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (self.0 >> 8) as usize % n
@@ -80,7 +80,7 @@ mod text {
     }
 
     #[test]
-    fn font_refuses_what_is_none() {
+    fn font_refuses_invalid_sizes() {
         let fits = |width, height, count| Font::new(width, height, count, &GLYPHS).is_ok();
         assert!(fits(8, 16, 256));
         assert!(fits(8, 8, 512));
@@ -115,12 +115,12 @@ mod text {
 
     #[test]
     fn the_palette_is_vgas() {
-        // Bit 0 of a colour is blue, 1 green, 2 red; bit 3 makes all of them brighter.
+        // Bit 0 of a colour is blue, 1 green, 2 red; bit 3 makes all three brighter.
         for (number, &colour) in (0u32..).zip(&Palette::DEFAULT.0) {
             let base = if number & 8 == 0 { 0 } else { 0x55 };
             let part = |bit: u32| base + 0xaa * (number >> bit & 1);
             let expected = match number {
-                // A dark yellow would be too light: it is brown.
+                // Colour 6 is brown instead of dark yellow.
                 6 => 0xaa5500,
                 _ => part(2) << 16 | part(1) << 8 | part(0),
             };
@@ -143,7 +143,7 @@ mod text {
     }
 
     #[test]
-    fn grid_refuses_what_shows_nothing() {
+    fn grid_refuses_invalid_sizes() {
         let glyph = size(8, 16);
         let error = |mode, glyph| Grid::new(mode, glyph, Scroll::Pan, &PLENTY).err();
         for mode in [
@@ -174,7 +174,7 @@ mod text {
         let grid = on(size(640, 800), size(1280, 960), Scroll::Repaint)?;
         assert_eq!((grid.cols(), grid.rows(), grid.window()), (80, 50, 60));
         assert_eq!(grid.resource(), size(1280, 960));
-        // What one screen has no room for is on none, and what is no mode is none.
+        // Columns and rows that do not fit one screen are on none; a mode of size 0 does not count.
         let (none, mode) = (size(640, 15), size(16385, 16));
         let error = |least, most| on(least, most, Scroll::Pan).err();
         let no_cell = GridError::NoCell { mode: none, glyph };
@@ -224,14 +224,14 @@ mod text {
         let entries = 100;
         let short = Limits { entries, ..PLENTY };
         assert_eq!(scroll(short), Ok((Scroll::Repaint, 50 * 16)));
-        // A ring too long, and a resource too high.
+        // Too many text rows for a panning resource, and a resource too high.
         let high = |height| grid(size(64, height), size(8, 16), Scroll::Pan).map(|g| g.scroll());
         assert_eq!(high(4112), Some(Scroll::Pan));
         assert_eq!(high(4113), Some(Scroll::Repaint));
         let high = |height| grid(size(64, height), size(8, 64), Scroll::Pan).map(|g| g.scroll());
         assert_eq!(high(8128), Some(Scroll::Pan));
         assert_eq!(high(8129), Some(Scroll::Repaint));
-        // A resource that whole glyphs make wider than any may be.
+        // Whole glyphs would make the resource wider than the limit.
         let wide = |glyph| {
             let grid = grid(size(16384, 200), size(glyph, 16), Scroll::Pan);
             grid.map(|grid| (grid.scroll(), grid.resource().width))
@@ -240,7 +240,7 @@ mod text {
         assert_eq!(wide(6), Some((Scroll::Repaint, 16384)));
     }
 
-    /// What becomes of a band that cannot be.
+    /// The result for a band that is not possible.
     fn no_band<T>() -> Result<T, GridError> {
         let (needed, available) = (0, 0);
         Err(GridError::Band(BandError::Memory { needed, available }))
@@ -269,8 +269,8 @@ mod text {
         assert_eq!(with(81919, all, Scroll::Pan), Ok((3, 2, 54)));
         assert_eq!(with(27647, all, Scroll::Pan), Ok((5, 1, 32)));
         assert_eq!(with(16383, usize::MAX, Scroll::Pan), Ok((7, 1, 23)));
-        // Eleven tiles of fifteen columns are the least, with so many entries; or, where nothing
-        // pans, a scanline.
+        // The minimum is eleven tiles of fifteen columns, with that many entries; or a scanline, if
+        // the screen does not pan.
         let least = 15 * 8 * 4 * 16;
         assert_eq!(with(least, all, Scroll::Pan), Ok((11, 1, 15)));
         assert_eq!(with(least - 1, all, Scroll::Pan), Ok((16, 1, 160)));
@@ -294,26 +294,26 @@ mod text {
             let grid = Grid::new(mode, size(8, height), Scroll::Repaint, &limits).ok()?;
             Some((grid.band().tiles(), grid.band().slots()))
         };
-        // Whole text rows, in so many slots.
+        // Whole text rows, in several slots.
         assert_eq!(with(1280, 16, 4 * 81920), Some((1, 4)));
         assert_eq!(with(1280, 16, 2 * 81920), Some((1, 2)));
-        // Halves of them, so that there are two slots; but nothing lower than that for a second
-        // one.
+        // Halves of rows, so that there are two slots; lower strips are not used for a second slot.
         assert_eq!(with(1280, 16, 2 * 81920 - 1), Some((2, 3)));
         assert_eq!(with(1280, 16, 81919), Some((2, 1)));
         assert_eq!(with(1280, 16, 20480), Some((4, 1)));
         assert_eq!(with(1280, 16, 5120), Some((16, 1)));
         assert_eq!(with(1280, 16, 5119), None);
-        // Equal parts alone.
+        // Only equal parts.
         assert_eq!(with(1280, 22, 1280 * 4 * 21), Some((2, 1)));
         assert_eq!(with(1280, 13, 1280 * 4 * 12), Some((13, 4)));
-        // Scanlines that are no whole cells.
+        // Scanlines that are not whole cells.
         assert_eq!(with(1366, 16, 1 << 20), Some((1, 1)));
-        // Large screens, in the memory that the driver has for them.
+        // Large screens, with the driver's memory.
         assert_eq!(with(3840, 16, 100_000), Some((4, 1)));
     }
 
-    /// The way a device reads pixel `x`, `row` of a rectangle at `at`, in bytes into the backing.
+    /// The offset in bytes into the backing store from which a device reads pixel `x`, `row` of a
+    /// rectangle at `at`.
     type Reading = fn(offset: u64, stride: u64, at: (u64, u64), x: u64, row: u64) -> u64;
 
     /// QEMU: `hw/display/virtio-gpu.c`, `virtio_gpu_transfer_to_host_2d()`.
@@ -331,7 +331,7 @@ mod text {
         (at.1 + row) * stride + (at.0 + x) * 4
     }
 
-    /// The pixel of the band that a byte of the backing store lies in.
+    /// Returns the pixel of the band that contains a byte of the backing store.
     fn backing(entries: impl Iterator<Item = (u32, u32)>, byte: u64) -> Option<usize> {
         let mut start = 0;
         for (offset, len) in entries {
@@ -343,8 +343,9 @@ mod text {
         None
     }
 
-    /// Checks what both readings find in every corner of every tile of every text row, with
-    /// something else in every pixel row of every slot; and that rows of a slot do not overlap.
+    /// Checks that both interpretations find every corner of every tile of every text row, with
+    /// different contents in every pixel row of every slot, and that the rows of a slot do not
+    /// overlap.
     fn reads_back(grid: &Grid) -> bool {
         let band = grid.band();
         let stride = u64::from(grid.resource().width) * 4;
@@ -355,10 +356,10 @@ mod text {
         for slot in 0..band.slots() {
             let mut units = 0u64;
             for row in 0..height {
-                // Where the row should be: the unit of row 0 of tile 0, moved on.
+                // The expected position: the unit of row 0 of tile 0, moved.
                 let first = band.slot(slot).start as u64;
-                let home = first + row * band.tiles() as u64 % height * unit;
-                units |= 1 << ((home - first) / unit);
+                let expected = first + row * band.tiles() as u64 % height * unit;
+                units |= 1 << ((expected - first) / unit);
                 for tile in 0..band.tiles() {
                     let offset = band.offset(slot, tile);
                     for text_row in 1..text_rows {
@@ -366,7 +367,8 @@ mod text {
                         for x in [0, unit - 1] {
                             for reading in [qemu as Reading, rutabaga] {
                                 let byte = reading(offset, stride, at, x, row);
-                                right &= backing(band.entries(), byte) == Some((home + x) as usize);
+                                right &=
+                                    backing(band.entries(), byte) == Some((expected + x) as usize);
                             }
                         }
                     }
@@ -379,7 +381,7 @@ mod text {
 
     #[test]
     fn both_readings_find_every_row() -> Result<(), ()> {
-        // The height of a glyph, the band, and the tiles and slots that makes of 26 px.
+        // The height of a glyph, the size of the band, and the resulting tiles and slots of 26 px.
         for (height, band_bytes, tiles, slots) in [
             (4, 448, 1, 1),
             (4, 900, 1, 2),
@@ -404,17 +406,17 @@ mod text {
         Ok(())
     }
 
-    /// The same of strips, which all three readings find on a resource of `size` px.
+    /// Checks the same for strips, which all three interpretations find on a resource of `size` px.
     fn strips_read_back(grid: &Grid, size: Size) -> bool {
         let (band, glyph) = (grid.band(), grid.glyph().height);
         let (stride, mut right) = (u64::from(size.width) * 4, true);
         for text_row in 0..size.height.div_ceil(glyph) {
             for tile in 0..band.tiles() {
                 let slot = band.strip_slot(text_row, tile);
-                let (offset, home) = (band.strip_offset(size, slot), band.slot(slot));
+                let (offset, pixels) = (band.strip_offset(size, slot), band.slot(slot));
                 let top = text_row * glyph + band.tile(tile).scanlines.start;
                 right &= offset != 0 && band.tile(tile).x == 0;
-                for (row, place) in
+                for (row, scanline) in
                     (0..size.height.saturating_sub(top)).zip(band.pixel_rows(band.unit()))
                 {
                     for x in [0, size.width - 1] {
@@ -422,7 +424,7 @@ mod text {
                             let at = (0, u64::from(top));
                             let byte = reading(offset, stride, at, x.into(), row.into());
                             let found = backing(band.strip_entries(size), byte);
-                            right &= found == Some(home.start + place.start + x as usize);
+                            right &= found == Some(pixels.start + scanline.start + x as usize);
                         }
                     }
                 }
@@ -433,7 +435,8 @@ mod text {
 
     #[test]
     fn three_readings_find_every_strip() -> Result<(), ()> {
-        // The width, the height of a glyph, the band, and the strips and slots that makes.
+        // The width, the height of a glyph, the size of the band, and the resulting strips and
+        // slots.
         for (width, height, band_bytes, strips, slots) in [
             (28, 4, 448, 1, 1),
             (28, 4, 900, 1, 2),
@@ -488,11 +491,11 @@ mod text {
         Ok(())
     }
 
-    /// A band aligned as the driver's is.
+    /// A band with the alignment of the driver's.
     #[repr(align(8))]
     struct Memory([u32; 544]);
 
-    /// Whether a device finds `cells`, painted from `first_col` on, in a slot and tile.
+    /// Returns whether a device finds `cells`, painted from `first_col` on, in a slot and tile.
     fn shows(font: &Font<'_>, band_bytes: usize, cells: &[Cell], first_col: usize) -> bool {
         let mode = size(4 * font.size().width, 2 * font.size().height);
         let limits = Limits {
@@ -535,7 +538,7 @@ mod text {
     }
 
     #[test]
-    fn painted_cells_are_what_a_device_reads() -> Result<(), ()> {
+    fn a_device_reads_the_painted_cells() -> Result<(), ()> {
         let cells = [
             Cell(0x0741),
             Cell(0x0742),
@@ -543,7 +546,7 @@ mod text {
             Cell(0x9600),
             Cell::blank(8),
         ];
-        // Bands for one tile, and for several; widths with and without a fast way.
+        // Bands for one tile, and for several; widths with and without a fast path.
         for (width, height, bytes, tiled) in [
             (8, 16, 2048, 1024),
             (8, 8, 1024, 384),
@@ -600,7 +603,7 @@ mod text {
     fn strips_have_the_scanlines_of_a_whole_row() -> Result<(), ()> {
         let cells = [Cell(0x0741), Cell(0x1fff), Cell(0x9600)];
         let palette = Palette::DEFAULT;
-        // Fonts with and without a fast way.
+        // Fonts with and without a fast path.
         for (width, height) in [(8, 16), (8, 8), (5, 6), (16, 8), (24, 4)] {
             let font = Font::new(width, height, 256, &GLYPHS).map_err(drop)?;
             let mode = size(3 * width, 2 * height);
@@ -641,7 +644,7 @@ mod text {
     }
 
     #[test]
-    fn what_is_filled_is_what_blanks_are() -> Result<(), ()> {
+    fn filled_pixels_equal_painted_blanks() -> Result<(), ()> {
         static NOTHING: [u8; 4096] = [0; 4096];
         for (width, height, band_bytes) in [(8, 16, 2048), (8, 8, 384), (5, 7, 280), (16, 8, 2048)]
         {
@@ -663,16 +666,16 @@ mod text {
                 let mut slots = [const { Memory([0x1234_5678; 544]) }; 2];
                 let [painted, filled] = &mut slots;
                 let cells = &[cell; 3][..count];
-                let place = band.slot(0);
+                let slot = band.slot(0);
                 let palette = Palette::DEFAULT;
-                let pixels = painted.0.get_mut(place.clone()).ok_or(())?;
+                let pixels = painted.0.get_mut(slot.clone()).ok_or(())?;
                 let corner = Corner {
                     col: first,
                     scanline: 0,
                 };
                 Painter::new().paint(&font, &palette, band, cells, pixels, corner);
                 let colour = palette.colours(cell.attribute(8)).1;
-                let pixels = filled.0.get_mut(place).ok_or(())?;
+                let pixels = filled.0.get_mut(slot).ok_or(())?;
                 Painter::fill(&font, band, colour, first..first + count, pixels);
                 assert!(painted.0 == filled.0);
                 let is_filled = filled.0.iter().any(|&pixel| pixel == u32::to_le(colour));
@@ -683,33 +686,33 @@ mod text {
     }
 
     const COLS: usize = 9;
-    /// The rows of a screen, at most.
+    /// The maximum number of rows of a screen.
     const ROWS: usize = 25;
-    /// The text rows of a window, at most.
+    /// The maximum number of text rows of a window.
     const WINDOW: usize = 29;
 
-    /// What a cursor makes of the cell under it.
+    /// The bit that a cursor inverts in its cell.
     const CURSOR: u8 = 0x80;
 
     /// The text of a screen.
     type Text = [[u8; COLS]; WINDOW];
 
-    /// A device and its screen, a byte a cell.
+    /// A device and its screen, with a byte for each cell.
     struct Model {
-        /// The bits of a cell that are the glyph's.
+        /// The mask of the glyph in a cell.
         bits: u32,
         window: usize,
         resource: [[u8; COLS]; 1 + 2 * WINDOW],
-        /// Text rows before this one are not drawn.
+        /// The first text row that is drawn.
         unused: u32,
         top: usize,
-        /// What is seen, which follows the resource where it is told to.
+        /// The visible text, which `finish` copies from the resource.
         seen: Text,
-        /// Draws of a place since the last finish.
+        /// The drawn areas since the last finish.
         drawn: [u8; 1 + 2 * WINDOW],
         draws: usize,
         pans: usize,
-        /// No call was against what [`Surface`] says.
+        /// Whether all calls followed the rules of [`Surface`].
         proper: bool,
     }
 
@@ -764,7 +767,7 @@ mod text {
         fn pan(&mut self, top: u32) {
             self.pans += 1;
             self.top = top as usize;
-            // Until the window is shown.
+            // Until the window is flushed.
             self.seen = [[0xff; COLS]; WINDOW];
         }
 
@@ -782,14 +785,14 @@ mod text {
         }
     }
 
-    /// What a screen should do, done the plain way.
+    /// The reference screen, in a simple implementation.
     struct Plain {
         text: Text,
         rows: usize,
         col: usize,
         row: usize,
-        /// A newline that waits for what comes next.
-        due: bool,
+        /// Whether a newline is deferred until the next byte.
+        newline_pending: bool,
     }
 
     impl Plain {
@@ -799,7 +802,7 @@ mod text {
                 rows: grid.rows(),
                 col: 0,
                 row: 0,
-                due: false,
+                newline_pending: false,
             }
         }
 
@@ -815,11 +818,11 @@ mod text {
 
         fn write(&mut self, bytes: &[u8]) {
             for &byte in bytes {
-                if core::mem::take(&mut self.due) {
+                if core::mem::take(&mut self.newline_pending) {
                     self.newline();
                 }
                 match byte {
-                    b'\n' => self.due = true,
+                    b'\n' => self.newline_pending = true,
                     b'\r' => self.col = 0,
                     b'\t' if self.col < 8 => self.col = 8,
                     b'\t' => {}
@@ -837,7 +840,7 @@ mod text {
         }
     }
 
-    /// A screen of 9 columns and these rows, and another one that is as many pixels higher.
+    /// Returns a screen of 9 columns and that many rows, on one that is `below` pixels higher.
     fn small(rows: usize, below: u32, scroll: Scroll) -> Option<Grid> {
         let mode = size(9 * 4 + 3, rows as u32 * 6 + below.min(5));
         let higher = size(99, rows as u32 * 6 + below);
@@ -852,7 +855,7 @@ mod text {
         screen.show(on);
     }
 
-    /// Writes `bytes` to a new screen; whether `expected` is on it, and nothing below.
+    /// Writes `bytes` to a new screen. Returns whether it shows `expected`, and nothing below.
     fn writes(bytes: &[u8], expected: &[&[u8]]) -> bool {
         let Some(grid) = small(5, 0, Scroll::Pan) else {
             return false;
@@ -871,7 +874,7 @@ mod text {
     }
 
     #[test]
-    fn characters_go_where_they_should() {
+    fn characters_are_written_at_the_position() {
         assert!(writes(b"", &[]));
         assert!(writes(b"one\ntwo", &[b"one", b"two"]));
         assert!(writes(b"one\r\ntwo", &[b"one", b"two"]));
@@ -902,14 +905,15 @@ mod text {
     fn text_scrolls_at_the_bottom() {
         let rows: [&[u8]; 5] = [b"2", b"3", b"4", b"5", b"6"];
         assert!(writes(b"1\n2\n3\n4\n5\n6", &rows));
-        // The last newline waits for what comes next.
+        // The last newline is deferred until the next byte.
         assert!(writes(b"1\n2\n3\n4\n5\n6\n", &rows));
         let rows: [&[u8]; 5] = [b"3", b"4", b"5", b"6", b""];
         assert!(writes(b"1\n2\n3\n4\n5\n6\n\n", &rows));
     }
 
-    /// Writes lines with their numbers, in hexadecimal, and keeps those in `marks`; whether the
-    /// screen has these numbers on it then, and rows that count for 0x100 and more.
+    /// Writes lines with their numbers in hexadecimal, and keeps those in `marks`. Returns whether
+    /// the screen then has the `expected` numbers; 1000 + n is a row that says that n rows are left
+    /// out.
     fn keeps(marks: &[usize], lines: usize, expected: &[Range<usize>]) -> bool {
         let hex = |digit: usize| b"0123456789abcdef"[digit % 16];
         let Some(grid) = small(ROWS, 0, Scroll::Pan) else {
@@ -947,25 +951,25 @@ mod text {
     }
 
     #[test]
-    fn rows_that_are_kept_do_not_scroll_away() {
-        let gone = |count: usize| 1000 + count..1001 + count;
-        // As long as there is room, nothing is special.
+    fn kept_rows_do_not_scroll_away() {
+        let left_out = |count: usize| 1000 + count..1001 + count;
+        // While all rows fit, kept rows are as others.
         assert!(keeps(&[], 60, &[36..60, 0..0]));
         assert!(keeps(&[40], 60, &[36..60, 0..0]));
         assert!(keeps(&[36], 60, &[36..60, 0..0]));
-        assert!(keeps(&[36], 61, &[36..42, gone(2), 44..61]));
-        assert!(keeps(&[3], 60, &[3..9, gone(34), 43..60]));
-        // Two that are near each other, or next to each other's rows, or far apart.
-        assert!(keeps(&[3, 6], 60, &[3..12, gone(34), 46..60]));
-        assert!(keeps(&[3, 10], 60, &[3..16, gone(34), 50..60]));
+        assert!(keeps(&[36], 61, &[36..42, left_out(2), 44..61]));
+        assert!(keeps(&[3], 60, &[3..9, left_out(34), 43..60]));
+        // Two rows close to each other, with adjacent parts, and far apart.
+        assert!(keeps(&[3, 6], 60, &[3..12, left_out(34), 46..60]));
+        assert!(keeps(&[3, 10], 60, &[3..16, left_out(34), 50..60]));
         assert!(keeps(
             &[3, 30],
             60,
-            &[3..9, gone(21), 30..36, gone(14), 50..60]
+            &[3..9, left_out(21), 30..36, left_out(14), 50..60]
         ));
     }
 
-    /// Whether a screen of so many rows keeps the first one.
+    /// Returns whether a screen with that many rows keeps the first one.
     fn keeps_the_first_of(rows: usize) -> bool {
         let Some(grid) = small(rows, 0, Scroll::Pan) else {
             return false;
@@ -990,8 +994,8 @@ mod text {
     }
 
     #[test]
-    fn what_is_kept_is_the_row_that_is_written_next() -> Result<(), ()> {
-        // What is written before, and whether its own row is kept then, or the next one.
+    fn the_next_written_row_is_kept() -> Result<(), ()> {
+        // The text before, and whether its own row is kept then, or the next one.
         let before: [(&[u8], bool); 4] = [
             (b"1", true),
             (b"12345678", true),
@@ -1015,20 +1019,20 @@ mod text {
 
     #[test]
     fn a_third_row_is_not_kept() {
-        let gone = |count: usize| 1000 + count..1001 + count;
-        let two: &[Range<usize>] = &[3..16, gone(34), 50..60];
+        let left_out = |count: usize| 1000 + count..1001 + count;
+        let two: &[Range<usize>] = &[3..16, left_out(34), 50..60];
         assert!(keeps(&[3, 10], 60, two));
         assert!(keeps(&[3, 10, 20], 60, two));
     }
 
     #[test]
-    fn what_is_outside_of_the_screen_is_left_out() -> Result<(), ()> {
+    fn positions_outside_of_the_screen_are_ignored() -> Result<(), ()> {
         let grid = small(5, 0, Scroll::Pan).ok_or(())?;
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
         let mut rows = Rows::new_zeroed();
         let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
         let x = Cell::new(b'x', 0x07, 8);
-        // Rows, columns, and cells that reach over the end of a row.
+        // Rows, columns, and cells beyond the end of a row.
         for row in [5, 6, usize::MAX] {
             screen.put(row, 0, [x]);
             assert_eq!(screen.row(row), &[]);
@@ -1069,12 +1073,12 @@ mod text {
     }
 
     #[test]
-    fn a_position_that_is_set_is_where_text_goes() -> Result<(), ()> {
+    fn text_begins_at_the_position_that_was_set() -> Result<(), ()> {
         let grid = small(5, 0, Scroll::Pan).ok_or(())?;
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
         let mut rows = Rows::new_zeroed();
         let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
-        // The newline that waits is for the position of before.
+        // The deferred newline belongs to the old position.
         write(&mut screen, b"one\n", &mut model);
         screen.set_write_position(3, 2);
         write(&mut screen, b"two", &mut model);
@@ -1084,7 +1088,7 @@ mod text {
     }
 
     #[test]
-    fn rows_that_are_free_are_filled_with_what_is_said() -> Result<(), ()> {
+    fn scrolled_rows_are_filled_with_the_given_cell() -> Result<(), ()> {
         let x = Cell::new(b'x', 0x07, 8);
         let text = b"1\n2\n3\n4\n5";
         let cases = [
@@ -1123,7 +1127,7 @@ mod text {
                 9,
                 [b"1 ", b"xx", b"xx", b"xx", b"5 "],
             ),
-            // Rows and columns that are not there.
+            // Rows and columns beyond the screen.
             (
                 3..9,
                 99,
@@ -1159,7 +1163,7 @@ mod text {
     }
 
     #[test]
-    fn a_black_screen_stays_black_until_it_is_not_blanked_any_more() -> Result<(), ()> {
+    fn a_blanked_screen_stays_black() -> Result<(), ()> {
         for scroll in [Scroll::Pan, Scroll::Repaint] {
             let grid = small(5, 0, scroll).ok_or(())?;
             let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
@@ -1170,7 +1174,7 @@ mod text {
             screen.write(b"\n6", ATTRIBUTE);
             assert!(!screen.needs_repaint());
             assert!(!screen.show(&mut model));
-            // Also on a surface that has lost what was drawn.
+            // Also on a surface that has lost its contents.
             screen.restore(&mut model);
             assert!(!screen.show(&mut model));
             assert_eq!(model.seen[..5], [[b' '; COLS]; 5]);
@@ -1178,10 +1182,10 @@ mod text {
             assert!(screen.show(&mut model));
             assert_eq!(model.seen[0], *b"2        ");
             assert_eq!(model.seen[4], *b"6        ");
-            // Once is enough.
+            // It is drawn once only.
             screen.unblank();
             assert!(!screen.show(&mut model));
-            // And the text comes again by itself if the screen was not black.
+            // The text is drawn again if the screen was not black.
             screen.restore(&mut model);
             assert!(screen.show(&mut model));
             assert_eq!(model.seen[4], *b"6        ");
@@ -1191,7 +1195,7 @@ mod text {
     }
 
     #[test]
-    fn a_screen_that_is_cleared_is_blank_and_begins_at_its_top() -> Result<(), ()> {
+    fn a_cleared_screen_is_blank_and_begins_at_its_top() -> Result<(), ()> {
         for scroll in [Scroll::Pan, Scroll::Repaint] {
             let grid = small(ROWS, 0, scroll).ok_or(())?;
             let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
@@ -1210,7 +1214,7 @@ mod text {
             assert_eq!(screen.cursor(), None);
             assert!(screen.show(&mut model));
             assert_eq!(model.seen[..ROWS], [[b' '; COLS]; ROWS]);
-            // What was kept is not any more.
+            // Kept rows are not kept any more.
             write(&mut screen, b"new\n", &mut model);
             write(&mut screen, &[b'\n'; 40], &mut model);
             assert_eq!(model.seen[..ROWS], [[b' '; COLS]; ROWS]);
@@ -1228,9 +1232,9 @@ mod text {
         Ok(())
     }
 
-    /// Writes at random; whether each write leaves on the screen what it should, and all that is
-    /// below the last row blank.
-    fn survives(grid: Grid, bits: u32, writes: usize, mut dice: Dice) -> bool {
+    /// Writes random text. Returns whether the screen is correct after each write, and all rows
+    /// below the last one are blank.
+    fn survives(grid: Grid, bits: u32, writes: usize, mut random: Random) -> bool {
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
         model.bits = bits;
         let mut rows = Rows::new_zeroed();
@@ -1240,23 +1244,23 @@ mod text {
         };
         for _ in 0..writes {
             let mut bytes = [0; 64];
-            // Mostly a line, sometimes a byte, sometimes more than a screen.
-            let len = [1, 12, 64][dice.below(3)];
-            let bytes = &mut bytes[..dice.below(len + 1)];
-            let bytes_of = [&b"abcdefgh \t\x08\r\n\n"[..], b"a\n"][dice.below(2)];
+            // Usually a line, sometimes a byte, sometimes more than a screen.
+            let len = [1, 12, 64][random.below(3)];
+            let bytes = &mut bytes[..random.below(len + 1)];
+            let bytes_of = [&b"abcdefgh \t\x08\r\n\n"[..], b"a\n"][random.below(2)];
             for byte in bytes.iter_mut() {
-                *byte = bytes_of[dice.below(bytes_of.len())];
+                *byte = bytes_of[random.below(bytes_of.len())];
             }
             let (draws, pans) = (model.draws, model.pans);
             plain.write(bytes);
-            if dice.below(8) == 0 && plain.due {
-                plain.due = false;
+            if random.below(8) == 0 && plain.newline_pending {
+                plain.newline_pending = false;
                 plain.newline();
                 screen.write(bytes, ATTRIBUTE);
                 screen.apply_newline();
                 continue;
             }
-            if dice.below(4) == 0 {
+            if random.below(4) == 0 {
                 // Shown with a later write.
                 screen.write(bytes, ATTRIBUTE);
                 continue;
@@ -1295,7 +1299,7 @@ mod text {
             }
         }
 
-        /// The text with a cursor.
+        /// Returns the text with a cursor.
         fn seen(&self, cursor: Option<&Cursor>) -> Text {
             let mut text = self.text;
             if let Some(at) = cursor {
@@ -1305,8 +1309,8 @@ mod text {
         }
     }
 
-    /// Does at random what a VT does; whether what is shown is always what it should be.
-    fn survives_a_vt(grid: Grid, rounds: usize, mut dice: Dice) -> bool {
+    /// Does random operations of a VT. Returns whether the visible text is always correct.
+    fn survives_a_vt(grid: Grid, rounds: usize, mut random: Random) -> bool {
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
         let mut rows = Rows::new_zeroed();
         let mut plain = Plain::new(&grid);
@@ -1315,53 +1319,53 @@ mod text {
         };
         let (rows, mut black) = (grid.rows(), false);
         for _ in 0..rounds {
-            match dice.below(8) {
+            match random.below(8) {
                 0..3 => {
-                    let (row, col) = (dice.below(rows), dice.below(COLS));
-                    let text = &b"one two  "[..dice.below(10)];
+                    let (row, col) = (random.below(rows), random.below(COLS));
+                    let text = &b"one two  "[..random.below(10)];
                     for (to, from) in plain.text[row][col..].iter_mut().zip(text) {
                         *to = *from;
                     }
                     screen.put(row, col, text.iter().map(|&byte| Cell::new(byte, 0x07, 8)));
                 }
                 3 | 4 => {
-                    let start = if dice.below(2) == 0 {
+                    let start = if random.below(2) == 0 {
                         0
                     } else {
-                        dice.below(rows)
+                        random.below(rows)
                     };
-                    let end = start + 1 + dice.below(rows - start);
-                    let end = if dice.below(2) == 0 { rows } else { end };
-                    let cols = if dice.below(4) == 0 { 5 } else { COLS };
-                    let direction = if dice.below(2) == 0 {
+                    let end = start + 1 + random.below(rows - start);
+                    let end = if random.below(2) == 0 { rows } else { end };
+                    let cols = if random.below(4) == 0 { 5 } else { COLS };
+                    let direction = if random.below(2) == 0 {
                         ScrollDirection::Up
                     } else {
                         ScrollDirection::Down
                     };
-                    let lines = dice.below(end - start + 2);
+                    let lines = random.below(end - start + 2);
                     plain.scroll(start..end, cols, direction, lines);
                     screen.scroll(start..end, cols, direction, lines, Cell::blank(8));
                 }
                 5 => screen.set_cursor(Some(Cursor {
-                    row: dice.below(rows),
-                    col: dice.below(COLS),
+                    row: random.below(rows),
+                    col: random.below(COLS),
                     scanlines: 0..1,
                 })),
                 6 => screen.set_cursor(None),
-                _ if dice.below(4) == 0 => {
+                _ if random.below(4) == 0 => {
                     black = !black;
                     if black {
                         screen.blank(&mut model);
                     } else {
-                        // Unblanking, the VT hides the cursor first.
+                        // The VT hides the cursor before it unblanks the screen.
                         screen.set_cursor(None);
                         screen.unblank();
                     }
                 }
                 _ => screen.redraw(),
             }
-            if dice.below(4) == 0 {
-                // Shown with what comes later.
+            if random.below(4) == 0 {
+                // Shown with a later operation.
                 continue;
             }
             screen.show(&mut model);
@@ -1382,12 +1386,12 @@ mod text {
     }
 
     #[test]
-    fn the_screen_shows_what_a_vt_does() -> Result<(), ()> {
+    fn the_screen_follows_a_vt() -> Result<(), ()> {
         for scroll in [Scroll::Pan, Scroll::Repaint] {
             for (rows, below) in [(1, 0), (2, 1), (5, 0), (5, 5), (5, 17), (25, 0), (25, 9)] {
                 let grid = small(rows, below, scroll).ok_or(())?;
                 for seed in 0..4 {
-                    assert!(survives_a_vt(grid, 200, Dice(seed)));
+                    assert!(survives_a_vt(grid, 200, Random(seed)));
                 }
             }
         }
@@ -1425,7 +1429,7 @@ mod text {
 
     #[test]
     fn the_window_shows_the_text_and_nothing_else() -> Result<(), ()> {
-        // No strip below the rows, strips of every height, and more than four rows of it.
+        // No strip below the rows, strips of every height, and one higher than four rows.
         for scroll in [Scroll::Pan, Scroll::Repaint] {
             for (rows, below) in [
                 (1, 0),
@@ -1443,7 +1447,7 @@ mod text {
                 let grid = small(rows, below, scroll).ok_or(())?;
                 // With glyphs of 8 bits, and of 9.
                 for bits in [8, 9] {
-                    assert!(survives(grid, bits, 200, Dice(below)));
+                    assert!(survives(grid, bits, 200, Random(below)));
                 }
             }
         }
@@ -1463,7 +1467,7 @@ mod text {
                     write(&mut screen, b"\n", &mut model);
                     let bottom = grid.y(screen.top()) + grid.screen().height;
                     assert!(bottom <= grid.resource().height);
-                    // Text begins at the window's top.
+                    // Text begins at the top of the window.
                     assert!((screen.top() == 0) == (scroll == Scroll::Repaint));
                 }
                 assert!(grid.screen().width <= grid.resource().width);
@@ -1473,7 +1477,7 @@ mod text {
     }
 
     #[test]
-    fn what_is_painted_again_is_what_differs() -> Result<(), ()> {
+    fn only_differences_are_painted_again() -> Result<(), ()> {
         let grid = small(5, 3, Scroll::Repaint).ok_or(())?;
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
         let mut rows = Rows::new_zeroed();
@@ -1481,22 +1485,21 @@ mod text {
         write(&mut screen, b"ab\nab\nab\nab\nab", &mut model);
         assert_eq!(model.draws, 5);
         assert!(!screen.needs_repaint());
-        // The last row is new; what the first had is not known any more; the others are as they
-        // were.
+        // The last row is new; the old contents of the first are unknown; the others are unchanged.
         screen.write(b"\nac", ATTRIBUTE);
         assert!(screen.needs_repaint());
         assert!(screen.show(&mut model));
         assert_eq!((model.draws, model.pans), (7, 0));
-        // Rows three and four differ from what was there: in one column, and not at all before
+        // Rows three and four differ from the old contents: in one column, and in no column before
         // that.
         write(&mut screen, b"\nab", &mut model);
         assert_eq!(model.draws, 10);
-        // A row that changes as it scrolls is drawn, and so is the one in its place.
+        // A row that changes while it scrolls is drawn, and so is the row at its old position.
         screen.put(1, 0, [Cell(0x0778)]);
         write(&mut screen, b"\nab", &mut model);
         assert!(!screen.show(&mut model));
         assert_eq!(model.draws, 14);
-        // More rows than there are.
+        // More rows than the screen has.
         write(&mut screen, b"\n1\n2\n3\n4\n5\n6\n7", &mut model);
         assert_eq!(model.draws, 19);
         assert_eq!(model.pans, 0);
@@ -1505,12 +1508,12 @@ mod text {
     }
 
     #[test]
-    fn nothing_is_shown_where_nothing_differs() -> Result<(), ()> {
+    fn nothing_is_drawn_without_differences() -> Result<(), ()> {
         let grid = small(5, 3, Scroll::Repaint).ok_or(())?;
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
         let mut rows = Rows::new_zeroed();
         let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
-        // Blank rows in the places of blank rows.
+        // Blank rows at the positions of blank rows.
         screen.write(&[b'\n'; 9], ATTRIBUTE);
         screen.apply_newline();
         assert!(screen.needs_repaint());
@@ -1520,7 +1523,7 @@ mod text {
     }
 
     #[test]
-    fn a_cursor_is_drawn_where_nothing_else_differs() -> Result<(), ()> {
+    fn a_cursor_is_drawn_without_other_differences() -> Result<(), ()> {
         let grid = small(5, 3, Scroll::Repaint).ok_or(())?;
         let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
         let mut rows = Rows::new_zeroed();
@@ -1546,14 +1549,14 @@ mod text {
     }
 
     #[test]
-    fn a_cursor_stays_nowhere_when_its_row_goes() -> Result<(), ()> {
+    fn a_cursor_scrolls_away_with_its_row() -> Result<(), ()> {
         for (below, scroll) in [(0, Scroll::Pan), (3, Scroll::Pan), (3, Scroll::Repaint)] {
             let grid = small(5, below, scroll).ok_or(())?;
             let (mut cells, mut model) = ([Cell(0); COLS * ROWS], Model::new(&grid));
             let mut rows = Rows::new_zeroed();
             let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
             screen.write(b"ab", ATTRIBUTE);
-            // Behind all that is written.
+            // After the last character.
             screen.set_cursor(Some(Cursor {
                 row: 0,
                 col: 7,
@@ -1580,13 +1583,13 @@ mod text {
         let mut screen = Screen::new(&mut cells, &mut rows, grid, 8).ok_or(())?;
         write(&mut screen, b"1\n2\n3\n4\n5", &mut model);
         assert_eq!((model.draws, model.pans), (5, 0));
-        // The new row, and the one that left, blanked.
+        // The new row, and the row that left the screen, blanked.
         write(&mut screen, b"\n6", &mut model);
         assert_eq!((model.draws, model.pans), (7, 1));
-        // Nothing changes: a space on nothing, a letter on itself.
+        // No change: a space on a blank, a letter on itself.
         write(&mut screen, b" \r6 ", &mut model);
         assert_eq!((model.draws, model.pans), (7, 1));
-        // What scrolls away at once is never drawn: five rows and one blanked.
+        // A row that scrolls away at once is never drawn: five rows and one blanked.
         write(&mut screen, b"\na\nb\nc\nd\ne\nf\ng\nh\ni\nj", &mut model);
         assert_eq!(model.pans, 2);
         assert!(model.draws <= 7 + 6);

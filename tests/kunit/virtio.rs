@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of setting a device up, of PCI's capabilities, and of the ring.
+//! Tests of device initialisation, of PCI's capabilities, and of the virtqueue.
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_virtio))]
 mod virtio {
@@ -90,7 +90,7 @@ mod virtio {
         }
     }
 
-    fn queue_place(size_max: u16) -> Option<QueueAddresses> {
+    fn queue_addresses(size_max: u16) -> Option<QueueAddresses> {
         static MEMORY: Memory = Memory::new();
         VirtQueue::addresses(&(&MEMORY, nothing as Act), size_max)
     }
@@ -104,7 +104,7 @@ mod virtio {
         set_up_as(transport, addresses, true)
     }
 
-    /// The same of a device that may be adopted or may not.
+    /// Initialises a device that may or may not be adopted.
     fn set_up_as(
         transport: &mut impl Transport,
         addresses: Addresses,
@@ -117,7 +117,7 @@ mod virtio {
             addresses,
             adopts,
         };
-        initialise(transport, &hal, requested, queue_place)
+        initialise(transport, &hal, requested, queue_addresses)
     }
 
     fn set_up_pci(model: &Model) -> Result<Negotiated, SetupError> {
@@ -131,26 +131,27 @@ mod virtio {
         Mmio::new(MmioRegisters { model, identity })
     }
 
-    /// Whether a model is as section 3.1.1 leaves it, with the ring where it was put.
+    /// Returns whether a model is in the state after section 3.1.1, with the queue at its
+    /// addresses.
     fn is_up(model: &Model) -> bool {
-        let place = model.place();
+        let addresses = model.queue_addresses();
         !model.fault.get()
             && model.status.get() == 1 | 2 | 4 | 8
             && model.enabled.get()
-            && queue_place(64) == Some(place)
+            && queue_addresses(64) == Some(addresses)
     }
 
     #[test]
     fn pci_comes_up() {
         let model = model(VERSION_1 | EVENT_IDX | 0x13);
-        let doorbell = QueueNotify {
+        let queue_notify = QueueNotify {
             offset: 12,
             width: Width::Bits16,
             queue: 0,
         };
         let negotiated = set_up_pci(&model);
-        assert_eq!(negotiated.map(|it| it.queue_notify), Ok(doorbell));
-        assert_eq!(negotiated.map(|it| Some(it.queue)), Ok(queue_place(64)));
+        assert_eq!(negotiated.map(|it| it.queue_notify), Ok(queue_notify));
+        assert_eq!(negotiated.map(|it| Some(it.queue)), Ok(queue_addresses(64)));
         let features = Features::VERSION_1 | Features::EVENT_IDX;
         assert_eq!(negotiated.map(|it| it.features), Ok(features));
         assert_eq!(model.accepted.get(), VERSION_1 | EVENT_IDX);
@@ -160,20 +161,21 @@ mod virtio {
     #[test]
     fn mmio_comes_up() {
         let model = model(VERSION_1 | 0x13);
-        let doorbell = QueueNotify {
+        let queue_notify = QueueNotify {
             offset: 0x50,
             width: Width::Bits32,
             queue: 0,
         };
         let mmio = slot(&model, IDENTITY).ok();
         let negotiated = mmio.and_then(|mut mmio| set_up(&mut mmio, Addresses::Physical).ok());
-        assert_eq!(negotiated.map(|it| it.queue_notify), Some(doorbell));
+        assert_eq!(negotiated.map(|it| it.queue_notify), Some(queue_notify));
         assert_eq!(negotiated.map(|it| it.features), Some(Features::VERSION_1));
         assert_eq!(model.accepted.get(), VERSION_1);
         assert!(is_up(&model));
     }
 
-    /// What Linux' own driver leaves when the next kernel is started: QEMU has cleared DRIVER_OK.
+    /// Returns the state that Linux' own driver leaves for the next kernel: QEMU has cleared
+    /// DRIVER_OK.
     fn running() -> Model {
         let running = Model {
             queues: 2,
@@ -188,7 +190,7 @@ mod virtio {
         running
     }
 
-    fn found(model: &Model) -> Result<InitialState, SetupError> {
+    fn initial_state(model: &Model) -> Result<InitialState, SetupError> {
         set_up_pci(model).map(|it| it.initial_state)
     }
 
@@ -202,30 +204,30 @@ mod virtio {
                 negotiated.map(|it| it.initial_state),
                 Ok(InitialState::Adopted)
             );
-            // As the last driver has it, not as we would.
+            // With the features of the last driver, not with those that the bridge would negotiate.
             let features = Features::from_bits_retain(VERSION_1 | EVENT_IDX | RING_RESET | 2);
             assert_eq!(negotiated.map(|it| it.features), Ok(features));
             assert_eq!(model.others.get(), 0);
             assert_eq!(model.resets.get(), 0);
             assert!(is_up(&model));
         }
-        // And once more, when its queues are reset already.
+        // And once more, after its queues were reset.
         let model = running();
         static MEMORY: Memory = Memory::new();
         let hal = (&MEMORY, nothing as Act);
         let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
         assert_eq!(quiesce(&mut pci, &hal), Ok(()));
         assert!(!model.enabled.get() && model.status.get() == 0x0b);
-        assert_eq!(found(&model), Ok(InitialState::Adopted));
+        assert_eq!(initial_state(&model), Ok(InitialState::Adopted));
         assert_eq!(model.resets.get(), 0);
         assert!(is_up(&model));
     }
 
     #[test]
-    fn a_device_that_owes_an_answer_is_reset() {
+    fn a_device_with_a_command_in_flight_is_reset() {
         static MEMORY: Memory = Memory::new();
         let hal = (&MEMORY, nothing as Act);
-        // What it was given, 0 commands of 65536, and what it has returned.
+        // Available and used index: 0 after 65536 commands, and the number of those returned.
         for (used, is_quiet) in [(0, true), (u16::MAX, false), (1, false)] {
             let model = running();
             MEMORY.set_used(used);
@@ -233,14 +235,14 @@ mod virtio {
             assert_eq!(quiesce(&mut pci, &hal), Ok(()));
             let resets = u32::from(!is_quiet);
             assert_eq!(model.resets.get(), resets);
-            // Either way it works on no queue.
+            // In both cases it processes no queue.
             assert!(!model.enabled.get());
         }
     }
 
     #[test]
-    fn what_a_device_writes_until_it_is_at_rest_is_cleared() {
-        // The last command of before completes while the device is reset, or its queue.
+    fn writes_of_a_device_before_its_reset_are_cleared() {
+        // The last driver's command completes during the reset of the device, or of its queue.
         fn completes(memory: &Memory) {
             memory.set_used_entry(0, 2, 24);
             memory.set_used(memory.used().wrapping_add(1));
@@ -268,11 +270,11 @@ mod virtio {
     }
 
     #[test]
-    fn what_cannot_be_adopted_is_reset() {
+    fn a_device_in_another_state_is_reset() {
         let why = |change: fn(&mut Model)| {
             let mut model = running();
             change(&mut model);
-            let result = found(&model);
+            let result = initial_state(&model);
             assert!(model.resets.get() == 1 && is_up(&model));
             match result {
                 Ok(InitialState::Reset(why)) => Some(why),
@@ -291,25 +293,24 @@ mod virtio {
         let features = |bits| Some(AdoptionRefusal::Features(Features::from_bits_retain(bits)));
         assert_eq!(why(|it| it.accepted.set(VERSION_1)), features(VERSION_1));
         assert_eq!(why(|it| it.accepted.set(RING_RESET)), features(RING_RESET));
-        // A packed ring; one that was never offered.
+        // A packed ring; a feature that was never offered.
         let packed = VERSION_1 | RING_RESET | 1 << 34;
         let change = |it: &mut Model| {
             it.offered |= 1 << 34;
             it.accepted.set(VERSION_1 | RING_RESET | 1 << 34);
         };
         assert_eq!(why(change), features(packed));
-        let lie = VERSION_1 | RING_RESET | 1 << 28;
+        let changed = VERSION_1 | RING_RESET | 1 << 28;
         let change = |it: &mut Model| it.accepted.set(VERSION_1 | RING_RESET | 1 << 28);
-        assert_eq!(why(change), features(lie));
-        // The host may still show the last driver's own pages, or complete commands of a
-        // renderer's.
+        assert_eq!(why(change), features(changed));
+        // The host may still show pages of the last driver, or complete commands of a renderer.
         for bit in [0, 3, 4] {
             let mut model = running();
             model.offered |= 1 << bit;
             model.accepted.set(model.accepted.get() | 1 << bit);
             let bits = model.accepted.get();
             let expected = AdoptionRefusal::Features(Features::from_bits_retain(bits));
-            assert_eq!(found(&model), Ok(InitialState::Reset(expected)));
+            assert_eq!(initial_state(&model), Ok(InitialState::Reset(expected)));
             assert!(model.resets.get() == 1 && is_up(&model));
         }
         assert_eq!(
@@ -325,7 +326,7 @@ mod virtio {
     }
 
     #[test]
-    fn a_device_is_not_adopted_where_it_cannot_be() {
+    fn a_device_without_the_needed_registers_is_not_adopted() {
         // Registers of version 1.0: there is no `queue_reset`.
         let model = running();
         let mut old = CAPABILITIES;
@@ -340,7 +341,7 @@ mod virtio {
         );
         assert!(model.resets.get() == 1 && is_up(&model));
 
-        // virtio-mmio does not tell what was agreed on.
+        // virtio-mmio does not tell which features were negotiated.
         let model = running();
         let mmio = slot(&model, IDENTITY).ok();
         let result = mmio.and_then(|mut mmio| set_up(&mut mmio, Addresses::Physical).ok());
@@ -352,13 +353,13 @@ mod virtio {
     }
 
     #[test]
-    fn a_device_behind_an_iommu_waits_for_who_knows_its_addresses() {
+    fn a_device_behind_an_iommu_is_left_to_the_dma_api() {
         let model = Model {
             offered: VERSION_1 | ACCESS_PLATFORM | RING_RESET,
             ..running()
         };
         model.accepted.set(VERSION_1 | ACCESS_PLATFORM | RING_RESET);
-        assert_eq!(found(&model), Err(SetupError::AccessPlatform));
+        assert_eq!(initial_state(&model), Err(SetupError::AccessPlatform));
         assert!(model.status.get() == 0x0b && model.enabled.get());
         let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
         let negotiated = set_up(&mut pci, Addresses::Platform);
@@ -370,8 +371,8 @@ mod virtio {
     }
 
     #[test]
-    fn a_device_that_runs_is_reset_if_nobody_wants_to_adopt_it() {
-        let found = |model: &Model, adopts| {
+    fn a_device_that_runs_is_reset_unless_adoption_is_requested() {
+        let initial_state = |model: &Model, adopts| {
             let negotiated = set_up_as(
                 &mut Pci::new(PciRegisters(model), &CAPABILITIES),
                 Addresses::Physical,
@@ -381,20 +382,20 @@ mod virtio {
         };
         let runs = running();
         assert_eq!(
-            found(&runs, false),
+            initial_state(&runs, false),
             Ok(InitialState::Reset(AdoptionRefusal::NotRequested))
         );
         assert!(runs.resets.get() == 1 && is_up(&runs));
-        // One that nobody drove is idle either way.
+        // A device that no driver has used is idle in both cases.
         for adopts in [false, true] {
             let idle = model(VERSION_1);
-            assert_eq!(found(&idle, adopts), Ok(InitialState::Idle));
+            assert_eq!(initial_state(&idle, adopts), Ok(InitialState::Idle));
             assert!(is_up(&idle));
         }
     }
 
     #[test]
-    fn a_device_that_goes_round_an_iommu_is_refused() {
+    fn a_device_that_bypasses_an_iommu_is_refused() {
         let platform = VERSION_1 | ACCESS_PLATFORM;
         let with = |offered| {
             let model = model(offered);
@@ -407,7 +408,7 @@ mod virtio {
         };
         assert_eq!(with(platform), (Ok(InitialState::Idle), 0xf));
         assert_eq!(with(VERSION_1), (Err(SetupError::IommuBypass), 0x83));
-        // A device that runs so is told of it before it may begin: it is reset.
+        // A running device has to know that before it starts: it is reset.
         let offered = platform | RING_RESET;
         let runs = |accepted| {
             let model = Model {
@@ -431,14 +432,14 @@ mod virtio {
 
     #[test]
     fn a_queue_is_selected_before_each_use_of_it() {
-        // Sections 4.1.4.3 and 4.2.2: somebody may have selected another one since.
+        // Sections 4.1.4.3 and 4.2.2: another driver may have selected another queue since.
         let nowhere = QueueAddresses {
             size: 0,
             descriptors: 0,
             available: 0,
             used: 0,
         };
-        let place = queue_place(64).unwrap_or(nowhere);
+        let addresses = queue_addresses(64).unwrap_or(nowhere);
         let model = running();
         model.enabled.set(false);
         let fresh = || {
@@ -447,7 +448,7 @@ mod virtio {
         };
         assert_eq!(fresh().queue_size_max(0), 64);
         assert!(!fresh().is_queue_enabled(0));
-        fresh().enable_queue(0, &place);
+        fresh().enable_queue(0, &addresses);
         assert!(fresh().is_queue_enabled(0));
         assert!(fresh().queue_notify(0).is_some());
         fresh().reset_queue(0);
@@ -464,7 +465,7 @@ mod virtio {
         assert_eq!(fresh().map(|mut mmio| mmio.queue_size_max(0)), Some(64));
         assert!(fresh().is_some_and(|mut mmio| mmio.device_features().contains(accepted)));
         if let Some(mut mmio) = fresh() {
-            mmio.enable_queue(0, &place);
+            mmio.enable_queue(0, &addresses);
         }
         assert!(model.enabled.get() && !model.fault.get());
     }
@@ -476,7 +477,7 @@ mod virtio {
         assert_eq!(error([0, 2, 16]), Some(MmioError::NoDevice));
         assert_eq!(error([u32::MAX; 3]), Some(MmioError::NoDevice));
         assert_eq!(error([0x7472_6976, 2, 0]), Some(MmioError::NoDevice));
-        // QEMU's empty slots are of version 1, its other devices may be.
+        // QEMU's empty slots are of version 1; its other devices may be, too.
         assert_eq!(error([0x7472_6976, 1, 0]), Some(MmioError::NoDevice));
         assert_eq!(error([0x7472_6976, 1, 2]), Some(MmioError::NotGpu(2)));
         assert_eq!(error([0x7472_6976, 1, 16]), Some(MmioError::Version(1)));
@@ -506,7 +507,7 @@ mod virtio {
     }
 
     #[test]
-    fn refused_features_are_noticed() {
+    fn refused_features_are_detected() {
         let model = Model {
             refuses: true,
             ..model(VERSION_1)
@@ -518,7 +519,7 @@ mod virtio {
     }
 
     #[test]
-    fn a_reset_that_never_ends_is_given_up() {
+    fn a_reset_that_never_ends_times_out() {
         let model = Model {
             reset_takes: u32::MAX,
             ..model(VERSION_1)
@@ -548,7 +549,7 @@ mod virtio {
             model.status_reads.get()
         };
         assert_eq!(resets(0xf), 2);
-        // A driver before us may have set that bit: then it says nothing of the reset.
+        // Another driver may have set that bit before: then it does not mean that the reset failed.
         assert!(resets(0x8f) > 2);
     }
 
@@ -562,7 +563,7 @@ mod virtio {
             assert_eq!(set_up_pci(&model), Err(SetupError::QueueSize(size)));
             assert!(!model.enabled.get());
         }
-        let size = |max| queue_place(max).map(|place| place.size);
+        let size = |max| queue_addresses(max).map(|addresses| addresses.size);
         assert_eq!(size(4), Some(4));
         assert_eq!(size(7), Some(4));
         assert_eq!(size(64), Some(64));
@@ -572,7 +573,7 @@ mod virtio {
     }
 
     #[test]
-    fn a_doorbell_outside_of_its_window_is_refused() {
+    fn a_notify_register_outside_of_its_window_is_refused() {
         let fits = |notify_off, multiplier, length| {
             let model = Model {
                 notify_off,
@@ -588,7 +589,7 @@ mod virtio {
             match result {
                 Ok(negotiated) => Some(negotiated.queue_notify.offset),
                 Err(error) => {
-                    // Not to be driven: never DRIVER_OK.
+                    // A device that cannot be notified must never get DRIVER_OK.
                     let refused =
                         error == SetupError::QueueNotify && model.status.get() & 0x84 == 0x80;
                     (!refused).then_some(usize::MAX)
@@ -615,19 +616,19 @@ mod virtio {
         0x00000000, 0x00000000, 0x00000000, 0x00028411, 0x00000001, 0x00000801, 0x00000000,
     ];
 
-    /// Memory wherever a structure may say that it is.
+    /// A BAR size that contains any structure.
     const BARS: [u64; 6] = [1 << 33; 6];
 
-    /// Capabilities of [`QEMU`]'s function with some dwords changed.
+    /// Returns the capabilities of [`QEMU`]'s function with some dwords changed.
     fn changed(changes: &[(u16, u32)]) -> Result<Capabilities, CapabilityError> {
         in_bars(&BARS, changes)
     }
 
-    /// The same, with BARs of these sizes.
+    /// Returns the same, with BARs of these sizes.
     fn in_bars(bars: &[u64; 6], changes: &[(u16, u32)]) -> Result<Capabilities, CapabilityError> {
         let read = |offset| {
             let change = changes.iter().find(|(at, _)| *at == offset);
-            // Nobody may ask for what is not in the 256 bytes.
+            // Reads are limited to the 256 bytes of configuration space.
             match change {
                 Some((_, dword)) => *dword,
                 None if offset < 0x100 && offset % 4 == 0 => {
@@ -639,8 +640,8 @@ mod virtio {
         Capabilities::read(read, bars)
     }
 
-    /// A notify structure of 4 bytes at the beginning of BAR 2, in front of the others, as QEMU's
-    /// `modern-pio-notify=on` has it.
+    /// A notification structure of 4 bytes at the beginning of BAR 2, before the others, as with
+    /// QEMU's `modern-pio-notify=on`.
     const PIO_NOTIFY: [(u16, u32); 6] = [
         (0x34, 0xb0),
         (0xb0, 0x0214_9809),
@@ -651,10 +652,10 @@ mod virtio {
     ];
 
     #[test]
-    fn a_structure_in_a_bar_of_no_use_is_passed_over() {
+    fn a_structure_in_an_unusable_bar_is_skipped() {
         let mut bars = [0, 0x1000, 0, 0, 0x4000, 0];
         assert_eq!(in_bars(&bars, &PIO_NOTIFY), Ok(CAPABILITIES));
-        // Where the port is memory, or seems to be, it comes first.
+        // If the I/O BAR is memory, or seems to be, its structure is the first.
         bars[2] = 4;
         let notify = in_bars(&bars, &PIO_NOTIFY).map(|found| found.notify);
         let port = BarRegion {
@@ -665,18 +666,18 @@ mod virtio {
         assert_eq!(notify, Ok(port));
         bars[2] = 3;
         assert_eq!(in_bars(&bars, &PIO_NOTIFY), Ok(CAPABILITIES));
-        // With that one alone, the reason is its BAR and not that there is none.
+        // If it is the only one, the error names its BAR.
         bars[4] = 0x3fff;
         assert_eq!(in_bars(&bars, &PIO_NOTIFY), Err(CapabilityError::Bar(2)));
         assert_eq!(in_bars(&bars, &[]), Err(CapabilityError::Bar(4)));
-        // Of the common configuration only what is used has to be there.
+        // Only the used part of the common configuration is required.
         bars[4] = 60;
         bars[2] = 4;
         let found = in_bars(&bars, &PIO_NOTIFY);
         assert_eq!(found.map(|found| found.window().length), Ok(60));
         bars[4] = 59;
         assert_eq!(in_bars(&bars, &PIO_NOTIFY), Err(CapabilityError::Bar(4)));
-        // The device's own is done without.
+        // The device-specific configuration is optional.
         bars[4] = 0x200f;
         assert_eq!(
             in_bars(&bars, &PIO_NOTIFY).map(|found| found.device),
@@ -685,26 +686,26 @@ mod virtio {
     }
 
     #[test]
-    fn a_configuration_that_is_missing_or_short_is_done_without() {
+    fn a_missing_or_short_configuration_is_optional() {
         let config = |changes: &[_]| changed(changes).ok().and_then(|found| found.config());
-        let place = |length| BarRegion {
+        let region = |length| BarRegion {
             bar: 4,
             offset: 0x2000,
             length,
         };
-        assert_eq!(config(&[]), Some(place(16)));
-        assert_eq!(config(&[(0x6c, 16)]), Some(place(16)));
+        assert_eq!(config(&[]), Some(region(16)));
+        assert_eq!(config(&[(0x6c, 16)]), Some(region(16)));
         assert_eq!(config(&[(0x6c, 15)]), None);
-        // Another type, in BAR 6, at an odd place.
+        // Another type, in BAR 6, at an unaligned offset.
         assert_eq!(config(&[(0x60, 0x0610_5009)]), None);
         assert_eq!(config(&[(0x64, 6)]), None);
         assert_eq!(config(&[(0x68, 0x2002)]), None);
-        // The others are where they were.
+        // The other structures are unchanged.
         let rest = changed(&[(0x60, 0x0610_5009)]).map(|found| found.notify);
         assert_eq!(rest, Ok(CAPABILITIES.notify));
     }
 
-    /// `struct virtio_gpu_config`, of which what is cleared is no longer read.
+    /// `struct virtio_gpu_config`; the driver does not read the zeroed fields.
     #[derive(Default)]
     struct Config {
         events: Cell<u32>,
@@ -737,22 +738,22 @@ mod virtio {
     }
 
     #[test]
-    fn a_change_of_displays_is_seen_once() {
+    fn a_change_of_displays_is_reported_once() {
         let config = Config::default();
         let mut pci = Pci::new(&config, &CAPABILITIES).with_config(Some(&config));
         assert!(!displays_changed(&mut pci));
-        // Events of the future are left alone.
+        // Undefined events are ignored.
         config.events.set(0xffff_ffff);
         assert!(displays_changed(&mut pci));
         assert_eq!(config.events.get(), 0xffff_fffe);
         assert!(!displays_changed(&mut pci));
         assert!(!config.strange.get());
-        // Who cannot look sees nothing.
+        // Without the registers no change is seen.
         config.events.set(1);
         assert!(!displays_changed(&mut Pci::new(&config, &CAPABILITIES)));
     }
 
-    /// The same at its place on virtio-mmio, where all registers have 32 bits.
+    /// The same configuration at its offset on virtio-mmio, where all registers have 32 bits.
     struct Slot<'a>(&'a Config);
 
     impl Registers for Slot<'_> {
@@ -782,8 +783,8 @@ mod virtio {
     }
 
     #[test]
-    fn a_change_of_displays_is_seen_on_mmio_as_well() {
-        // Section 4.2.2: the device's own configuration begins at 0x100.
+    fn a_change_of_displays_is_reported_on_mmio_as_well() {
+        // Section 4.2.2: the device-specific configuration begins at 0x100.
         let config = Config::default();
         let changes = [0, 1, 0, 1, 1].map(|event| {
             config.events.set(config.events.get() | event);
@@ -809,23 +810,23 @@ mod virtio {
     }
 
     #[test]
-    fn capabilities_are_found_only_where_a_list_is() {
+    fn capabilities_are_only_found_in_a_list() {
         let common = Err(CapabilityError::Missing("common"));
         assert_eq!(changed(&[(0x04, 0)]), common);
         assert_eq!(changed(&[(0x34, 0)]), common);
-        // Below the header, where no capability can be; the low two bits mean nothing.
+        // A pointer into the header, where no capability can be; the low two bits are reserved.
         assert_eq!(changed(&[(0x34, 0x3c)]), common);
         assert_eq!(changed(&[(0x34, 0x9b)]), Ok(CAPABILITIES));
-        // What an empty slot reads as.
+        // The value read from an empty slot.
         assert!(Capabilities::read(|_| u32::MAX, &BARS).is_err());
         assert_eq!(Capabilities::read(|_| 0, &BARS), common);
     }
 
     #[test]
-    fn a_list_that_runs_in_a_circle_ends() {
-        // The last one's successor is the first one.
+    fn a_cyclic_list_ends() {
+        // The last capability points to the first one.
         assert_eq!(changed(&[(0x40, 0x01109809)]), Err(CapabilityError::Loop));
-        // A list of as many as there is room for is none.
+        // A list with the maximum number of capabilities is no cycle.
         let every_dword = |offset: u16| match offset {
             0x04 => 0x0010_0000,
             0x34 => 0x40,
@@ -852,18 +853,18 @@ mod virtio {
         assert_eq!(changed(&[(0x7c, 1)]), notify);
         assert_eq!(changed(&[(0x78, 0x3001)]), notify);
         assert!(changed(&[(0x78, 0x3002)]).is_ok());
-        // Too short to hold its own fields.
+        // Too short for its own fields.
         assert_eq!(changed(&[(0x40, 0x010f0009)]), common);
         assert_eq!(changed(&[(0x70, 0x02136009)]), notify);
-        // Not the vendor's.
+        // Not a vendor-specific capability.
         assert_eq!(changed(&[(0x40, 0x01100005)]), common);
-        // Reaches out of the configuration space.
+        // Beyond the end of configuration space.
         assert_eq!(changed(&[(0x34, 0xf4), (0xf4, 0x02146009)]), notify);
     }
 
     #[test]
     fn the_first_of_two_structures_counts() {
-        // The one for ISR, which comes before, says that it is a common configuration in BAR 1.
+        // The ISR structure, which is before it, becomes a common configuration in BAR 1.
         let two = changed(&[(0x50, 0x01104009), (0x54, 1), (0x58, 0x800)]);
         assert_eq!(
             two.map(|two| two.common),
@@ -873,7 +874,7 @@ mod virtio {
                 length: 0x1000,
             })
         );
-        // One that cannot be used does not count.
+        // A structure that cannot be used does not count.
         let two = changed(&[(0x50, 0x01104009), (0x54, 7)]);
         assert_eq!(two, Ok(CAPABILITIES));
     }
@@ -883,12 +884,12 @@ mod virtio {
     }
 
     #[test]
-    fn no_interrupt_is_asked_for() {
+    fn no_interrupt_is_requested() {
         static MEMORY: Memory = Memory::new();
         static WITH_EVENT_IDX: Memory = Memory::new();
         let _ = queue(&MEMORY, nothing);
         assert_eq!(MEMORY.interrupts(), (1, 0));
-        // Section 2.7.7.1: with EVENT_IDX the flags are 0, and an index says it.
+        // Section 2.7.7.1: with EVENT_IDX the flags are 0, and `used_event` counts.
         let features = Features::VERSION_1 | Features::EVENT_IDX;
         let _ = VirtQueue::new(
             (&WITH_EVENT_IDX, nothing as fn(&Memory)),
@@ -899,7 +900,7 @@ mod virtio {
     }
 
     #[test]
-    fn no_interrupt_is_asked_for_when_answers_come() {
+    fn no_interrupt_is_requested_when_responses_arrive() {
         static MEMORY: Memory = Memory::new();
         static WITH_EVENT_IDX: Memory = Memory::new();
         let answers = |memory: &'static Memory, features| {
@@ -913,8 +914,8 @@ mod virtio {
             }
             memory.interrupts()
         };
-        // Section 2.7.7.1: nothing but the flags counts, or nothing but the index, which is as far
-        // away as can be: 65535 answers more.
+        // Section 2.7.7.1: only the flags count, or only `used_event`, which is as far ahead as
+        // possible: 65535 answers.
         assert_eq!(answers(&MEMORY, Features::VERSION_1), (1, 0));
         let features = Features::VERSION_1 | Features::EVENT_IDX;
         assert_eq!(answers(&WITH_EVENT_IDX, features), (0, 2));
@@ -949,7 +950,7 @@ mod virtio {
     }
 
     #[test]
-    fn answers_come_in_any_order() {
+    fn responses_are_accepted_in_any_order() {
         static MEMORY: Memory = Memory::new();
         let mut queue = queue(&MEMORY, nothing);
         for _ in 0..3 {
@@ -960,21 +961,21 @@ mod virtio {
         MEMORY.set_used_entry(1, 0, 0);
         MEMORY.set_used(2);
         let mut slots = [u16::MAX; 2];
-        let mut places = slots.iter_mut();
+        let mut free = slots.iter_mut();
         let collected = queue.poll_used(&mut |_, slot| {
-            if let Some(place) = places.next() {
-                *place = slot;
+            if let Some(completed) = free.next() {
+                *completed = slot;
             }
         });
         assert_eq!(collected, Ok(()));
         assert_eq!(slots, [2, 0]);
         assert_eq!(queue.in_flight(), 0b10);
-        // A slot that came back is taken again.
+        // A completed slot is used again.
         assert_eq!(queue.add(&[0; 4], 4, &mut |_, _| ()), Ok(0));
     }
 
     #[test]
-    fn a_full_ring_waits_for_a_slot() {
+    fn a_full_queue_waits_for_a_slot() {
         static MEMORY: Memory = Memory::new();
         let mut queue = queue(&MEMORY, |memory| memory.answer(0x1100));
         let mut back = 0;
@@ -986,7 +987,7 @@ mod virtio {
     }
 
     #[test]
-    fn what_does_not_fit_a_slot_is_refused() {
+    fn a_request_too_large_for_a_slot_is_refused() {
         static MEMORY: Memory = Memory::new();
         let mut queue = queue(&MEMORY, nothing);
         let too_large = Err(QueueError::TooLarge);
@@ -1000,7 +1001,7 @@ mod virtio {
             queue.call(&request, None, &mut [], &mut |_, _| ()),
             Err(QueueError::TooLarge)
         );
-        // Nothing of it went out, and the ring goes on.
+        // No part of the request was added, and the queue goes on.
         queue.kick();
         assert_eq!(MEMORY.available(), 0);
         assert_eq!(
@@ -1018,13 +1019,13 @@ mod virtio {
         }
         let stalled = Err(QueueError::Stalled);
         assert_eq!(queue.add(&[0], 4, &mut |_, _| ()), stalled);
-        // That was that, even if it comes back.
+        // The queue has failed, even if the device answers later.
         MEMORY.answer(0);
         assert_eq!(queue.add(&[0], 4, &mut |_, _| ()), stalled);
         assert_eq!(queue.poll_used(&mut |_, _| ()), Err(QueueError::Stalled));
     }
 
-    /// What comes of a used ring with one entry, two commands being out.
+    /// Returns the result of a used ring with one entry, while two commands are in flight.
     fn one_entry(memory: &'static Memory, head: u32, index: u16) -> Result<u32, QueueError> {
         let mut queue = queue(memory, nothing);
         for _ in 0..2 {
@@ -1039,18 +1040,18 @@ mod virtio {
     }
 
     #[test]
-    fn a_used_ring_that_lies_ends_the_queue() {
+    fn an_invalid_used_ring_ends_the_queue() {
         static MEMORY: Memory = Memory::new();
         assert_eq!(one_entry(&MEMORY, 0, 1), Ok(1));
         assert_eq!(one_entry(&MEMORY, 2, 1), Ok(1));
         let corrupt = Err(QueueError::Corrupt);
-        // Not the head of a chain; a command that is not out; beyond the table; beyond u16.
+        // Not the head of a chain; not in flight; beyond the descriptor table; beyond u16.
         for head in [1, 4, 8, 0x1_0000, u32::MAX] {
             assert_eq!(one_entry(&MEMORY, head, 1), corrupt);
         }
-        // The second entry is the first one again (both are of zeroes).
+        // The second entry equals the first one (both are zeroed).
         assert_eq!(one_entry(&MEMORY, 0, 2), corrupt);
-        // More than are out; backwards.
+        // More than are in flight; backwards.
         for index in [3, 0x8000, u16::MAX] {
             assert_eq!(one_entry(&MEMORY, 0, index), corrupt);
         }

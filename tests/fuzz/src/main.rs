@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One fuzzer for all targets: the environment variable `TARGET` names the one to be run. With
-//! `SEEDS`, a folder, it first writes the inputs there that the target begins with: its seeds, and
-//! what once failed.
+//! One fuzzer for all targets: the environment variable `TARGET` selects one. With `SEEDS`, a
+//! folder, it first writes the initial inputs of the target there: its seeds, and inputs that
+//! failed before.
 
 #![no_main]
 

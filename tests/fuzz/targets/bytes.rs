@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What targets make of an input: numbers, pieces of memory, and fields that have to add up.
+//! Parsers of an input into numbers, pieces of memory, and fields that have to add up.
 
 use crate::firmware::{
     Memory,
     Unreadable, //
 };
 
-/// An input, taken from its start; all zeroes once it has ended.
+/// An input, read from its start; all zeroes after its end.
 #[derive(Clone)]
 pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    /// Takes so many bytes, or what is left.
+    /// Takes that many bytes, or the remaining ones.
     pub(super) fn take(&mut self, count: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;
@@ -43,17 +43,17 @@ impl<'a> Bytes<'a> {
         u64::from_le_bytes(self.array())
     }
 
-    /// Whether anything is left.
+    /// Returns whether the input has ended.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// A piece of physical memory. It counts what is read.
+/// A piece of physical memory that counts the reads.
 pub(super) struct Piece {
     pub(super) start: u64,
     pub(super) bytes: Vec<u8>,
-    /// How often it was read, and how many bytes in all.
+    /// The number of reads, and of bytes in all of them.
     pub(super) reads: usize,
     pub(super) total: usize,
 }
@@ -73,7 +73,7 @@ impl Memory for Piece {
     fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable> {
         self.reads += 1;
         self.total += into.len();
-        // The stack is small, so that nobody reads much at once.
+        // The kernel's stack is small, so that a read must not be large.
         assert!(into.len() <= 4096, "{} bytes at once", into.len());
         let bytes = at
             .checked_sub(self.start)
@@ -84,7 +84,7 @@ impl Memory for Piece {
     }
 }
 
-/// Makes the byte at `at` of a table such that all of them add up to zero, if it is there.
+/// Sets the byte at `at` of a table, if it exists, such that all bytes add up to zero.
 pub(super) fn seal(table: &mut [u8], at: usize) {
     let sum = table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
     if let Some(byte) = table.get_mut(at) {
@@ -92,7 +92,7 @@ pub(super) fn seal(table: &mut [u8], at: usize) {
     }
 }
 
-/// Checks that what is said in the log is one line of plain characters.
+/// Checks that a message for the log is one line of printable ASCII characters.
 pub(crate) fn is_a_line(why: impl core::fmt::Display) {
     let why = why.to_string();
     assert!((2..200).contains(&why.len()), "{why}");

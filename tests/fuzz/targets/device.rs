@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that a driver shares with a device, and the device: it answers what it is asked, unless
-//! the input says otherwise.
+//! Memory that a driver shares with a device, and the device: it answers each command correctly,
+//! unless the input says otherwise.
 
 use super::bytes::Bytes;
 use crate::virtio::{
@@ -18,89 +18,90 @@ use std::{
     rc::Rc, //
 };
 
-/// Where the memory begins for the device.
+/// The device address of the memory.
 const BASE: u64 = 0x4000_0000;
 
-/// Bytes of a descriptor.
+/// The size in bytes of a descriptor.
 const DESCRIPTOR: usize = 16;
 
-/// A command as the device got it.
+/// A command as the device received it.
 pub(super) struct Request {
-    /// The part that is a command.
+    /// The command itself.
     pub(super) bytes: Vec<u8>,
-    /// Bytes of the parts that follow it.
+    /// The size in bytes of the descriptors that follow it.
     pub(super) extra: usize,
 }
 
 struct State<'a> {
-    /// The ring; beyond it are pixels, of which the device only knows the address.
+    /// The queue; beyond it are pixels, of which the device only knows the address.
     memory: RefCell<Vec<u8>>,
-    /// Bytes of all the memory.
+    /// The size in bytes of all memory.
     size: usize,
     features: Features,
     script: RefCell<Bytes<'a>>,
-    place: Cell<Option<QueueAddresses>>,
-    /// Commands that were taken from the ring.
+    addresses: Cell<Option<QueueAddresses>>,
+    /// The number of commands taken from the queue.
     taken: Cell<u16>,
-    /// Turns that the device sleeps on.
+    /// The number of runs in which the device does nothing.
     sleeps: Cell<u8>,
-    turns: Cell<usize>,
-    /// The device has written what no device writes: the ring means nothing any more.
-    lied: Cell<bool>,
+    runs: Cell<usize>,
+    /// Whether the device has written what a correct device does not, so that the queue is
+    /// undefined.
+    corrupted: Cell<bool>,
     info: RefCell<Vec<u8>>,
     requests: RefCell<Vec<Request>>,
 }
 
-/// A [`Hal`] with a device at its other end. Clones are the same.
+/// A [`Hal`] with its device. Clones are the same.
 #[derive(Clone)]
 pub(super) struct Shared<'a>(Rc<State<'a>>);
 
 impl<'a> Shared<'a> {
-    /// How often the device gets to run before the driver gives up on it.
-    pub(super) const PATIENCE: usize = 100;
+    /// The number of runs of the device until the driver's wait times out.
+    pub(super) const WAIT_RUNS: usize = 100;
 
-    /// Memory of so many bytes, and a device that does what the script says.
+    /// Returns memory of that many bytes, with a device that follows the script.
     pub(super) fn new(script: Bytes<'a>, size: usize, features: Features) -> Self {
         Self(Rc::new(State {
             memory: RefCell::new(vec![0; QUEUE_BYTES]),
             size,
             features,
             script: RefCell::new(script),
-            place: Cell::new(None),
+            addresses: Cell::new(None),
             taken: Cell::new(0),
             sleeps: Cell::new(0),
-            turns: Cell::new(0),
-            lied: Cell::new(false),
+            runs: Cell::new(0),
+            corrupted: Cell::new(false),
             info: RefCell::default(),
             requests: RefCell::default(),
         }))
     }
 
-    /// Tells the device where its queue is.
-    pub(super) fn plug(&self, place: &QueueAddresses) {
-        self.0.place.set(Some(*place));
+    /// Gives the device the addresses of its queue.
+    pub(super) fn plug(&self, addresses: &QueueAddresses) {
+        self.0.addresses.set(Some(*addresses));
     }
 
-    /// What it answers who asks for its displays.
+    /// Sets the response to GET_DISPLAY_INFO.
     pub(super) fn set_info(&self, info: Vec<u8>) {
         *self.0.info.borrow_mut() = info;
     }
 
-    /// How often the device had a turn.
-    pub(super) fn turns(&self) -> usize {
-        self.0.turns.get()
+    /// Returns how often the device was run.
+    pub(super) fn runs(&self) -> usize {
+        self.0.runs.get()
     }
 
-    /// The commands that the device got since it was asked last.
+    /// Returns the commands that the device received since the last call.
     pub(super) fn requests(&self) -> Vec<Request> {
         self.0.requests.take()
     }
 
-    /// Gives the device a turn.
+    /// Runs the device once.
     pub(super) fn run(&self) {
         let state = &*self.0;
-        state.turns.set(state.turns.get() + 1);
-        let Some(place) = state.place.get() else {
+        state.runs.set(state.runs.get() + 1);
+        let Some(addresses) = state.addresses.get() else {
             return;
         };
         if let Some(sleeps) = state.sleeps.get().checked_sub(1) {
@@ -108,7 +109,7 @@ impl<'a> Shared<'a> {
             return;
         }
         if state.script.borrow().is_empty() {
-            while self.answer(&place, None) {}
+            while self.answer(&addresses, None) {}
             return;
         }
         let next = || state.script.borrow_mut().u8();
@@ -116,32 +117,32 @@ impl<'a> Shared<'a> {
         let next32 = || state.script.borrow_mut().u32();
         match next() % 16 {
             0..=6 => {
-                self.answer(&place, None);
+                self.answer(&addresses, None);
             }
-            7 => while self.answer(&place, None) {},
+            7 => while self.answer(&addresses, None) {},
             8 => state.sleeps.set(next()),
-            9 => self.lie(&place, u16::from(next() % 5), None),
-            10 => self.lie(&place, next16(), None),
+            9 => self.corrupt(&addresses, u16::from(next() % 5), None),
+            10 => self.corrupt(&addresses, next16(), None),
             11 => {
-                // An entry of the used ring, and nothing more.
-                let index = self.used(&place).wrapping_add(u16::from(next()));
-                self.put_used(&place, index, next32());
+                // An entry of the used ring, without the index.
+                let index = self.used(&addresses).wrapping_add(u16::from(next()));
+                self.put_used(&addresses, index, next32());
             }
-            12 => self.lie(&place, 1, Some(next32())),
-            13 => self.lie(&place, 1, Some(u32::from(next()))),
+            12 => self.corrupt(&addresses, 1, Some(next32())),
+            13 => self.corrupt(&addresses, 1, Some(u32::from(next()))),
             14 => {
                 let answer = next32();
-                self.answer(&place, Some(&answer.to_le_bytes()));
+                self.answer(&addresses, Some(&answer.to_le_bytes()));
             }
             _ => {
                 let script = &state.script;
                 let count = usize::from(script.borrow_mut().u16() % 512);
                 let answer = script.borrow_mut().take(count);
                 if answer.len() == 408 || count & 1 == 0 {
-                    self.answer(&place, Some(answer));
+                    self.answer(&addresses, Some(answer));
                 } else {
-                    // Anywhere in the ring.
-                    state.lied.set(true);
+                    // Anywhere in the queue.
+                    state.corrupted.set(true);
                     let mut memory = state.memory.borrow_mut();
                     let at = usize::from(script.borrow_mut().u16()) % QUEUE_BYTES;
                     let end = (at + answer.len()).min(QUEUE_BYTES);
@@ -151,39 +152,39 @@ impl<'a> Shared<'a> {
         }
     }
 
-    fn used(&self, place: &QueueAddresses) -> u16 {
-        self.load16(offset(place.used) + 2)
+    fn used(&self, addresses: &QueueAddresses) -> u16 {
+        self.load16(offset(addresses.used) + 2)
     }
 
-    fn put_used(&self, place: &QueueAddresses, index: u16, head: u32) {
-        let at = offset(place.used) + 4 + 8 * usize::from(index % place.size);
+    fn put_used(&self, addresses: &QueueAddresses, index: u16, head: u32) {
+        let at = offset(addresses.used) + 4 + 8 * usize::from(index % addresses.size);
         self.0.memory.borrow_mut()[at..at + 4].copy_from_slice(&head.to_le_bytes());
     }
 
-    /// Moves the used index by so much, perhaps with an entry.
-    fn lie(&self, place: &QueueAddresses, by: u16, head: Option<u32>) {
-        self.0.lied.set(self.0.lied.get() || by != 0);
-        let index = self.used(place);
+    /// Adds a number to the used index, after it has written an entry, if there is one.
+    fn corrupt(&self, addresses: &QueueAddresses, by: u16, head: Option<u32>) {
+        self.0.corrupted.set(self.0.corrupted.get() || by != 0);
+        let index = self.used(addresses);
         if let Some(head) = head {
-            self.put_used(place, index, head);
+            self.put_used(addresses, index, head);
         }
-        self.store16(offset(place.used) + 2, index.wrapping_add(by));
+        self.store16(offset(addresses.used) + 2, index.wrapping_add(by));
     }
 
-    /// Answers the next command, with these bytes or as it should. Returns whether there is one.
-    fn answer(&self, place: &QueueAddresses, with: Option<&[u8]>) -> bool {
+    /// Answers the next command, with these bytes or correctly. Returns whether there is one.
+    fn answer(&self, addresses: &QueueAddresses, with: Option<&[u8]>) -> bool {
         let state = &*self.0;
         let taken = state.taken.get();
-        let available = offset(place.available);
+        let available = offset(addresses.available);
         if taken == self.load16(available + 2) {
             return false;
         }
-        let head = self.load16(available + 4 + 2 * usize::from(taken % place.size));
+        let head = self.load16(available + 4 + 2 * usize::from(taken % addresses.size));
         state.taken.set(taken.wrapping_add(1));
-        let (request, response) = match self.parts(place, head) {
+        let (request, response) = match self.parts(addresses, head) {
             Some(parts) => parts,
             None => {
-                assert!(state.lied.get(), "descriptors that no device takes");
+                assert!(state.corrupted.get(), "descriptors that no device takes");
                 (
                     Request {
                         bytes: Vec::new(),
@@ -201,39 +202,39 @@ impl<'a> Shared<'a> {
         };
         answer.resize(response.len(), 0);
         state.memory.borrow_mut()[response].copy_from_slice(&answer);
-        // Where it has written over the driver's commands, they say nothing of the driver.
-        if !state.lied.get() {
+        // A command that the device has overwritten says nothing about the driver.
+        if !state.corrupted.get() {
             state.requests.borrow_mut().push(request);
         }
-        let index = self.used(place);
-        self.put_used(place, index, head.into());
-        self.store16(offset(place.used) + 2, index.wrapping_add(1));
+        let index = self.used(addresses);
+        self.put_used(addresses, index, head.into());
+        self.store16(offset(addresses.used) + 2, index.wrapping_add(1));
         if state.features.contains(Features::EVENT_IDX) {
-            let event = offset(place.used) + 4 + 8 * usize::from(place.size);
+            let event = offset(addresses.used) + 4 + 8 * usize::from(addresses.size);
             self.store16(event, taken.wrapping_add(1));
         }
         true
     }
 
-    /// The parts that a chain of descriptors has: what is read, and where the answer goes. None if
-    /// they are not in memory, or not in this order.
+    /// Returns the request of a chain of descriptors, and the range of its response. `None` if they
+    /// are not in memory, or not in this order.
     fn parts(
         &self,
-        place: &QueueAddresses,
+        addresses: &QueueAddresses,
         head: u16,
     ) -> Option<(Request, core::ops::Range<usize>)> {
         let (mut request, mut response) = (None, None);
         let mut next = Some(head);
-        for _ in 0..place.size {
+        for _ in 0..addresses.size {
             let Some(index) = next else {
                 break;
             };
-            if index >= place.size || response.is_some() {
+            if index >= addresses.size || response.is_some() {
                 return None;
             }
             let mut descriptor = [0; DESCRIPTOR];
             self.copy_out(
-                offset(place.descriptors) + DESCRIPTOR * usize::from(index),
+                offset(addresses.descriptors) + DESCRIPTOR * usize::from(index),
                 &mut descriptor,
             );
             let [address, rest] = [0, 8].map(|at| {
@@ -245,7 +246,7 @@ impl<'a> Shared<'a> {
             next = (flags & 1 != 0).then_some((rest >> 48) as u16);
             let end = at.checked_add(length).filter(|end| *end <= self.0.size)?;
             match (flags & 2 != 0, &mut request) {
-                // What the device writes is in the ring, where it does no harm.
+                // Responses are in the queue's memory, where a write does no harm.
                 (true, Some(_)) if end <= QUEUE_BYTES => response = Some(at..end),
                 (false, Some(Request { extra, .. })) => *extra += length,
                 (false, None) if end <= QUEUE_BYTES => {
@@ -262,7 +263,7 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// Where an address is in the memory.
+/// Returns the offset of an address in the memory.
 fn offset(address: u64) -> usize {
     (address - BASE) as usize
 }
@@ -314,7 +315,7 @@ impl Hal for Shared<'_> {
     fn notify(&self) {}
 
     fn wait(&self, done: &mut dyn FnMut() -> bool) -> bool {
-        (0..Self::PATIENCE).any(|_| {
+        (0..Self::WAIT_RUNS).any(|_| {
             self.run();
             done()
         })

@@ -21,7 +21,7 @@ pub(super) fn run(input: &[u8]) -> bool {
     if let Err(why) = tree.chosen() {
         is_a_line(why);
     }
-    // A node takes 8 bytes at least, and an error may come once more.
+    // A node takes 8 bytes at least; one error more may be reported.
     let most = input.len() / 8 + 2;
     let mut found = 0;
     for bridge in tree.host_bridges() {
@@ -65,7 +65,7 @@ pub(super) fn run(input: &[u8]) -> bool {
             .is_ok_and(|chosen| chosen.system_table.is_some())
 }
 
-/// Writes trees.
+/// Builds trees.
 struct Writer {
     structure: Vec<u8>,
     strings: Vec<u8>,
@@ -112,7 +112,7 @@ impl Writer {
         self.property(name, &value)
     }
 
-    /// A host bridge of 16 buses with a window of each kind.
+    /// Adds a host bridge of 16 buses with a window of each kind.
     fn bridge(self) -> Self {
         self.begin("pcie@10000000")
             .property("compatible", b"pci-host-ecam-generic\0")

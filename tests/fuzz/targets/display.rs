@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A screen of text on a virtio-gpu that answers what it likes: its displays, its refusals, and the
-//! ring that both share. Every command that comes to the device has to be one that it can execute.
+//! A text screen on a virtio-gpu with arbitrary displays, rejections and used ring. The device must
+//! be able to execute every command that it receives.
 //!
-//! An input is how the driver begins, what it does, and then what the device does.
+//! An input is the start of the driver, its operations, and then the operations of the device.
 
 use super::{
     bytes::{
@@ -53,25 +53,25 @@ use crate::{
 use std::collections::BTreeMap;
 use zerocopy::FromZeros;
 
-/// Cells of the screen.
+/// The number of cells of the screen.
 const CELLS: usize = 1024;
-/// Words of the band.
+/// The size in words of the band.
 const BAND: usize = 24 << 10;
-/// The first of our resources.
+/// The ID of the driver's first resource.
 const RESOURCE: u32 = 0x100;
 
-/// What the device knows of resources and scanouts, if it executes all that it is told.
+/// The resources and scanouts of a device that executes all commands.
 #[derive(Default)]
-struct Referee {
+struct ReferenceDevice {
     resources: BTreeMap<u32, Size>,
 }
 
-impl Referee {
-    /// Looks at a command.
+impl ReferenceDevice {
+    /// Applies a command.
     ///
     /// # Panics
     ///
-    /// If it is one that no device could execute.
+    /// If no device could execute it.
     fn check(&mut self, Request { bytes, extra }: &Request) {
         let word = |at: usize| {
             let word = bytes.get(at..at + 4).and_then(|word| word.try_into().ok());
@@ -104,7 +104,7 @@ impl Referee {
                 assert!(old.is_none(), "resource {:#x} is there already", word(24));
                 40
             }
-            // What is left on the device may be what somebody else made.
+            // A resource of another driver may exist on the device.
             0x102 => {
                 self.resources.remove(&word(24));
                 32
@@ -143,8 +143,8 @@ impl Referee {
     }
 }
 
-/// The glyphs of every font: 512 of 32x64 px. Every second 512 bytes are blank, which is a space in
-/// one of 8x16.
+/// The glyphs of every font: 512 of 32x64 px. Every second 512 bytes are blank, which includes the
+/// space of an 8x16 font.
 static GLYPHS: [u8; 512 * 4 * 64] = {
     let mut glyphs = [0x5a; 512 * 4 * 64];
     let mut at = 0;
@@ -157,7 +157,7 @@ static GLYPHS: [u8; 512 * 4 * 64] = {
     glyphs
 };
 
-/// A font of any size that there can be.
+/// Returns a font of any valid size.
 fn font(bytes: &mut Bytes<'_>) -> Font<'static> {
     let (width, height) = (bytes.u8(), bytes.u8());
     let count = if width & 0x80 == 0 { 256 } else { 512 };
@@ -172,7 +172,7 @@ fn font(bytes: &mut Bytes<'_>) -> Font<'static> {
     Font::new(width, height, count, &GLYPHS).expect("a font of a size that there can be")
 }
 
-fn is_ring(error: Option<GpuError>) -> bool {
+fn is_queue_error(error: Option<GpuError>) -> bool {
     matches!(error, Some(GpuError::Queue(_)))
 }
 
@@ -188,7 +188,7 @@ pub(super) fn run(input: &[u8]) -> bool {
     info.resize(24, 0);
     for _ in 0..bytes.u8() % 17 {
         let (width, height, enabled) = (bytes.u16(), bytes.u16(), bytes.u8());
-        // Where it is among the others means nothing.
+        // The position of a scanout has no meaning.
         let one = [7, u32::MAX, width.into(), height.into(), enabled.into(), 0];
         info.extend(one.map(u32::to_le_bytes).concat());
     }
@@ -200,15 +200,15 @@ pub(super) fn run(input: &[u8]) -> bool {
 
     let shared = Shared::new(bytes, QUEUE_BYTES + 4 * BAND, features);
     shared.set_info(info);
-    let Some(place) = VirtQueue::addresses(&shared, size) else {
+    let Some(addresses) = VirtQueue::addresses(&shared, size) else {
         panic!("a queue of {size}");
     };
-    shared.plug(&place);
-    let mut referee = Referee::default();
-    let mut check = || shared.requests().iter().for_each(|it| referee.check(it));
-    let mut control = Control::new(VirtQueue::new(shared.clone(), place.size, features));
+    shared.plug(&addresses);
+    let mut reference = ReferenceDevice::default();
+    let mut check = || shared.requests().iter().for_each(|it| reference.check(it));
+    let mut control = Control::new(VirtQueue::new(shared.clone(), addresses.size, features));
 
-    let mut heads = [Mode {
+    let mut scanouts = [Mode {
         scanout: 0,
         width: 0,
         height: 0,
@@ -216,15 +216,15 @@ pub(super) fn run(input: &[u8]) -> bool {
     let mut count = 0;
     match control.call(&GetDisplayInfo::new(), None) {
         Ok(info) => {
-            for (head, mode) in heads.iter_mut().zip(layout::usable(&info)) {
+            for (head, mode) in scanouts.iter_mut().zip(layout::usable(&info)) {
                 *head = mode;
                 count += 1;
             }
         }
         Err(why) => is_a_line(why),
     }
-    let heads = &heads[..count];
-    let Some(first) = heads.first() else {
+    let scanouts = &scanouts[..count];
+    let Some(first) = scanouts.first() else {
         return false;
     };
     let origin =
@@ -242,7 +242,15 @@ pub(super) fn run(input: &[u8]) -> bool {
     let mut band = vec![0; BAND];
     let begin = (RESOURCE, flags & 0x20 != 0);
     let font_of_all = font(&mut fonts);
-    let display = Display::start(control, heads, font_of_all, scroll, begin, CELLS, &mut band);
+    let display = Display::start(
+        control,
+        scanouts,
+        font_of_all,
+        scroll,
+        begin,
+        CELLS,
+        &mut band,
+    );
     check();
     let mut display = match display {
         Ok(display) => display,
@@ -265,10 +273,10 @@ pub(super) fn run(input: &[u8]) -> bool {
         if steps.is_empty() {
             break;
         }
-        let turns = shared.turns();
+        let runs = shared.runs();
         let failed = display.failed();
         let step = steps.u8() % 16;
-        // A picture comes before all text.
+        // A picture is only shown before all text.
         let is_first = core::mem::replace(&mut is_untouched, false);
         match step {
             0..=5 => {
@@ -305,7 +313,7 @@ pub(super) fn run(input: &[u8]) -> bool {
                         screen.redraw();
                     }
                     Err(why @ DisplayError::Grid(_)) => is_a_line(why),
-                    // The device is let alone, and the text is laid out for nothing.
+                    // The device gets no more commands, and the text's new layout is not used.
                     Err(DisplayError::Gpu(_)) => break,
                 }
             }
@@ -319,7 +327,7 @@ pub(super) fn run(input: &[u8]) -> bool {
             }
             12 => {
                 if display.recover() {
-                    assert!(is_ring(failed));
+                    assert!(is_queue_error(failed));
                     screen.restore(&mut display);
                     screen.show(&mut display);
                 }
@@ -351,14 +359,14 @@ pub(super) fn run(input: &[u8]) -> bool {
             }
         }
         check();
-        // Commands of one step: each may wait for a slot, and the whole for the device.
+        // The limit for the commands of one step: each may wait for a slot, and all for the device.
         assert!(
-            shared.turns() - turns <= 40_000,
-            "{} turns",
-            shared.turns() - turns
+            shared.runs() - runs <= 40_000,
+            "{} runs",
+            shared.runs() - runs
         );
         if failed.is_some() && failed == display.failed() {
-            assert_eq!(shared.turns(), turns, "waits for a device that failed");
+            assert_eq!(shared.runs(), runs, "waits for a device that failed");
         }
         if let Some(why) = display.failed() {
             is_a_line(why);
@@ -372,7 +380,7 @@ pub(super) fn run(input: &[u8]) -> bool {
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
-    let seed = |flags: u8, modes: &[(u16, u16)], offered: u32, steps: &[u8], deeds: &[u8]| {
+    let seed = |flags: u8, modes: &[(u16, u16)], offered: u32, steps: &[u8], actions: &[u8]| {
         let mut seed = vec![flags, modes.len() as u8];
         for (width, height) in modes {
             seed.extend(width.to_le_bytes());
@@ -383,7 +391,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         seed.extend([0; 4]);
         seed.extend((steps.len() as u16).to_le_bytes());
         seed.extend(steps);
-        seed.extend(deeds);
+        seed.extend(actions);
         seed
     };
     let write = |text: &[u8]| [&[0, 7, text.len() as u8], text].concat();
@@ -395,7 +403,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let picture = [&[13, 0, 90, 0, 0][..], &steps].concat();
     let indirect = 1 << 28;
     vec![
-        // All of them: a device that pans, one that does not, two displays, a small ring.
+        // All kinds: a device that pans, one that does not, two displays, a small queue.
         seed(
             0x0b,
             &[(640, 480)],

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is fuzzed: everything that reads bytes which firmware, a device or a user wrote.
+//! Fuzz targets for all code that reads bytes from firmware, a device or a user.
 //!
-//! A [`Target`] takes any bytes, and checks what has to hold whatever they are: the code ends after
-//! a bounded number of steps, panics nowhere, and reaches nothing that it was not given. The fuzzer
-//! (`make fuzz`) looks for bytes for which that is not so. The host tests run each target on its
-//! seeds, and on the inputs in `tests/fuzz/inputs` that once failed.
+//! A [`Target`] takes any bytes and checks properties that hold for all of them: the code ends
+//! after a bounded number of steps, does not panic, and accesses only what it was given. The fuzzer
+//! (`make fuzz`) searches for bytes that violate them. The host tests run each target on its seeds,
+//! and on the inputs in `tests/fuzz/inputs` that failed before.
 
 pub(crate) mod bytes;
 mod device;
@@ -23,18 +23,18 @@ use std::{
     io, //
 };
 
-/// Something that is fuzzed.
+/// A fuzz target.
 pub struct Target {
-    /// Its name, that of its module.
+    /// Its name, which is that of its module.
     pub name: &'static str,
-    /// Runs it on an input, and returns whether the input was taken for what it should be: a table
-    /// that was found, a command that was answered.
+    /// Runs the target on an input, and returns whether the input was valid, as a table that was
+    /// found, or a command that was answered.
     ///
     /// # Panics
     ///
-    /// If something does not hold.
+    /// If a property does not hold.
     pub run: fn(&[u8]) -> bool,
-    /// Makes inputs to begin with: small, and each of them is taken for what it should be.
+    /// Returns the initial inputs: small and valid ones.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
@@ -52,14 +52,14 @@ macro_rules! targets {
 pub static TARGETS: [Target; 8] =
     targets![devicetree, display, pci, pictures, tables, text, virtio, words,];
 
-/// Where inputs are kept that once failed.
+/// The folder of the inputs that failed before.
 const INPUTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/inputs");
 
-/// The inputs of all targets that once failed: the name of the target, and the bytes.
+/// Returns the inputs of all targets that failed before: the name of the target, and the bytes.
 ///
 /// # Panics
 ///
-/// If a file there is none of these.
+/// If a file of the folder is not such an input.
 pub fn inputs() -> Vec<(&'static str, Vec<u8>)> {
     let files = fs::read_dir(INPUTS).expect("the folder of the inputs");
     let input = |file: io::Result<fs::DirEntry>| {
@@ -76,11 +76,11 @@ pub fn inputs() -> Vec<(&'static str, Vec<u8>)> {
     files.map(input).collect()
 }
 
-/// The bytes of a file of hexadecimal digits; `#` begins a comment.
+/// Returns the bytes of a file of hexadecimal digits; `#` begins a comment.
 ///
 /// # Panics
 ///
-/// If it is none.
+/// If the file is not valid.
 fn bytes_of(text: &str) -> Vec<u8> {
     let digits: String = text
         .lines()
@@ -102,7 +102,7 @@ mod tests {
     };
 
     #[test]
-    fn every_seed_is_taken_for_what_it_should_be() {
+    fn every_seed_is_valid() {
         for target in &TARGETS {
             let seeds = (target.seeds)();
             assert!(!seeds.is_empty(), "{} has no seeds", target.name);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn inputs_that_once_failed() {
+    fn inputs_that_failed_before() {
         let inputs = inputs();
         assert!(!inputs.is_empty(), "no inputs");
         for (name, input) in inputs {

@@ -4,8 +4,8 @@
 //! virtio's capabilities.
 //!
 //! An input is the numbers of the host bridge and its windows, and then functions: bus, device and
-//! function, and 16 registers each. What cannot be written of them is told by a mask for each
-//! function. Registers above 0x40 are those that follow in the input, as they come.
+//! function, and 16 registers each. Each function has a mask of its read-only bits. Registers above
+//! 0x40 are those that follow in the input.
 
 use super::bytes::{
     is_a_line,
@@ -31,32 +31,32 @@ use crate::{
 use core::ops::ControlFlow;
 use std::collections::BTreeMap;
 
-/// Flag: bridges without numbers get some.
+/// Flag: bridges without bus numbers get some.
 const ASSIGN: u8 = 1;
-/// Flag: registers answer other things each time.
-const FICKLE: u8 = 2;
-/// Functions in an input, at most.
+/// Flag: registers read as different values each time.
+const CHANGING: u8 = 2;
+/// The maximum number of functions in an input.
 const FUNCTIONS: usize = 24;
 
-/// A function's registers.
+/// The registers of a function.
 #[derive(Clone)]
 struct Registers {
     values: [u32; 64],
-    /// Bits of the BARs, and of a bridge's registers, that can be written.
+    /// The writable bits of the BARs, and of a bridge's registers.
     writable: u32,
 }
 
 /// Configuration space.
 struct Space<'a> {
     functions: BTreeMap<(u8, u8), Registers>,
-    /// What fickle registers answer.
+    /// The values of the registers if they change at each read.
     noise: Option<Bytes<'a>>,
     accesses: usize,
-    /// The functions that were written to.
+    /// The functions that were written to, with a bit for each register.
     written: BTreeMap<(u8, u8), u64>,
 }
 
-fn place(function: Address) -> (u8, u8) {
+fn bus_and_devfn(function: Address) -> (u8, u8) {
     let devfn = (function.device() << 3) | function.function();
     (function.bus(), devfn)
 }
@@ -65,7 +65,7 @@ impl Config for Space<'_> {
     fn read32(&mut self, function: Address, offset: u16) -> u32 {
         assert!(offset % 4 == 0 && offset < 4096);
         self.accesses += 1;
-        let Some(registers) = self.functions.get(&place(function)) else {
+        let Some(registers) = self.functions.get(&bus_and_devfn(function)) else {
             return u32::MAX;
         };
         let value = registers.values.get(usize::from(offset / 4));
@@ -79,8 +79,8 @@ impl Config for Space<'_> {
     fn write32(&mut self, function: Address, offset: u16, value: u32) {
         assert!(offset % 4 == 0 && offset < 4096);
         self.accesses += 1;
-        *self.written.entry(place(function)).or_default() |= 1u64 << (offset / 4).min(63);
-        let Some(registers) = self.functions.get_mut(&place(function)) else {
+        *self.written.entry(bus_and_devfn(function)).or_default() |= 1u64 << (offset / 4).min(63);
+        let Some(registers) = self.functions.get_mut(&bus_and_devfn(function)) else {
             panic!("a write to {function}, where nothing is");
         };
         let mask = match offset {
@@ -106,7 +106,7 @@ pub(super) fn run(input: &[u8]) -> bool {
     for _ in 0..(flags >> 4) % 6 {
         let flags = bytes.u8();
         let mut edge = || {
-            // Numbers at the edges of what a register holds, and any other.
+            // Numbers at the limits of a register's range, and any other.
             let shift = bytes.u8();
             let number = u64::from(bytes.u32());
             number.rotate_right(u32::from(shift & 63))
@@ -132,7 +132,7 @@ pub(super) fn run(input: &[u8]) -> bool {
         let (bus, devfn, more) = (bytes.u8(), bytes.u8(), bytes.u8());
         let mut registers = Registers {
             values: [0; 64],
-            // The bits that tell a BAR's type cannot.
+            // The type bits of a BAR are read-only.
             writable: u32::MAX << (more & 31) & !0xf,
         };
         let count = 16 + usize::from(more >> 5) * 8;
@@ -141,8 +141,8 @@ pub(super) fn run(input: &[u8]) -> bool {
         }
         space.functions.insert((bus, devfn), registers);
     }
-    if flags & FICKLE != 0 {
-        // The functions are read again.
+    if flags & CHANGING != 0 {
+        // The input is read again from its start.
         space.noise = Some(Bytes(input));
     }
     let numbers = match flags & ASSIGN {
@@ -152,9 +152,9 @@ pub(super) fn run(input: &[u8]) -> bool {
     walk(&mut space, &ecam, numbers, &windows) > 0
 }
 
-/// Walks as the driver does. Returns how many GPUs there were.
+/// Enumerates as the driver does. Returns the number of GPUs.
 fn walk(space: &mut Space<'_>, ecam: &Ecam, numbers: BusNumbers, windows: &Windows) -> u16 {
-    let is_fickle = space.noise.is_some();
+    let is_changing = space.noise.is_some();
     let mut allocator = Allocator::new(windows);
     let (mut gpus, mut visited) = (0, Vec::new());
     let mut spent = 0;
@@ -162,7 +162,7 @@ fn walk(space: &mut Space<'_>, ecam: &Ecam, numbers: BusNumbers, windows: &Windo
         gpus += 1;
         let before = space.accesses;
         if gpus <= 4 {
-            visit(space, &mut allocator, gpu, path, windows, is_fickle);
+            check_gpu(space, &mut allocator, gpu, path, windows, is_changing);
         }
         visited.push(gpu);
         visited.extend(path.as_slice());
@@ -171,18 +171,18 @@ fn walk(space: &mut Space<'_>, ecam: &Ecam, numbers: BusNumbers, windows: &Windo
     });
     assert_eq!(walk.gpus, gpus);
     assert!(walk.buses <= 256);
-    // A bus has 256 functions, of which three registers are read and two written, and all buses are
-    // looked at a second time for whether something is there.
+    // A bus has 256 functions, with three reads and two writes each, and a second pass over all
+    // buses checks whether they have functions.
     let accesses = space.accesses - spent;
     assert!(accesses <= 256 * (256 * 6 + 32), "{accesses} accesses");
     if let Some((_, trouble)) = walk.skipped {
         is_a_line(trouble);
     }
-    // Nobody else's registers were changed: those of a bridge, and of a GPU.
+    // Registers were only changed of bridges and of GPUs.
     for (function, registers) in &space.written {
         let values = space.functions[function].values;
-        let is_bridge = is_fickle || (values[3] >> 16) & 0x7f == 1;
-        let is_visited = visited.iter().any(|it| place(*it) == *function);
+        let is_bridge = is_changing || (values[3] >> 16) & 0x7f == 1;
+        let is_visited = visited.iter().any(|it| bus_and_devfn(*it) == *function);
         assert!(is_visited || is_bridge, "{function:02x?} was changed");
         assert_eq!(
             registers & !0xffe,
@@ -193,19 +193,20 @@ fn walk(space: &mut Space<'_>, ecam: &Ecam, numbers: BusNumbers, windows: &Windo
     gpus
 }
 
-/// Does with a GPU what the driver does.
-fn visit(
+/// Does the driver's operations on a GPU.
+fn check_gpu(
     space: &mut Space<'_>,
     allocator: &mut Allocator<'_>,
     gpu: Address,
     path: &Path,
     windows: &Windows,
-    is_fickle: bool,
+    is_changing: bool,
 ) {
     assert!(path.as_slice().len() <= Path::MAX);
     let before = space.accesses;
-    // Sizes are asked for, and all is put back.
-    let registers = |space: &Space<'_>| space.functions.get(&place(gpu)).map(|it| it.values);
+    // Reads the sizes, which restores all registers.
+    let registers =
+        |space: &Space<'_>| space.functions.get(&bus_and_devfn(gpu)).map(|it| it.values);
     let values = registers(space);
     let mut function = Function::new(space, gpu);
     let sizes: [u64; 6] = core::array::from_fn(|index| function.bar_size(index as u8));
@@ -213,14 +214,14 @@ fn visit(
         .iter()
         .all(|size| *size == 0 || size.is_power_of_two()));
     assert!((6..=u8::MAX).all(|index| function.bar(index).is_none()));
-    if !is_fickle {
+    if !is_changing {
         assert_eq!(values, registers(space), "not put back");
     }
 
     let assigned = allocator.assign(space, gpu, path);
     if let Err(why) = assigned {
         is_a_line(why);
-        if !is_fickle {
+        if !is_changing {
             assert_eq!(values, registers(space), "changed, though there is no room");
         }
     }
@@ -236,24 +237,24 @@ fn visit(
         function.read32(offset)
     };
     match Capabilities::read(read, &sizes) {
-        Ok(found) => {
-            let places = [found.window(), found.notify].into_iter();
-            for place in places.chain(found.config()) {
-                assert!(place.fits(sizes[usize::from(place.bar)]));
+        Ok(capabilities) => {
+            let regions = [capabilities.window(), capabilities.notify].into_iter();
+            for region in regions.chain(capabilities.config()) {
+                assert!(region.fits(sizes[usize::from(region.bar)]));
             }
-            assert!(found.common.length >= 56 && found.notify.length >= 2);
+            assert!(capabilities.common.length >= 56 && capabilities.notify.length >= 2);
         }
         Err(why) => is_a_line(why),
     }
-    let way = path_to(space, gpu);
-    assert!(way.as_slice().len() <= Path::MAX);
-    // Of each bus up to the function's the way is looked for, and of each bus on the way every
-    // function is.
+    let path = path_to(space, gpu);
+    assert!(path.as_slice().len() <= Path::MAX);
+    // The path is searched for on each bus up to the function's, and each search reads all
+    // functions of the buses on it.
     let accesses = space.accesses - before;
     assert!(accesses <= 256 * 8 * 256 * 3 + 4096, "{accesses} accesses");
 }
 
-/// A function in an input: its registers, and more of them from 0x40 on.
+/// Returns a function of an input: its registers, and more of them from 0x40 on.
 fn function(bus: u8, devfn: u8, more: u8, registers: &[(usize, u32)]) -> Vec<u8> {
     let mut values = vec![0u32; 16 + usize::from(more >> 5) * 8];
     for (at, value) in registers {
@@ -264,7 +265,7 @@ fn function(bus: u8, devfn: u8, more: u8, registers: &[(usize, u32)]) -> Vec<u8>
     bytes
 }
 
-/// A virtio-gpu with its capabilities, and with or without an address.
+/// Returns a virtio-gpu with its capabilities, and with or without an address.
 fn gpu(bus: u8, devfn: u8, address: u32) -> Vec<u8> {
     let registers = [
         (0x00, 0x1050_1af4),

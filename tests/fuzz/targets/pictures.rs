@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pictures that firmware left in memory: the boot logo, and what our UEFI driver hands over.
+//! Pictures that firmware left in memory: the boot logo, and the handoff of the UEFI driver.
 //!
-//! An input is a byte that picks one, and then
-//! * for the logo: its place on the screen, the screen's size, and the file of the image;
-//! * for what is handed over: the address of the table, a memory map, and the table.
+//! An input is a byte that selects one, and then
+//! * for the logo: its position on the screen, the screen's size, and the file of the image;
+//! * for the handoff: the address of the table, a memory map, and the table.
 
 use super::bytes::{
     is_a_line,
@@ -40,7 +40,7 @@ pub(super) fn run(input: &[u8]) -> bool {
     }
 }
 
-/// A file somewhere in memory. Whoever reads anything else fails.
+/// A file in memory. Any read outside of it fails.
 struct File<'a> {
     at: u64,
     file: &'a [u8],
@@ -50,7 +50,7 @@ impl Memory for File<'_> {
     fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable> {
         assert!(into.len() <= 4096);
         let end = at.checked_add(into.len() as u64).ok_or(Unreadable { at })?;
-        // Its own word for its size counts, and then there is as much.
+        // The file's own size field counts, and that many bytes exist.
         let byte = |offset: usize| self.file.get(offset).copied().unwrap_or(0x5a);
         let size = u32::from_le_bytes([2, 3, 4, 5].map(byte)).max(14);
         let limit = u128::from(self.at) + u128::from(size);
@@ -130,14 +130,14 @@ fn logo(kind: u8, mut bytes: Bytes<'_>) -> bool {
     true
 }
 
-/// Where the memory map of what is handed over is.
+/// The address of the handoff's memory map.
 const MAP: u64 = 0x1000_0000;
-/// Descriptors in it, at most.
+/// The maximum number of descriptors in it.
 const DESCRIPTORS: usize = 6;
-/// Bytes of a descriptor.
+/// The size in bytes of a descriptor.
 const STEP: usize = 48;
 
-/// Memory with a map and a table. The map says what else there is.
+/// Memory with a map and a table. The map describes the other memory.
 struct Firmware {
     map: Piece,
     table: Piece,
@@ -152,7 +152,7 @@ impl Memory for Firmware {
             .map
             .read(at, into)
             .or_else(|_| self.table.read(at, into));
-        // Nothing but these two is read before the table was believed.
+        // Only these two may be read before the table was validated.
         if self.is_open && result.is_err() {
             let end = at.checked_add(into.len() as u64);
             let end = end.expect("an address in memory");
@@ -234,7 +234,7 @@ fn handed_over(kind: u8, mut bytes: Bytes<'_>) -> bool {
     true
 }
 
-/// A file of `height` rows of 5 pixels, the bottom row first if that is above 0.
+/// Returns a file of `height` rows of 5 pixels; a positive height means bottom row first.
 fn file(header: u32, bits: u32, compression: u32, height: i32) -> Vec<u8> {
     let masks = [0xff_0000, 0xff00, 0xff];
     let start = 14

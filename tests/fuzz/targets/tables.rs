@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! EFI's system table and memory map, and ACPI's tables: the way from `/chosen` to the host bridges
-//! in the MCFG, to the BGRT and to the SPCR.
+//! EFI's system table and memory map, and ACPI's tables: the path from `/chosen` to the host
+//! bridges in the MCFG, to the BGRT and to the SPCR.
 //!
 //! An input is a byte of flags, the memory map's numbers, and a piece of memory, which begins at
-//! [`LOW`] or ends with the address space. The system table is first in it.
+//! [`LOW`] or ends with the address space. The system table is at its start.
 
 use super::bytes::{
     is_a_line,
@@ -22,17 +22,17 @@ use crate::{
     pci::Ecam, //
 };
 
-/// Where memory begins that does not end with the address space.
+/// The start of memory that does not end with the address space.
 const LOW: u64 = 0x4000_0000;
 
 /// Flag: the memory ends with the address space.
 const HIGH: u8 = 1;
-/// Flag: checksums are made right.
+/// Flag: checksums are corrected.
 const SEALED: u8 = 2;
 /// Flag: there is a memory map.
 const MAPPED: u8 = 4;
 
-/// Bytes before the memory.
+/// The size in bytes of the input before the memory.
 const HEAD: usize = 12;
 
 pub(super) fn run(input: &[u8]) -> bool {
@@ -61,7 +61,7 @@ pub(super) fn run(input: &[u8]) -> bool {
         let area = map.and_then(|map| efi::memory_range(&mut memory, map, kind, at));
         assert!(area.is_none_or(|area| area.contains(&at)));
     }
-    // Up to 4096 descriptors of the map, and twice.
+    // Up to 4096 descriptors of the map, twice.
     assert!(memory.reads <= 4 * 4096);
     memory.reads = 0;
 
@@ -76,8 +76,8 @@ pub(super) fn run(input: &[u8]) -> bool {
     (memory.reads, memory.total) = (0, 0);
     let found = mcfg(&mut memory, root);
     let found = bgrt(&mut memory, root) || found;
-    // For each of the two: the root pointer, the list of tables entry by entry, the table. A sum is
-    // made of pieces of 128 bytes, and no table has more than 64 KiB.
+    // For both tables: the root pointer, the list of tables entry by entry, the table. A checksum
+    // is computed in pieces of 128 bytes, and a table has 64 KiB at most.
     assert!(
         memory.reads <= 2 * (2 * 16384 + 3 * 512 + 6) + 4096,
         "{}",
@@ -128,8 +128,7 @@ fn bgrt(memory: &mut Piece, root: u64) -> bool {
     }
 }
 
-/// Makes the checksums right of all that looks like a table. An SPCR, which Linux finds, is read as
-/// well.
+/// Corrects the checksums of all tables. An SPCR, which Linux finds, is read as well.
 fn seal_all(memory: &mut [u8]) {
     for at in 0..memory.len() {
         let piece = &mut memory[at..];
@@ -155,14 +154,14 @@ fn seal_all(memory: &mut [u8]) {
     }
 }
 
-/// Puts numbers and names together.
+/// Writes bytes at an offset, and extends the memory if needed.
 fn put(memory: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     let end = at + bytes.len();
     memory.resize(memory.len().max(end), 0);
     memory[at..end].copy_from_slice(bytes);
 }
 
-/// A table of this name and content, with a header.
+/// Returns a table of this name and content, with a header.
 fn table(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
     let mut table = name.to_vec();
     table.extend((36 + content.len() as u32).to_le_bytes());
@@ -172,7 +171,7 @@ fn table(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
     table
 }
 
-/// Where things are in the memory of a seed.
+/// The offsets in the memory of a seed.
 const TABLES: usize = 0x80;
 const ROOT: usize = 0xb0;
 const LIST: usize = 0xe0;
@@ -181,9 +180,9 @@ const BGRT: usize = 0x190;
 const SPCR: usize = 0x1d0;
 const END: usize = 0x230;
 
-/// Memory with all tables. If it is old, their addresses have 32 bits, as in ACPI 1.0.
+/// Returns memory with all tables. If it is old, their addresses have 32 bits, as in ACPI 1.0.
 fn seed(flags: u8, is_old: bool) -> Vec<u8> {
-    // The map has one entry, of memory whose virtual address is another one.
+    // The map has one entry, of memory with a different virtual address.
     let map_at = END;
     let size = END + 64;
     let start = match flags & HIGH {

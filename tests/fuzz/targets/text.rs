@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Text and cells on a screen: what the kernel prints, escape sequences among it, and what the VT
-//! does with its cells. What was drawn is compared with what is to be seen.
+//! Text and cells on a screen: messages of the kernel with escape sequences, and the VT's
+//! operations on its cells. The drawn cells are compared with the expected ones.
 //!
-//! An input is the size of the screen and of a glyph, and then what is done.
+//! An input is the size of the screen and of a glyph, and then the operations.
 
 use super::bytes::{
     is_a_line,
@@ -25,10 +25,10 @@ use crate::text::{
 use core::ops::Range;
 use zerocopy::FromZeros;
 
-/// Cells of the screen.
+/// The number of cells of the screen.
 const CELLS: usize = 1024;
 
-/// The resource, as text rows of cells, and the window on it.
+/// The resource, as text rows of cells, and its window.
 struct Resource {
     rows: Vec<Vec<Cell>>,
     /// The column of the cursor in a text row.
@@ -38,7 +38,7 @@ struct Resource {
     top: u32,
     blank: Cell,
     pans: bool,
-    /// The text rows that were drawn since the last of it was shown.
+    /// The text rows drawn since the last flush.
     drawn: Vec<u32>,
     panned: bool,
 }
@@ -77,7 +77,7 @@ impl Surface for Resource {
         for text_row in positions.iter() {
             self.drawn.push(text_row);
             let row = &mut self.rows[text_row as usize];
-            // What was drawn before the first column is as it was.
+            // The cells before the first column are unchanged.
             assert_eq!(row[..from], cells[..from]);
             row[..cells.len()].copy_from_slice(cells);
             let was = self.cursors[text_row as usize];
@@ -124,7 +124,7 @@ impl Surface for Resource {
     }
 }
 
-/// Compares what is seen with the text.
+/// Compares the visible cells with the text.
 fn compare(screen: &Screen<'_>, grid: &Grid, on: &Resource) {
     for row in 0..grid.window() {
         let shown = &on.rows[on.top as usize + row];
@@ -216,7 +216,7 @@ pub(super) fn run(input: &[u8]) -> bool {
                 };
                 let (rows, cols) = match lines & 4 {
                     0 => (start.into()..end.into(), cols.into()),
-                    // All of it, as the VT scrolls mostly.
+                    // All rows, the VT's most frequent scroll.
                     _ => (0..grid.rows(), grid.cols()),
                 };
                 screen.scroll(rows, cols, direction, usize::from(lines >> 3), blank);
@@ -299,11 +299,11 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
             seed.extend([&lines[..], &show, &colours, &show].concat());
         }
         seed.extend([&cells[..], &[7, 1, 3, 13, 15], &show, &lines, &show].concat());
-        // Scrolls of all and of some rows, both ways.
+        // Scrolls of all and of some rows, in both directions.
         seed.extend([
             5, 0, 0, 0, 12, 14, 5, 1, 4, 255, 9, 14, 12, 0, 14, 12, 1, 14,
         ]);
-        // What is kept, and what is dropped.
+        // Kept rows and dropped messages.
         seed.extend(
             [
                 &[9][..],

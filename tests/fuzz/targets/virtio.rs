@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The split ring and the registers of a device that answers what it likes.
+//! The virtqueue and the registers of a device with arbitrary behaviour.
 //!
-//! An input is a byte that picks one of these:
-//! * the ring: its size and features, then what the driver and the device do by turns;
-//! * the registers, of PCI or MMIO: what each of them reads as, one after the other.
+//! An input is a byte that selects one of these:
+//! * the queue: its size and features, then the operations of driver and device in turn;
+//! * the registers, of PCI or MMIO: the value of each read, one after the other.
 
 use super::{
     bytes::{
@@ -57,17 +57,17 @@ use std::{
 pub(super) fn run(input: &[u8]) -> bool {
     let mut bytes = Bytes(input);
     match bytes.u8() {
-        kind if kind & 1 == 0 => ring(kind, bytes),
+        kind if kind & 1 == 0 => queue(kind, bytes),
         kind => registers(kind, bytes),
     }
 }
 
-/// Which slots the device has, as the driver's user knows it.
+/// The slots that the device has, as known from the completions.
 #[derive(Default)]
-struct Out(BTreeSet<u16>);
+struct InFlight(BTreeSet<u16>);
 
-impl Out {
-    fn back(&mut self, slot: u16) {
+impl InFlight {
+    fn complete(&mut self, slot: u16) {
         assert!(
             slot < SLOTS && self.0.remove(&slot),
             "slot {slot} came back"
@@ -79,7 +79,7 @@ impl Out {
     }
 }
 
-fn ring(kind: u8, mut bytes: Bytes<'_>) -> bool {
+fn queue(kind: u8, mut bytes: Bytes<'_>) -> bool {
     let size = bytes.u16();
     let features = match kind & 2 {
         0 => Features::empty(),
@@ -88,24 +88,24 @@ fn ring(kind: u8, mut bytes: Bytes<'_>) -> bool {
     let count = usize::from(bytes.u8());
     let steps = bytes.take(count);
     let shared = Shared::new(bytes, QUEUE_BYTES, features);
-    let Some(place) = VirtQueue::addresses(&shared, size) else {
+    let Some(addresses) = VirtQueue::addresses(&shared, size) else {
         assert!(size < 4);
         return false;
     };
-    assert!(place.size.is_power_of_two() && (4..=2 * SLOTS).contains(&place.size));
-    shared.plug(&place);
-    let mut queue = VirtQueue::new(shared.clone(), place.size, features);
-    let mut out = Out::default();
+    assert!(addresses.size.is_power_of_two() && (4..=2 * SLOTS).contains(&addresses.size));
+    shared.plug(&addresses);
+    let mut queue = VirtQueue::new(shared.clone(), addresses.size, features);
+    let mut in_flight = InFlight::default();
     let mut failed: Option<QueueError> = None;
     let mut calls = 0;
     for step in steps {
-        let turns = shared.turns();
+        let runs = shared.runs();
         let mut recovers = false;
         let result = match step % 16 {
             0..=5 => queue
-                .add(&[0xaa; 56], 24, &mut |_, slot| out.back(slot))
+                .add(&[0xaa; 56], 24, &mut |_, slot| in_flight.complete(slot))
                 .map(|slot| {
-                    assert!(slot < place.size / 2 && out.0.insert(slot));
+                    assert!(slot < addresses.size / 2 && in_flight.0.insert(slot));
                     let mut response = [0; 32];
                     queue.response(slot, &mut response);
                 }),
@@ -113,21 +113,21 @@ fn ring(kind: u8, mut bytes: Bytes<'_>) -> bool {
                 queue.kick();
                 continue;
             }
-            8 | 9 => queue.poll_used(&mut |_, slot| out.back(slot)),
+            8 | 9 => queue.poll_used(&mut |_, slot| in_flight.complete(slot)),
             10 | 11 => {
                 let mut response = [0; 408];
                 let result = queue.call(&[0xbb; 24], None, &mut response, &mut |_, slot| {
-                    out.back(slot)
+                    in_flight.complete(slot)
                 });
                 calls += usize::from(result.is_ok());
-                // On its way to an end it may have got its own slot into the ring.
-                if result.is_err() && out.0.is_empty() && queue.in_flight() == 1 {
-                    out.0.insert(0);
+                // A call that failed may have added its own slot to the queue.
+                if result.is_err() && in_flight.0.is_empty() && queue.in_flight() == 1 {
+                    in_flight.0.insert(0);
                 }
                 result
             }
             12 => {
-                recovers = queue.recover(&mut |_, slot| out.back(slot));
+                recovers = queue.recover(&mut |_, slot| in_flight.complete(slot));
                 Ok(())
             }
             _ => {
@@ -135,42 +135,41 @@ fn ring(kind: u8, mut bytes: Bytes<'_>) -> bool {
                 continue;
             }
         };
-        assert_eq!(queue.in_flight(), out.bits());
-        assert!(
-            shared.turns() - turns <= 2 * Shared::PATIENCE,
-            "without end"
-        );
+        assert_eq!(queue.in_flight(), in_flight.bits());
+        assert!(shared.runs() - runs <= 2 * Shared::WAIT_RUNS, "without end");
         if step % 16 == 12 {
-            assert!(!recovers || failed == Some(QueueError::Stalled) && out.0.is_empty());
+            assert!(!recovers || failed == Some(QueueError::Stalled) && in_flight.0.is_empty());
             if recovers {
                 failed = None;
             } else if failed == Some(QueueError::Stalled) {
-                // What was done could not be true.
-                failed = queue.poll_used(&mut |_, slot| out.back(slot)).err();
+                // A used index that is not valid fails again.
+                failed = queue
+                    .poll_used(&mut |_, slot| in_flight.complete(slot))
+                    .err();
             }
             continue;
         }
         match failed {
-            // Nobody is waited for, or believed, again.
-            Some(_) => assert_eq!((result.err(), shared.turns()), (failed, turns)),
+            // After an error the driver neither waits nor accepts an entry.
+            Some(_) => assert_eq!((result.err(), shared.runs()), (failed, runs)),
             None => failed = result.err(),
         }
     }
     calls > 0 && failed.is_none()
 }
 
-/// Registers that read as what comes next in the input. Clones are the same device.
+/// Registers whose reads return the next bytes of the input. Clones are the same device.
 #[derive(Clone)]
-struct Fickle<'a> {
+struct ScriptedRegisters<'a> {
     answers: Rc<RefCell<Bytes<'a>>>,
     window: usize,
     accesses: Rc<Cell<usize>>,
-    /// What was written to the status last, whose register is at this offset.
+    /// The last value written to the status, whose register is at this offset.
     status: Rc<Cell<Option<u8>>>,
     status_at: usize,
 }
 
-impl Fickle<'_> {
+impl ScriptedRegisters<'_> {
     fn check(&self, offset: usize, width: usize) {
         assert!(offset % width == 0, "{offset:#x} is not aligned");
         assert!(
@@ -180,14 +179,14 @@ impl Fickle<'_> {
         self.accesses.set(self.accesses.get() + 1);
     }
 
-    fn note(&self, offset: usize, value: u8) {
+    fn record(&self, offset: usize, value: u8) {
         if offset == self.status_at {
             self.status.set(Some(value));
         }
     }
 }
 
-impl Registers for Fickle<'_> {
+impl Registers for ScriptedRegisters<'_> {
     fn read8(&self, offset: usize) -> u8 {
         self.check(offset, 1);
         self.answers.borrow_mut().u8()
@@ -205,7 +204,7 @@ impl Registers for Fickle<'_> {
 
     fn write8(&self, offset: usize, value: u8) {
         self.check(offset, 1);
-        self.note(offset, value);
+        self.record(offset, value);
     }
 
     fn write16(&self, offset: usize, _: u16) {
@@ -214,7 +213,7 @@ impl Registers for Fickle<'_> {
 
     fn write32(&self, offset: usize, value: u32) {
         self.check(offset, 4);
-        self.note(offset, value as u8);
+        self.record(offset, value as u8);
     }
 }
 
@@ -229,7 +228,7 @@ fn registers(kind: u8, mut bytes: Bytes<'_>) -> bool {
         adopts: kind & 0x10 != 0,
     };
     let (length, multiplier, notify_length) = (bytes.u8(), bytes.u32(), bytes.u32());
-    let fickle = Fickle {
+    let registers = ScriptedRegisters {
         answers: Rc::new(RefCell::new(bytes)),
         window: REGISTER_AND_CONFIG_BYTES,
         accesses: Rc::default(),
@@ -237,11 +236,11 @@ fn registers(kind: u8, mut bytes: Bytes<'_>) -> bool {
         status_at: 0x70,
     };
     if kind & 2 != 0 {
-        return match Mmio::new(fickle.clone()) {
+        return match Mmio::new(registers.clone()) {
             Ok(mut mmio) => drive(
                 &mut mmio,
                 requested,
-                &fickle,
+                &registers,
                 REGISTER_AND_CONFIG_BYTES as u32,
             ),
             Err(why) => {
@@ -250,41 +249,41 @@ fn registers(kind: u8, mut bytes: Bytes<'_>) -> bool {
             }
         };
     }
-    let place = |length| BarRegion {
+    let region = |length| BarRegion {
         bar: 0,
         offset: 0,
         length,
     };
     let capabilities = Capabilities {
-        common: place(56 + u32::from(length % 8)),
-        notify: place(notify_length),
+        common: region(56 + u32::from(length % 8)),
+        notify: region(notify_length),
         notify_off_multiplier: multiplier,
-        device: Some(place(CONFIG_BYTES as u32)),
+        device: Some(region(CONFIG_BYTES as u32)),
     };
-    let common = Fickle {
+    let common = ScriptedRegisters {
         window: capabilities.window().length as usize,
         status_at: 20,
-        ..fickle.clone()
+        ..registers.clone()
     };
-    let config = Fickle {
+    let config = ScriptedRegisters {
         window: CONFIG_BYTES,
         status_at: usize::MAX,
-        ..fickle.clone()
+        ..registers.clone()
     };
     let mut pci = Pci::new(common, &capabilities).with_config(Some(config));
-    drive(&mut pci, requested, &fickle, notify_length)
+    drive(&mut pci, requested, &registers, notify_length)
 }
 
-/// Sets a device up, and lets it go again. Returns whether it could be set up.
+/// Initialises a device, and stops it. Returns whether the initialisation succeeded.
 fn drive(
     transport: &mut impl Transport,
     requested: Requested,
-    device: &Fickle<'_>,
+    device: &ScriptedRegisters<'_>,
     notify_length: u32,
 ) -> bool {
     let shared = Shared::new(Bytes(&[]), QUEUE_BYTES, Features::empty());
-    let place = |size| VirtQueue::addresses(&shared, size);
-    let result = initialise(transport, &shared, requested, place);
+    let addresses = |size| VirtQueue::addresses(&shared, size);
+    let result = initialise(transport, &shared, requested, addresses);
     let status = device.status.get().map(DeviceStatus::from_bits_retain);
     match result {
         Ok(negotiated) => {
@@ -294,7 +293,7 @@ fn drive(
             let end = negotiated.queue_notify.offset as u64 + 2;
             assert!(
                 end <= notify_length.into(),
-                "the doorbell is out of its registers"
+                "the notify register is outside of its structure"
             );
             assert!(status.is_some_and(|status| status.contains(DeviceStatus::DRIVER_OK)));
         }
@@ -302,7 +301,7 @@ fn drive(
             is_a_line(why);
             match (why, status) {
                 (SetupError::Reset, status) => assert_eq!(status, Some(DeviceStatus::empty())),
-                // It may have been left as it was.
+                // The device may be unchanged.
                 (SetupError::AccessPlatform, None) => assert!(requested.adopts),
                 (_, status) => assert!(status.is_some_and(|it| it.contains(DeviceStatus::FAILED))),
             }
@@ -312,13 +311,13 @@ fn drive(
     if let Err(why) = quiesce(transport, &shared) {
         assert_eq!(why, SetupError::Reset);
     }
-    // A reset, and each of 64 queues, is waited for.
-    let most = 2 * 66 * (4 * Shared::PATIENCE + 8);
+    // The driver waits for a reset, and for each of 64 queues.
+    let most = 2 * 66 * (4 * Shared::WAIT_RUNS + 8);
     assert!(device.accesses.get() <= most, "without end");
     result.is_ok()
 }
 
-/// What a device answers: registers of 8, 16 and 32 bits.
+/// The values of a device's registers of 8, 16 and 32 bits.
 enum Answer {
     Byte(u8),
     Half(u16),
@@ -357,7 +356,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         ),
         // Waits in vain, and goes on.
         ring(0, 4, &[0, 0, 10, 12, 13, 13, 12, 10], &[8, 99, 0, 0, 0]),
-        // PCI: idle, offered features, FEATURES_OK, what is offered once more, size, doorbell.
+        // PCI: idle, offered features, FEATURES_OK, the offered features again, size, notify
+        // offset.
         registers(
             1,
             &[Byte(0), Byte(0), Byte(0), Word(low), Word(high), Byte(8)]

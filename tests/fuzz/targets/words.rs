@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the user and firmware say in words: the options of `earlycon=virtgpu`, the words behind
+//! Options of the user and of firmware in text: those of `earlycon=virtgpu`, the words of
 //! `console=`, those that set a level; and ACPI's SPCR, which names a console as well.
 //!
-//! An input is a byte that picks one of these, and then the words, as on a command line.
+//! An input is a byte that selects one of these, and then the words, as on a command line.
 
 use super::bytes::{
     is_a_line,
@@ -35,19 +35,19 @@ pub(super) fn run(input: &[u8]) -> bool {
 }
 
 fn options(text: &[u8]) -> bool {
-    let place = match DeviceAddress::parse(text) {
-        Ok(place) => place,
+    let address = match DeviceAddress::parse(text) {
+        Ok(address) => address,
         Err(why) => {
             is_a_line(why);
             return false;
         }
     };
-    let DeviceAddress { ecam, function } = place;
+    let DeviceAddress { ecam, function } = address;
     assert!(ecam % Ecam::BUS_BYTES == 0);
     assert!(function.device() < 32 && function.function() < 8);
-    // What was read is what is written: it comes to the same.
+    // The options, written as text, parse to the same options.
     let again = format!("pci,{ecam:#x},{function}");
-    assert_eq!(DeviceAddress::parse(again.as_bytes()), Ok(place));
+    assert_eq!(DeviceAddress::parse(again.as_bytes()), Ok(address));
     true
 }
 
@@ -58,7 +58,7 @@ fn consoles(line: &str) -> bool {
     };
     let named = |console: &Console<'_>| {
         assert!(!console.name.is_empty() && console.index >= 0);
-        // What is named is in the line, but for the one name that goes without saying.
+        // Each name is in the line, except for the default one.
         assert!(console.name == "ttyS" || line.contains(console.name));
     };
     words().filter_map(Console::parse).for_each(|it| named(&it));

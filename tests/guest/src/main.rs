@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writes lines in the guest, and says on the serial port how long that took.
+//! Writes lines in the guest, and prints the duration on the serial port.
 //!
 //!     writer NAME PATH WIDTH COUNT HOW
 //!
-//! COUNT lines of WIDTH columns go to PATH, on /dev/kmsg less the room that the kernel's time
-//! takes. HOW:
+//! COUNT lines of WIDTH columns are written to PATH; on /dev/kmsg the kernel's time stamp counts as
+//! columns. HOW is one of:
 //!
-//! * `sync`: one write a line, and whatever prints it goes before the next, where it can; nobody
-//!   waits for who prints later;
-//! * `apart`: the same, and after each line all is printed before the next;
-//! * `alike`: as `sync`, with the same text in every line, but for its number; all is printed at
-//!   the end;
-//! * `burst`: one write a line;
-//! * `boot`: the same, and at once;
+//! * `sync`: one write for each line; printing threads run before the next one, where they can.
+//!   Output by threads after the last line is not waited for;
+//! * `apart`: as `sync`, and all output of a line ends before the next line;
+//! * `alike`: as `sync`, with the same text in every line except for its number; all output ends
+//!   before the program does;
+//! * `burst`: one write for each line;
+//! * `boot`: as `burst`, without a pause before it;
 //! * `cat`: writes of 4 KiB.
 //!
-//! Under `-icount shift=0` the counter that is read here counts instructions. Threads that print
-//! are waited for by counting, not by sleeping: what is counted here is known, and left out. No
-//! allocator and no libc: what is measured is the kernel.
+//! Under `-icount shift=0` the counter that is read here counts instructions. The program waits for
+//! printing threads by counting instead of sleeping, so that the instructions of the wait are known
+//! and can be subtracted. There is no allocator and no libc, so that only the kernel is measured.
 
 #![no_std]
 #![no_main]
@@ -47,11 +47,11 @@ const SCHED_YIELD: usize = 124;
 const AT_FDCWD: usize = -100_isize as usize;
 const O_WRONLY: usize = 1;
 
-/// How the scheduler sees us: as others, or after all others.
+/// The scheduling policy of the program: as other programs, or only while the CPU is idle.
 const SCHED_NORMAL: usize = 0;
 const SCHED_IDLE: usize = 5;
 
-/// What the kernel puts before a line of the log: `[    1.234567] `.
+/// The length in bytes of the kernel's time stamp before a line of the log: `[    1.234567] `.
 const TIME: usize = 15;
 
 const TEXT: &[u8] =
@@ -59,7 +59,7 @@ const TEXT: &[u8] =
 
 fn call(number: usize, arguments: [usize; 4]) -> isize {
     let result;
-    // SAFETY: The kernel looks at memory that arguments point to, and the callers see to that.
+    // SAFETY: The arguments are valid for the system call, as the callers make sure.
     unsafe {
         asm!("svc #0", in("x8") number, inlateout("x0") arguments[0] => result, in("x1") arguments[1],
             in("x2") arguments[2], in("x3") arguments[3], options(nostack));
@@ -100,12 +100,12 @@ fn sleep(milliseconds: usize) {
     call(NANOSLEEP, [time.as_ptr() as usize, 0, 0, 0]);
 }
 
-/// Has printing threads, which may wake at the next tick only, do their work; gives the number of
+/// Lets printing threads run, which may wake at the next tick only. Returns the number of
 /// instructions that this takes here.
 fn settle() -> u64 {
     // A tick of 4 ms and a half.
     const TURNS: u64 = 3_000_000;
-    // SAFETY: It counts.
+    // SAFETY: It only counts.
     unsafe {
         asm!("2:", "subs {0}, {0}, #1", "b.ne 2b", inout(reg) TURNS => _, options(nomem, nostack));
     }
@@ -121,10 +121,10 @@ fn schedule(policy: usize) {
     call(SCHED_YIELD, [0; 4]);
 }
 
-/// Nanoseconds since the machine was started.
+/// Returns the nanoseconds since the machine was started.
 fn now() -> u64 {
     let (ticks, rate): (u64, u64);
-    // SAFETY: Linux lets programs read them.
+    // SAFETY: Linux gives programs access to them.
     unsafe {
         asm!("isb", "mrs {}, cntvct_el0", "mrs {}, cntfrq_el0", out(reg) ticks, out(reg) rate,
             options(nomem, nostack));
@@ -132,7 +132,7 @@ fn now() -> u64 {
     (u128::from(ticks) * 1_000_000_000 / u128::from(rate)) as u64
 }
 
-/// Text that is put together.
+/// A buffer for text.
 struct Line {
     bytes: [u8; 8192],
     len: usize,
@@ -165,7 +165,7 @@ impl Line {
         self.push(&digits[at..]);
     }
 
-    /// A line, with a number and the text from `turn` on.
+    /// Writes a line with a number and the text from `turn` on.
     fn fill(&mut self, number: u64, turn: usize, width: usize) {
         let from = self.len;
         self.number(10_000 + number);
@@ -190,11 +190,11 @@ fn number(text: &CStr) -> usize {
         .fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'))
 }
 
-/// `sp` is where the kernel has left the number of arguments, and pointers to them.
+/// Starts the program; `sp` points to the number of arguments, followed by pointers to them.
 #[no_mangle]
 extern "C" fn main(sp: *const usize) -> ! {
     let argument = |at: usize| {
-        // SAFETY: As the kernel starts programs.
+        // SAFETY: The kernel starts programs like this.
         unsafe {
             if *sp <= at {
                 exit(1);
@@ -219,7 +219,7 @@ extern "C" fn main(sp: *const usize) -> ! {
         word.push(name.to_bytes());
         word.push(b"\n");
         write(serial, word.text());
-        // Until the serial port, and whatever else was begun, is done.
+        // Until the output on the serial port, and all other output, has ended.
         sleep(50);
     }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device's end of a split virtqueue, on rust-vmm's `virtio-queue`.
+//! The device side of a split virtqueue, on rust-vmm's `virtio-queue`.
 //!
-//! It sleeps until the doorbell rings, and wakes for nothing else: a driver that forgets to ring
-//! has to wait in vain.
+//! The device only runs after an available buffer notification, so that a driver that omits a
+//! notification waits in vain.
 
 use std::{
     cell::RefCell,
@@ -30,32 +30,32 @@ use crate::{
     }, //
 };
 
-/// What executes the commands that come through the queue.
+/// Executes the commands of a queue.
 pub(crate) trait Backend {
-    /// Executes a command of these bytes and returns its answer.
+    /// Executes the command and returns its response.
     fn execute(&mut self, memory: &Memory, request: &[u8]) -> Vec<u8>;
 }
 
-/// In which order commands that are there at the same time get their answers.
+/// The order in which the device answers commands that are available at the same time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Order {
-    /// As they came.
+    /// In the order of the available ring.
     First,
-    /// The last one first.
+    /// In the reverse order.
     Last,
 }
 
-/// The device's end of the queue at `place`.
-pub(crate) fn queue_at(place: &QueueAddresses, features: Features) -> Queue {
+/// Returns the device side of the queue at `addresses`.
+pub(crate) fn queue_at(addresses: &QueueAddresses, features: Features) -> Queue {
     let mut queue = Queue::new(256).unwrap();
     let halves = |address: u64| (Some(address as u32), Some((address >> 32) as u32));
-    let (low, high) = halves(place.descriptors);
+    let (low, high) = halves(addresses.descriptors);
     queue.set_desc_table_address(low, high);
-    let (low, high) = halves(place.available);
+    let (low, high) = halves(addresses.available);
     queue.set_avail_ring_address(low, high);
-    let (low, high) = halves(place.used);
+    let (low, high) = halves(addresses.used);
     queue.set_used_ring_address(low, high);
-    queue.set_size(place.size);
+    queue.set_size(addresses.size);
     queue.set_event_idx(features.contains(Features::EVENT_IDX));
     queue.set_ready(true);
     queue
@@ -69,15 +69,15 @@ pub(crate) struct QueueDevice<B> {
 }
 
 impl<B: Backend> QueueDevice<B> {
-    /// A device whose queue is at `place`.
+    /// Returns a device whose queue is at `addresses`.
     pub(crate) fn new(
-        place: &QueueAddresses,
+        addresses: &QueueAddresses,
         features: Features,
         order: Order,
         backend: Rc<RefCell<B>>,
     ) -> Self {
         Self {
-            queue: queue_at(place, features),
+            queue: queue_at(addresses, features),
             order,
             backend,
         }
@@ -119,8 +119,8 @@ impl<B: Backend> Device for QueueDevice<B> {
     }
 }
 
-/// A ring of at most `size_max` descriptors at the start of the guest's memory, with a
-/// [`QueueDevice`] at its other end.
+/// Makes a queue of at most `size_max` descriptors at the start of the guest's memory, with a
+/// [`QueueDevice`] as its device.
 pub(crate) fn connect<B: Backend + 'static>(
     guest: &Guest,
     size_max: u16,
@@ -129,11 +129,11 @@ pub(crate) fn connect<B: Backend + 'static>(
     backend: B,
 ) -> (VirtQueue<Guest>, Rc<RefCell<B>>) {
     let backend = Rc::new(RefCell::new(backend));
-    let ring = connect_to(guest, size_max, features, order, &backend);
-    (ring, backend)
+    let queue = connect_to(guest, size_max, features, order, &backend);
+    (queue, backend)
 }
 
-/// The same, with what is there already at its other end.
+/// Makes the same queue for a backend that exists already.
 pub(crate) fn connect_to<B: Backend + 'static>(
     guest: &Guest,
     size_max: u16,
@@ -141,7 +141,12 @@ pub(crate) fn connect_to<B: Backend + 'static>(
     order: Order,
     backend: &Rc<RefCell<B>>,
 ) -> VirtQueue<Guest> {
-    let place = VirtQueue::addresses(guest, size_max).unwrap();
-    guest.plug(QueueDevice::new(&place, features, order, backend.clone()));
-    VirtQueue::new(guest.clone(), place.size, features)
+    let addresses = VirtQueue::addresses(guest, size_max).unwrap();
+    guest.plug(QueueDevice::new(
+        &addresses,
+        features,
+        order,
+        backend.clone(),
+    ));
+    VirtQueue::new(guest.clone(), addresses.size, features)
 }

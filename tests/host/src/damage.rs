@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What real firmware left, damaged: whoever reads it comes to an end, without a panic.
+//! Tests with damaged copies of what real firmware left: every parser ends, without a panic.
 
 use std::{
     collections::HashMap,
@@ -61,23 +61,23 @@ static VIRT: &[u8] = include_bytes!("../../data/virt.dtb");
 static AAVMF: &[u8] = include_bytes!("../../data/aavmf.mem");
 static PORT: &[u8] = include_bytes!("../../data/pci-port.bin");
 
-/// EFI's system table in [`AAVMF`].
+/// The address of EFI's system table in [`AAVMF`].
 const SYSTEM_TABLE: u64 = 0x4ffd_0018;
-/// ACPI's root pointer there.
+/// The address of ACPI's root pointer there.
 const RSDP: u64 = 0x4f0b_e018;
-/// The BGRT there, of which the header was captured.
+/// The address of the BGRT there, of which the header was captured.
 const BGRT: u64 = 0x4f0b_e898;
-/// Where there is an image for it.
+/// The address of an image for it.
 const IMAGE: u64 = 0x4e12_3000;
 
-/// Reads all that can be read from a tree. Returns how much that is.
+/// Reads all that can be read from a tree. Returns how many items that is.
 fn read_tree(blob: &[u8]) -> usize {
     let Ok(tree) = Tree::new(blob) else {
         return 0;
     };
     let _ = tree.chosen();
     let _ = tree.for_each_ram_range(|_| ());
-    // A node takes 8 bytes at least; an error may come once more.
+    // A node takes 8 bytes at least; one error more may be reported.
     let most = blob.len() / 8 + 1;
     let (bridges, slots) = (
         tree.host_bridges().take(most + 1).count(),
@@ -97,13 +97,13 @@ fn get32(blob: &[u8], at: usize) -> usize {
 }
 
 #[test]
-fn trees_end_anywhere() {
+fn trees_of_any_length_are_read_to_an_end() {
     assert_eq!(read_tree(VIRT), 33);
     for whole in [STUB, VIRT] {
         for length in 0..whole.len() {
             assert_eq!(read_tree(&whole[..length]), 0);
         }
-        // The header says that it is so: first the blob, then the structure or the strings.
+        // The header gets a matching size: first of the blob, then of the structure or the strings.
         let [structure, strings] = [36, 32].map(|at| get32(whole, at));
         for (field, size) in [(36, structure), (32, strings)] {
             for length in 0..size {
@@ -115,10 +115,10 @@ fn trees_end_anywhere() {
     }
 }
 
-/// A large tree, of properties whose names never end, is read in little time: nothing else runs
-/// until then.
+/// A large tree, of properties with names that never end, is read within 5 s, as the kernel does
+/// nothing else meanwhile.
 #[test]
-fn names_without_end_take_no_time() {
+fn names_without_end_are_read_in_little_time() {
     const HALF: usize = 1 << 19;
     const STRUCTURE: usize = 40;
 
@@ -140,7 +140,7 @@ fn names_without_end_take_no_time() {
     {
         put32(&mut blob, 4 * at, word);
     }
-    // The root, which has no name, and properties of no bytes with the first name that there is.
+    // The root, which has no name, and empty properties with the first name of the block.
     let words = [1, 0].into_iter().chain([3, 0, 0].into_iter().cycle());
     let places = (STRUCTURE..strings - 8).step_by(4);
     let mut end = STRUCTURE;
@@ -148,7 +148,7 @@ fn names_without_end_take_no_time() {
         put32(&mut blob, at, word);
         end = at;
     }
-    // Whole ones, the end of the root and of the tree.
+    // Complete properties, the end of the root and of the tree.
     end -= (end - STRUCTURE - 8) % 12;
     put32(&mut blob, end, 2);
     put32(&mut blob, end + 4, 9);
@@ -166,7 +166,7 @@ fn names_without_end_take_no_time() {
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
-/// Captured memory by its addresses.
+/// Captured memory, by address.
 struct Captured(HashMap<u64, Vec<u8>>);
 
 impl Captured {
@@ -189,7 +189,7 @@ impl Captured {
         captured
     }
 
-    /// Makes the checksums right again, so that damage is seen by those who come after the check.
+    /// Corrects the checksums, so that the code after the check sees the damage.
     fn seal(&mut self) {
         let seal = |bytes: &mut [u8], at: usize| {
             let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
@@ -221,7 +221,7 @@ impl Memory for Captured {
 }
 
 #[test]
-fn the_logo_behind_real_tables() {
+fn the_logo_is_found_in_real_tables() {
     let mut memory = Captured::new();
     let picture = picture(&mut memory, RSDP).unwrap();
     assert_eq!((picture.columns(), picture.rows()), (100..105, 50..53));
@@ -232,7 +232,7 @@ fn the_logo_behind_real_tables() {
 }
 
 #[test]
-fn lines_of_the_log_say_where() {
+fn messages_have_the_address() {
     for (segment, line) in [
         (Segment::Unknown, "03:1f.7"),
         (Segment::Mcfg(0), "03:1f.7"),
@@ -261,7 +261,7 @@ fn lines_of_the_log_say_where() {
     );
 }
 
-/// Configuration space of some functions; all that is written stays.
+/// Configuration space of some functions; all writes are stored.
 struct Space(HashMap<(u8, u8), [u32; 64]>);
 
 impl Space {
@@ -296,13 +296,13 @@ impl Config for Space {
     }
 }
 
-/// What is damaged: where, as a share of the whole, and what it becomes.
+/// Damaged bytes: the position, as a share of the whole, and the new value.
 fn damage() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
     let byte = prop_oneof![any::<u8>(), Just(0), Just(0xff), Just(0x80), 0..8u8];
     prop::collection::vec((any::<prop::sample::Index>(), byte), 1..12)
 }
 
-/// Numbers at the edges of what a register holds, and any other.
+/// Numbers at the limits of a register's range, and any other.
 fn edge() -> impl Strategy<Value = u64> {
     prop_oneof![
         any::<u64>(),
@@ -322,7 +322,7 @@ fn window() -> impl Strategy<Value = Window> {
     )
 }
 
-/// The boot logo on a screen.
+/// Returns the boot logo on a screen.
 fn picture(memory: &mut impl Memory, root: u64) -> Result<Picture, picture::Error> {
     let bgrt = Bgrt::find(memory, root)?;
     let bmp = Bmp::read(memory, bgrt.image)?;
@@ -362,7 +362,8 @@ proptest! {
         if sealed {
             memory.seal();
         }
-        // What one answer leaves for the next one is as true as a whole walk through the map.
+        // The result of one query, kept for the next one, equals that of a complete walk through
+        // the map.
         let tree = Tree::new(STUB).unwrap();
         let mut ranges = Vec::new();
         let named = tree.chosen().unwrap().memory_map.unwrap();
@@ -399,7 +400,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_handed_over(words in prop::collection::vec((0..79usize, edge(), 1..9usize), 1..5)) {
+    fn damaged_handoffs(words in prop::collection::vec((0..79usize, edge(), 1..9usize), 1..5)) {
         let mut firmware = Firmware::new(&whole());
         for (at, value, length) in words {
             let bytes = &value.to_le_bytes()[..length.min(79 - at)];
@@ -410,7 +411,7 @@ proptest! {
             prop_assert!(handoff.text_start_y() <= handoff.height);
             for y in [0, handoff.height - 1, handoff.height, u32::MAX] {
                 for x in [0, handoff.width - 1, handoff.width, u32::MAX] {
-                    // `Firmware` refuses what is not within the memory that the map names.
+                    // `Firmware` rejects reads outside of the memory that the map names.
                     prop_assert!(handoff.paint(&mut firmware, x, y, &mut [0; 32]).is_ok());
                 }
             }
@@ -468,21 +469,23 @@ proptest! {
         let mut space = space;
         space[1] |= 1 << 20;
         for (n, dword) in space.iter_mut().enumerate().skip(16) {
-            // More of virtio's, of a length that may do, and of the types that are looked for.
+            // More of virtio's capabilities, of a length that may be valid, and of the types that
+            // the driver uses.
             if (ids >> n) & 1 != 0 {
                 *dword = *dword & 0x0300_ff00 | 0x0014_0009;
             }
         }
-        let found = Capabilities::read(|offset| {
+        let capabilities = Capabilities::read(|offset| {
             assert!(offset % 4 == 0);
             space[usize::from(offset / 4)]
         }, &sizes);
-        if let Ok(found) = found {
-            for place in [found.window(), found.notify].into_iter().chain(found.config()) {
-                prop_assert!(place.fits(sizes[usize::from(place.bar)]));
+        if let Ok(capabilities) = capabilities {
+            let regions = [capabilities.window(), capabilities.notify].into_iter();
+            for region in regions.chain(capabilities.config()) {
+                prop_assert!(region.fits(sizes[usize::from(region.bar)]));
             }
-            prop_assert!(found.common.length >= 56);
-            prop_assert!(found.notify.length >= 2);
+            prop_assert!(capabilities.common.length >= 56);
+            prop_assert!(capabilities.notify.length >= 2);
         }
     }
 
@@ -493,7 +496,7 @@ proptest! {
     }
 
     #[test]
-    fn options_say_what_they_say(
+    fn options_are_parsed_as_written(
         base in 0..1u64 << 44,
         bus in any::<u8>(),
         device in 0..32u8,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From bytes of a log to the picture that a person sees, through every room and over somebody
-//! else's ring, on devices of both readings of a transfer's `offset`.
+//! Tests from the bytes of a log to the visible picture, through all pure modules and a device made
+//! by others, for both interpretations of a transfer's `offset`.
 
 use std::{
     cell::RefCell,
@@ -28,12 +28,12 @@ use crate::{
     },
     guest::{
         Guest,
-        Nobody, //
+        SilentDevice, //
     },
     host::{
+        Differences, //
         Host,
         Pictures,
-        Ways, //
     },
     qemu::Qemu,
     rutabaga::Crosvm,
@@ -57,8 +57,8 @@ use crate::{
         ATTRIBUTE, //
     },
     used_ring::{
-        deeds,
-        Liar, //
+        actions,
+        ScriptedDevice, //
     },
     virtio::{
         queue::{
@@ -70,10 +70,10 @@ use crate::{
     }, //
 };
 
-/// What the VT's default colours are on the screen: light grey on black.
+/// The VT's default colours as pixels: light grey on black.
 const COLOURS: (u32, u32) = (0xaa_aaaa, 0);
 
-/// A font of noise: no two glyphs, and no two rows of one, look alike. The blank is blank.
+/// A font of random glyphs: no two glyphs, and no two rows of one, are alike. The blank is blank.
 pub(crate) struct Noise {
     width: u32,
     height: u32,
@@ -99,25 +99,27 @@ impl Noise {
         }
     }
 
-    /// Whether a glyph has ink at (x, y).
-    fn ink(&self, glyph: u8, x: u32, y: u32) -> bool {
+    /// Returns whether a glyph has foreground at (x, y).
+    fn is_foreground(&self, glyph: u8, x: u32, y: u32) -> bool {
         let pitch = self.width.div_ceil(8);
         let at = (u32::from(glyph) * self.height + y) * pitch + x / 8;
         self.data[at as usize] & (0x80 >> (x % 8)) != 0
     }
 
-    /// The same as the driver has it.
+    /// Returns the same font as the driver has it.
     pub(crate) fn font(&self) -> Option<Font<'_>> {
         Font::new(self.width, self.height, 256, &self.data).ok()
     }
 
-    /// The picture of a text, as wide and high as `mode`.
+    /// Returns the picture of a text, as wide and high as `mode`.
     pub(crate) fn picture(&self, mode: (u32, u32), text: &[Vec<u8>]) -> Vec<u32> {
         let pixel = |x: u32, y: u32| {
             let row = text.get((y / self.height) as usize);
             let glyph = row.and_then(|row| row.get((x / self.width) as usize));
             match glyph {
-                Some(&glyph) if self.ink(glyph, x % self.width, y % self.height) => COLOURS.0,
+                Some(&glyph) if self.is_foreground(glyph, x % self.width, y % self.height) => {
+                    COLOURS.0
+                }
                 _ => COLOURS.1,
             }
         };
@@ -127,14 +129,14 @@ impl Noise {
     }
 }
 
-/// A screen of characters that does what a terminal does, the slow and simple way.
+/// A character screen that behaves like a terminal, as a simple reference.
 pub(crate) struct Terminal {
     cols: usize,
     rows: usize,
     text: Vec<Vec<u8>>,
     col: usize,
-    /// A newline that waits for what comes next.
-    due: bool,
+    /// Whether a newline is deferred until the next byte.
+    newline_pending: bool,
 }
 
 impl Terminal {
@@ -144,19 +146,19 @@ impl Terminal {
             rows,
             text: vec![vec![b' '; cols]],
             col: 0,
-            due: false,
+            newline_pending: false,
         }
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         for &byte in bytes {
-            if std::mem::take(&mut self.due) {
+            if std::mem::take(&mut self.newline_pending) {
                 self.newline();
             }
             match byte {
-                b'\n' => self.due = true,
+                b'\n' => self.newline_pending = true,
                 b'\r' => self.col = 0,
-                // At the last column there is nowhere to go; after it, the wrap is still due.
+                // At the last column a tab does nothing; after it, the wrap is still pending.
                 b'\t' if self.col < self.cols => {
                     self.col = (self.col / 8 * 8 + 8).min(self.cols - 1);
                 }
@@ -182,17 +184,17 @@ impl Terminal {
         }
     }
 
-    /// The rows of the screen from the top; those below the last one are blank.
+    /// Returns the rows of the screen from the top; those below the last one are blank.
     pub(crate) fn text(&self) -> &[Vec<u8>] {
         &self.text
     }
 }
 
-/// What a screen is made of.
+/// The parameters of a screen and its device.
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     mode: (u32, u32),
-    /// More scanouts, those that have a size.
+    /// More scanouts; those with a size are enabled.
     others: [(u32, u32); 3],
     glyph: (u32, u32),
     scroll: Scroll,
@@ -201,7 +203,7 @@ struct Setting {
     queue: u16,
     features: Features,
     order: Order,
-    /// Something else is shown until there is text.
+    /// Whether the scanouts keep their previous picture until there is text.
     keeps: bool,
 }
 
@@ -218,7 +220,7 @@ const SETTING: Setting = Setting {
     keeps: false,
 };
 
-/// A display and all that is behind it.
+/// A display with its screen and its device.
 struct Rig<P> {
     guest: Guest,
     host: Rc<RefCell<Host<P>>>,
@@ -231,14 +233,14 @@ struct Rig<P> {
 }
 
 impl<P: Pictures + 'static> Rig<P> {
-    /// `None` where there is no grid for such a setting.
+    /// Returns a new display, or `None` if there is no grid for these parameters.
     fn new(setting: Setting, pictures: P) -> Option<Self> {
         let modes: Vec<_> = [setting.mode].into_iter().chain(setting.others).collect();
         let host = Host::new(pictures, &modes);
         Self::on(setting, Rc::new(RefCell::new(host)), setting.keeps)
     }
 
-    /// On the device of another one, whose display has ended.
+    /// Returns a display on the device of another display, which has ended.
     fn on(setting: Setting, host: Rc<RefCell<Host<P>>>, keeps: bool) -> Option<Self> {
         let guest = Guest::new(QUEUE_BYTES + setting.band);
         let Setting {
@@ -247,10 +249,10 @@ impl<P: Pictures + 'static> Rig<P> {
             order,
             ..
         } = setting;
-        let ring = connect_to(&guest, queue, features, order, &host);
-        let mut control = Control::new(ring);
+        let queue = connect_to(&guest, queue, features, order, &host);
+        let mut control = Control::new(queue);
         let info = control.call(&GetDisplayInfo::new(), None).unwrap();
-        let heads = info.enabled().collect::<Vec<_>>().leak();
+        let scanouts = info.enabled().collect::<Vec<_>>().leak();
         let glyph = setting.glyph;
         let noise: &Noise = Box::leak(Box::new(Noise::new(glyph.0, glyph.1)));
         let font = Font::new(glyph.0, glyph.1, 256, &noise.data).unwrap();
@@ -262,7 +264,7 @@ impl<P: Pictures + 'static> Rig<P> {
             .last()
             .map_or(2, |last| (last + 2 * RESOURCE_IDS) & !1);
         let begin = (resource, keeps);
-        let display = match Display::start(control, heads, font, scroll, begin, cells, band) {
+        let display = match Display::start(control, scanouts, font, scroll, begin, cells, band) {
             Err(DisplayError::Grid(_)) => return None,
             display => display.unwrap(),
         };
@@ -280,8 +282,7 @@ impl<P: Pictures + 'static> Rig<P> {
         })
     }
 
-    /// What the driver does when scanouts came, went, or have another size: it adopts its own
-    /// device.
+    /// Adopts its own device, as the driver does when scanouts appear, disappear or change size.
     fn follow(mut self) -> Self {
         let retained = self.display.retain_scanouts();
         self.display.drain().unwrap();
@@ -296,23 +297,23 @@ impl<P: Pictures + 'static> Rig<P> {
         self.terminal.write(bytes);
     }
 
-    /// Lets the device finish, and compares what it shows.
+    /// Lets the device finish, and compares the visible pictures.
     fn check(&mut self) {
         self.display.drain().unwrap();
         let host = self.host.borrow();
-        assert_eq!(host.complaints, [""; 0]);
+        assert_eq!(host.rejections, [""; 0]);
         assert_eq!(self.display.error_responses(), (0, None));
-        for head in self.display.scanouts() {
-            let expected = self.expected(head);
-            let shown = host.shown(head.scanout as usize);
+        for scanout in self.display.scanouts() {
+            let expected = self.expected(scanout);
+            let shown = host.shown(scanout.scanout as usize);
             let wrong = shown
                 .iter()
                 .zip(&expected)
                 .position(|(is, should)| is != should);
             if let Some(at) = wrong {
-                let (x, y) = (at as u32 % head.width, at as u32 / head.width);
+                let (x, y) = (at as u32 % scanout.width, at as u32 / scanout.width);
                 panic!(
-                    "pixel ({x}, {y}) of {head:?} is {:#x}, not {:#x}",
+                    "pixel ({x}, {y}) of {scanout:?} is {:#x}, not {:#x}",
                     shown[at], expected[at]
                 );
             }
@@ -328,29 +329,29 @@ impl<P: Pictures + 'static> Rig<P> {
     /// Fills the first columns of a row with a glyph, and shows it. Returns how often that waited
     /// for the device.
     fn fill(&mut self, row: usize, columns: usize, glyph: u8, attribute: u8) -> usize {
-        let turns = self.guest.turns();
+        let runs = self.guest.runs();
         let cell = Cell::new(glyph, attribute, 8);
         self.screen.put(row, 0, vec![cell; columns]);
         self.screen.show(&mut self.display);
-        self.guest.turns() - turns
+        self.guest.runs() - runs
     }
 
-    /// Lets the device finish, and compares what it shows with the cells of every row.
+    /// Lets the device finish, and compares the visible picture with the cells of every row.
     fn check_cells(&mut self, cells: &[Vec<Cell>]) {
         self.display.drain().unwrap();
         let host = self.host.borrow();
-        assert_eq!(host.complaints, [""; 0]);
+        assert_eq!(host.rejections, [""; 0]);
         let (width, glyph) = (self.setting.mode.0, self.setting.glyph);
         for (at, &seen) in (0..).zip(host.shown(0)) {
             let (x, y) = (at % width, at / width);
             let row = cells.get((y / glyph.1) as usize);
             let cell = row.and_then(|row| row.get((x / glyph.0) as usize));
             let expected = cell.map_or(0, |cell| {
-                let (ink, paper) = Palette::DEFAULT.colours(cell.attribute(8));
+                let (foreground, background) = Palette::DEFAULT.colours(cell.attribute(8));
                 let glyph_of = cell.glyph(8) as u8;
-                match self.noise.ink(glyph_of, x % glyph.0, y % glyph.1) {
-                    true => ink,
-                    false => paper,
+                match self.noise.is_foreground(glyph_of, x % glyph.0, y % glyph.1) {
+                    true => foreground,
+                    false => background,
                 }
             });
             assert_eq!(seen, expected, "({x}, {y})");
@@ -359,20 +360,20 @@ impl<P: Pictures + 'static> Rig<P> {
 }
 
 impl<P> Rig<P> {
-    /// The picture that should be seen on a scanout.
-    fn expected(&self, head: &Mode) -> Vec<u32> {
+    /// Returns the expected picture of a scanout.
+    fn expected(&self, scanout: &Mode) -> Vec<u32> {
         let text = self.terminal.text();
-        self.noise.picture((head.width, head.height), text)
+        self.noise.picture((scanout.width, scanout.height), text)
     }
 
-    /// How many tiles a row has.
+    /// Returns the number of tiles in a row.
     fn tiles(&self) -> usize {
         self.display.grid().band().tiles()
     }
 }
 
-/// Writes a log to devices of all readings of `offset` and looks at their screens at the end, or
-/// after `each` write. Returns whether there was a grid for it.
+/// Writes a log to devices of all interpretations of `offset` and checks their screens at the end,
+/// or after `each` write. Returns whether there was a grid for it.
 fn log(setting: Setting, writes: &[Vec<u8>], each: bool) -> bool {
     fn on<P: Pictures + 'static>(
         setting: Setting,
@@ -397,7 +398,7 @@ fn log(setting: Setting, writes: &[Vec<u8>], each: bool) -> bool {
         && (setting.scroll == Scroll::Pan || on(setting, Qemu::without_offset(), writes, each))
 }
 
-/// Something like a log: words, lines, and now and then anything at all.
+/// Returns a piece of a log: words, lines, and now and then any bytes.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         6 => "[a-z0-9:.]{1,30}\n".prop_map(String::into_bytes),
@@ -456,15 +457,15 @@ proptest! {
     }
 }
 
-/// A log of numbered lines, some longer than the screen is wide, in pieces of several lines.
-fn numbered(lines: usize, a_piece: usize) -> Vec<Vec<u8>> {
+/// Returns numbered lines, some longer than the screen is wide, in pieces of several lines.
+fn numbered(lines: usize, lines_a_piece: usize) -> Vec<Vec<u8>> {
     let line = |n: usize| format!("[{n:>5}] {}\n", "spam and ham, ".repeat(n * 7 % 23 % 12));
     let lines: Vec<usize> = (0..lines).collect();
     let piece = |piece: &[usize]| piece.iter().flat_map(|&n| line(n).into_bytes()).collect();
-    lines.chunks(a_piece).map(piece).collect()
+    lines.chunks(lines_a_piece).map(piece).collect()
 }
 
-/// The memory that the driver brings, and the way it divides it.
+/// Returns the parameters that the driver uses: its amount of memory, and how it divides that.
 fn driver(mode: (u32, u32), glyph: (u32, u32), scroll: Scroll) -> Setting {
     let cells = (mode.0 / glyph.0 * (mode.1 / glyph.1)) as usize;
     Setting {
@@ -478,7 +479,7 @@ fn driver(mode: (u32, u32), glyph: (u32, u32), scroll: Scroll) -> Setting {
 }
 
 #[test]
-fn usual_modes_in_the_drivers_memory() {
+fn usual_modes_fit_the_drivers_memory() {
     for scroll in [Scroll::Pan, Scroll::Repaint] {
         for (mode, tiles) in [
             ((640, 480), 1),
@@ -502,7 +503,7 @@ fn a_row_that_does_not_fit_is_drawn_in_tiles() {
     assert_eq!((rig.tiles(), rig.display.grid().scroll()), (3, Scroll::Pan));
     drop(rig);
     assert!(log(setting, &numbered(300, 60), false));
-    // The same on a small screen, for every way a write can go: side by side, and in strips.
+    // The same on a small screen, for every kind of band: tiles side by side, and strips.
     for (scroll, band, tiles) in [
         (Scroll::Pan, 12 << 10, 3),
         (Scroll::Repaint, 26 << 10, 2),
@@ -514,33 +515,33 @@ fn a_row_that_does_not_fit_is_drawn_in_tiles() {
             ..driver((400, 150), (8, 16), scroll)
         };
         assert_eq!(Rig::new(setting, Qemu::default()).unwrap().tiles(), tiles);
-        for a_piece in [1, 2, 9, 30] {
-            assert!(log(setting, &numbered(60, a_piece), true));
+        for lines_a_piece in [1, 2, 9, 30] {
+            assert!(log(setting, &numbered(60, lines_a_piece), true));
         }
     }
 }
 
 #[test]
-fn lines_wait_only_where_the_band_has_no_room() {
-    // Two rows; or four halves.
+fn lines_only_wait_for_a_full_band() {
+    // Two rows, or four halves of rows.
     for (columns, free) in [(20, 2), (11, 2), (10, 4), (1, 4)] {
         let setting = Setting {
             band: 2 * 160 * 16 * 4,
             ..SETTING
         };
         let mut rig = Rig::new(setting, Qemu::default()).unwrap();
-        let turns = rig.guest.turns();
+        let runs = rig.guest.runs();
         for line in 1..=free + 1 {
             rig.write((line.to_string().repeat(columns) + "\n").as_bytes());
-            let waited = rig.guest.turns() - turns;
+            let waited = rig.guest.runs() - runs;
             assert_eq!(waited, usize::from(line > free), "{columns} columns");
         }
         rig.check();
     }
 }
 
-/// Fills rows with text, and with blanks of several colours, in an order that `seed` says, and
-/// looks at every pixel now and then.
+/// Fills rows with text, and with blanks of several colours, in an order that depends on `seed`,
+/// and checks every pixel now and then.
 fn colours<P: Pictures + 'static>(setting: Setting, pictures: P, seed: u32) {
     let mut rig = Rig::new(setting, pictures).unwrap();
     let grid = *rig.display.grid();
@@ -563,7 +564,7 @@ fn colours<P: Pictures + 'static>(setting: Setting, pictures: P, seed: u32) {
             rig.screen.put(row, 0, cells[row].iter().copied());
         }
         rig.screen.show(&mut rig.display);
-        // Often there is more to paint before the device has read what was.
+        // Often the driver paints more before the device has read the last commands.
         if below(2) == 0 {
             rig.check_cells(&cells);
         }
@@ -574,7 +575,7 @@ fn colours<P: Pictures + 'static>(setting: Setting, pictures: P, seed: u32) {
 #[test]
 fn rows_of_one_colour_are_of_that_colour() {
     for scroll in [Scroll::Pan, Scroll::Repaint] {
-        // In one tile, and in several; in one slot of the band, and in more.
+        // In one tile, and in several; in one slot of the band, and in several.
         for band in [96 << 10, 24 << 10, 12 << 10, 5 << 10] {
             let setting = Setting {
                 scroll,
@@ -590,8 +591,8 @@ fn rows_of_one_colour_are_of_that_colour() {
 }
 
 #[test]
-fn what_is_blank_already_is_not_painted_again() {
-    // Two slots of 20 columns, of which one half is painted while the device reads another.
+fn blank_pieces_are_not_painted_again() {
+    // Two slots of 20 columns: the driver paints one while the device reads the other.
     let rig = |scroll| {
         let setting = Setting {
             scroll,
@@ -603,7 +604,7 @@ fn what_is_blank_already_is_not_painted_again() {
     const BLUE: u8 = 0x17;
     const GREEN: u8 = 0x27;
 
-    // Three rows of one piece, and text in all others; then a piece has to be waited for.
+    // Three rows of one piece, and text in all others; then one piece has to wait.
     for (columns, others) in [(1, 3), (10, 3), (11, 1), (20, 1)] {
         let mut rig = rig(Scroll::Pan);
         for row in 0..3 {
@@ -615,7 +616,7 @@ fn what_is_blank_already_is_not_painted_again() {
         }
     }
 
-    // It is not the piece that is painted next, either.
+    // Nor is it the piece that is painted next.
     let mut rig_of_halves = rig(Scroll::Pan);
     rig_of_halves.fill(0, 10, b' ', BLUE);
     for row in 1..4 {
@@ -626,7 +627,7 @@ fn what_is_blank_already_is_not_painted_again() {
     assert_eq!(rig_of_halves.fill(5, 10, b'x', BLUE), 0);
     assert_eq!(rig_of_halves.fill(1, 10, b' ', BLUE), 0);
 
-    // Where a row has its slot, every other row is of the same one.
+    // Where a row has its slot, all other rows use the same one.
     for columns in [1, 5, 10, 11, 20] {
         let mut rig = rig(Scroll::Repaint);
         for row in [0, 2, 4] {
@@ -644,7 +645,7 @@ fn what_is_blank_already_is_not_painted_again() {
 }
 
 #[test]
-fn tiles_before_what_has_changed_are_not_drawn_again() {
+fn tiles_before_the_first_change_are_not_drawn_again() {
     let setting = Setting {
         mode: (400, 150),
         band: 24 << 10,
@@ -653,17 +654,17 @@ fn tiles_before_what_has_changed_are_not_drawn_again() {
     let mut rig = Rig::new(setting, Qemu::default()).unwrap();
     let band = *rig.display.grid().band();
     assert_eq!((band.tiles(), band.tile_cols(), band.slots()), (3, 17, 2));
-    let turns = rig.guest.turns();
+    let runs = rig.guest.runs();
     for row in 0..4 {
-        // There is half a slot for each of them.
+        // Half a slot is free for each of them.
         rig.screen.put(row, 17, [Cell::new(b'x', ATTRIBUTE, 8)]);
         rig.screen.show(&mut rig.display);
     }
-    assert_eq!(rig.guest.turns(), turns);
+    assert_eq!(rig.guest.runs(), runs);
 }
 
 #[test]
-fn messages_that_were_dropped_are_counted() {
+fn dropped_messages_are_counted() {
     let new = || Rig::new(driver((640, 480), (8, 16), Scroll::Pan), Qemu::default()).unwrap();
     let mut rig = new();
     rig.write(b"before\n");
@@ -673,7 +674,7 @@ fn messages_that_were_dropped_are_counted() {
     rig.write(b"after\n");
     rig.check();
 
-    // What was kept is at the top, and the row below it counts.
+    // The remaining text is at the top, and the row below it has the count.
     let mut rig = new();
     let line = |n: usize| format!("line {n}\n").into_bytes();
     rig.screen.retain();
@@ -720,19 +721,19 @@ fn a_larger_font_has_fewer_rows_in_flight() {
 }
 
 #[test]
-fn refusals_are_counted_and_stop_nothing() {
+fn rejections_are_counted_and_the_display_goes_on() {
     let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
     rig.write(b"before\n");
     rig.check();
-    rig.host.borrow_mut().patience = Some(0);
+    rig.host.borrow_mut().commands_left = Some(0);
     for line in numbered(100, 1) {
         rig.write(&line);
     }
     rig.display.drain().unwrap();
-    let complaints = rig.host.borrow().complaints.len();
+    let rejections = rig.host.borrow().rejections.len();
     let (count, first) = rig.display.error_responses();
-    assert_eq!(count as usize, complaints);
-    assert!(complaints >= 100);
+    assert_eq!(count as usize, rejections);
+    assert!(rejections >= 100);
     // A transfer, and ERR_UNSPEC.
     assert_eq!(
         first.unwrap().to_string(),
@@ -742,20 +743,20 @@ fn refusals_are_counted_and_stop_nothing() {
 }
 
 #[test]
-fn a_device_that_vanishes_is_waited_for_once() {
+fn a_device_that_stops_costs_one_wait() {
     let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
     rig.write(b"before\n");
-    rig.guest.plug(Nobody);
+    rig.guest.plug(SilentDevice);
     for line in numbered(100, 1) {
         rig.write(&line);
     }
     let stalled = Some(GpuError::Queue(QueueError::Stalled));
     assert_eq!(rig.display.failed(), stalled);
-    let (turns, kicks) = (rig.guest.turns(), rig.guest.kicks());
+    let (runs, kicks) = (rig.guest.runs(), rig.guest.kicks());
     for line in numbered(100, 1) {
         rig.write(&line);
     }
-    assert_eq!((rig.guest.turns(), rig.guest.kicks()), (turns, kicks));
+    assert_eq!((rig.guest.runs(), rig.guest.kicks()), (runs, kicks));
     assert_eq!(rig.display.failed(), stalled);
 }
 
@@ -786,7 +787,7 @@ fn a_device_that_answers_late_shows_all() {
 }
 
 #[test]
-fn what_was_shown_before_stays_until_there_is_text() {
+fn the_previous_picture_stays_until_there_is_text() {
     for scroll in [Scroll::Pan, Scroll::Repaint] {
         let setting = Setting {
             scroll,
@@ -794,7 +795,7 @@ fn what_was_shown_before_stays_until_there_is_text() {
             ..SETTING
         };
         let mut rig = Rig::new(setting, Qemu::default()).unwrap();
-        // A cursor and empty rows are no text.
+        // A cursor and empty rows are not text.
         let cursor = Cursor {
             row: 1,
             col: 0,
@@ -821,7 +822,7 @@ fn a_picture_stays_until_there_is_text() {
         let mut rig = Rig::new(setting, pictures).unwrap();
         let (width, height) = setting.mode;
         let pixel = |x: u32, y: u32| x << 12 | y | 1 << 23;
-        // Not as wide as the screen, and not at the edges of cells.
+        // Narrower than the screen, and not aligned with cells.
         let (columns, rows) = (13..width - 5, 11..height - 3);
         rig.display
             .show_picture(rows.clone(), false, |x, y, pixels| {
@@ -834,7 +835,7 @@ fn a_picture_stays_until_there_is_text() {
         rig.display.drain().unwrap();
         let seen = |rig: &Rig<P>| {
             let host = rig.host.borrow();
-            assert_eq!(host.complaints, [""; 0]);
+            assert_eq!(host.rejections, [""; 0]);
             for (at, &seen) in (0..).zip(host.shown(0)) {
                 let (x, y) = (at % width, at / width);
                 let there = columns.contains(&x) && rows.contains(&y);
@@ -889,17 +890,17 @@ fn a_picture_scrolls_with_text_that_lies_over_it() {
             }
         });
         rig.screen.mark_all_drawn();
-        // Of which row of the picture a row of the screen is, and how many columns are covered.
+        // For each row of the screen, the row of the picture, and the number of covered columns.
         let window = height.div_ceil(glyph.1) as usize;
         let mut rows: Vec<(Option<u32>, usize)> =
             (0..window as u32).map(|y| (Some(y), 0)).collect();
-        // Where there is never text there is no picture.
+        // Rows that never have text have no picture.
         rows[grid.rows()..].fill((None, cols));
         let check = |rig: &mut Rig<P>, rows: &[(Option<u32>, usize)]| {
             rig.display.drain().unwrap();
             let text = rig.expected(&rig.display.scanouts()[0]);
             let host = rig.host.borrow();
-            assert_eq!(host.complaints, [""; 0]);
+            assert_eq!(host.rejections, [""; 0]);
             for (at, &seen) in (0..).zip(host.shown(0)) {
                 let (x, y) = (at % width, at / width);
                 let mut expected = text[at as usize];
@@ -920,7 +921,7 @@ fn a_picture_scrolls_with_text_that_lies_over_it() {
             if n > last && setting.scroll == Scroll::Pan {
                 rows.remove(0);
                 rows.push((None, cols));
-                // It covers what is there, which may have been seen below the last row.
+                // It covers the pixels there, which may have been below the last row before.
                 rows[last].1 = cols;
             } else if n > last {
                 rows.fill((None, cols));
@@ -928,13 +929,13 @@ fn a_picture_scrolls_with_text_that_lies_over_it() {
             rig.write(line.as_bytes());
             rows[n.min(last)].1 = rows[n.min(last)].1.max(line.len());
             check(&mut rig, &rows);
-            // Which waits for what comes next.
+            // The newline is deferred until the next byte.
             rig.write(b"\n");
             check(&mut rig, &rows);
         }
     }
     for scroll in [Scroll::Pan, Scroll::Repaint] {
-        // In one tile, in several; with pixels that are no cell's.
+        // In one tile, and in several; with pixels outside of all cells.
         for (band, mode) in [
             (96 << 10, (160, 96)),
             (12 << 10, (160, 96)),
@@ -953,7 +954,7 @@ fn a_picture_scrolls_with_text_that_lies_over_it() {
 }
 
 #[test]
-fn a_picture_goes_with_what_is_more_than_text() {
+fn a_new_font_blanking_or_a_palette_removes_the_picture() {
     let with_picture = || {
         let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
         let (_, height) = SETTING.mode;
@@ -966,7 +967,7 @@ fn a_picture_goes_with_what_is_more_than_text() {
     let all = |rig: &mut Rig<Qemu>, pixel| {
         rig.display.drain().unwrap();
         let host = rig.host.borrow();
-        assert_eq!(host.complaints, [""; 0]);
+        assert_eq!(host.rejections, [""; 0]);
         assert!(!host.shown(0).is_empty());
         assert!(host.shown(0).iter().all(|&seen| seen == pixel));
     };
@@ -979,12 +980,12 @@ fn a_picture_goes_with_what_is_more_than_text() {
         .unwrap();
     all(&mut rig, 0);
 
-    // The screen is told to be black.
+    // The screen is blanked.
     let mut rig = with_picture();
     rig.screen.blank(&mut rig.display);
     all(&mut rig, 0);
 
-    // Nothing has a colour.
+    // The palette's colours are all black.
     let mut rig = with_picture();
     rig.display.palette().0[0] = 0x123456;
     rig.screen.redraw();
@@ -992,8 +993,8 @@ fn a_picture_goes_with_what_is_more_than_text() {
     all(&mut rig, 0x123456);
 }
 
-/// A log on devices that do things otherwise, on one scanout or on several of other sizes.
-fn on_another(ways: Ways, after_each: fn(&mut Rig<Qemu>)) {
+/// Writes a log to devices with other behaviour, on one scanout or on several of different sizes.
+fn on_another(differences: Differences, after_each: fn(&mut Rig<Qemu>)) {
     for others in [SETTING.others, [(120, 150), (200, 64), (0, 0)]] {
         let setting = Setting {
             scroll: Scroll::Repaint,
@@ -1001,8 +1002,8 @@ fn on_another(ways: Ways, after_each: fn(&mut Rig<Qemu>)) {
             ..SETTING
         };
         let mut rig = Rig::new(setting, Qemu::without_offset()).unwrap();
-        rig.host.borrow_mut().ways = ways;
-        // The display begins again, on a resource of its own.
+        rig.host.borrow_mut().differences = differences;
+        // The display starts again, on a resource of its own.
         let font = *rig.display.font();
         rig.display
             .set_font(font, setting.scroll, setting.cells)
@@ -1021,41 +1022,41 @@ fn on_another(ways: Ways, after_each: fn(&mut Rig<Qemu>)) {
 
 #[test]
 fn a_device_that_shows_whole_resources_shows_the_text() {
-    let ways = Ways {
+    let differences = Differences {
         whole: true,
-        ..Ways::default()
+        ..Differences::default()
     };
-    on_another(ways, |_| {});
+    on_another(differences, |_| {});
 }
 
 #[test]
-fn a_device_that_flushes_to_one_scanout_flushes_to_all() {
-    let ways = Ways {
+fn a_device_that_flushes_one_scanout_only_shows_the_text_on_all() {
+    let differences = Differences {
         whole: true,
         one_scanout: true,
-        ..Ways::default()
+        ..Differences::default()
     };
-    on_another(ways, |_| {});
+    on_another(differences, |_| {});
 }
 
 #[test]
-fn a_resource_that_is_shown_is_not_forgotten() {
-    let ways = Ways {
+fn a_device_that_keeps_visible_resources_shows_the_text() {
+    let differences = Differences {
         whole: true,
         keeps_shown: true,
-        ..Ways::default()
+        ..Differences::default()
     };
-    on_another(ways, |_| {});
+    on_another(differences, |_| {});
 }
 
 #[test]
-fn a_flush_that_was_skipped_is_made_up_for() {
-    let ways = Ways {
+fn a_skipped_flush_is_repeated() {
+    let differences = Differences {
         whole: true,
         skips_flushes: true,
-        ..Ways::default()
+        ..Differences::default()
     };
-    on_another(ways, |rig| {
+    on_another(differences, |rig| {
         rig.display.drain().unwrap();
         rig.host.borrow_mut().idle();
         rig.display.flush_again();
@@ -1064,76 +1065,79 @@ fn a_flush_that_was_skipped_is_made_up_for() {
 
 #[test]
 fn the_device_decides_how_the_screen_scrolls() {
-    let asks_on = |scanout, offered, ways: Ways| {
+    let asks_on = |scanout, offered, differences: Differences| {
         let guest = Guest::new(QUEUE_BYTES);
         let host = Rc::new(RefCell::new(Host::new(Qemu::default(), &[(640, 480); 2])));
-        host.borrow_mut().ways = ways;
-        let ring = connect_to(&guest, 64, Features::empty(), Order::First, &host);
-        let mut control = Control::new(ring);
+        host.borrow_mut().differences = differences;
+        let queue = connect_to(&guest, 64, Features::empty(), Order::First, &host);
+        let mut control = Control::new(queue);
         let origin = Origin::from_features(offered)
             .probe(&mut control, scanout, 77)
             .unwrap();
         control.wait(u32::MAX).unwrap();
         assert_eq!(control.errors(), (0, None));
         let host = host.borrow();
-        // What is refused is the smallest scanout there can be.
-        if let (Origin::Honoured, [refused]) = (origin, &host.complaints[..]) {
+        // The smallest possible scanout is rejected.
+        if let (Origin::Honoured, [refused]) = (origin, &host.rejections[..]) {
             assert!(refused.contains("SetScanout"), "{refused}");
             assert!(refused.contains("width: 1, height: 1"), "{refused}");
         }
-        // Nothing stays behind but what some cannot be rid of.
+        // No resource is left but those that some devices cannot delete.
         assert_eq!(
             host.resources(),
-            if ways.keeps_shown && scanout == 0 {
+            if differences.keeps_shown && scanout == 0 {
                 vec![77]
             } else {
                 vec![]
             }
         );
-        (origin, host.complaints.len(), guest.kicks())
+        (origin, host.rejections.len(), guest.kicks())
     };
-    let asks = |offered, ways| asks_on(0, offered, ways);
+    let asks = |offered, differences| asks_on(0, offered, differences);
     let qemu = Features::VERSION_1 | Features::INDIRECT_DESC | Features::EVENT_IDX;
     let (as_qemu, whole) = (
-        Ways::default(),
-        Ways {
+        Differences::default(),
+        Differences {
             whole: true,
-            ..Ways::default()
+            ..Differences::default()
         },
     );
-    // Asked, and refused.
-    let (origin, complaints, kicks) = asks(qemu, as_qemu);
-    assert_eq!((origin, complaints), (Origin::Honoured, 1));
+    // The device is asked, and rejects it.
+    let (origin, rejections, kicks) = asks(qemu, as_qemu);
+    assert_eq!((origin, rejections), (Origin::Honoured, 1));
     assert!(kicks <= 3);
     let (origin, ..) = asks(qemu, whole);
     assert_eq!(origin, Origin::Ignored);
-    // A device that shows it and does not let go: scanout 0 is not told to show nothing.
-    let stubborn = Ways {
+    // A device that accepts it, but cannot disable scanout 0.
+    let stubborn = Differences {
         keeps_shown: true,
         ..whole
     };
     assert_eq!(asks(qemu, stubborn).0, Origin::Ignored);
-    // All others are.
-    let (origin, complaints, _) = asks_on(1, qemu, stubborn);
-    assert_eq!((origin, complaints), (Origin::Ignored, 0));
-    // Not asked.
+    // All other scanouts can be disabled.
+    let (origin, rejections, _) = asks_on(1, qemu, stubborn);
+    assert_eq!((origin, rejections), (Origin::Ignored, 0));
+    // The device is not asked.
     for offered in [
         qemu | Features::VIRGL,
         qemu | Features::CONTEXT_INIT,
         Features::VERSION_1 | Features::EVENT_IDX,
     ] {
-        assert_eq!(asks(offered, Ways::default()), (Origin::Ignored, 0, 0));
+        assert_eq!(
+            asks(offered, Differences::default()),
+            (Origin::Ignored, 0, 0)
+        );
     }
 }
 
-/// What scanouts beside the first one are for.
+/// Two scanouts, for tests of scanouts beside the first one.
 const TWO: Setting = Setting {
     others: [(0, 0), (120, 150), (0, 0)],
     ..SETTING
 };
 
 #[test]
-fn several_scanouts_show_the_text_that_all_have_room_for() {
+fn several_scanouts_show_the_text_that_fits_all() {
     for scroll in [Scroll::Pan, Scroll::Repaint] {
         for others in [
             TWO.others,
@@ -1153,15 +1157,18 @@ fn several_scanouts_show_the_text_that_all_have_room_for() {
             assert_eq!(grid.cols() as u32, width / 8);
             assert_eq!(grid.rows() as u32, height / 16);
             assert_eq!(grid.scroll(), scroll);
-            for a_piece in [1, 3, 30] {
-                assert!(log(setting, &numbered(60, a_piece), true), "{others:?}");
+            for lines_a_piece in [1, 3, 30] {
+                assert!(
+                    log(setting, &numbered(60, lines_a_piece), true),
+                    "{others:?}"
+                );
             }
         }
     }
 }
 
 #[test]
-fn a_line_on_several_scanouts_rings_once() {
+fn a_line_on_several_scanouts_notifies_once() {
     let mut rig = Rig::new(TWO, Qemu::default()).unwrap();
     for line in 0..40 {
         let kicks = rig.guest.kicks();
@@ -1172,7 +1179,7 @@ fn a_line_on_several_scanouts_rings_once() {
 }
 
 #[test]
-fn displays_come_and_go_without_losing_text() {
+fn displays_that_change_lose_no_text() {
     fn on<P: Pictures + 'static>(scroll: Scroll, pictures: P) {
         let setting = Setting { scroll, ..SETTING };
         let mut rig = Rig::new(setting, pictures).unwrap();
@@ -1186,7 +1193,7 @@ fn displays_come_and_go_without_losing_text() {
             (0, Some((200, 90))),
             (15, Some((160, 64))),
             (1, None),
-            // There is no telling the first one to show nothing.
+            // Scanout 0 cannot be disabled.
             (0, None),
             (15, Some((320, 200))),
             (0, Some((160, 96))),
@@ -1201,7 +1208,7 @@ fn displays_come_and_go_without_losing_text() {
             rig.host.borrow_mut().set_mode(scanout, mode);
             let old = own(&rig);
             rig = rig.follow();
-            // What was there still is, but where there is nothing to be seen any more.
+            // The old picture is still there, except where nothing is visible any more.
             assert_eq!(resources(&rig), old + own(&rig));
             if scanout != 0 {
                 assert!(rig.host.borrow().shown(0) == before);
@@ -1209,7 +1216,7 @@ fn displays_come_and_go_without_losing_text() {
             if scanout != 0 && mode.is_none() {
                 assert_eq!(rig.host.borrow().scanout(scanout), None);
             }
-            let refused = std::mem::take(&mut rig.host.borrow_mut().complaints).len();
+            let refused = std::mem::take(&mut rig.host.borrow_mut().rejections).len();
             assert_eq!(refused, usize::from(scanout == 0 && mode.is_none()));
             rig.write(b"text");
             rig.check();
@@ -1225,8 +1232,8 @@ fn displays_come_and_go_without_losing_text() {
 }
 
 #[test]
-fn what_somebody_else_has_left_on_a_scanout_is_taken_away() {
-    // On a scanout that is ours, and on one that is not any more.
+fn a_resource_of_another_driver_is_removed_from_a_scanout() {
+    // On a scanout that the driver uses, and on one that it no longer uses.
     for (scanout, mode) in [(1, Some((120, 150))), (1, None), (2, None)] {
         let setting = Setting {
             others: [(120, 150), (120, 150), (0, 0)],
@@ -1240,7 +1247,7 @@ fn what_somebody_else_has_left_on_a_scanout_is_taken_away() {
         rig.display
             .adopt_scanouts(RetainedScanouts::on(scanout as u32, other));
         rig.display.drain().unwrap();
-        // It stays where there will be text.
+        // The picture stays where there will be text.
         let stays = mode.is_some();
         assert_eq!(rig.host.borrow().scanout(scanout).is_some(), stays);
         assert!(rig.host.borrow().resources().contains(&other));
@@ -1265,8 +1272,8 @@ fn a_picture_survives_displays_that_change() {
         rig = rig.follow();
         rig.display.drain().unwrap();
         let host = rig.host.borrow();
-        assert_eq!(host.complaints, [""; 0]);
-        // The picture's, and one for the text that is to come.
+        assert_eq!(host.rejections, [""; 0]);
+        // The picture's resource, and one for the text.
         assert_eq!(host.resources().len(), 2);
         assert!(host.shown(1).is_empty());
         assert_eq!(host.shown(0).len() as u32, width * height);
@@ -1278,16 +1285,16 @@ fn a_picture_survives_displays_that_change() {
 }
 
 #[test]
-fn scanouts_that_leave_no_room_for_text_are_left_out() {
+fn scanouts_too_small_for_text_are_not_used() {
     let seen = |modes: &[(u32, u32)]| {
         let guest = Guest::new(QUEUE_BYTES);
         let host = Rc::new(RefCell::new(Host::new(Qemu::default(), modes)));
-        let ring = connect_to(&guest, 64, Features::empty(), Order::First, &host);
-        let info = Control::new(ring)
+        let queue = connect_to(&guest, 64, Features::empty(), Order::First, &host);
+        let info = Control::new(queue)
             .call(&GetDisplayInfo::new(), None)
             .unwrap();
-        let heads = usable(&info).map(|mode| (mode.scanout, mode.width, mode.height));
-        heads.collect::<Vec<_>>()
+        let scanouts = usable(&info).map(|mode| (mode.scanout, mode.width, mode.height));
+        scanouts.collect::<Vec<_>>()
     };
     assert_eq!(seen(&[]), []);
     assert_eq!(seen(&[(0, 0), (8, 8), (9, 9)]), [(1, 8, 8)]);
@@ -1301,8 +1308,8 @@ fn scanouts_that_leave_no_room_for_text_are_left_out() {
 }
 
 #[test]
-fn what_was_written_is_with_the_device_before_the_write_returns() {
-    // A guest that dies right after: nobody waits, nobody rings again.
+fn the_device_has_all_commands_before_a_write_returns() {
+    // A guest that dies right after the write neither waits nor notifies again.
     for scroll in [Scroll::Pan, Scroll::Repaint] {
         let setting = Setting { scroll, ..SETTING };
         let mut rig = Rig::new(setting, Crosvm::new()).unwrap();
@@ -1319,14 +1326,14 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn a_device_that_lies_stops_the_display_and_nothing_else(
-        deeds in deeds(),
+    fn an_invalid_used_ring_only_stops_the_display(
+        actions in actions(),
         writes in prop::collection::vec(piece(), 1..60),
     ) {
         let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
         rig.display.drain().unwrap();
-        let place = VirtQueue::addresses(&rig.guest, SETTING.queue).unwrap();
-        rig.guest.plug(Liar::new(place, deeds));
+        let addresses = VirtQueue::addresses(&rig.guest, SETTING.queue).unwrap();
+        rig.guest.plug(ScriptedDevice::new(addresses, actions));
         for bytes in &writes {
             let (failed, kicks) = (rig.display.failed(), rig.guest.kicks());
             rig.write(bytes);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A complete virtio-gpu device with faults: configuration space, registers of PCI or MMIO, the
+//! A complete virtio-gpu device with faults: configuration space, the registers of PCI or MMIO, the
 //! control queue, and the 2D commands.
 //!
-//! Without a [`Fault`] it does all that VIRTIO 1.3 asks of a 2D device, so that a right driver
-//! passes. The registers are the model that KUnit has as well (`tests/kunit/device.rs`), and the
-//! commands are executed by [`Host`].
+//! Without a [`Fault`] it does all that VIRTIO 1.3 requires of a 2D device, so that a correct
+//! driver passes. The registers are the model that the KUnit tests use as well
+//! (`tests/kunit/device.rs`). [`Host`] executes the commands.
 
 use std::{
     cell::{
@@ -34,11 +34,11 @@ use crate::{
         Device,
         Memory,
         BASE,
-        PATIENCE, //
+        WAIT_RUNS, //
     },
     host::Host,
     kunit::device::{
-        Fate,
+        Disconnection,
         MmioRegisters,
         Model,
         PciRegisters, //
@@ -64,9 +64,9 @@ use crate::{
     }, //
 };
 
-/// Where the registers of virtio-mmio are.
+/// The address of the virtio-mmio registers.
 pub(crate) const SLOT: u64 = 0x0a00_0000;
-/// Where the PCI function is.
+/// The PCI function: bus, device, function.
 pub(crate) const FUNCTION: (u8, u8, u8) = (0, 1, 0);
 
 // BAR 4 has all registers (64 bits, prefetchable), and BAR 1 the MSI-X table, as in QEMU.
@@ -75,14 +75,14 @@ const REGISTER_BYTES: u32 = 0x4000;
 const TABLE: u32 = 0x1001_0000;
 const TABLE_BYTES: u32 = 0x1000;
 
-// Where in BAR 4 the structures are (VIRTIO 1.3, section 4.1.4).
+// The offsets of the structures in BAR 4 (VIRTIO 1.3, section 4.1.4).
 const COMMON: u32 = 0;
 const ISR: u32 = 0x1000;
 const DEVICE: u32 = 0x2000;
 const NOTIFY: u32 = 0x3000;
 const STRUCTURE_BYTES: u32 = 0x1000;
 
-// Where in configuration space their capabilities are.
+// The offsets of their capabilities in configuration space.
 const CAP_COMMON: usize = 0x40;
 const CAP_NOTIFY: usize = 0x50;
 const CAP_DEVICE: usize = 0x64;
@@ -92,7 +92,7 @@ const CAP_ISR: usize = 0x74;
 const MULTIPLIER: u32 = 4;
 const NOTIFY_OFF: u16 = 3;
 
-/// The most descriptors of the control queue.
+/// The maximum size of the control queue.
 const QUEUE_SIZE: u16 = 64;
 
 const INDIRECT_DESC: u64 = 1 << 28;
@@ -104,38 +104,38 @@ const RING_RESET: u64 = 1 << 40;
 const DRIVER_OK: u8 = 4;
 const NEEDS_RESET: u8 = 64;
 
-/// Turns after which a late answer is still in time, and is not.
-const IN_TIME: usize = PATIENCE / 2;
-const TOO_LATE: usize = PATIENCE + PATIENCE / 2;
+/// The number of runs after which a late answer is still in time, and after which it is too late.
+const RUNS_IN_TIME: usize = WAIT_RUNS / 2;
+const RUNS_TOO_LATE: usize = WAIT_RUNS + WAIT_RUNS / 2;
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Names what a device does wrong.
+        /// A fault of the device.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Fault {
             $($(#[$doc])* $name,)*
         }
 
         impl Fault {
-            /// All of them.
+            /// All faults.
             pub(crate) const ALL: &'static [Self] = &[$(Self::$name,)*];
         }
     };
 }
 
 faults! {
-    // Of the used ring: what is done when the command of a number is answered.
-    /// Returns another chain than the one it answers.
+    // Faults of the used ring, when the command of a number is answered.
+    /// Returns the ID of another chain than the one that it answers.
     UsedIdOfAnother,
     /// Returns a descriptor that is not the first of its chain.
     UsedIdOdd,
-    /// Returns a descriptor behind the last one.
+    /// Returns an index beyond the descriptor table.
     UsedIdPastQueue,
-    /// Returns an ID of which the low 16 bits alone are right.
+    /// Returns an ID of which only the low 16 bits are correct.
     UsedIdTooLarge,
-    /// Says that it has written nothing.
+    /// Returns a length of 0.
     UsedLengthZero,
-    /// Says that it has written 4 GiB.
+    /// Returns a length of 4 GiB.
     UsedLengthHuge,
     /// Returns a chain twice.
     UsedIdTwice,
@@ -144,143 +144,145 @@ faults! {
     /// Moves the used index back.
     UsedIndexBack,
 
-    // Of the answers.
-    /// Refuses the command: ERR_UNSPEC.
+    // Faults of the answers.
+    /// Rejects the command with ERR_UNSPEC.
     ErrorUnspecified,
-    /// Refuses the command: ERR_OUT_OF_MEMORY.
+    /// Rejects the command with ERR_OUT_OF_MEMORY.
     ErrorOutOfMemory,
-    /// Answers with a type that there is not.
+    /// Answers with an undefined response type.
     ResponseUnknown,
-    /// Answers late, and in time.
+    /// Answers late, but in time.
     ResponseLate,
-    /// Answers when the driver waits no more.
+    /// Answers after the driver's timeout.
     ResponseTooLate,
-    /// Answers commands in another order than they came, from that one on.
+    /// Answers commands in another order, from this one on.
     ResponsesOutOfOrder,
     /// Does not answer this command.
     ResponseNever,
-    /// Does not answer any more.
+    /// Answers no command from this one on.
     Silent,
 
-    // Of the displays: the answer of a number to GET_DISPLAY_INFO.
-    /// All displays are of no size.
+    // Faults of the displays: the answer of a number to GET_DISPLAY_INFO.
+    /// All scanouts have size 0.
     DisplayOfZero,
-    /// No display is enabled.
+    /// No scanout is enabled.
     DisplayDisabled,
-    /// The only display has 65536x65536 pixels.
+    /// The only scanout has 65536x65536 pixels.
     DisplayOf4GPixels,
-    /// The first display has the largest width and height that there are, and the other is right.
+    /// The first scanout has the maximum width and height; the other is correct.
     DisplayOfAllOnes,
-    /// There are 17 displays, in the answer and in the device's configuration.
+    /// There are 17 scanouts, in the answer and in the device's configuration.
     Displays17,
 
-    // Of the registers.
-    /// The configuration's generation is another one at each read, and so is the configuration.
+    // Faults of the registers.
+    /// The configuration's generation changes at each read, and so does the configuration.
     GenerationNeverSettles,
-    /// From one read of them on, other features are offered.
+    /// The device offers other features from one read of them on.
     FeaturesChange,
-    /// The device does not keep FEATURES_OK.
+    /// The device clears FEATURES_OK.
     FeaturesRefused,
-    /// A reset never ends.
+    /// A reset never finishes.
     ResetNever,
-    /// A reset sets FAILED instead.
+    /// A reset sets FAILED and does nothing else.
     ResetFails,
-    /// DRIVER_OK goes, and the queue is not worked on any more.
+    /// The device clears DRIVER_OK and stops to process the queue.
     DriverOkDropped,
-    /// DEVICE_NEEDS_RESET is set, and the queue is not worked on any more.
+    /// The device sets DEVICE_NEEDS_RESET and stops to process the queue.
     NeedsReset,
-    /// The control queue has no descriptor.
+    /// The control queue has size 0.
     QueueOf0,
-    /// It has one.
+    /// The control queue has size 1.
     QueueOf1,
-    /// It has 3: too few, and not a power of two.
+    /// The control queue has size 3: too small, and not a power of two.
     QueueOf3,
-    /// It has 48: not a power of two.
+    /// The control queue has size 48: not a power of two.
     QueueOf48,
-    /// It has 65535.
+    /// The control queue has size 65535.
     QueueOf65535,
-    /// Its doorbell is outside of the doorbells' structure.
-    DoorbellOutside,
+    /// The notify register of the queue is outside of the notification structure.
+    NotifyOutside,
 
-    // Of PCI's configuration space; the number says which structure it is about.
+    // Faults of PCI configuration space; the number says which structure has it.
     /// There is no list of capabilities.
     CapabilitiesNone,
-    /// The list of capabilities is a circle.
+    /// The list of capabilities is a cycle.
     CapabilitiesLoop,
-    /// Structures lie in each other.
+    /// Structures overlap.
     CapabilitiesOverlap,
-    /// A structure lies behind its BAR.
+    /// A structure lies beyond the end of its BAR.
     CapabilityPastBar,
-    /// The end of a structure is behind 4 GiB.
+    /// The end of a structure is beyond 4 GiB.
     CapabilityWraps,
-    /// The BAR is of size 0: it reads as 0 once it was written.
+    /// The BAR has size 0: it reads as 0 after a write.
     BarOfSize0,
-    /// The BAR cannot be written, so that it seems larger than it is.
+    /// The BAR is read-only, so that it seems larger than it is.
     BarFixed,
     /// The BAR has no address.
     BarWithoutAddress,
 
-    // Of the memory that driver and device share: it is overwritten after the command of a number.
-    /// The descriptors.
+    // Faults of the shared memory: the device overwrites it after the command of a number.
+    /// The descriptor table.
     DescriptorsOverwritten,
     /// The available ring.
     AvailableOverwritten,
     /// The used ring.
     UsedOverwritten,
-    /// The commands, and what was answered.
+    /// The commands and their answers.
     CommandsOverwritten,
-    /// All behind the ring: the pixels, and text that is kept there.
+    /// All memory after the queue: the pixels, and text that is stored there.
     PixelsOverwritten,
-    /// All.
+    /// All shared memory.
     MemoryOverwritten,
 
-    // Of the whole.
-    /// The device is gone after so many accesses to its registers.
-    Gone,
+    // Faults of the whole device.
+    /// The device is disconnected after that many accesses to its registers.
+    Disconnected,
 }
 
-/// A fault, and when it is: for the command, the answer, the read, the structure or the access of
-/// which number.
+/// A fault and its number: the command, the answer, the read, the structure or the access that has
+/// it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Planned {
     pub(crate) fault: Fault,
     pub(crate) at: usize,
 }
 
-/// By which registers a device is reached.
+/// The transport of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Pci,
     Mmio,
 }
 
-/// A device's configuration space and registers, and what it does wrong.
+/// A device's configuration space, registers and planned faults.
 pub(crate) struct Bus {
     pub(crate) kind: Kind,
-    /// The registers' state.
+    /// The state of the registers.
     pub(crate) model: RefCell<Model>,
-    /// Accesses to all of them, after which the device may go.
-    fate: RefCell<Fate>,
-    goes_after: Cell<u32>,
+    /// Counts all accesses to registers; the device may be disconnected after some.
+    disconnection: RefCell<Disconnection>,
+    disconnected_after: Cell<u32>,
     space: RefCell<[u32; 64]>,
-    /// Bits of the BARs that can be written.
+    /// The writable bits of the BARs.
     writable: Cell<[u32; 6]>,
     plan: RefCell<Vec<Planned>>,
-    /// The doorbell rang.
+    /// Whether the driver has written the notify register.
     rung: Cell<bool>,
-    /// Commands that came, answers to GET_DISPLAY_INFO, and reads of features and configuration.
+    /// The numbers of commands received, of answers to GET_DISPLAY_INFO, and of reads of features
+    /// and configuration.
     commands: Cell<usize>,
     infos: Cell<usize>,
     feature_reads: Cell<usize>,
     config_reads: Cell<u32>,
-    /// The device has overwritten memory: what is in the ring is not the driver's any more.
+    /// Whether the device has overwritten memory, so that the queue is no longer as the driver
+    /// wrote it.
     overwrote: Cell<bool>,
-    /// Accesses to what are no registers.
-    pub(crate) strays: Cell<u32>,
+    /// The number of accesses to addresses without registers.
+    pub(crate) invalid_accesses: Cell<u32>,
 }
 
 impl Bus {
-    /// A device without faults, which pans if the features have the driver find out.
+    /// Returns a device without faults. It pans if the features let the driver probe for that.
     pub(crate) fn new(kind: Kind, indirect: bool) -> Self {
         let indirect = if indirect { INDIRECT_DESC } else { 0 };
         let model = Model {
@@ -293,8 +295,8 @@ impl Bus {
         let bus = Self {
             kind,
             model: RefCell::new(model),
-            fate: RefCell::new(Fate::after(u32::MAX)),
-            goes_after: Cell::new(u32::MAX),
+            disconnection: RefCell::new(Disconnection::after(u32::MAX)),
+            disconnected_after: Cell::new(u32::MAX),
             space: RefCell::new([0; 64]),
             writable: Cell::default(),
             plan: RefCell::default(),
@@ -304,23 +306,25 @@ impl Bus {
             feature_reads: Cell::default(),
             config_reads: Cell::default(),
             overwrote: Cell::default(),
-            strays: Cell::default(),
+            invalid_accesses: Cell::default(),
         };
         bus.plan(&[]);
         bus
     }
 
-    /// Has these faults, and no others, from now on; whatever runs goes on.
+    /// Replaces the planned faults; what runs goes on.
     pub(crate) fn plan(&self, plan: &[Planned]) {
         *self.plan.borrow_mut() = plan.to_vec();
-        let after = self.at(Fault::Gone).map_or(u32::MAX, |at| at as u32);
-        self.goes_after.set(after);
-        *self.fate.borrow_mut() = Fate::after(after);
+        let after = self
+            .at(Fault::Disconnected)
+            .map_or(u32::MAX, |at| at as u32);
+        self.disconnected_after.set(after);
+        *self.disconnection.borrow_mut() = Disconnection::after(after);
         for counter in [&self.commands, &self.infos, &self.feature_reads] {
             counter.set(0);
         }
         self.overwrote.set(false);
-        self.strays.set(0);
+        self.invalid_accesses.set(0);
         let has = |fault| self.at(fault).is_some();
         let mut model = self.model.borrow_mut();
         model.queue_size = [
@@ -333,7 +337,7 @@ impl Bus {
         .into_iter()
         .find_map(|(fault, size)| has(fault).then_some(size))
         .unwrap_or(QUEUE_SIZE);
-        model.notify_off = if has(Fault::DoorbellOutside) {
+        model.notify_off = if has(Fault::NotifyOutside) {
             (STRUCTURE_BYTES / MULTIPLIER) as u16
         } else {
             NOTIFY_OFF
@@ -344,25 +348,25 @@ impl Bus {
         model.resetting.set(0);
         model.fault.set(false);
         drop(model);
-        self.lay_out();
+        self.write_config_space();
     }
 
-    /// Returns whether any of the faults is there.
+    /// Returns whether any of these faults is planned.
     pub(crate) fn has(&self, faults: &[Fault]) -> bool {
         faults.iter().any(|&fault| self.at(fault).is_some())
     }
 
     /// Returns how often registers and configuration space were accessed.
     pub(crate) fn accesses(&self) -> u32 {
-        self.fate.borrow().accesses.get()
+        self.disconnection.borrow().accesses.get()
     }
 
-    /// Counts the faults that there are.
+    /// Returns the number of planned faults.
     pub(crate) fn faults(&self) -> usize {
         self.plan.borrow().len()
     }
 
-    /// Counts the commands that came.
+    /// Returns the number of commands received.
     pub(crate) fn commands(&self) -> usize {
         self.commands.get()
     }
@@ -373,37 +377,42 @@ impl Bus {
         Some(planned.at)
     }
 
-    /// Whether a fault is now, at the number `now`.
-    fn is_due(&self, fault: Fault, now: usize) -> bool {
+    /// Returns whether a fault is planned at all.
+    pub(crate) fn is_planned(&self, fault: Fault) -> bool {
+        self.at(fault).is_some()
+    }
+
+    /// Returns whether a fault is planned for exactly the number `now`.
+    fn is_planned_at(&self, fault: Fault, now: usize) -> bool {
         let plan = self.plan.borrow();
         plan.iter()
             .any(|planned| planned.fault == fault && planned.at == now)
     }
 
-    /// Whether a fault began, by the number `now`.
+    /// Returns whether a fault is planned for the number `now` or an earlier one.
     fn has_begun(&self, fault: Fault, now: usize) -> bool {
         self.at(fault).is_some_and(|at| at <= now)
     }
 
-    fn is_gone(&self) -> bool {
-        self.accesses() >= self.goes_after.get()
+    fn is_disconnected(&self) -> bool {
+        self.accesses() >= self.disconnected_after.get()
     }
 
-    /// Whether the device works on its queue.
+    /// Returns whether the device processes its queue.
     fn works(&self) -> bool {
-        // Command: master the bus.
+        // Command register: bus master.
         let masters = self.kind == Kind::Mmio || self.space.borrow()[1] & 4 != 0;
         let status = self.model.borrow().status.get();
-        masters && !self.is_gone() && status & (DRIVER_OK | NEEDS_RESET) == DRIVER_OK
+        masters && !self.is_disconnected() && status & (DRIVER_OK | NEEDS_RESET) == DRIVER_OK
     }
 
-    /// Writes configuration space. Its command register, and the addresses in BARs, stay.
-    fn lay_out(&self) {
+    /// Writes configuration space, without the command register and the addresses in BARs.
+    fn write_config_space(&self) {
         let mut space = self.space.borrow_mut();
         let command = space[1] & 0xffff;
         space.fill(0);
         space[0] = 0x1050_1af4;
-        // Status: there is a list of capabilities.
+        // Status register: there is a list of capabilities.
         space[1] = command | 0x0010_0000;
         space[0x10 / 4 + 1] = TABLE;
         space[0x10 / 4 + 4] = REGISTERS | 0xc;
@@ -428,20 +437,20 @@ impl Bus {
             space[1] &= 0xffff;
         }
         if let Some(at) = self.at(Fault::CapabilitiesLoop) {
-            // After all of them, or before the first that is needed.
+            // After all structures, or before the first that is needed.
             let (from, to) = [(CAP_ISR, CAP_COMMON), (CAP_COMMON, CAP_COMMON)][at % 2];
             space[from / 4] = space[from / 4] & !0xff00 | (to as u32) << 8;
         }
         if let Some(at) = self.at(Fault::CapabilitiesOverlap) {
-            let (of, place) = [
+            let (of, offset) = [
                 (CAP_NOTIFY, COMMON),
                 (CAP_DEVICE, COMMON),
                 (CAP_DEVICE, NOTIFY),
             ][at % 3];
-            space[of / 4 + 2] = place;
+            space[of / 4 + 2] = offset;
         }
         if let Some(at) = self.at(Fault::CapabilityPastBar) {
-            // Right behind it, or all but the first word of it.
+            // Completely beyond the BAR, or all but its first word.
             let word = if at / 3 % 2 == 0 { 0 } else { 4 };
             space[structure(at) + 2] = REGISTER_BYTES - word;
         }
@@ -458,13 +467,13 @@ impl Bus {
         self.writable.set(writable);
     }
 
-    /// What is at an address of the bus: its offset in BAR 4 or in the slot.
+    /// Returns the offset in BAR 4 or in the slot that an address belongs to.
     fn decode(&self, address: u64) -> Option<u64> {
         let (start, size) = match self.kind {
             Kind::Mmio => (SLOT, 0x200),
             Kind::Pci => {
                 let space = self.space.borrow();
-                // Command: decode memory.
+                // Command register: decode memory.
                 if space[1] & 2 == 0 {
                     return None;
                 }
@@ -481,12 +490,12 @@ impl Bus {
 
     fn read(&self, address: u64, bytes: usize) -> u32 {
         let Some(offset) = self.decode(address) else {
-            self.strays.set(self.strays.get() + 1);
+            self.invalid_accesses.set(self.invalid_accesses.get() + 1);
             return u32::MAX;
         };
         let model = &*self.model.borrow();
         let within = (offset as u32 % STRUCTURE_BYTES) as usize;
-        let place = offset as u32 - within as u32;
+        let structure = offset as u32 - within as u32;
         match self.kind {
             Kind::Mmio if within >= 0x100 => self.config(within - 0x100),
             Kind::Mmio if within == 0x010 => self.features(
@@ -502,7 +511,7 @@ impl Bus {
                 identity: [0x7472_6976, 2, 16],
             }
             .read32(within),
-            Kind::Pci if place == COMMON => {
+            Kind::Pci if structure == COMMON => {
                 let registers = PciRegisters(model);
                 match (within, bytes) {
                     (0x04, 4) => self.features(registers.read32(within)),
@@ -512,18 +521,18 @@ impl Bus {
                     _ => registers.read32(within),
                 }
             }
-            Kind::Pci if place == DEVICE => self.config(within),
+            Kind::Pci if structure == DEVICE => self.config(within),
             Kind::Pci => 0,
         }
     }
 
     fn write(&self, address: u64, bytes: usize, value: u32) {
         let Some(offset) = self.decode(address) else {
-            return self.strays.set(self.strays.get() + 1);
+            return self.invalid_accesses.set(self.invalid_accesses.get() + 1);
         };
         let model = &*self.model.borrow();
         let within = (offset as u32 % STRUCTURE_BYTES) as usize;
-        let place = offset as u32 - within as u32;
+        let structure = offset as u32 - within as u32;
         match self.kind {
             Kind::Mmio if within >= 0x100 => {}
             Kind::Mmio if within == 0x050 => self.rung.set(true),
@@ -532,12 +541,12 @@ impl Bus {
                 identity: [0; 3],
             }
             .write32(within, value),
-            Kind::Pci if place == COMMON => match bytes {
+            Kind::Pci if structure == COMMON => match bytes {
                 1 => PciRegisters(model).write8(within, value as u8),
                 2 => PciRegisters(model).write16(within, value as u16),
                 _ => PciRegisters(model).write32(within, value),
             },
-            Kind::Pci if place == NOTIFY => {
+            Kind::Pci if structure == NOTIFY => {
                 let right = within as u32 == u32::from(NOTIFY_OFF) * MULTIPLIER;
                 self.rung.set(self.rung.get() || right && bytes == 2);
             }
@@ -545,14 +554,14 @@ impl Bus {
         }
     }
 
-    /// Changes the status as a command of a number comes.
+    /// Changes the device status when the command of a number arrives.
     fn change_status(&self, number: usize) {
         let model = self.model.borrow();
         let status = &model.status;
-        if self.is_due(Fault::DriverOkDropped, number) {
+        if self.is_planned_at(Fault::DriverOkDropped, number) {
             status.set(status.get() & !DRIVER_OK);
         }
-        if self.is_due(Fault::NeedsReset, number) {
+        if self.is_planned_at(Fault::NeedsReset, number) {
             status.set(status.get() | NEEDS_RESET);
         }
     }
@@ -575,7 +584,7 @@ impl Bus {
         self.config_reads.get() & 0xff
     }
 
-    /// The device's own configuration (section 5.7.4).
+    /// Returns a word of the device's configuration (section 5.7.4).
     fn config(&self, at: usize) -> u32 {
         let noise = match self.at(Fault::GenerationNeverSettles) {
             Some(_) => 1 + 2 * self.config_reads.get(),
@@ -593,35 +602,35 @@ impl Bus {
         }
     }
 
-    /// Rings a doorbell, where the driver has found it.
-    pub(crate) fn ring(&self, notify: u64, doorbell: QueueNotify) {
-        let address = notify + doorbell.offset as u64;
-        if !self.fate.borrow().arrives() {
+    /// Writes a notify register at the address that the driver has found.
+    pub(crate) fn notify(&self, notify: u64, queue_notify: QueueNotify) {
+        let address = notify + queue_notify.offset as u64;
+        if !self.disconnection.borrow().arrives() {
             return;
         }
-        let bytes = match doorbell.width {
+        let bytes = match queue_notify.width {
             Width::Bits16 => 2,
             Width::Bits32 => 4,
         };
-        self.write(address, bytes, doorbell.queue.into());
+        self.write(address, bytes, queue_notify.queue.into());
     }
 }
 
-/// The configuration space of the one function that there is.
+/// The configuration space of the only function.
 pub(crate) struct ConfigSpace(pub(crate) Rc<Bus>);
 
 impl Config for ConfigSpace {
     fn read32(&mut self, function: Address, offset: u16) -> u32 {
         let (bus, device, number) = FUNCTION;
         let is_there = Address::new(bus, device, number) == Some(function);
-        if !self.0.fate.borrow().arrives() || !is_there {
+        if !self.0.disconnection.borrow().arrives() || !is_there {
             return u32::MAX;
         }
         self.0.space.borrow()[usize::from(offset) / 4]
     }
 
     fn write32(&mut self, _: Address, offset: u16, value: u32) {
-        if !self.0.fate.borrow().arrives() {
+        if !self.0.disconnection.borrow().arrives() {
             return;
         }
         let mut space = self.0.space.borrow_mut();
@@ -642,12 +651,12 @@ impl Config for ConfigSpace {
     }
 }
 
-/// A window on registers, as the driver has mapped it.
+/// Registers as the driver has mapped them.
 pub(crate) struct Window {
     pub(crate) bus: Rc<Bus>,
     /// The first address.
     pub(crate) start: u64,
-    /// Bytes.
+    /// The length in bytes.
     pub(crate) length: u64,
 }
 
@@ -666,7 +675,7 @@ macro_rules! accessors {
             fn $read(&self, offset: usize) -> $type {
                 let bytes = size_of::<$type>();
                 let address = self.address(offset, bytes);
-                match self.bus.fate.borrow().arrives() {
+                match self.bus.disconnection.borrow().arrives() {
                     true => self.bus.read(address, bytes) as $type,
                     false => <$type>::MAX,
                 }
@@ -675,7 +684,7 @@ macro_rules! accessors {
             fn $write(&self, offset: usize, value: $type) {
                 let bytes = size_of::<$type>();
                 let address = self.address(offset, bytes);
-                if self.bus.fate.borrow().arrives() {
+                if self.bus.disconnection.borrow().arrives() {
                     self.bus.write(address, bytes, value.into());
                 }
             }
@@ -689,33 +698,33 @@ accessors! {
     read32, write32, u32;
 }
 
-/// An answer that has its place in the used ring yet to come.
+/// An answer that is not yet in the used ring.
 struct Answer {
     head: u16,
     length: u32,
-    /// Which command it is for.
+    /// The number of the command that it answers.
     number: usize,
-    /// The turn it comes in.
+    /// The number of the run in which it is returned.
     turn: usize,
 }
 
-/// The device's end of the queue, and what is behind it.
+/// The device side of the queue, with the rest of the device.
 pub(crate) struct Gpu {
     bus: Rc<Bus>,
     host: Rc<RefCell<Host<Qemu>>>,
     modes: Vec<(u32, u32)>,
-    /// Bytes of the memory that the driver shares with it.
+    /// The size in bytes of the memory that the driver shares.
     shared: usize,
     queue: Option<(QueueAddresses, Queue)>,
     resets: u32,
-    /// The queue is in memory that is not the driver's any more, until the device is reset.
+    /// Whether the queue is in memory that the driver no longer owns, until the device is reset.
     is_old: bool,
     turn: usize,
     late: Vec<Answer>,
 }
 
 impl Gpu {
-    /// A device with displays of these sizes, for a driver that shares so many bytes.
+    /// Returns a device with displays of these sizes, for a driver that shares that many bytes.
     pub(crate) fn new(
         bus: &Rc<Bus>,
         host: &Rc<RefCell<Host<Qemu>>>,
@@ -736,7 +745,7 @@ impl Gpu {
         }
     }
 
-    /// Does what was written to the registers.
+    /// Applies what was written to the registers.
     fn follow(&mut self) {
         let model = self.bus.model.borrow();
         if model.resets.get() != self.resets {
@@ -747,22 +756,22 @@ impl Gpu {
         if !model.enabled.get() {
             (self.queue, self.is_old) = (None, false);
         } else if self.queue.is_none() && !self.is_old {
-            let place = model.place();
+            let addresses = model.queue_addresses();
             let features = Features::from_bits_retain(model.accepted.get());
-            self.queue = Some((place, queue_at(&place, features)));
+            self.queue = Some((addresses, queue_at(&addresses, features)));
         }
         if self.queue.is_none() {
             self.late.clear();
         }
     }
 
-    /// Whether all of these bytes are memory that the driver shares.
+    /// Returns whether all of these bytes are in memory that the driver shares.
     fn is_shared(&self, address: u64, length: u32) -> bool {
         let shared = BASE..BASE + self.shared as u64;
         shared.contains(&address) && address + u64::from(length) <= shared.end
     }
 
-    /// Executes a command, unless a fault keeps it from that, and returns the answer.
+    /// Executes a command, unless a fault prevents that, and returns the answer.
     fn execute(&mut self, memory: &Memory, number: usize, command: &[u8]) -> Vec<u8> {
         let bus = &self.bus;
         let refusal = [
@@ -771,7 +780,7 @@ impl Gpu {
             (Fault::ResponseUnknown, 0xffff_ffff),
         ]
         .into_iter()
-        .find(|&(fault, _)| bus.is_due(fault, number));
+        .find(|&(fault, _)| bus.is_planned_at(fault, number));
         if let Some((_, kind)) = refusal {
             let mut answer = vec![0; 24];
             answer[..4].copy_from_slice(&kind.to_le_bytes());
@@ -794,27 +803,27 @@ impl Gpu {
     /// Changes the answer of a number to GET_DISPLAY_INFO (section 5.7.6.8).
     fn change_info(&self, number: usize, answer: &mut Vec<u8>) {
         assert_eq!(answer[..4], OK_DISPLAY_INFO.to_le_bytes());
-        let due = |fault| self.bus.is_due(fault, number);
+        let is_planned = |fault| self.bus.is_planned_at(fault, number);
         let mut set = |display: usize, word: usize, value: u32| {
             let at = 24 + 24 * display + 4 * word;
             answer.resize(answer.len().max(at + 4), 0);
             answer[at..at + 4].copy_from_slice(&value.to_le_bytes());
         };
-        // Width and height are words 2 and 3, and word 4 says whether the display is enabled.
-        if due(Fault::DisplayOfZero) {
+        // Words 2 and 3 are width and height, and word 4 says whether the scanout is enabled.
+        if is_planned(Fault::DisplayOfZero) {
             (0..32).for_each(|side| set(side / 2, 2 + side % 2, 0));
         }
-        if due(Fault::DisplayDisabled) {
+        if is_planned(Fault::DisplayDisabled) {
             (0..16).for_each(|display| set(display, 4, 0));
         }
-        if due(Fault::DisplayOf4GPixels) {
+        if is_planned(Fault::DisplayOf4GPixels) {
             [2, 3].into_iter().for_each(|word| set(0, word, 1 << 16));
             (1..16).for_each(|display| set(display, 4, 0));
         }
-        if due(Fault::DisplayOfAllOnes) {
+        if is_planned(Fault::DisplayOfAllOnes) {
             [2, 3].into_iter().for_each(|word| set(0, word, u32::MAX));
         }
-        if due(Fault::Displays17) {
+        if is_planned(Fault::Displays17) {
             for display in 0..17 {
                 for (word, value) in [(2, 320), (3, 200), (4, 1), (5, 0)] {
                     set(display, word, value);
@@ -823,20 +832,20 @@ impl Gpu {
         }
     }
 
-    /// Takes a command, whose first descriptor is `chain`'s, and answers it, now or later.
+    /// Takes the command whose first descriptor is `chain`'s, and answers it, now or later.
     fn serve(&mut self, memory: &Memory, chain: &virtio_queue::DescriptorChain<&Memory>) {
         let bus = self.bus.clone();
         let number = bus.commands.get();
         bus.commands.set(number + 1);
         bus.change_status(number);
         let silent = bus.has_begun(Fault::Silent, number);
-        if silent || bus.is_due(Fault::ResponseNever, number) || !bus.works() {
+        if silent || bus.is_planned_at(Fault::ResponseNever, number) || !bus.works() {
             return;
         }
         let mut command = Vec::new();
         if let Ok(mut reader) = chain.clone().reader(memory) {
             let limit = (self.shared as u64).min(reader.available_bytes() as u64);
-            // What cannot be read is no command.
+            // A chain that cannot be read is no command.
             let _ = reader.by_ref().take(limit).read_to_end(&mut command);
         }
         let answer = self.execute(memory, number, &command);
@@ -852,101 +861,108 @@ impl Gpu {
             rest = &rest[count..];
             at_end = part.addr().0 + count as u64;
         }
-        // A device that does not look how much there is room for.
+        // A faulty device ignores the size of the response buffer.
         if bus.has(&[Fault::Displays17]) && self.is_shared(at_end, rest.len() as u32) {
             memory.write_slice(rest, GuestAddress(at_end)).unwrap();
         }
         let late = [
-            (Fault::ResponseLate, IN_TIME),
-            (Fault::ResponseTooLate, TOO_LATE),
+            (Fault::ResponseLate, RUNS_IN_TIME),
+            (Fault::ResponseTooLate, RUNS_TOO_LATE),
         ]
         .into_iter()
-        .find(|&(fault, _)| bus.is_due(fault, number));
+        .find(|&(fault, _)| bus.is_planned_at(fault, number));
         self.late.push(Answer {
             head: chain.head_index(),
             length: answer.len() as u32,
             number,
-            turn: self.turn + late.map_or(0, |(_, turns)| turns),
+            turn: self.turn + late.map_or(0, |(_, runs)| runs),
         });
     }
 
-    /// Puts the answers into the used ring whose time has come.
+    /// Puts the answers into the used ring that are ready in this run.
     fn complete(&mut self, memory: &Memory) {
         let turn = self.turn;
-        let (mut due, late): (Vec<_>, Vec<_>) =
+        let (mut ready, late): (Vec<_>, Vec<_>) =
             self.late.drain(..).partition(|answer| answer.turn <= turn);
         self.late = late;
-        let first = due.first().map_or(0, |answer| answer.number);
+        let first = ready.first().map_or(0, |answer| answer.number);
         if self.bus.has_begun(Fault::ResponsesOutOfOrder, first) {
-            due.reverse();
+            ready.reverse();
         }
         for &Answer {
             head,
             length,
             number,
             ..
-        } in &due
+        } in &ready
         {
-            let is_due = |fault| self.bus.is_due(fault, number);
-            let Some((place, queue)) = &mut self.queue else {
+            let is_planned_at = |fault| self.bus.is_planned_at(fault, number);
+            let Some((addresses, queue)) = &mut self.queue else {
                 return;
             };
             let id = match () {
-                () if is_due(Fault::UsedIdOfAnother) => u32::from(head ^ 2),
-                () if is_due(Fault::UsedIdOdd) => u32::from(head | 1),
-                () if is_due(Fault::UsedIdPastQueue) => place.size.into(),
-                () if is_due(Fault::UsedIdTooLarge) => u32::from(head) | 1 << 16,
+                () if is_planned_at(Fault::UsedIdOfAnother) => u32::from(head ^ 2),
+                () if is_planned_at(Fault::UsedIdOdd) => u32::from(head | 1),
+                () if is_planned_at(Fault::UsedIdPastQueue) => addresses.size.into(),
+                () if is_planned_at(Fault::UsedIdTooLarge) => u32::from(head) | 1 << 16,
                 () => head.into(),
             };
             let length = match () {
-                () if is_due(Fault::UsedLengthZero) => 0,
-                () if is_due(Fault::UsedLengthHuge) => u32::MAX,
+                () if is_planned_at(Fault::UsedLengthZero) => 0,
+                () if is_planned_at(Fault::UsedLengthHuge) => u32::MAX,
                 () => length,
             };
-            let times = if is_due(Fault::UsedIdTwice) { 2 } else { 1 };
+            let times = if is_planned_at(Fault::UsedIdTwice) {
+                2
+            } else {
+                1
+            };
             for _ in 0..times {
                 let index = queue.next_used();
-                let entry = place.used + 4 + 8 * u64::from(index % place.size);
+                let entry = addresses.used + 4 + 8 * u64::from(index % addresses.size);
                 memory.write_obj(id, GuestAddress(entry)).unwrap();
                 memory.write_obj(length, GuestAddress(entry + 4)).unwrap();
                 let by = match () {
-                    () if is_due(Fault::UsedIndexAhead) => 1000,
-                    () if is_due(Fault::UsedIndexBack) => 0u16.wrapping_sub(2),
+                    () if is_planned_at(Fault::UsedIndexAhead) => 1000,
+                    () if is_planned_at(Fault::UsedIndexBack) => 0u16.wrapping_sub(2),
                     () => 1,
                 };
                 let index = index.wrapping_add(by);
                 queue.set_next_used(index);
                 memory
-                    .write_obj(index, GuestAddress(place.used + 2))
+                    .write_obj(index, GuestAddress(addresses.used + 2))
                     .unwrap();
             }
         }
-        for answer in due {
+        for answer in ready {
             self.overwrite(memory, answer.number);
         }
     }
 
-    /// Writes noise over memory of the driver's.
+    /// Overwrites memory of the driver with random words.
     fn overwrite(&self, memory: &Memory, number: usize) {
-        let Some((place, _)) = &self.queue else {
+        let Some((addresses, _)) = &self.queue else {
             return;
         };
-        let size = u64::from(place.size);
-        let ring = (BASE, QUEUE_BYTES as u64);
+        let size = u64::from(addresses.size);
+        let queue = (BASE, QUEUE_BYTES as u64);
         let all = self.shared as u64;
         let pieces = [
             (
                 Fault::DescriptorsOverwritten,
-                (place.descriptors, 16 * size),
+                (addresses.descriptors, 16 * size),
             ),
-            (Fault::AvailableOverwritten, (place.available, 6 + 2 * size)),
-            (Fault::UsedOverwritten, (place.used, 6 + 8 * size)),
-            (Fault::CommandsOverwritten, (BASE + 2048, ring.1 - 2048)),
-            (Fault::PixelsOverwritten, (BASE + ring.1, all - ring.1)),
+            (
+                Fault::AvailableOverwritten,
+                (addresses.available, 6 + 2 * size),
+            ),
+            (Fault::UsedOverwritten, (addresses.used, 6 + 8 * size)),
+            (Fault::CommandsOverwritten, (BASE + 2048, queue.1 - 2048)),
+            (Fault::PixelsOverwritten, (BASE + queue.1, all - queue.1)),
             (Fault::MemoryOverwritten, (BASE, all)),
         ];
         for (fault, (start, length)) in pieces {
-            if self.bus.is_due(fault, number) {
+            if self.bus.is_planned_at(fault, number) {
                 self.bus.overwrote.set(true);
                 let mut seed = number as u32;
                 let noise: Vec<u8> = (0..length)

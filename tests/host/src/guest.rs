@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guest: memory that a device sees as well, and a doorbell.
+//! A guest: memory that it shares with a device, and a notify register.
 
 use std::{
     cell::{
@@ -26,27 +26,27 @@ use crate::virtio::Hal;
 /// The guest's memory.
 pub(crate) type Memory = GuestMemoryMmap<()>;
 
-/// Where the memory begins for the device, so that offsets and addresses differ.
+/// The device address of the memory, unequal to 0 so that offsets and addresses differ.
 pub(crate) const BASE: u64 = 0x4000_0000;
 
-/// Bytes of memory before and behind the shared one, where nobody has anything to write.
+/// The size in bytes of the guard areas before and after the shared memory, which nothing writes.
 const GUARD: usize = 4096;
-/// What is there.
+/// The content of the guard areas.
 const GUARDED: u8 = 0xc3;
 
-/// How often a device gets to run before the driver gives up on it.
-pub(crate) const PATIENCE: usize = 100;
+/// The number of runs of the device until the driver's wait times out.
+pub(crate) const WAIT_RUNS: usize = 100;
 
-/// What is at the other end of the doorbell.
+/// A device that processes the queue.
 pub(crate) trait Device {
-    /// The device's turn; `kicked` says whether the doorbell rang since the last one.
+    /// Runs the device; `kicked` says whether the notify register was written since the last run.
     fn run(&mut self, memory: &Memory, kicked: bool);
 }
 
-/// A device that never does anything.
-pub(crate) struct Nobody;
+/// A device that does nothing.
+pub(crate) struct SilentDevice;
 
-impl Device for Nobody {
+impl Device for SilentDevice {
     fn run(&mut self, _: &Memory, _: bool) {}
 }
 
@@ -55,24 +55,24 @@ struct State {
     device: RefCell<Box<dyn Device>>,
     kicked: Cell<bool>,
     kicks: Cell<usize>,
-    turns: Cell<usize>,
-    /// So many turns more, and the device stands still.
-    left: Cell<usize>,
-    doorbell: RefCell<Option<Box<dyn Fn()>>>,
+    runs: Cell<usize>,
+    /// The number of runs after which the device stops.
+    runs_left: Cell<usize>,
+    notify_register: RefCell<Option<Box<dyn Fn()>>>,
 }
 
-/// A [`Hal`] on memory of its own. Clones are the same guest.
+/// A [`Hal`] with memory of its own. Clones are the same guest.
 #[derive(Clone)]
 pub(crate) struct Guest(Rc<State>);
 
 impl Guest {
-    /// A guest of `bytes` zeroes.
+    /// Returns a guest with `bytes` bytes of zeroed memory.
     pub(crate) fn new(bytes: usize) -> Self {
         Self::of(Memory::from_ranges(&[(GuestAddress(BASE), bytes)]).unwrap())
     }
 
-    /// The same between two guard areas, which the device can reach: see
-    /// [`Guest::are_guards_untouched`].
+    /// Returns the same guest with a guard area on each side of the memory, both in reach of the
+    /// device: see [`Guest::are_guards_untouched`].
     pub(crate) fn with_guards(bytes: usize) -> Self {
         let guards = [before(), address(bytes)];
         let [first, last] = guards.map(|at| (at, GUARD));
@@ -83,7 +83,7 @@ impl Guest {
         Self::of(memory)
     }
 
-    /// Whether nobody has written before or behind the shared memory of so many bytes.
+    /// Returns whether the guard areas of shared memory of that many bytes are unchanged.
     pub(crate) fn are_guards_untouched(&self, bytes: usize) -> bool {
         [before(), address(bytes)].into_iter().all(|at| {
             let mut guard = [0; GUARD];
@@ -95,68 +95,67 @@ impl Guest {
     fn of(memory: Memory) -> Self {
         Self(Rc::new(State {
             memory,
-            device: RefCell::new(Box::new(Nobody)),
+            device: RefCell::new(Box::new(SilentDevice)),
             kicked: Cell::new(false),
             kicks: Cell::new(0),
-            turns: Cell::new(0),
-            left: Cell::new(usize::MAX),
-            doorbell: RefCell::new(None),
+            runs: Cell::new(0),
+            runs_left: Cell::new(usize::MAX),
+            notify_register: RefCell::new(None),
         }))
     }
 
-    /// Has the doorbell be a register of the device: `ring` writes it, and the device is not told
-    /// of it otherwise.
-    pub(crate) fn hang(&self, ring: impl Fn() + 'static) {
-        *self.0.doorbell.borrow_mut() = Some(Box::new(ring));
+    /// Calls `notify` for each notification; the device then gets it through its registers only.
+    pub(crate) fn set_notify_register(&self, notify: impl Fn() + 'static) {
+        *self.0.notify_register.borrow_mut() = Some(Box::new(notify));
     }
 
-    /// Plugs a device in, in place of the one before.
+    /// Replaces the device.
     pub(crate) fn plug(&self, device: impl Device + 'static) {
         *self.0.device.borrow_mut() = Box::new(device);
     }
 
-    /// The memory, as the device sees it.
+    /// Returns the memory as the device sees it.
     pub(crate) fn memory(&self) -> &Memory {
         &self.0.memory
     }
 
-    /// How often the doorbell rang.
+    /// Returns how often the driver has notified the device.
     pub(crate) fn kicks(&self) -> usize {
         self.0.kicks.get()
     }
 
-    /// How often the device had a turn.
-    pub(crate) fn turns(&self) -> usize {
-        self.0.turns.get()
+    /// Returns how often the device was run.
+    pub(crate) fn runs(&self) -> usize {
+        self.0.runs.get()
     }
 
-    /// Has the device stand still, or go on.
+    /// Stops the device, or lets it go on.
     pub(crate) fn stop(&self, stops: bool) {
         self.stop_after(if stops { 0 } else { usize::MAX });
     }
 
-    /// Has the device stand still after so many turns.
-    pub(crate) fn stop_after(&self, turns: usize) {
-        self.0.left.set(turns);
+    /// Stops the device after that many runs.
+    pub(crate) fn stop_after(&self, runs: usize) {
+        self.0.runs_left.set(runs);
     }
 
-    /// Gives the device a turn.
+    /// Runs the device once.
     pub(crate) fn run(&self) {
-        self.0.turns.set(self.0.turns.get() + 1);
-        let Some(left) = self.0.left.get().checked_sub(1) else {
+        self.0.runs.set(self.0.runs.get() + 1);
+        let Some(runs_left) = self.0.runs_left.get().checked_sub(1) else {
             return;
         };
-        self.0.left.set(left);
+        self.0.runs_left.set(runs_left);
         self.0
             .device
             .borrow_mut()
             .run(&self.0.memory, self.0.kicked.take());
     }
 
-    /// The memory from `at` on as the driver's own, in words.
+    /// Returns the memory from `at` on as the driver's own, in words.
     ///
-    /// For one caller in the life of a guest: the words are the guest's only reference to that
-    /// memory. A device reaches it by raw pointers.
+    /// To be called once for a guest, as the words are the guest's only reference to that memory. A
+    /// device reaches it by raw pointers.
     pub(crate) fn words(&self, at: usize, count: usize) -> &'static mut [u32] {
         let host = self.0.memory.get_host_address(address(at)).unwrap();
         self.0
@@ -166,8 +165,8 @@ impl Guest {
             .unwrap();
         // The mapping outlives every test.
         std::mem::forget(self.clone());
-        // SAFETY: `count` words from `host` on are in the mapping, which is never undone; they are
-        // aligned if `at` is. That there is no other reference is up to the caller.
+        // SAFETY: `count` words from `host` on are in the mapping, which is never unmapped; they
+        // are aligned if `at` is. The caller makes sure that there is no other reference.
         unsafe { std::slice::from_raw_parts_mut(host.cast(), count) }
     }
 
@@ -178,7 +177,7 @@ impl Guest {
     }
 }
 
-/// Where the first guard area begins.
+/// Returns the address of the first guard area.
 fn before() -> GuestAddress {
     GuestAddress(BASE - GUARD as u64)
 }
@@ -233,15 +232,15 @@ impl Hal for Guest {
     }
 
     fn notify(&self) {
-        match &*self.0.doorbell.borrow() {
-            Some(ring) => ring(),
+        match &*self.0.notify_register.borrow() {
+            Some(notify) => notify(),
             None => self.0.kicked.set(true),
         }
         self.0.kicks.set(self.0.kicks.get() + 1);
     }
 
     fn wait(&self, done: &mut dyn FnMut() -> bool) -> bool {
-        (0..PATIENCE).any(|_| {
+        (0..WAIT_RUNS).any(|_| {
             self.run();
             done()
         })

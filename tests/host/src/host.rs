@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A virtio-gpu device with some scanouts, as strict as QEMU's (`hw/display/virtio-gpu.c`).
+//! A virtio-gpu device with several scanouts, as strict as QEMU's (`hw/display/virtio-gpu.c`).
 //!
-//! What a person at the screen sees changes with RESOURCE_FLUSH alone, and within its rectangle.
+//! The visible picture only changes with RESOURCE_FLUSH, and within its rectangle.
 
 use std::collections::HashMap;
 
@@ -14,41 +14,40 @@ use crate::{
 
 /// QEMU's default for `max_hostmem`.
 const HOST_MEMORY: u64 = 256 << 20;
-/// The most entries that QEMU takes.
+/// The maximum number of entries that QEMU accepts.
 const ENTRIES: usize = 16384;
 
-/// Who keeps the pictures, and how transfers are understood.
+/// Stores the resources' pixels and executes transfers.
 pub(crate) trait Pictures {
-    /// Makes a black picture.
+    /// Makes a resource. Its pixels are those that the device gives a new one.
     fn create(&mut self, id: u32, width: u32, height: u32);
-    /// Forgets a picture.
+    /// Deletes a resource.
     fn unref(&mut self, id: u32);
-    /// Puts guest memory behind a picture: addresses and lengths.
+    /// Attaches guest memory to a resource: addresses and lengths.
     fn attach(&mut self, memory: &Memory, id: u32, entries: &[(u64, u32)]) -> bool;
     /// Copies from that memory.
     fn transfer(&mut self, memory: &Memory, id: u32, area: Area, offset: u64) -> bool;
-    /// The pixels of a part of a picture, as little-endian B8G8R8X8.
+    /// Returns the pixels of a part of a resource, as little-endian B8G8R8X8.
     fn read(&mut self, id: u32, area: Area) -> Vec<u32>;
 }
 
-/// What a device does otherwise than QEMU's 2D device.
+/// The differences of a device from QEMU's 2D device.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ways {
+pub(crate) struct Differences {
     /// A scanout shows all of a resource, whatever SET_SCANOUT's rectangle (QEMU with OpenGL,
     /// libkrun, crosvm), and takes rectangles of any size.
     pub(crate) whole: bool,
-    /// A flush is answered, and nothing else, until the device is idle again (crosvm).
+    /// A flush is answered, but not executed, until the device is idle again (crosvm).
     pub(crate) skips_flushes: bool,
-    /// A resource that is shown cannot be forgotten (libkrun).
+    /// A resource on a scanout cannot be deleted (libkrun).
     pub(crate) keeps_shown: bool,
-    /// A flush reaches the scanout that the resource was set on last, and no other (QEMU's
-    /// rutabaga).
+    /// A flush only reaches the last scanout that the resource was set on (QEMU's rutabaga).
     pub(crate) one_scanout: bool,
 }
 
 /// A scanout.
 #[derive(Clone, Default)]
-struct Head {
+struct Scanout {
     /// Its size, if it is enabled.
     mode: Option<(u32, u32)>,
     shows: Option<(u32, Area)>,
@@ -60,64 +59,64 @@ pub(crate) struct Host<P> {
     pictures: P,
     sizes: HashMap<u32, (u32, u32)>,
     backed: Vec<u32>,
-    heads: Vec<Head>,
-    /// What was wrong with commands that were refused.
-    pub(crate) complaints: Vec<String>,
-    /// So many commands more, and all are refused.
-    pub(crate) patience: Option<usize>,
-    /// What it does otherwise.
-    pub(crate) ways: Ways,
-    /// Resources of which a flush was made visible since the device was idle.
+    scanouts: Vec<Scanout>,
+    /// The error and the text of each command that was rejected.
+    pub(crate) rejections: Vec<String>,
+    /// The number of commands after which all are rejected.
+    pub(crate) commands_left: Option<usize>,
+    /// The differences from QEMU's 2D device.
+    pub(crate) differences: Differences,
+    /// The resources that were flushed since the device was idle.
     busy: Vec<u32>,
-    /// The scanout that each resource was set on last.
+    /// The last scanout that each resource was set on.
     set_on: HashMap<u32, usize>,
 }
 
 impl<P: Pictures> Host<P> {
-    /// A device of 16 scanouts, with those enabled that have a size.
+    /// Returns a device of 16 scanouts; those with a size are enabled.
     pub(crate) fn new(pictures: P, modes: &[(u32, u32)]) -> Self {
-        let mut heads = vec![Head::default(); 16];
-        for (head, &(width, height)) in heads.iter_mut().zip(modes) {
-            head.mode = (width != 0).then_some((width, height));
+        let mut scanouts = vec![Scanout::default(); 16];
+        for (scanout, &(width, height)) in scanouts.iter_mut().zip(modes) {
+            scanout.mode = (width != 0).then_some((width, height));
         }
         Self {
             pictures,
             sizes: HashMap::new(),
             backed: Vec::new(),
-            heads,
-            complaints: Vec::new(),
-            patience: None,
-            ways: Ways::default(),
+            scanouts,
+            rejections: Vec::new(),
+            commands_left: None,
+            differences: Differences::default(),
             busy: Vec::new(),
             set_on: HashMap::new(),
         }
     }
 
-    /// Time passes: who looks at the picture has looked.
+    /// Marks the device as idle: it executes the next flush of every resource.
     pub(crate) fn idle(&mut self) {
         self.busy.clear();
     }
 
-    /// What is on a scanout, row by row; nothing while it has no resource.
+    /// Returns the visible pixels of a scanout, row by row; none while it has no resource.
     pub(crate) fn shown(&self, scanout: usize) -> &[u32] {
-        &self.heads[scanout].shown
+        &self.scanouts[scanout].shown
     }
 
-    /// Which rectangle of its resource a scanout shows.
+    /// Returns the rectangle of its resource that a scanout shows.
     pub(crate) fn scanout(&self, scanout: usize) -> Option<Area> {
-        self.heads[scanout].shows.map(|(_, area)| area)
+        self.scanouts[scanout].shows.map(|(_, area)| area)
     }
 
-    /// The resources there are.
+    /// Returns the IDs of all resources.
     pub(crate) fn resources(&self) -> Vec<u32> {
         let mut ids: Vec<u32> = self.sizes.keys().copied().collect();
         ids.sort_unstable();
         ids
     }
 
-    /// Plugs, unplugs or resizes the display behind a scanout.
+    /// Connects, disconnects or resizes the display of a scanout.
     pub(crate) fn set_mode(&mut self, scanout: usize, mode: Option<(u32, u32)>) {
-        self.heads[scanout].mode = mode;
+        self.scanouts[scanout].mode = mode;
     }
 
     fn size(&self, id: u32) -> Result<(u32, u32), u32> {
@@ -145,7 +144,7 @@ impl<P: Pictures> Host<P> {
                 if id == 0 || self.sizes.contains_key(&id) {
                     return Err(ERR_INVALID_RESOURCE_ID);
                 }
-                // B8G8R8X8: the only one that is used here.
+                // B8G8R8X8: the only format that the driver uses.
                 if format != 2 || width == 0 || height == 0 {
                     return Err(ERR_INVALID_PARAMETER);
                 }
@@ -160,16 +159,17 @@ impl<P: Pictures> Host<P> {
             }
             Request::Unref { id } => {
                 self.size(id)?;
-                let is_shown = |head: &Head| head.shows.is_some_and(|(shown, _)| shown == id);
-                if self.ways.keeps_shown && self.heads.iter().any(is_shown) {
+                let is_shown =
+                    |scanout: &Scanout| scanout.shows.is_some_and(|(shown, _)| shown == id);
+                if self.differences.keeps_shown && self.scanouts.iter().any(is_shown) {
                     return Err(ERR_UNSPEC);
                 }
                 self.sizes.remove(&id);
                 self.backed.retain(|&backed| backed != id);
                 self.pictures.unref(id);
-                for head in &mut self.heads {
-                    if head.shows.is_some_and(|(shown, _)| shown == id) {
-                        (head.shows, head.shown) = (None, Vec::new());
+                for scanout in &mut self.scanouts {
+                    if scanout.shows.is_some_and(|(shown, _)| shown == id) {
+                        (scanout.shows, scanout.shown) = (None, Vec::new());
                     }
                 }
             }
@@ -200,19 +200,19 @@ impl<P: Pictures> Host<P> {
             }
             Request::SetScanout { area, scanout, id } => {
                 let at = scanout as usize;
-                if at >= self.heads.len() {
+                if at >= self.scanouts.len() {
                     return Err(ERR_INVALID_SCANOUT_ID);
                 }
                 if id == 0 {
-                    // As some do.
+                    // Some devices reject this for scanout 0.
                     if at == 0 {
                         return Err(ERR_INVALID_SCANOUT_ID);
                     }
-                    (self.heads[at].shows, self.heads[at].shown) = (None, Vec::new());
+                    (self.scanouts[at].shows, self.scanouts[at].shown) = (None, Vec::new());
                     return Ok(());
                 }
                 self.within(id, area)?;
-                let area = if self.ways.whole {
+                let area = if self.differences.whole {
                     let (width, height) = self.size(id)?;
                     Area {
                         x: 0,
@@ -229,29 +229,29 @@ impl<P: Pictures> Host<P> {
                 };
                 self.set_on.insert(id, at);
                 let pixels = area.width as usize * area.height as usize;
-                // Pixels that nobody has flushed yet show up in a comparison.
-                let head = &mut self.heads[at];
-                if head.shows.is_none_or(|(_, before)| {
+                // Pixels that were never flushed show up in a comparison.
+                let scanout = &mut self.scanouts[at];
+                if scanout.shows.is_none_or(|(_, before)| {
                     (before.width, before.height) != (area.width, area.height)
                 }) {
-                    head.shown.clear();
+                    scanout.shown.clear();
                 }
-                head.shown.resize(pixels, 0xdead_beef);
-                head.shows = Some((id, area));
+                scanout.shown.resize(pixels, 0xdead_beef);
+                scanout.shows = Some((id, area));
             }
             Request::Flush { area, id } => {
                 self.within(id, area)?;
-                if self.ways.skips_flushes {
+                if self.differences.skips_flushes {
                     if self.busy.contains(&id) {
                         return Ok(());
                     }
                     self.busy.push(id);
                 }
-                for (at, head) in self.heads.iter_mut().enumerate() {
-                    if self.ways.one_scanout && self.set_on.get(&id) != Some(&at) {
+                for (at, scanout) in self.scanouts.iter_mut().enumerate() {
+                    if self.differences.one_scanout && self.set_on.get(&id) != Some(&at) {
                         continue;
                     }
-                    let Some((_, window)) = head.shows.filter(|(shown, _)| *shown == id) else {
+                    let Some((_, window)) = scanout.shows.filter(|(shown, _)| *shown == id) else {
                         continue;
                     };
                     let area = area.common(&window);
@@ -261,7 +261,7 @@ impl<P: Pictures> Host<P> {
                     let pixels = self.pictures.read(id, area);
                     let width = window.width as usize;
                     let below = (area.y - window.y) as usize * width + (area.x - window.x) as usize;
-                    let rows = head.shown[below..].chunks_mut(width);
+                    let rows = scanout.shown[below..].chunks_mut(width);
                     for (to, from) in rows.zip(pixels.chunks(area.width as usize)) {
                         to[..from.len()].copy_from_slice(from);
                     }
@@ -274,8 +274,8 @@ impl<P: Pictures> Host<P> {
     fn display_info(&self) -> Vec<u8> {
         let mut words = vec![0; (24 + 16 * 24) / 4];
         words[0] = OK_DISPLAY_INFO;
-        for (words, head) in words[6..].chunks_exact_mut(6).zip(&self.heads) {
-            if let Some((width, height)) = head.mode {
+        for (words, scanout) in words[6..].chunks_exact_mut(6).zip(&self.scanouts) {
+            if let Some((width, height)) = scanout.mode {
                 (words[2], words[3], words[4]) = (width, height, 1);
             }
         }
@@ -290,12 +290,12 @@ impl<P: Pictures> Backend for Host<P> {
             return self.display_info();
         }
         let text = format!("{request:x?}");
-        let result = match (request, &mut self.patience) {
+        let result = match (request, &mut self.commands_left) {
             (_, Some(0)) => Err(ERR_UNSPEC),
             (None, _) => Err(ERR_UNSPEC),
-            (Some(request), patience) => {
-                if let Some(patience) = patience {
-                    *patience -= 1;
+            (Some(request), commands_left) => {
+                if let Some(commands_left) = commands_left {
+                    *commands_left -= 1;
                 }
                 self.run(memory, request)
             }
@@ -303,7 +303,7 @@ impl<P: Pictures> Backend for Host<P> {
         let answer = match result {
             Ok(()) => OK_NODATA,
             Err(error) => {
-                self.complaints.push(format!("{error:#x} for {text:.200}"));
+                self.rejections.push(format!("{error:#x} for {text:.200}"));
                 error
             }
         };

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The driver's pure rooms, compiled by cargo from the very files that the kernel builds, and their
+//! The driver's pure modules, compiled by cargo from the files that the kernel builds, and their
 //! tests: those of `tests/kunit`, which run in the guest as well, and those that need an allocator,
-//! a random source or somebody else's device:
+//! random numbers or a device made by others:
 //!
-//! * [`guest`]: memory and a doorbell, shared with a device;
-//! * [`backend`]: a device's end of the ring, on rust-vmm's `virtio-queue`;
+//! * [`guest`]: memory and a notify register, shared with a device;
+//! * [`backend`]: the device side of a virtqueue, on rust-vmm's `virtio-queue`;
 //! * [`wire`]: commands decoded by their offsets in the specification;
 //! * [`host`]: a 2D device that executes them, on [`qemu`]'s pixels or [`rutabaga`]'s;
-//! * [`faulty`]: all of such a device, from its configuration space on, with faults;
-//! * [`order`]: a machine that reorders what driver and device do, and what the ring does there;
+//! * [`faulty`]: a complete device, with configuration space and registers, and with faults;
+//! * [`order`]: a machine with weak memory ordering, and the virtqueue on it;
 //! * [`queue`], [`used_ring`], [`damage`], [`picture`], [`display`], [`log`], [`takeover`]: the
-//!   tests, from the ring to the screen and the whole.
+//!   tests, from the virtqueue to the screen and the whole driver.
 
-// The driver uses what the rooms offer; here only tests do.
+// The driver uses all that the modules export; here only tests do.
 #![allow(dead_code, unused_imports)]
 
 /// The pure file of `console/`.
@@ -47,7 +47,7 @@ mod damage;
 mod display;
 #[cfg(test)]
 mod faulty;
-/// What is fuzzed: see `tests/fuzz`.
+/// The fuzz targets: see `tests/fuzz`.
 #[cfg(any(test, feature = "fuzz"))]
 #[path = "../../fuzz/targets/mod.rs"]
 pub mod fuzz;
@@ -77,7 +77,8 @@ mod used_ring;
 #[cfg(test)]
 mod wire;
 
-/// A property is tried on so many random inputs; what fails is printed, and no file is written.
+/// Returns the configuration of a property test with that many random inputs. A failing input is
+/// printed, and no file is written.
 #[cfg(test)]
 fn cases(cases: u32) -> proptest::test_runner::Config {
     proptest::test_runner::Config {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A whole log, from the device that has just been set up to what is seen on its screen, and all
-//! that the stages of the boot do with it.
+//! Tests of a whole log, from a device that was just set up to the pictures on its scanouts, with
+//! all operations of the driver's phases.
 
 use std::{
     cell::RefCell,
@@ -20,11 +20,11 @@ use crate::{
     gpu::protocol::Mode,
     guest::{
         Guest,
-        Nobody, //
+        SilentDevice, //
     },
     host::{
+        Differences, //
         Host,
-        Ways, //
     },
     qemu::Qemu,
     scanout::{
@@ -63,19 +63,19 @@ use crate::{
     }, //
 };
 
-/// How a log is started.
+/// The parameters of a log.
 #[derive(Clone, Copy)]
 struct Setting {
     modes: &'static [(u32, u32)],
     scroll: Option<Scroll>,
-    /// A mode for the first scanout, whatever the host prefers.
+    /// A mode for the first scanout, which replaces the host's.
     mode: Option<(u32, u32)>,
     offered: Features,
-    ways: Ways,
-    found: InitialState,
-    /// Bytes of memory that the device sees, behind the ring's.
+    differences: Differences,
+    initial_state: InitialState,
+    /// The size in bytes of the memory that the device sees, without the queue's.
     shared: usize,
-    /// Words of memory that the text has for itself; if none, it lives in the other.
+    /// The size in words of memory for the text alone; if 0, the text is in the other memory.
     text: usize,
     glyph: (u32, u32),
 }
@@ -85,13 +85,13 @@ const SETTING: Setting = Setting {
     scroll: Some(Scroll::Pan),
     mode: None,
     offered: Features::VERSION_1.union(Features::EVENT_IDX),
-    ways: Ways {
+    differences: Differences {
         whole: false,
         skips_flushes: false,
         keeps_shown: false,
         one_scanout: false,
     },
-    found: InitialState::Idle,
+    initial_state: InitialState::Idle,
     shared: (240 << 10) - QUEUE_BYTES,
     text: 0,
     glyph: (8, 16),
@@ -100,7 +100,7 @@ const SETTING: Setting = Setting {
 /// The ID of the log's first resource.
 const RESOURCE: u32 = 2;
 
-/// A log and all that is behind it.
+/// A log with its device.
 struct Rig {
     guest: Guest,
     host: Rc<RefCell<Host<Qemu>>>,
@@ -115,16 +115,16 @@ impl Rig {
         Self::on(setting, Rc::new(RefCell::new(host)), RESOURCE)
     }
 
-    /// Starts on a device that may have resources already, with IDs below `resource`.
+    /// Starts a log on a device that may have resources already, with IDs below `resource`.
     fn on(
         setting: Setting,
         host: Rc<RefCell<Host<Qemu>>>,
         resource: u32,
     ) -> Result<Self, LogError> {
         let guest = Guest::new(QUEUE_BYTES + setting.shared);
-        host.borrow_mut().ways = setting.ways;
-        let place = VirtQueue::addresses(&guest, 64).unwrap();
-        // Who sets the device up does not keep the ring.
+        host.borrow_mut().differences = setting.differences;
+        let addresses = VirtQueue::addresses(&guest, 64).unwrap();
+        // The set-up code does not keep the queue.
         drop(connect_to(
             &guest,
             64,
@@ -135,13 +135,13 @@ impl Rig {
         let negotiated = Negotiated {
             offered: setting.offered,
             features: Features::VERSION_1 | Features::EVENT_IDX,
-            queue: place,
+            queue: addresses,
             queue_notify: QueueNotify {
                 offset: 0,
                 width: Width::Bits16,
                 queue: 0,
             },
-            initial_state: setting.found,
+            initial_state: setting.initial_state,
         };
         let options = Options {
             scroll: setting.scroll,
@@ -175,7 +175,7 @@ impl Rig {
         Self::start(setting).unwrap()
     }
 
-    /// Takes text, of which nothing is shown yet.
+    /// Adds text without showing it.
     fn append(&mut self, text: &str) {
         self.log.append(text.as_bytes(), ATTRIBUTE, false);
         self.terminal.write(text.as_bytes());
@@ -193,32 +193,32 @@ impl Rig {
         }
     }
 
-    /// The picture that should be on a screen of this size.
+    /// Returns the expected picture of a screen of this size.
     fn expected(&self, size: (u32, u32)) -> Vec<u32> {
         self.noise.picture(size, self.terminal.text())
     }
 
-    /// Whether all of the text, and nothing else, is on every screen, without anything being asked
-    /// of the log.
+    /// Returns whether all of the text, and nothing else, is on every screen, without a call of the
+    /// log.
     fn is_shown(&self) -> bool {
         let host = self.host.borrow();
-        self.log.scanouts().iter().all(|head| {
-            let expected = self.expected((head.width, head.height));
-            host.shown(head.scanout as usize) == expected
+        self.log.scanouts().iter().all(|mode| {
+            let expected = self.expected((mode.width, mode.height));
+            host.shown(mode.scanout as usize) == expected
         })
     }
 
-    /// Lets the device finish, and checks that the screens are right.
+    /// Lets the device finish, and checks that the screens are correct.
     fn check(&mut self) {
         self.log.finish();
         assert!(self.is_shown());
-        assert_eq!(self.host.borrow().complaints, [""; 0]);
+        assert_eq!(self.host.borrow().rejections, [""; 0]);
         assert_eq!(self.log.take_error(), None);
     }
 
-    /// How often the device was told anything.
+    /// Returns how often the device was notified, and how often it ran.
     fn calls(&self) -> (usize, usize) {
-        (self.guest.kicks(), self.guest.turns())
+        (self.guest.kicks(), self.guest.runs())
     }
 }
 
@@ -230,7 +230,7 @@ fn scrolls() -> [Setting; 2] {
 }
 
 #[test]
-fn a_log_is_on_the_screen_wherever_its_text_lives() {
+fn a_log_is_on_the_screen_wherever_its_text_is_stored() {
     for setting in scrolls() {
         for text in [0, TEXT_WORDS] {
             let mut rig = Rig::new(Setting { text, ..setting });
@@ -251,7 +251,7 @@ fn the_largest_screen_of_text_fits_the_memory_for_it() {
     };
     let rig = Rig::new(setting);
     assert_eq!((rig.log.grid().cols(), rig.log.grid().rows()), (480, 135));
-    // In what the driver brings for all, the text has its full size as well.
+    // In memory that is shared with the band, the text has its full size as well.
     let mut rig = Rig::new(Setting { text: 0, ..setting });
     assert_eq!((rig.log.grid().cols(), rig.log.grid().rows()), (480, 135));
     rig.write_lines(0..150);
@@ -280,7 +280,7 @@ fn a_larger_font_leaves_cells_for_the_usual_one() {
 }
 
 #[test]
-fn a_font_that_is_set_begins_on_a_blank_screen_in_the_colours_there_are() {
+fn a_new_font_begins_on_a_blank_screen_with_the_current_palette() {
     let mut rig = Rig::new(SETTING);
     rig.write("before\n");
     let mut palette = Palette::DEFAULT;
@@ -291,7 +291,7 @@ fn a_font_that_is_set_begins_on_a_blank_screen_in_the_colours_there_are() {
     rig.log.finish();
     let host = rig.host.borrow();
     assert!(host.shown(0).iter().all(|&pixel| pixel == 0x123456));
-    assert_eq!(host.complaints, [""; 0]);
+    assert_eq!(host.rejections, [""; 0]);
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn a_palette_is_drawn_once() {
     let mut rig = Rig::new(SETTING);
     rig.write("text\n");
     rig.check();
-    // The same one changes nothing.
+    // The same palette changes nothing.
     rig.log.set_palette(Palette::DEFAULT);
     assert!(!rig.log.show());
     let mut palette = Palette::DEFAULT;
@@ -336,7 +336,7 @@ fn a_device_without_a_scanout_or_a_font_shows_no_log() {
 
 #[test]
 fn memory_that_is_too_small_is_an_error() {
-    // For the scanouts; and for the text, which has memory of its own or not.
+    // For the scanouts; and for the text, with and without memory of its own.
     for (shared, text) in [(8, 0), (16, 0), (SETTING.shared, 1), (SETTING.shared, 5)] {
         let error = Rig::start(Setting {
             shared,
@@ -352,24 +352,24 @@ fn memory_that_is_too_small_is_an_error() {
 }
 
 #[test]
-fn another_font_needs_no_more_of_the_host_than_it_has() {
-    // Two such resources at a time are more.
+fn a_new_font_needs_no_second_resource_at_a_time() {
+    // Two such resources at a time are too large.
     let modes: &[(u32, u32)] = &[(4096, 4112)];
     let mut rig = Rig::new(Setting { modes, ..SETTING });
     assert!(!rig.log.repaints());
     rig.log.set_font(rig.noise.font().unwrap()).unwrap();
     rig.log.finish();
     assert!(!rig.log.has_failed());
-    // The old resource goes before the new one comes; that it goes once more is no trouble.
+    // The old resource is deleted before the new one is made; a second deletion is no error.
     assert_eq!(rig.log.take_error(), None);
-    let is_unref = |complaint: &String| complaint.contains("Unref");
-    assert!(rig.host.borrow().complaints.iter().all(is_unref));
+    let is_unref = |rejection: &String| rejection.contains("Unref");
+    assert!(rig.host.borrow().rejections.iter().all(is_unref));
     assert_eq!(rig.host.borrow().resources(), [RESOURCE ^ 1]);
 }
 
 #[test]
 fn the_first_scanout_has_the_text_if_all_do_not_fit() {
-    // Each one's resource takes a third of what a host gives.
+    // Each resource takes a third of the host's limit.
     let large = (4608, 4096);
     let modes: &[(u32, u32)] = Box::leak(Box::new([(640, 480), large, large, large]));
     let mut rig = Rig::new(Setting {
@@ -381,7 +381,7 @@ fn the_first_scanout_has_the_text_if_all_do_not_fit() {
     assert!(!rig.log.scanouts_changed());
     rig.write_lines(0..40);
     rig.check();
-    // And all of them, where they do.
+    // All of them get the text where they fit.
     let mut rig = Rig::new(Setting {
         modes: &[(640, 480), (800, 600)],
         scroll: Some(Scroll::Repaint),
@@ -394,18 +394,18 @@ fn the_first_scanout_has_the_text_if_all_do_not_fit() {
 }
 
 #[test]
-fn a_mode_that_is_set_is_used_as_long_as_the_host_wants_the_same() {
+fn a_mode_option_is_used_until_the_host_changes_the_mode() {
     let mut rig = Rig::new(Setting {
         modes: &[(640, 480), (800, 600)],
         mode: Some((720, 400)),
         ..SETTING
     });
-    let head = |scanout, width, height| Mode {
+    let mode = |scanout, width, height| Mode {
         scanout,
         width,
         height,
     };
-    assert_eq!(rig.log.scanouts(), [head(0, 720, 400), head(1, 800, 600)]);
+    assert_eq!(rig.log.scanouts(), [mode(0, 720, 400), mode(1, 800, 600)]);
     assert_eq!(rig.log.grid().cols(), 90);
     assert!(!rig.log.scanouts_changed());
     rig.host.borrow_mut().set_mode(0, Some((648, 480)));
@@ -413,7 +413,7 @@ fn a_mode_that_is_set_is_used_as_long_as_the_host_wants_the_same() {
 }
 
 #[test]
-fn scanouts_that_change_are_noticed_but_not_that_all_are_gone() {
+fn changed_scanouts_are_detected_unless_none_is_enabled() {
     let mut rig = Rig::new(Setting {
         modes: &[(640, 480), (800, 600)],
         ..SETTING
@@ -427,54 +427,54 @@ fn scanouts_that_change_are_noticed_but_not_that_all_are_gone() {
     assert!(!changes(0, Some((640, 480))));
     assert!(changes(1, None));
     assert!(changes(2, Some((800, 600))));
-    // What has no room for text beside others is none.
+    // A scanout without enough size for text is not counted beside others.
     assert!(changes(2, Some((8, 8))));
     assert!(!changes(1, Some((800, 600))));
     assert!(!changes(2, None));
-    // Nobody looks any more.
+    // The last scanout is disabled, which does not count.
     changes(0, None);
     assert!(!changes(1, None));
-    // Nor at what shows no text.
+    // Nor does a scanout that is too small for text.
     assert!(!changes(0, Some((8, 8))));
 }
 
 #[test]
-fn the_device_decides_how_the_log_scrolls_unless_somebody_says() {
-    let asked = Setting {
+fn the_device_decides_how_the_log_scrolls_without_an_option() {
+    let probed = Setting {
         scroll: None,
         offered: SETTING.offered.union(Features::INDIRECT_DESC),
         ..SETTING
     };
-    let mut rig = Rig::new(asked);
+    let mut rig = Rig::new(probed);
     assert!(!rig.log.repaints());
-    // It refused to show a pixel, which is no trouble.
-    assert_eq!(rig.host.borrow_mut().complaints.split_off(0).len(), 1);
+    // The device rejected a scanout of one pixel, which is no error.
+    assert_eq!(rig.host.borrow_mut().rejections.split_off(0).len(), 1);
     rig.write_lines(0..40);
     rig.check();
-    let whole = Ways {
+    let whole = Differences {
         whole: true,
-        ..Ways::default()
+        ..Differences::default()
     };
     let mut rig = Rig::new(Setting {
-        ways: whole,
-        ..asked
+        differences: whole,
+        ..probed
     });
     assert!(rig.log.repaints());
-    // Scanout 0 cannot show nothing.
-    assert_eq!(rig.host.borrow_mut().complaints.split_off(0).len(), 1);
+    // Scanout 0 cannot be disabled.
+    assert_eq!(rig.host.borrow_mut().rejections.split_off(0).len(), 1);
     rig.write_lines(0..40);
     rig.check();
-    // What was asked with is not kept.
+    // The resource of the probe is deleted.
     assert_eq!(rig.host.borrow().resources(), [RESOURCE]);
-    // Of several scanouts it is the first one that is asked.
+    // Of several scanouts the first one is used for the probe.
     let rig = Rig::new(Setting {
         modes: &[(640, 480), (800, 600)],
-        ..asked
+        ..probed
     });
-    let complaints = rig.host.borrow_mut().complaints.split_off(0);
-    assert_eq!(complaints.len(), 1);
-    assert!(complaints[0].contains("scanout: 0,"), "{complaints:?}");
-    // Not asked: the features tell, or somebody has said it.
+    let rejections = rig.host.borrow_mut().rejections.split_off(0);
+    assert_eq!(rejections.len(), 1);
+    assert!(rejections[0].contains("scanout: 0,"), "{rejections:?}");
+    // No probe: the features decide, or the user has.
     let mut rig = Rig::new(Setting {
         scroll: None,
         ..SETTING
@@ -484,7 +484,7 @@ fn the_device_decides_how_the_log_scrolls_unless_somebody_says() {
     for setting in scrolls() {
         let mut rig = Rig::new(Setting {
             scroll: setting.scroll,
-            ..asked
+            ..probed
         });
         assert_eq!(rig.log.repaints(), setting.scroll == Some(Scroll::Repaint));
         rig.check();
@@ -492,15 +492,15 @@ fn the_device_decides_how_the_log_scrolls_unless_somebody_says() {
 }
 
 #[test]
-fn a_question_is_asked_with_an_id_that_nobody_has() {
-    // A device that keeps what it shows keeps what it was asked with, too.
+fn the_probe_uses_an_unused_resource_id() {
+    // A device that cannot delete a resource on a scanout keeps the probe's resource, too.
     let rig = Rig::new(Setting {
         scroll: None,
         offered: SETTING.offered.union(Features::INDIRECT_DESC),
-        ways: Ways {
+        differences: Differences {
             whole: true,
             keeps_shown: true,
-            ..Ways::default()
+            ..Differences::default()
         },
         ..SETTING
     });
@@ -509,9 +509,9 @@ fn a_question_is_asked_with_an_id_that_nobody_has() {
 }
 
 #[test]
-fn what_an_adopted_device_shows_stays_until_there_is_text() {
+fn the_picture_of_an_adopted_device_stays_until_there_is_text() {
     let mut rig = Rig::new(Setting {
-        found: InitialState::Adopted,
+        initial_state: InitialState::Adopted,
         ..SETTING
     });
     assert_eq!(rig.log.initial_state(), InitialState::Adopted);
@@ -519,14 +519,14 @@ fn what_an_adopted_device_shows_stays_until_there_is_text() {
     assert_eq!(rig.host.borrow().scanout(0), None);
     rig.write("text\n");
     rig.check();
-    // One that was not is black at once.
+    // A device that was not adopted is black at once.
     let mut rig = Rig::new(SETTING);
     assert_eq!(rig.log.initial_state(), InitialState::Idle);
     rig.check();
 }
 
 #[test]
-fn a_log_that_is_paused_keeps_text_and_lets_the_device_alone() {
+fn a_paused_log_keeps_text_and_sends_no_commands() {
     for setting in scrolls() {
         let mut rig = Rig::new(setting);
         rig.write_lines(0..40);
@@ -558,12 +558,12 @@ fn a_log_that_is_paused_keeps_text_and_lets_the_device_alone() {
 }
 
 #[test]
-fn rows_that_scrolled_wait_for_a_frame_where_nothing_pans() {
+fn scrolled_rows_wait_for_a_frame_on_a_log_that_repaints() {
     for setting in scrolls() {
         let repaints = setting.scroll == Some(Scroll::Repaint);
         let mut rig = Rig::new(setting);
         rig.write_lines(0..30);
-        // The last newline waits for what comes next.
+        // The last newline is deferred until the next byte.
         assert!(!rig.log.needs_repaint());
         rig.append("and one more\n");
         assert_eq!(rig.log.needs_repaint(), repaints);
@@ -574,12 +574,12 @@ fn rows_that_scrolled_wait_for_a_frame_where_nothing_pans() {
 }
 
 #[test]
-fn what_waits_for_a_frame_is_shown_before_a_log_ends() {
+fn deferred_rows_are_shown_before_a_log_ends() {
     let setting = Setting {
         scroll: Some(Scroll::Repaint),
         ..SETTING
     };
-    let with_text_due = || {
+    let with_deferred_text = || {
         let mut rig = Rig::new(setting);
         rig.write_lines(0..40);
         rig.check();
@@ -587,17 +587,17 @@ fn what_waits_for_a_frame_is_shown_before_a_log_ends() {
         assert!(rig.log.needs_repaint());
         rig
     };
-    let mut rig = with_text_due();
+    let mut rig = with_deferred_text();
     rig.log.finish();
     assert!(rig.is_shown());
-    let mut rig = with_text_due();
+    let mut rig = with_deferred_text();
     assert_ne!(rig.log.retain_scanouts(), RetainedScanouts::default());
     rig.log.finish();
     assert!(rig.is_shown());
 }
 
 #[test]
-fn a_log_ends_when_all_that_was_shown_is_on_the_screen() {
+fn a_log_ends_after_the_device_has_executed_all_commands() {
     let mut rig = Rig::new(SETTING);
     rig.write_lines(0..3);
     assert!(!rig.is_shown());
@@ -608,8 +608,8 @@ fn a_log_ends_when_all_that_was_shown_is_on_the_screen() {
         noise,
         ..
     } = rig;
-    let (_, trouble) = log.end();
-    assert_eq!(trouble, None);
+    let (_, error) = log.end();
+    assert_eq!(error, None);
     assert!(host.borrow().shown(0) == noise.picture((640, 480), terminal.text()));
 }
 
@@ -620,7 +620,7 @@ fn the_vt_is_stale_until_it_is_synced() {
     assert!(!rig.log.mark_vt_synced());
     rig.log.append(b"text\n", ATTRIBUTE, false);
     assert!(rig.log.is_vt_stale());
-    // What comes next begins in the next row, for the VT as well.
+    // The next text begins in the next row, for the VT as well.
     assert!(rig.log.mark_vt_synced());
     assert_eq!(rig.log.screen().write_position(), (1, 0));
     assert!(!rig.log.is_vt_stale());
@@ -632,7 +632,7 @@ fn the_vt_is_stale_until_it_is_synced() {
 }
 
 #[test]
-fn records_that_were_dropped_are_told_in_the_usual_words() {
+fn dropped_records_are_reported_as_printk_does() {
     let mut rig = Rig::new(SETTING);
     rig.write("before\n");
     rig.log.append_dropped(12);
@@ -656,7 +656,7 @@ fn any_number_of_dropped_records_is_written_out() {
 
 #[test]
 fn text_begins_below_a_picture() {
-    // 33 pixels are two rows and a bit; the screen has thirty rows, of which the last may scroll.
+    // 33 pixels are two rows and a part; the screen has thirty rows, of which the last may scroll.
     for (pixels, row) in [(0, 0), (1, 1), (32, 2), (33, 3), (464, 29)] {
         let mut rig = Rig::new(SETTING);
         rig.log.begin_below(pixels);
@@ -698,7 +698,7 @@ fn a_picture_that_text_keeps_scrolls_with_it() {
     };
     assert_eq!(shown(true), (0xabcdef, 0xabcdef));
     assert_eq!(shown(false), (0, 0));
-    // What the picture covers is blanked once rows scroll.
+    // The area of the picture is blanked after rows scroll.
     let mut rig = Rig::new(SETTING);
     rig.log
         .show_picture(0..480, true, |_, _, pixels| pixels.fill(0xabcdef));
@@ -706,7 +706,7 @@ fn a_picture_that_text_keeps_scrolls_with_it() {
     rig.check();
 }
 
-/// The text of all rows of the screen.
+/// Returns the text of all rows of the screen.
 fn rows(rig: &mut Rig) -> Vec<String> {
     let screen = rig.log.screen();
     let text = |row: usize| {
@@ -722,7 +722,7 @@ fn urgent(rig: &mut Rig, text: &str) {
 }
 
 #[test]
-fn how_urgent_text_begins_and_its_trace_stay_on_the_screen() {
+fn the_start_and_the_trace_of_urgent_text_stay_on_the_screen() {
     let mut rig = Rig::new(SETTING);
     for line in 0..20 {
         rig.append(&format!("calm {line}\n"));
@@ -739,7 +739,7 @@ fn how_urgent_text_begins_and_its_trace_stay_on_the_screen() {
         }
     }
     let text = rows(&mut rig);
-    // A quarter of the screen each, from their beginnings on.
+    // A quarter of the screen each, from their first rows on.
     assert_eq!(text[0], "reason 0");
     assert!(text.contains(&"reason 6".to_owned()));
     let trace = text.iter().position(|row| row == "Call trace:").unwrap();
@@ -750,14 +750,14 @@ fn how_urgent_text_begins_and_its_trace_stay_on_the_screen() {
 }
 
 #[test]
-fn what_was_urgent_may_scroll_away_once_it_is_over() {
+fn urgent_text_scrolls_away_after_its_end() {
     for how in 0..3 {
         let mut rig = Rig::new(SETTING);
         urgent(&mut rig, "first reason\n");
         urgent(&mut rig, "Call trace:\n");
         match how {
             0 => rig.log.end_urgent(),
-            // Other text says so as well.
+            // Other text ends the urgent part as well.
             1 => {}
             _ => rig.log.clear(),
         }
@@ -766,7 +766,7 @@ fn what_was_urgent_may_scroll_away_once_it_is_over() {
                 .append(format!("calm {line}\n").as_bytes(), ATTRIBUTE, false);
         }
         assert_eq!(rows(&mut rig)[0], "calm 30");
-        // And the next trouble is kept as the first one was.
+        // The next urgent text is kept as the first one was.
         urgent(&mut rig, "second reason\n");
         for line in 0..60 {
             urgent(&mut rig, &format!("more {line}\n"));
@@ -783,8 +783,8 @@ fn what_was_urgent_may_scroll_away_once_it_is_over() {
 }
 
 #[test]
-fn calm_text_that_is_over_leaves_marks_of_nobody() {
-    // Only what was urgent has anything that could be let go.
+fn the_end_of_ordinary_text_keeps_no_rows() {
+    // Only urgent text has marks that could be removed.
     let mut rig = Rig::new(SETTING);
     rig.log.screen().retain();
     rig.log.end_urgent();
@@ -796,7 +796,7 @@ fn calm_text_that_is_over_leaves_marks_of_nobody() {
 }
 
 #[test]
-fn a_screen_that_is_cleared_begins_at_its_top() {
+fn a_cleared_screen_begins_at_its_top() {
     let mut rig = Rig::new(SETTING);
     rig.write_lines(0..40);
     rig.log.clear();
@@ -806,7 +806,7 @@ fn a_screen_that_is_cleared_begins_at_its_top() {
 }
 
 #[test]
-fn a_screen_is_black_until_it_is_not_blanked_any_more() {
+fn a_screen_is_black_while_it_is_blanked() {
     let mut rig = Rig::new(SETTING);
     rig.write_lines(0..40);
     rig.log.blank();
@@ -818,13 +818,13 @@ fn a_screen_is_black_until_it_is_not_blanked_any_more() {
 }
 
 #[test]
-fn a_flush_that_was_skipped_is_made_again() {
+fn a_skipped_flush_is_repeated() {
     let mut rig = Rig::new(Setting {
         scroll: Some(Scroll::Repaint),
-        ways: Ways {
+        differences: Differences {
             whole: true,
             skips_flushes: true,
-            ..Ways::default()
+            ..Differences::default()
         },
         ..SETTING
     });
@@ -837,7 +837,7 @@ fn a_flush_that_was_skipped_is_made_again() {
 }
 
 #[test]
-fn trouble_is_told_once_and_again_after_a_recovery() {
+fn errors_are_reported_once_and_again_after_a_recovery() {
     let mut rig = Rig::new(SETTING);
     rig.write("before\n");
     rig.check();
@@ -850,14 +850,14 @@ fn trouble_is_told_once_and_again_after_a_recovery() {
         Some("the device does not answer")
     );
     assert_eq!(rig.log.take_error(), None);
-    // It has not done what it was told.
+    // It has not executed the last command.
     assert!(!rig.log.recover());
     rig.guest.stop(false);
     rig.guest.run();
     assert!(rig.log.recover());
     assert!(!rig.log.has_failed());
     rig.check();
-    rig.guest.plug(Nobody);
+    rig.guest.plug(SilentDevice);
     rig.write_lines(0..100);
     assert!(rig.log.has_failed());
     assert_eq!(rig.log.take_error(), stalled);
@@ -865,14 +865,14 @@ fn trouble_is_told_once_and_again_after_a_recovery() {
 }
 
 #[test]
-fn a_device_that_stalls_in_the_middle_of_a_font_shows_the_text_when_it_answers_again() {
+fn a_device_that_stalls_during_a_font_change_shows_the_text_later() {
     for setting in scrolls() {
         let mut stalls = 0;
-        for turns in 0..100 {
+        for runs in 0..100 {
             let mut rig = Rig::new(setting);
             rig.write_lines(0..10);
             rig.check();
-            rig.guest.stop_after(turns);
+            rig.guest.stop_after(runs);
             let noise: &Noise = Box::leak(Box::new(Noise::new(8, 14)));
             let _ = rig.log.set_font(noise.font().unwrap());
             let grid = *rig.log.grid();
@@ -882,10 +882,10 @@ fn a_device_that_stalls_in_the_middle_of_a_font_shows_the_text_when_it_answers_a
             (0..100).for_each(|_| rig.guest.run());
             if rig.log.has_failed() {
                 stalls += 1;
-                assert!(rig.log.recover(), "after {turns}");
-                // It may not have had what it is told to give up.
-                let is_unref = |complaint: &String| complaint.contains("Unref");
-                rig.host.borrow_mut().complaints.retain(|it| !is_unref(it));
+                assert!(rig.log.recover(), "after {runs}");
+                // It may not know the resource that is to be deleted.
+                let is_unref = |rejection: &String| rejection.contains("Unref");
+                rig.host.borrow_mut().rejections.retain(|it| !is_unref(it));
             }
             rig.write_lines(10..20);
             rig.check();
@@ -895,12 +895,12 @@ fn a_device_that_stalls_in_the_middle_of_a_font_shows_the_text_when_it_answers_a
 }
 
 #[test]
-fn a_log_that_is_abandoned_leaves_the_device_nothing_to_do() {
+fn an_abandoned_log_drains_the_queue_if_it_has_not_failed() {
     for fails in [false, true] {
         let mut rig = Rig::new(SETTING);
         rig.write("before\n");
         rig.check();
-        // The device is shown commands, and does not come to them.
+        // The device sees commands, but does not process them.
         rig.guest.stop(true);
         rig.append("after\n");
         rig.log.show();
@@ -910,16 +910,16 @@ fn a_log_that_is_abandoned_leaves_the_device_nothing_to_do() {
         } else {
             rig.guest.stop(false);
         }
-        let turns = rig.guest.turns();
+        let runs = rig.guest.runs();
         let hal = rig.log.abandon();
-        // One that has failed is not waited for.
-        assert_eq!(rig.guest.turns() == turns, fails);
+        // A log that has failed does not wait for the device.
+        assert_eq!(rig.guest.runs() == runs, fails);
         assert_eq!(is_drained(&hal), !fails);
     }
 }
 
 #[test]
-fn a_settled_log_has_no_command_with_the_device() {
+fn a_drained_log_has_no_command_in_flight() {
     let mut rig = Rig::new(SETTING);
     rig.write("before\n");
     assert!(rig.log.drain());
@@ -928,46 +928,49 @@ fn a_settled_log_has_no_command_with_the_device() {
     rig.write("after\n");
     assert!(!rig.log.drain());
     assert!(rig.log.has_failed());
-    // It is not waited for again.
-    let turns = rig.guest.turns();
+    // It does not wait for the device again.
+    let runs = rig.guest.runs();
     assert!(!rig.log.drain());
-    assert_eq!(rig.guest.turns(), turns);
+    assert_eq!(rig.guest.runs(), runs);
 }
 
 #[test]
-fn a_refusal_is_trouble_that_ends_nothing() {
+fn a_rejection_is_an_error_and_the_log_goes_on() {
     let mut rig = Rig::new(SETTING);
-    rig.host.borrow_mut().patience = Some(0);
+    rig.host.borrow_mut().commands_left = Some(0);
     rig.write("text\n");
-    let (_, trouble) = {
+    let (_, error) = {
         rig.log.finish();
         assert!(!rig.log.has_failed());
         rig.log.end()
     };
-    assert!(trouble.is_some());
+    assert!(error.is_some());
 }
 
 #[test]
-fn what_a_log_leaves_stays_until_the_next_one_has_text() {
+fn the_picture_of_a_log_stays_until_the_next_log_has_text() {
     const NEXT: u32 = RESOURCE + RESOURCE_IDS;
 
     for setting in scrolls() {
-        for found in [InitialState::Idle, InitialState::Adopted] {
+        for initial_state in [InitialState::Idle, InitialState::Adopted] {
             let mut rig = Rig::new(setting);
             rig.write("text\n");
             rig.check();
             let before = rig.host.borrow().shown(0).to_vec();
             let retained = rig.log.retain_scanouts();
             rig.log.finish();
-            let setting = Setting { found, ..setting };
+            let setting = Setting {
+                initial_state,
+                ..setting
+            };
             let mut next = Rig::on(setting, rig.host, NEXT).unwrap();
             next.log.adopt_scanouts(retained);
             next.log.finish();
-            // One that has reset the device would have had nothing to inherit.
-            let is_left = found == InitialState::Adopted;
+            // A log that has reset the device has nothing to adopt.
+            let is_retained = initial_state == InitialState::Adopted;
             let host = next.host.borrow();
-            assert_eq!(host.resources().contains(&RESOURCE), is_left);
-            assert_eq!(host.shown(0) == before, is_left);
+            assert_eq!(host.resources().contains(&RESOURCE), is_retained);
+            assert_eq!(host.shown(0) == before, is_retained);
             drop(host);
             next.write("other text\n");
             next.check();

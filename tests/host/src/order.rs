@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ring's memory barriers and its doorbell (VIRTIO 1.3, sections 2.7.10 and 2.7.13) on a
-//! machine that reorders all that it may.
+//! Tests of the virtqueue's memory barriers and notifications (VIRTIO 1.3, sections 2.7.10 and
+//! 2.7.13) on a machine that reorders all that it may.
 //!
-//! What the driver stores waits in a buffer, from which the device sees it in any order that the
-//! barriers allow; what the driver loads may be as old as they allow. The device does one access
-//! at a time, between any two of the driver's, in the order that the specification wants of it, and
-//! sleeps until the doorbell rings. Which of all these orders a run has is up to a seed.
+//! A store of the driver waits in a buffer, from which the device sees it in any order that the
+//! barriers allow; a load returns a value as old as the barriers allow. The device does one access
+//! at a time, between any two of the driver's, in the order that the specification requires, and
+//! sleeps until it is notified. A seed selects one of these orders.
 
 use std::{
     cell::RefCell,
@@ -27,23 +27,23 @@ use crate::virtio::{
     VirtQueue, //
 };
 
-/// Where the memory begins for the device.
+/// The device address of the memory.
 const BASE: u64 = 0x8000_0000;
 
-/// What a driver has to do so that the device sees what it should.
+/// An operation that the driver needs for the device to see its commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Duty {
+enum Operation {
     WriteBarrier,
     ReadBarrier,
     FullBarrier,
-    Doorbell,
+    Notification,
 }
 
-/// Numbers from a seed (SplitMix64).
+/// Random numbers from a seed (SplitMix64).
 #[derive(Clone)]
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -53,11 +53,11 @@ impl Dice {
     }
 }
 
-/// A store of the driver's that the device does not see yet.
+/// A store of the driver that the device does not see yet.
 struct Store {
     at: usize,
     bytes: Vec<u8>,
-    /// How many write barriers there were before it.
+    /// The number of write barriers before it.
     epoch: u32,
 }
 
@@ -67,65 +67,65 @@ impl Store {
     }
 }
 
-/// What a byte of memory was from some time on.
+/// A value of a byte of memory, from a point in time on.
 #[derive(Clone, Copy, Default)]
 struct Version {
     since: u64,
     value: u8,
-    /// The driver stored it, and so never sees anything older.
+    /// Whether the driver stored it, and so never loads an older one.
     own: bool,
 }
 
-/// A byte of memory, which was 0 at first.
+/// A byte of memory, 0 at first.
 #[derive(Clone, Default)]
 struct Byte {
     versions: Vec<Version>,
-    /// The driver has seen what it was then, and so never sees anything older.
+    /// The time of the newest value that the driver has loaded; it never loads an older one.
     seen: u64,
 }
 
-/// What the device does next.
+/// The next action of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// It waits for the doorbell.
+    /// Waits for a notification.
     Sleep,
-    /// Looks for the next command, and executes it.
-    Look,
-    /// Says that it has executed a command.
+    /// Polls the available ring and executes the next command.
+    Poll,
+    /// Returns a command in the used ring.
     Return,
-    /// Asks to be notified.
-    Ask,
-    /// Looks once more, because the driver may not have seen that yet.
-    LookAgain,
+    /// Enables notifications.
+    EnableNotification,
+    /// Polls once more, because the driver may not have seen that yet.
+    PollAgain,
 }
 
 struct Machine {
-    dice: Dice,
-    /// What the driver does not do, or in vain.
-    without: Option<Duty>,
-    /// Of 16 chances, how many a waiting store takes, and how many the device takes.
-    paces: (u64, u64),
+    random: Random,
+    /// The operation that the driver omits, or that has no effect.
+    without: Option<Operation>,
+    /// The chances, of 16, that a waiting store is committed, and that the device takes a step.
+    chances: (u64, u64),
 
     buffer: Vec<Store>,
     epoch: u32,
     bytes: Vec<Byte>,
     now: u64,
-    /// What is loaded is not older than this.
+    /// The oldest time from which the next load may take a value.
     floor: u64,
-    /// The youngest that was loaded.
+    /// The newest time from which a load took a value.
     newest: u64,
 
-    place: QueueAddresses,
+    addresses: QueueAddresses,
     event_idx: bool,
     kicked: bool,
     step: Step,
-    /// The number of the command that is executed next.
+    /// The number of the next command to be executed.
     next: u16,
-    complaint: Option<String>,
+    failure: Option<String>,
 }
 
 impl Machine {
-    /// The value that is there now for everybody but the driver.
+    /// Returns the current value as all but the driver see it.
     fn get<const N: usize>(&self, at: usize) -> [u8; N] {
         let value = |byte: &Byte| byte.versions.last().map_or(0, |version| version.value);
         std::array::from_fn(|i| value(&self.bytes[at + i]))
@@ -139,11 +139,11 @@ impl Machine {
         }
     }
 
-    /// What the driver loads.
+    /// Returns a value that the driver may load.
     fn load<const N: usize>(&mut self, at: usize) -> [u8; N] {
         let oldest = (at..at + N).map(|at| self.bytes[at].seen);
         let oldest = oldest.max().unwrap().max(self.floor);
-        let time = oldest + self.dice.below(self.now - oldest + 1);
+        let time = oldest + self.random.below(self.now - oldest + 1);
         std::array::from_fn(|i| {
             let waiting = self.buffer.iter().rev().find_map(|store| {
                 let i = (at + i).checked_sub(store.at)?;
@@ -174,8 +174,8 @@ impl Machine {
         }
     }
 
-    /// The device sees one of the stores that it may see next.
-    fn settle(&mut self) {
+    /// Commits one of the stores that may be committed next.
+    fn commit_store(&mut self) {
         let Some(epoch) = self.buffer.iter().map(|store| store.epoch).min() else {
             return;
         };
@@ -184,42 +184,42 @@ impl Machine {
             store.epoch == epoch && !before.iter().any(|before| before.overlaps(store))
         };
         let may: Vec<usize> = (0..self.buffer.len()).filter(may).collect();
-        let at = may[self.dice.below(may.len() as u64) as usize];
+        let at = may[self.random.below(may.len() as u64) as usize];
         let Store { at, bytes, .. } = self.buffer.remove(at);
         self.put(at, &bytes, true);
     }
 
-    fn settle_all(&mut self) {
+    fn commit_all_stores(&mut self) {
         while !self.buffer.is_empty() {
-            self.settle();
+            self.commit_store();
         }
     }
 
-    /// What may happen between two accesses of the driver's.
-    fn pass(&mut self) {
-        let (stores, device) = self.paces;
-        // Now and then the driver is interrupted, and that takes a while.
-        let rounds = if self.dice.below(6) == 0 { 24 } else { 1 };
+    /// Does what may happen between two accesses of the driver.
+    fn advance(&mut self) {
+        let (stores, device) = self.chances;
+        // Now and then the driver is interrupted for some time.
+        let rounds = if self.random.below(6) == 0 { 24 } else { 1 };
         for _ in 0..rounds {
-            if self.dice.below(16) < stores {
-                self.settle();
+            if self.random.below(16) < stores {
+                self.commit_store();
             }
-            if self.dice.below(16) < device {
+            if self.random.below(16) < device {
                 self.run();
             }
         }
     }
 
     fn available(&self) -> u16 {
-        u16::from_le_bytes(self.get(offset(self.place.available) + 2))
+        u16::from_le_bytes(self.get(offset(self.addresses.available) + 2))
     }
 
-    /// The device's wish: to be notified of the next command, or not.
-    fn wish(&mut self, wants: bool) {
-        let used = offset(self.place.used);
+    /// Sets whether the device wants a notification for the next command.
+    fn set_notification(&mut self, wants: bool) {
+        let used = offset(self.addresses.used);
         match (self.event_idx, wants) {
             (true, true) => {
-                let event = used + 4 + 8 * usize::from(self.place.size);
+                let event = used + 4 + 8 * usize::from(self.addresses.size);
                 self.put(event, &self.next.to_le_bytes(), false);
             }
             (true, false) => {}
@@ -227,54 +227,54 @@ impl Machine {
         }
     }
 
-    /// One step of the device's.
+    /// Does one step of the device.
     fn run(&mut self) {
         self.step = match self.step {
             Step::Sleep if std::mem::take(&mut self.kicked) => {
-                self.wish(false);
-                Step::Look
+                self.set_notification(false);
+                Step::Poll
             }
             Step::Sleep => Step::Sleep,
-            Step::Look if self.available() == self.next => Step::Ask,
-            Step::Look => match self.execute() {
+            Step::Poll if self.available() == self.next => Step::EnableNotification,
+            Step::Poll => match self.execute() {
                 Ok(()) => Step::Return,
-                Err(complaint) => {
-                    self.complaint.get_or_insert(complaint);
+                Err(failure) => {
+                    self.failure.get_or_insert(failure);
                     self.kicked = false;
                     Step::Sleep
                 }
             },
             Step::Return => {
                 self.next = self.next.wrapping_add(1);
-                let index = offset(self.place.used) + 2;
+                let index = offset(self.addresses.used) + 2;
                 self.put(index, &self.next.to_le_bytes(), false);
-                Step::Look
+                Step::Poll
             }
-            Step::Ask => {
-                self.wish(true);
-                Step::LookAgain
+            Step::EnableNotification => {
+                self.set_notification(true);
+                Step::PollAgain
             }
-            Step::LookAgain if self.available() == self.next => Step::Sleep,
-            Step::LookAgain => {
-                self.wish(false);
-                Step::Look
+            Step::PollAgain if self.available() == self.next => Step::Sleep,
+            Step::PollAgain => {
+                self.set_notification(false);
+                Step::Poll
             }
         };
     }
 
-    /// Executes a command, which has to be the right one.
+    /// Executes a command, and checks that it is the next one.
     fn execute(&mut self) -> Result<(), String> {
         let number = self.next;
-        let entry = usize::from(number % self.place.size);
-        let head = offset(self.place.available) + 4 + 2 * entry;
+        let entry = usize::from(number % self.addresses.size);
+        let head = offset(self.addresses.available) + 4 + 2 * entry;
         let head = u16::from_le_bytes(self.get(head));
         let mut request = Vec::new();
         let mut index = head;
         let (at, length) = loop {
-            if index >= self.place.size {
+            if index >= self.addresses.size {
                 return Err(format!("command {number}: descriptor {index}"));
             }
-            let descriptor = offset(self.place.descriptors) + 16 * usize::from(index);
+            let descriptor = offset(self.addresses.descriptors) + 16 * usize::from(index);
             let address = u64::from_le_bytes(self.get(descriptor));
             let length = u32::from_le_bytes(self.get(descriptor + 8)) as usize;
             let flags = u16::from_le_bytes(self.get(descriptor + 12));
@@ -297,7 +297,7 @@ impl Machine {
             return Err(format!("command {number}: {length} bytes for the response"));
         }
         self.put(at, &answer(number), false);
-        let used = offset(self.place.used) + 4 + 8 * entry;
+        let used = offset(self.addresses.used) + 4 + 8 * entry;
         self.put(used, &u32::from(head).to_le_bytes(), false);
         self.put(used + 4, &(length as u32).to_le_bytes(), false);
         Ok(())
@@ -308,7 +308,7 @@ fn offset(address: u64) -> usize {
     (address - BASE) as usize
 }
 
-/// Bytes that no other number has.
+/// Returns the bytes of a number; no other number has the same.
 fn bytes(number: u16, length: u16) -> Vec<u8> {
     (0..length)
         .map(|i| (number.wrapping_mul(31) ^ i.wrapping_mul(7)) as u8)
@@ -323,25 +323,25 @@ fn answer(number: u16) -> Vec<u8> {
     bytes(!number, RESPONSE_BYTES as u16)
 }
 
-/// A [`Hal`] on such a machine.
+/// A [`Hal`] on this machine.
 #[derive(Clone)]
-struct Weak(Rc<RefCell<Machine>>);
+struct WeakMemory(Rc<RefCell<Machine>>);
 
-impl Weak {
-    fn new(seed: u64, size: u16, event_idx: bool, without: Option<Duty>) -> Self {
-        let mut dice = Dice(seed);
-        let paces = (1 + dice.below(12), 1 + dice.below(12));
+impl WeakMemory {
+    fn new(seed: u64, size: u16, event_idx: bool, without: Option<Operation>) -> Self {
+        let mut random = Random(seed);
+        let chances = (1 + random.below(12), 1 + random.below(12));
         let machine = Machine {
-            dice,
+            random,
             without,
-            paces,
+            chances,
             buffer: Vec::new(),
             epoch: 0,
             bytes: vec![Byte::default(); QUEUE_BYTES],
             now: 0,
             floor: 0,
             newest: 0,
-            place: QueueAddresses {
+            addresses: QueueAddresses {
                 size,
                 descriptors: 0,
                 available: 0,
@@ -351,28 +351,28 @@ impl Weak {
             kicked: false,
             step: Step::Sleep,
             next: 0,
-            complaint: None,
+            failure: None,
         };
         let hal = Self(Rc::new(RefCell::new(machine)));
-        let place = VirtQueue::addresses(&hal, size).unwrap();
-        hal.0.borrow_mut().place = place;
+        let addresses = VirtQueue::addresses(&hal, size).unwrap();
+        hal.0.borrow_mut().addresses = addresses;
         hal
     }
 
-    /// The machine, some time after the driver's last access.
+    /// Returns the machine, some time after the driver's last access.
     fn after_a_while(&self) -> std::cell::RefMut<'_, Machine> {
         let mut machine = self.0.borrow_mut();
-        machine.pass();
+        machine.advance();
         machine
     }
 
-    /// The same, unless the driver does not do what comes now.
-    fn unless_without(&self, duty: Duty) -> Option<std::cell::RefMut<'_, Machine>> {
-        Some(self.after_a_while()).filter(|machine| machine.without != Some(duty))
+    /// Returns the same, unless the driver omits that operation.
+    fn unless_without(&self, operation: Operation) -> Option<std::cell::RefMut<'_, Machine>> {
+        Some(self.after_a_while()).filter(|machine| machine.without != Some(operation))
     }
 }
 
-impl Hal for Weak {
+impl Hal for WeakMemory {
     fn device_address(&self, at: usize) -> u64 {
         BASE + at as u64
     }
@@ -404,26 +404,26 @@ impl Hal for Weak {
     }
 
     fn write_barrier(&self) {
-        if let Some(mut machine) = self.unless_without(Duty::WriteBarrier) {
+        if let Some(mut machine) = self.unless_without(Operation::WriteBarrier) {
             machine.epoch += 1;
         }
     }
 
     fn read_barrier(&self) {
-        if let Some(mut machine) = self.unless_without(Duty::ReadBarrier) {
+        if let Some(mut machine) = self.unless_without(Operation::ReadBarrier) {
             machine.floor = machine.floor.max(machine.newest);
         }
     }
 
     fn full_barrier(&self) {
-        if let Some(mut machine) = self.unless_without(Duty::FullBarrier) {
-            machine.settle_all();
+        if let Some(mut machine) = self.unless_without(Operation::FullBarrier) {
+            machine.commit_all_stores();
             machine.floor = machine.now;
         }
     }
 
     fn notify(&self) {
-        if let Some(mut machine) = self.unless_without(Duty::Doorbell) {
+        if let Some(mut machine) = self.unless_without(Operation::Notification) {
             machine.kicked = true;
         }
     }
@@ -431,9 +431,9 @@ impl Hal for Weak {
     fn wait(&self, done: &mut dyn FnMut() -> bool) -> bool {
         (0..60).any(|round| {
             let mut machine = self.after_a_while();
-            // In the long run everybody sees everything.
+            // After a long time every store is committed.
             if round >= 20 {
-                machine.settle_all();
+                machine.commit_all_stores();
                 machine.floor = machine.now;
                 machine.run();
             }
@@ -443,22 +443,22 @@ impl Hal for Weak {
     }
 }
 
-/// Sends commands, one or some at a time, and checks that the device executes each as it was sent
-/// and that each answer is its own.
-fn exchange(seed: u64, without: Option<Duty>) -> Result<(), String> {
-    let mut dice = Dice(!seed);
-    let (size, event_idx) = ([4, 8][dice.below(2) as usize], dice.below(2) != 0);
+/// Sends commands, one or several at a time, and checks that the device executes each one unchanged
+/// and that each answer belongs to its command.
+fn exchange(seed: u64, without: Option<Operation>) -> Result<(), String> {
+    let mut random = Random(!seed);
+    let (size, event_idx) = ([4, 8][random.below(2) as usize], random.below(2) != 0);
     let features = match event_idx {
         true => Features::EVENT_IDX,
         false => Features::empty(),
     };
-    let hal = Weak::new(seed, size, event_idx, without);
+    let hal = WeakMemory::new(seed, size, event_idx, without);
     let mut queue = VirtQueue::new(hal.clone(), size, features);
     let mut sent = HashMap::new();
     let mut wrong = None;
     let stuck = |error: QueueError| format!("{error} ({:?})", hal.0.borrow().step);
     for number in 0..20 {
-        let mut completed = |sent: &mut HashMap<u16, u16>, queue: &VirtQueue<Weak>, slot| {
+        let mut completed = |sent: &mut HashMap<u16, u16>, queue: &VirtQueue<WeakMemory>, slot| {
             let mut response = [0; RESPONSE_BYTES];
             queue.response(slot, &mut response);
             match sent.remove(&slot) {
@@ -472,8 +472,8 @@ fn exchange(seed: u64, without: Option<Duty>) -> Result<(), String> {
             })
             .map_err(stuck)?;
         sent.insert(slot, number);
-        let waits = dice.below(4) == 0 || number == 19;
-        if waits || dice.below(2) == 0 {
+        let waits = random.below(4) == 0 || number == 19;
+        if waits || random.below(2) == 0 {
             queue.kick();
         }
         if waits {
@@ -485,8 +485,8 @@ fn exchange(seed: u64, without: Option<Duty>) -> Result<(), String> {
                 .map_err(stuck)?;
         }
     }
-    let complaint = hal.0.borrow_mut().complaint.take();
-    match wrong.or(complaint) {
+    let failure = hal.0.borrow_mut().failure.take();
+    match wrong.or(failure) {
         None if sent.is_empty() => Ok(()),
         None => Err("a command was never answered".to_owned()),
         Some(wrong) => Err(wrong),
@@ -496,24 +496,24 @@ fn exchange(seed: u64, without: Option<Duty>) -> Result<(), String> {
 const SEEDS: u64 = 1000;
 
 #[test]
-fn every_command_arrives_whatever_the_machine_reorders() {
+fn every_command_arrives_in_any_memory_order() {
     for seed in 0..SEEDS {
         assert_eq!(exchange(seed, None), Ok(()), "seed {seed}");
     }
 }
 
 #[test]
-fn without_a_barrier_or_the_doorbell_some_command_does_not_arrive() {
-    for duty in [
-        Duty::WriteBarrier,
-        Duty::ReadBarrier,
-        Duty::FullBarrier,
-        Duty::Doorbell,
+fn without_a_barrier_or_a_notification_some_command_is_lost() {
+    for operation in [
+        Operation::WriteBarrier,
+        Operation::ReadBarrier,
+        Operation::FullBarrier,
+        Operation::Notification,
     ] {
         let lost = (0..SEEDS)
-            .filter(|&seed| exchange(seed, Some(duty)).is_err())
+            .filter(|&seed| exchange(seed, Some(operation)).is_err())
             .count();
-        // Not by some rare accident.
-        assert!(lost >= 10, "{duty:?}");
+        // This is not a rare accident.
+        assert!(lost >= 10, "{operation:?}");
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Images of every kind and size: pixel for pixel what was put in, and when they are damaged,
-//! nothing that is not theirs.
+//! Tests of images of every kind and size: each decodes to the original pixels; damaged ones decode
+//! to an error or to pixels within the image.
 
 use proptest::prelude::*;
 
@@ -19,22 +19,22 @@ use crate::{
     }, //
 };
 
-/// What kind of file an image is in.
+/// The format of an image file.
 #[derive(Clone, Debug)]
 pub(crate) struct Kind {
-    /// Bytes of the second header.
+    /// The size in bytes of the second header.
     header: u32,
     bits: u16,
     masks: bool,
     top_down: bool,
-    /// Bytes between the headers and the pixels, and behind the pixels.
+    /// The sizes in bytes of the gaps between the headers and the pixels, and after the pixels.
     gaps: (usize, usize),
-    /// What is in every byte that means nothing.
+    /// The value of every unused byte.
     junk: u8,
 }
 
 impl Kind {
-    /// What EDK2 writes.
+    /// The format that EDK2 writes.
     pub(crate) const PLAIN: Self = Self {
         header: 40,
         bits: 24,
@@ -44,7 +44,7 @@ impl Kind {
         junk: 0,
     };
 
-    /// A file of pixels `0x00RRGGBB`, `width` of them a row.
+    /// Returns a file of pixels `0x00RRGGBB`, `width` of them in a row.
     pub(crate) fn file(&self, width: usize, pixels: &[u32]) -> Vec<u8> {
         let mut info = Vec::new();
         let height = (pixels.len() / width) as i32;
@@ -110,7 +110,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         })
 }
 
-/// A width, and pixels for some rows of it; a long row takes several pieces to read.
+/// Returns a width, and pixels for some rows of it; a long row needs several reads.
 fn pixels() -> impl Strategy<Value = (usize, Vec<u32>)> {
     let sides = prop_oneof![(1..20usize, 1..20usize), (300..1100usize, 1..3usize)];
     sides.prop_flat_map(|(width, height)| {
@@ -119,7 +119,7 @@ fn pixels() -> impl Strategy<Value = (usize, Vec<u32>)> {
     })
 }
 
-/// A file somewhere in memory. Whoever reads anything else, or too much at once, fails.
+/// A file in memory. Any read outside of it, or of too many bytes, fails.
 struct Image {
     at: u64,
     file: Vec<u8>,
@@ -129,7 +129,7 @@ impl Memory for Image {
     fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Unreadable> {
         assert!(into.len() <= 4096);
         let end = at.checked_add(into.len() as u64).ok_or(Unreadable { at })?;
-        // Its own word for its size counts, and then there is as much.
+        // The file's own size field counts, and that many bytes exist.
         let size = u32::from_le_bytes(self.file[2..6].try_into().unwrap());
         let limit = u128::from(self.at) + u128::from(size.max(14));
         assert!(at >= self.at && u128::from(end) <= limit, "not the image's");
@@ -140,7 +140,7 @@ impl Memory for Image {
     }
 }
 
-/// A line for the log.
+/// Returns whether a text is a line for the log.
 fn is_a_line(why: impl ToString) -> bool {
     let why = why.to_string();
     (8..100).contains(&why.len()) && why.bytes().all(|byte| (b' '..=b'~').contains(&byte))
@@ -150,7 +150,7 @@ proptest! {
     #![proptest_config(cases(1000))]
 
     #[test]
-    fn images_come_out_as_they_went_in(
+    fn images_decode_to_their_pixels(
         kind in kind(),
         (width, pixels) in pixels(),
         at in prop_oneof![1..1u64 << 48, Just(u64::MAX - (1 << 20))],
@@ -178,8 +178,8 @@ proptest! {
             }
         }
         for (n, shown) in (0..).zip(shown) {
-            let place = (n % screen.0, n / screen.0);
-            let image = place.0.checked_sub(x).zip(place.1.checked_sub(y));
+            let position = (n % screen.0, n / screen.0);
+            let image = position.0.checked_sub(x).zip(position.1.checked_sub(y));
             let expected = match image {
                 Some((x, y)) if x < width as u32 && y < height => {
                     pixels[y as usize * width + x as usize]
@@ -191,7 +191,7 @@ proptest! {
     }
 
     #[test]
-    fn images_that_are_damaged(
+    fn damaged_images(
         kind in kind(),
         (width, pixels) in pixels(),
         at in prop_oneof![
@@ -202,7 +202,7 @@ proptest! {
             (0..70usize, prop_oneof![any::<u8>(), Just(0), Just(0xff), Just(0x80), 0..8u8]),
             0..4,
         ),
-        // More than a byte, for the fields that everything else depends on.
+        // More than a byte, for the fields that all others depend on.
         words in prop::collection::vec(
             (
                 prop::sample::select(vec![2usize, 10, 14, 18, 22, 26, 30]),
@@ -255,7 +255,7 @@ proptest! {
     ) {
         let mut memory = Image { at: 0x1000, file: Kind::PLAIN.file(7, &[0; 21]) };
         let bmp = Bmp::read(&mut memory, 0x1000).unwrap();
-        // Most of them upright.
+        // Most of them are not rotated.
         let orientation = u16::from(orientation.saturating_sub(252)) * 90;
         let bgrt = Bgrt { image: 0x1000, x, y, orientation };
         let picture = match Picture::new(&bgrt, bmp, screen.0, screen.1) {

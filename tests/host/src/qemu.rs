@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pictures as QEMU keeps them: a transfer's `offset` is where the rectangle's first row is in the
-//! backing store (`virtio_gpu_transfer_to_host_2d()`, `iov_to_buf()`). And as libkrun and QEMU's
-//! `virtio-gpu-rutabaga` do, which ignore `offset`: the rectangle's place is its place in the
-//! backing store.
+//! Resources as QEMU stores them: a transfer's `offset` is the position of the rectangle's first
+//! row in the backing store (`virtio_gpu_transfer_to_host_2d()`, `iov_to_buf()`). Alternatively as
+//! libkrun and QEMU's `virtio-gpu-rutabaga` do, which ignore `offset`: the rectangle has the same
+//! position in the backing store as in the resource.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ struct Picture {
     backing: Vec<(u64, u32)>,
 }
 
-/// All pictures.
+/// All resources of a device.
 #[derive(Default)]
 pub(crate) struct Qemu {
     pictures: HashMap<u32, Picture>,
@@ -32,7 +32,7 @@ pub(crate) struct Qemu {
 }
 
 impl Qemu {
-    /// Pictures of a device that ignores `offset`.
+    /// Returns the resources of a device that ignores `offset`.
     pub(crate) fn without_offset() -> Self {
         Self {
             ignores_offset: true,
@@ -42,7 +42,7 @@ impl Qemu {
 }
 
 impl Picture {
-    /// Copies from the backing store, as far as there is any. Returns whether there was enough.
+    /// Copies from the backing store as much as there is. Returns whether there was enough.
     fn fetch(&mut self, memory: &Memory, from: u32, to: usize, length: usize) -> bool {
         let mut into = &mut self.bytes[to..to + length];
         let mut skip = u64::from(from);
@@ -100,13 +100,13 @@ impl Pictures for Qemu {
             });
         }
         if offset == 0 && area.x == 0 && area.y == 0 && area.width == picture.width {
-            // The height is not looked at.
+            // The height is ignored.
             let all = picture.bytes.len();
             picture.fetch(memory, 0, 0, all);
             return true;
         }
         (0..area.height).all(|row| {
-            // Sums of 32 bits, as they are there.
+            // Sums of 32 bits, as in QEMU.
             let from = (offset as u32).wrapping_add(stride.wrapping_mul(row));
             let to = (area.y + row) * stride + 4 * area.x;
             picture.fetch(memory, from, to as usize, 4 * area.width as usize)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Our end of the ring against rust-vmm's.
+//! Tests of the driver's side of a virtqueue against rust-vmm's device side.
 
 use std::collections::HashMap;
 
@@ -32,7 +32,7 @@ use crate::{
     }, //
 };
 
-/// Answers every command with its bytes backwards, and remembers it.
+/// Answers every command with its bytes reversed, and stores the command.
 #[derive(Default)]
 struct Mirror(Vec<Vec<u8>>);
 
@@ -49,28 +49,28 @@ fn guest() -> Guest {
     Guest::new(2 * QUEUE_BYTES)
 }
 
-/// Posts `requests`, publishing after each one that says so, and checks what comes of them.
+/// Adds `requests`, notifies the device after each one that says so, and checks all answers.
 fn exchange(size: u16, features: Features, order: Order, requests: &[(Vec<u8>, bool)]) {
     let guest = guest();
     let (mut queue, mirror) = connect(&guest, size, features, order, Mirror::default());
-    let mut posted = HashMap::new();
+    let mut added = HashMap::new();
     let mut answers = Vec::new();
-    for (request, publish) in requests {
-        let mut came_back = Vec::new();
+    for (request, kick) in requests {
+        let mut completed = Vec::new();
         let slot = queue
             .add(request, RESPONSE_BYTES, &mut |queue, slot| {
                 let mut response = [0; RESPONSE_BYTES];
                 queue.response(slot, &mut response);
-                came_back.push((slot, response));
+                completed.push((slot, response));
             })
             .unwrap();
         answers.extend(
-            came_back
+            completed
                 .into_iter()
-                .map(|(slot, response)| (posted.remove(&slot).unwrap(), response)),
+                .map(|(slot, response)| (added.remove(&slot).unwrap(), response)),
         );
-        assert!(posted.insert(slot, request).is_none(), "slot {slot} twice");
-        if *publish {
+        assert!(added.insert(slot, request).is_none(), "slot {slot} twice");
+        if *kick {
             queue.kick();
             guest.run();
         }
@@ -81,7 +81,7 @@ fn exchange(size: u16, features: Features, order: Order, requests: &[(Vec<u8>, b
             &mut |queue, slot| {
                 let mut response = [0; RESPONSE_BYTES];
                 queue.response(slot, &mut response);
-                answers.push((posted.remove(&slot).unwrap(), response));
+                answers.push((added.remove(&slot).unwrap(), response));
             },
             |queue| queue.in_flight() == 0,
         )
@@ -155,7 +155,7 @@ fn indices_wrap() {
 }
 
 #[test]
-fn a_call_carries_an_extra_part_and_returns_what_was_written() {
+fn a_call_sends_an_extra_part_and_returns_the_response() {
     for size in [4, 64] {
         let guest = guest();
         let (mut queue, mirror) = connect(
@@ -171,7 +171,7 @@ fn a_call_carries_an_extra_part_and_returns_what_was_written() {
             length: 5,
         };
         let mut posted_first = 0;
-        queue.add(b"posted", 8, &mut |_, _| ()).unwrap();
+        queue.add(b"added", 8, &mut |_, _| ()).unwrap();
         let mut response = [0xff; 16];
         queue
             .call(b"called", Some(extra), &mut response, &mut |_, _| {
@@ -179,13 +179,13 @@ fn a_call_carries_an_extra_part_and_returns_what_was_written() {
             })
             .unwrap();
         assert_eq!(posted_first, 1);
-        assert_eq!(mirror.borrow().0, [&b"posted"[..], b"calledextra"]);
+        assert_eq!(mirror.borrow().0, [&b"added"[..], b"calledextra"]);
         assert_eq!(&response, b"artxedellac\0\0\0\0\0");
     }
 }
 
 #[test]
-fn a_full_ring_is_published_before_it_is_waited_for() {
+fn a_full_queue_notifies_before_it_waits() {
     let guest = guest();
     let (mut queue, mirror) = connect(
         &guest,
@@ -207,8 +207,8 @@ fn a_full_ring_is_published_before_it_is_waited_for() {
 }
 
 #[test]
-fn the_doorbell_rings_once_a_burst_and_not_for_a_device_that_is_awake() {
-    // With EVENT_IDX a device asks to be told of the next buffer only when it falls asleep.
+fn a_burst_notifies_once_and_only_a_sleeping_device() {
+    // With EVENT_IDX a device asks for a notification of the next buffer only before it sleeps.
     let guest = guest();
     let (mut queue, mirror) = connect(
         &guest,
@@ -217,31 +217,31 @@ fn the_doorbell_rings_once_a_burst_and_not_for_a_device_that_is_awake() {
         Order::First,
         Mirror::default(),
     );
-    let post = |queue: &mut VirtQueue<Guest>| queue.add(&[0], 4, &mut |_, _| ()).unwrap();
+    let add = |queue: &mut VirtQueue<Guest>| queue.add(&[0], 4, &mut |_, _| ()).unwrap();
     for _ in 0..3 {
-        post(&mut queue);
+        add(&mut queue);
     }
     queue.kick();
     queue.kick();
     assert_eq!(guest.kicks(), 1);
-    // It has not looked yet: one ring is enough.
-    post(&mut queue);
+    // The device has not run yet: one notification is enough.
+    add(&mut queue);
     queue.kick();
     assert_eq!(guest.kicks(), 1);
     guest.run();
     assert_eq!(mirror.borrow().0.len(), 4);
-    post(&mut queue);
+    add(&mut queue);
     queue.kick();
     assert_eq!(guest.kicks(), 2);
 }
 
 #[test]
-fn the_doorbell_heeds_no_notify() {
+fn no_notify_suppresses_notifications() {
     const FLAGS: usize = 0;
     let guest = guest();
-    let place = VirtQueue::addresses(&guest, 64).unwrap();
-    let used = usize::try_from(place.used - place.descriptors).unwrap();
-    let mut queue = VirtQueue::new(guest.clone(), place.size, Features::empty());
+    let addresses = VirtQueue::addresses(&guest, 64).unwrap();
+    let used = usize::try_from(addresses.used - addresses.descriptors).unwrap();
+    let mut queue = VirtQueue::new(guest.clone(), addresses.size, Features::empty());
     guest.store16(used + FLAGS, 1);
     queue.add(&[0], 4, &mut |_, _| ()).unwrap();
     queue.kick();
@@ -253,7 +253,7 @@ fn the_doorbell_heeds_no_notify() {
 }
 
 #[test]
-fn nobody_answers() {
+fn a_device_without_answers_costs_one_wait() {
     let guest = guest();
     let mut queue = VirtQueue::new(guest.clone(), 8, Features::empty());
     for _ in 0..4 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pictures kept by `rutabaga_gfx`'s 2D device, which serves crosvm and rust-vmm. It adds the place
-//! of the rectangle to a transfer's `offset`.
+//! Resources of `rutabaga_gfx`'s 2D device, which crosvm and rust-vmm use. It adds the position of
+//! the rectangle to a transfer's `offset`.
 
 use std::{
     ffi::c_void,
@@ -28,11 +28,11 @@ use crate::{
     wire::Area, //
 };
 
-/// All pictures.
+/// All resources of a device.
 pub(crate) struct Crosvm(Rutabaga);
 
 impl Crosvm {
-    /// A device of its own.
+    /// Returns a new device.
     pub(crate) fn new() -> Self {
         let builder = RutabagaBuilder::new(0, RutabagaFenceHandler::new(|_| ()))
             .set_default_component(RutabagaComponentType::Rutabaga2D);
@@ -42,7 +42,7 @@ impl Crosvm {
 
 impl Pictures for Crosvm {
     fn create(&mut self, id: u32, width: u32, height: u32) {
-        // As crosvm fills these in for RESOURCE_CREATE_2D: a texture that is a render target.
+        // crosvm sets these for RESOURCE_CREATE_2D: a texture that is a render target.
         let create = ResourceCreate3D {
             target: 2,
             format: 2,
@@ -81,7 +81,7 @@ impl Pictures for Crosvm {
     }
 
     fn read(&mut self, id: u32, area: Area) -> Vec<u32> {
-        // The rectangle goes to its own place again, in a picture that is just large enough.
+        // The rectangle is copied to its own position, in a picture that is just large enough.
         let stride = area.x + area.width;
         let mut transfer = Transfer3D::new_2d(area.x, area.y, area.width, area.height, 0);
         transfer.stride = 4 * stride;

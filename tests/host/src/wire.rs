@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Commands as a device reads them: by their offsets in VIRTIO 1.3, section 5.7.6, without a look
-//! at the driver's own structures.
+//! Commands as a device decodes them: by their offsets in VIRTIO 1.3, section 5.7.6, independently
+//! of the driver's own structures.
 
 /// VIRTIO_GPU_RESP_OK_NODATA.
 pub(crate) const OK_NODATA: u32 = 0x1100;
@@ -28,13 +28,13 @@ pub(crate) struct Area {
 }
 
 impl Area {
-    /// Whether it lies within a picture of this size.
+    /// Returns whether it lies within a picture of this size.
     pub(crate) fn is_within(&self, width: u32, height: u32) -> bool {
         let end = |start: u32, length: u32| u64::from(start) + u64::from(length);
         end(self.x, self.width) <= width.into() && end(self.y, self.height) <= height.into()
     }
 
-    /// What is in both; of no size if nothing is.
+    /// Returns the intersection; its size is 0 if there is none.
     pub(crate) fn common(&self, other: &Self) -> Self {
         let (x, y) = (self.x.max(other.x), self.y.max(other.y));
         let end = |a: u32, b: u32, c: u32, d: u32| (a + b).min(c + d);
@@ -47,7 +47,7 @@ impl Area {
     }
 }
 
-/// What a driver can ask for.
+/// A command of the driver.
 #[derive(Debug)]
 pub(crate) enum Request {
     GetDisplayInfo,
@@ -81,7 +81,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// Decodes a command; `None` if it is none, or of another size than it says.
+    /// Decodes a command; `None` if it is unknown, or its size is wrong.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         let long = |at: usize| Some(u64::from(word(at)?) | (u64::from(word(at + 4)?) << 32));

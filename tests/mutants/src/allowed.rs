@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The list of faults that change nothing: each a paragraph of the file, the line's text, the
+//! The list of faults without an effect: each is a paragraph of the file with the line's text, the
 //! change and the reason, in this order. Lines that begin with `#` are comments.
 
 use crate::fault::Fault;
 use anyhow::{ensure, Context, Result};
 
-/// A fault that is known to change nothing.
+/// A fault that is known to have no effect.
 #[derive(Debug, PartialEq)]
 pub struct Allowed {
     file: String,
     text: String,
     change: String,
-    /// Why it changes nothing.
+    /// The reason why it has no effect.
     pub reason: String,
 }
 
 impl Allowed {
-    /// Whether it is this fault; the line may have moved.
+    /// Returns whether it is this fault; the line number may differ.
     pub fn is(&self, fault: &Fault) -> bool {
         self.file == fault.file && self.text == fault.text && self.change == fault.change
     }
 
-    /// How a message names it.
+    /// Returns the name for messages.
     pub fn name(&self) -> String {
         format!("{}: {} ({})", self.file, self.text, self.change)
     }
 }
 
-/// Reads the list.
+/// Parses the list.
 pub fn read(list: &str) -> Result<Vec<Allowed>> {
     let lines: Vec<_> = list.lines().filter(|line| !line.starts_with('#')).collect();
     lines

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The faults that a source file can have: each replaces one token, one statement or one body.
+//! The faults of a source file: each replaces one token, one statement or one body.
 //!
-//! Most can be planted all at once, each behind a switch: the part of the source that a fault is in
-//! becomes `if` the fault is switched on, the part with it, or else the part as it was. Faults in
-//! constants, patterns and types cannot, as no switch is allowed there.
+//! Most can be planted all at once, each behind a switch: the part of the source with the fault
+//! becomes an `if` on the switch, with the changed part and the original part as its branches.
+//! Faults in constants, patterns and types have no switch, as `if` is not allowed there.
 
 use anyhow::{Context, Result};
 use proc_macro2::Span;
@@ -19,30 +19,30 @@ use syn::{
 /// A change of one file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
-    /// The file, from the project's top folder on.
+    /// The file, relative to the project's top folder.
     pub file: String,
     /// The number of the line where the change begins.
     pub line: usize,
-    /// That line, without the white space around it.
+    /// That line, without surrounding white space.
     pub text: String,
-    /// The bytes that are replaced.
+    /// The range of bytes that is replaced.
     range: Range<usize>,
-    /// What replaces them.
+    /// The replacement.
     to: String,
-    /// How the change is named: `from -> to`, with a number if the line has others of that name.
+    /// The name of the change: `from -> to`, with a number if the line has others of that name.
     pub change: String,
-    /// What a switch goes around, if there may be one.
+    /// The part that a switch encloses, if there may be one.
     pub switch: Option<Switch>,
 }
 
-/// What a switch goes around.
+/// The part of the source that a switch encloses.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Switch {
-    /// The expression of these bytes.
+    /// The expression in this range of bytes.
     Expression(Range<usize>),
-    /// The statement of these bytes, which the fault drops.
+    /// The statement in this range of bytes, which the fault drops.
     Statement(Range<usize>),
-    /// What the function whose body begins at this byte returns.
+    /// The value that the function with a body at this byte returns.
     Body(usize, &'static str),
 }
 
@@ -56,30 +56,30 @@ impl Switch {
 }
 
 impl Fault {
-    /// The source with the fault.
+    /// Returns the source with the fault.
     pub fn plant(&self, source: &str) -> String {
         let mut planted = source.to_owned();
         planted.replace_range(self.range.clone(), &self.to);
         planted
     }
 
-    /// How messages name it.
+    /// Returns the name for messages.
     pub fn name(&self) -> String {
         format!("{}:{}: {}", self.file, self.line, self.change)
     }
 }
 
-/// Where the part of a fault is in a source that has many: the number of the fault, and the bytes.
+/// The position of a fault in a source with many: the number of the fault, and the range of bytes.
 pub type Part = (usize, Range<usize>);
 
-/// The source of a file with all of these faults, each behind a switch of its number, and where
-/// they are.
+/// Returns the source of a file with all of these faults, each behind a switch of its number, and
+/// their positions.
 pub fn plant_all(source: &str, faults: &[(usize, &Fault)]) -> (String, Vec<Part>) {
     let mut switches: Vec<_> = faults
         .iter()
         .filter_map(|(number, fault)| Some((*number, *fault, fault.switch.as_ref()?)))
         .collect();
-    // What is in something else comes after it.
+    // An inner part comes after its outer part.
     switches.sort_by_key(|(_, _, switch)| {
         let range = switch.range();
         (range.start, std::cmp::Reverse(range.end))
@@ -100,7 +100,7 @@ struct Planted<'a> {
 }
 
 impl Planted<'_> {
-    /// Adds a part of the source, with switches around parts of it.
+    /// Adds a part of the source, with the switches inside it.
     fn add(&mut self, range: Range<usize>, mut switches: &[(usize, &Fault, &Switch)]) {
         let mut at = range.start;
         while let Some(((number, fault, switch), rest)) = switches.split_first() {
@@ -140,7 +140,7 @@ impl Planted<'_> {
     }
 }
 
-/// All faults of a source file, in the order of its lines.
+/// Returns all faults of a source file, in the order of its lines.
 pub fn all(file: &str, source: &str) -> Result<Vec<Fault>> {
     let tree = syn::parse_file(source).with_context(|| format!("cannot parse {file}"))?;
     let mut finder = Finder {
@@ -152,7 +152,7 @@ pub fn all(file: &str, source: &str) -> Result<Vec<Fault>> {
     finder.visit_file(&tree);
     let mut found = finder.found;
     found.sort_by_key(|fault| (fault.range.start, fault.range.end));
-    // A line may have what is changed more than once.
+    // A line may have the same change more than once.
     let mut seen = HashMap::new();
     for fault in &mut found {
         let count = seen
@@ -170,11 +170,11 @@ struct Finder<'a> {
     file: &'a str,
     source: &'a str,
     found: Vec<Fault>,
-    /// How many constants, patterns and types we are in.
+    /// The nesting depth in constants, patterns and types.
     fixed: usize,
 }
 
-/// Methods, and those that take their places.
+/// Methods and their replacements.
 const METHODS: &[(&str, &str)] = &[
     ("min", "max"),
     ("max", "min"),
@@ -207,7 +207,7 @@ const METHODS: &[(&str, &str)] = &[
     ("next_power_of_two", "count_ones"),
 ];
 
-/// What takes the place of an operator.
+/// Returns the replacements of an operator.
 fn others(op: &BinOp) -> &'static [&'static str] {
     match op {
         BinOp::Add(_) => &["-"],
@@ -242,13 +242,13 @@ fn others(op: &BinOp) -> &'static [&'static str] {
 }
 
 impl Finder<'_> {
-    /// A fault in an expression.
+    /// Adds a fault of an expression.
     fn replace(&mut self, span: Span, to: impl Into<String>, within: &impl Spanned) {
         let within = within.span().byte_range();
         self.push(span, to, Some(Switch::Expression(within)));
     }
 
-    /// Visits what is not executed.
+    /// Visits code that is not executed.
     fn fixed(&mut self, visit: impl FnOnce(&mut Self)) {
         self.fixed += 1;
         visit(self);
@@ -285,7 +285,7 @@ impl Finder<'_> {
         }
     }
 
-    /// The values that a function could return whatever it is asked.
+    /// Adds the constant return values of a function.
     fn body(&mut self, signature: &Signature, body: Span) {
         let begin = body.byte_range().start + 1;
         let ReturnType::Type(_, returns) = &signature.output else {
@@ -313,7 +313,7 @@ impl Finder<'_> {
     }
 }
 
-/// Whether a part of the source is not in what the host compiles.
+/// Returns whether the host does not compile a part of the source.
 fn is_elsewhere(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) => {
@@ -374,7 +374,7 @@ impl<'ast> Visit<'ast> for Finder<'_> {
     }
 
     fn visit_item_impl(&mut self, item: &'ast ItemImpl) {
-        // What a message says is for people.
+        // Messages are not tested word by word.
         let is_display = item.trait_.as_ref().is_some_and(|(_, path, _)| {
             path.segments
                 .last()
@@ -457,7 +457,7 @@ impl<'ast> Visit<'ast> for Finder<'_> {
     }
 
     fn visit_expr_range(&mut self, expr: &'ast syn::ExprRange) {
-        // The two are of different types.
+        // The two range operators have different types.
         if expr.end.is_some() {
             match &expr.limits {
                 RangeLimits::HalfOpen(dots) => self.push(dots.span(), "..=", None),
@@ -496,7 +496,7 @@ impl<'ast> Visit<'ast> for Finder<'_> {
 mod tests {
     use super::*;
 
-    /// The changes of a piece of source, each with the source that it makes.
+    /// Returns the changes of a piece of source, each with the resulting source.
     fn changes(source: &str) -> Vec<(String, String)> {
         let faults = all("file.rs", source).unwrap();
         let pair = |fault: &Fault| (fault.change.clone(), fault.plant(source));
@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_executed_has_no_switch() {
+    fn code_that_is_not_executed_has_no_switch() {
         let source = "
             const A: u8 = 1;
             const fn f() -> u8 { 2 }
@@ -610,7 +610,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_does_not_compile_is_left_alone() {
+    fn code_that_the_host_does_not_compile_has_no_faults() {
         let source = "
             #[cfg(MODULE)]
             const A: u8 = 1;

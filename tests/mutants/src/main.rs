@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Plants faults in the driver's pure modules, one at a time, and counts how many the host tests
-//! notice.
+//! Plants faults in the driver's pure modules, one at a time, and counts how many of them the host
+//! tests detect.
 //!
-//! | file         | what                                                  |
+//! | file         | contents                                              |
 //! |--------------|-------------------------------------------------------|
-//! | `fault.rs`   | the faults that a source file can have                |
-//! | `tree.rs`    | a copy of the sources, in which a fault is tried out  |
-//! | `allowed.rs` | the list of faults that change nothing                |
+//! | `fault.rs`   | the faults of a source file                           |
+//! | `tree.rs`    | a copy of the sources, in which a fault is tested     |
+//! | `allowed.rs` | the list of faults without an effect                  |
 //!
-//! It runs in the project's top folder and changes nothing but what is below the folder that it is
-//! given.
+//! It runs in the project's top folder and changes files below the given folder only.
 
 mod allowed;
 mod fault;
@@ -30,36 +29,36 @@ use std::{
 use tree::Tree;
 
 /// Plants faults in the driver's pure modules, one at a time, and counts how many the host tests
-/// notice. Of 200 that are planted at least 185 have to be.
+/// detect. At least 185 of 200 planted faults have to be detected.
 #[derive(Parser)]
 struct Cli {
-    /// Which faults are taken.
+    /// The seed that selects the faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many.
+    /// The number of faults.
     #[arg(long, default_value_t = 200)]
     count: usize,
-    /// How many are tried at a time.
+    /// The number of faults that are tested at a time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Only those whose name holds this: `file:line: from -> to`.
+    /// Only faults with this text in their name: `file:line: from -> to`.
     #[arg(long, default_value = "")]
     only: String,
-    /// Also says which test has noticed a fault.
+    /// Also prints which test has detected a fault.
     #[arg(long)]
     verbose: bool,
-    /// The list of faults that change nothing.
+    /// The list of faults without an effect.
     #[arg(long, default_value = "tests/mutants.allowed")]
     allowed: PathBuf,
-    /// Where the copy of the sources is.
+    /// The folder of the copy of the sources.
     #[arg(long, default_value = "build/mutants")]
     out: PathBuf,
-    /// Names the faults, and tries none.
+    /// Lists the faults, and tests none.
     #[arg(long)]
     list: bool,
 }
 
-/// Where faults are planted.
+/// The files and folders in which faults are planted.
 const SOURCES: &[&str] = &[
     "drivers/console/emergency.rs",
     "drivers/device/native.rs",
@@ -71,7 +70,7 @@ const SOURCES: &[&str] = &[
     "drivers/virtio",
 ];
 
-/// Of so many faults, so many have to be noticed.
+/// The minimum number of detected faults, of that many.
 const NOTICED: usize = 185;
 const OF: usize = 200;
 
@@ -86,24 +85,24 @@ fn main() -> ExitCode {
     }
 }
 
-/// What became of a fault.
+/// The result of a fault.
 enum Outcome {
-    /// It does not compile, and so is no fault.
+    /// It does not compile, and so does not count.
     Invalid,
-    /// This test failed, or did not come to its end.
+    /// This test failed, or did not end.
     Noticed(String),
     /// All tests passed.
     Survived,
 }
 
-/// Where the run is.
+/// The progress of the run.
 struct Progress {
-    /// Faults that are not tried yet.
+    /// Faults that are not tested yet.
     left: VecDeque<(usize, Fault)>,
-    /// Faults that are being tried.
+    /// Faults that are being tested.
     busy: usize,
     noticed: usize,
-    /// Faults that survived, and change nothing.
+    /// Faults that no test detects, as they have no effect.
     allowed: usize,
     survived: usize,
     /// Changes that did not compile.
@@ -137,7 +136,7 @@ fn run(cli: &Cli) -> Result<bool> {
         "{all} faults can be planted; {} are, with seed {}",
         cli.count, cli.seed
     );
-    // Some will not compile.
+    // Some faults will not compile.
     faults.truncate(cli.count * 3 / 2);
     let mut tree = Tree::new(&cli.out, cli.seed)?;
     let all = tree.with_all(&mut faults)?;
@@ -211,7 +210,7 @@ fn run(cli: &Cli) -> Result<bool> {
             .into_iter()
             .try_for_each(|worker| worker.join().unwrap())
     })?;
-    // Sources that are broken would notice everything.
+    // Broken sources would detect every fault.
     tree.lock().unwrap().with_none()?.check_clean()?;
 
     let progress = progress.into_inner().unwrap();
@@ -232,7 +231,7 @@ fn run(cli: &Cli) -> Result<bool> {
     Ok(failed == 0)
 }
 
-/// Finds the faults of a file, or of all files of a folder.
+/// Adds the faults of a file, or of all files of a folder.
 fn find(path: &Path, faults: &mut Vec<Fault>) -> Result<()> {
     if !path.is_dir() {
         if path.extension().is_some_and(|extension| extension == "rs") {
@@ -248,7 +247,8 @@ fn find(path: &Path, faults: &mut Vec<Fault>) -> Result<()> {
         .try_for_each(|entry| find(&entry.path(), faults))
 }
 
-/// Shuffles: the same seed has the same order (Fisher and Yates, on the numbers of SplitMix64).
+/// Shuffles the items: the same seed has the same order (Fisher and Yates, on the numbers of
+/// SplitMix64).
 fn shuffle<T>(items: &mut [T], mut seed: u64) {
     let mut random = || {
         seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A copy of the sources, in which faults are planted, built and tested.
+//! A copy of the sources, in which faults are planted, compiled and tested.
 
 use crate::fault::{self, Fault, Part};
 use anyhow::{bail, ensure, Context, Result};
@@ -16,18 +16,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Memory that a test run may take; a fault may ask for more and more.
-const MEMORY: &str = "--as=4294967296";
+/// The memory limit of a test run; a fault may allocate without end.
+const MEMORY_LIMIT: &str = "--as=4294967296";
 
-/// How many times as much CPU time as without a fault a test run may take.
-const PATIENCE: u32 = 5;
+/// The limit of a test run's CPU time, as a multiple of that without a fault.
+const CPU_TIME_FACTOR: u32 = 5;
 
-/// How many times as long as that it may take on a busy machine.
-const BUSY: u32 = 50;
+/// The limit of a test run's wall-clock time, as a multiple of the CPU limit.
+const WALL_TIME_FACTOR: u32 = 50;
 
-/// The switch of a fault, for the copy's crate root; see [`fault::plant_all`].
+/// The switches of the faults, for the copy's crate root; see [`fault::plant_all`].
 const SWITCH: &str = "
-/// Whether the fault of this number is switched on.
+/// Returns whether the fault of this number is switched on.
 pub(crate) fn planted(number: u32) -> bool {
     static ON: std::sync::OnceLock<Option<u32>> = std::sync::OnceLock::new();
     *ON.get_or_init(|| std::env::var(\"FAULT\").ok()?.parse().ok()) == Some(number)
@@ -38,9 +38,9 @@ pub(crate) fn planted(number: u32) -> bool {
 pub struct Tree {
     root: PathBuf,
     seed: u64,
-    /// How much CPU time a test run may take.
+    /// The limit of a test run's CPU time.
     limit: Duration,
-    /// How many programs were built.
+    /// The number of programs built.
     built: usize,
 }
 
@@ -48,16 +48,16 @@ pub struct Tree {
 #[derive(Clone)]
 pub struct Tests {
     program: PathBuf,
-    /// Where it is run.
+    /// The folder in which it runs.
     folder: PathBuf,
     seed: u64,
     limit: Duration,
 }
 
-/// What a build came to.
+/// The result of a build.
 enum Build {
     Tests(Tests),
-    /// What the compiler says, in JSON.
+    /// The compiler's messages, in JSON.
     Errors(Vec<Value>),
 }
 
@@ -69,7 +69,7 @@ impl Tree {
                 .with_context(|| format!("cannot copy {folder}"))?;
         }
         Ok(Self {
-            // Programs are run elsewhere.
+            // Programs run elsewhere.
             root: root.canonicalize()?,
             seed,
             limit: Duration::from_secs(3600),
@@ -77,8 +77,8 @@ impl Tree {
         })
     }
 
-    /// Builds the tests with all faults that a switch can be put to, and sees that they pass while
-    /// none is on. Those that do not compile so lose their switch.
+    /// Builds the tests with all faults that can have a switch, and checks that they pass while
+    /// none is on. Faults that do not compile lose their switch.
     pub fn with_all(&mut self, faults: &mut [Fault]) -> Result<Tests> {
         let mut files: BTreeMap<String, String> = BTreeMap::new();
         for fault in &*faults {
@@ -121,15 +121,15 @@ impl Tree {
         fs::write(&lib, root)?;
         let begin = cpu_time()?;
         tests.check_clean()?;
-        self.limit = (cpu_time()? - begin) * PATIENCE + Duration::from_secs(10);
+        self.limit = (cpu_time()? - begin) * CPU_TIME_FACTOR + Duration::from_secs(10);
         Ok(Tests {
             limit: self.limit,
             ..tests
         })
     }
 
-    /// Builds the tests with one fault; nothing if they do not compile. The sources are as they
-    /// were then.
+    /// Builds the tests with one fault; nothing if they do not compile. The sources are restored
+    /// then.
     pub fn with(&mut self, fault: &Fault) -> Result<Option<Tests>> {
         let file = self.root.join(&fault.file);
         let source = fs::read_to_string(&file)?;
@@ -142,7 +142,7 @@ impl Tree {
         })
     }
 
-    /// Builds the tests as they are.
+    /// Builds the unchanged tests.
     pub fn with_none(&mut self) -> Result<Tests> {
         match self.build()? {
             Build::Tests(tests) => Ok(tests),
@@ -165,7 +165,7 @@ impl Tree {
             .arg("--target-dir")
             .arg(self.root.join("target"))
             .arg("--message-format=json")
-            // Nobody debugs them; the build is shorter.
+            // No debug information, which makes the build faster.
             .env("CARGO_PROFILE_TEST_DEBUG", "0")
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .output()
@@ -200,11 +200,11 @@ impl Tree {
     }
 }
 
-/// How far from an error, in bytes, a fault may be that causes it and is not where it is seen.
+/// The maximum distance in bytes from an error to a fault that causes it elsewhere.
 const NEAR: usize = 2000;
 
-/// The faults that an error of the compiler's may be about: the innermost around the place, or else
-/// all that are near.
+/// Returns the faults that may have caused an error of the compiler: the innermost around its
+/// position, or else all near it.
 fn culprits(error: &Value, parts: &BTreeMap<String, Vec<Part>>) -> Vec<usize> {
     let places = |span: &Value| {
         let name = span["file_name"].as_str()?;
@@ -237,7 +237,7 @@ fn culprits(error: &Value, parts: &BTreeMap<String, Vec<Part>>) -> Vec<usize> {
         .unwrap_or_default()
 }
 
-/// What the compiler says, as people read it.
+/// Returns the compiler's messages as text.
 fn rendered(errors: &[Value]) -> String {
     let messages = errors
         .iter()
@@ -254,8 +254,8 @@ impl Tests {
         }
     }
 
-    /// Runs the tests until one fails; returns its name. First those that are short.
-    /// The fault that is switched `on` is in them, or none.
+    /// Runs the tests, short ones first, until one fails; returns its name. The fault `on` is
+    /// switched on, if any.
     pub fn notice(&self, on: Option<usize>) -> Result<Option<String>> {
         for part in [["kunit::"].as_slice(), &["--skip", "kunit::"]] {
             if let Some(test) = self.run(on, part)? {
@@ -267,8 +267,8 @@ impl Tests {
 
     fn run(&self, on: Option<usize>, part: &[&str]) -> Result<Option<String>> {
         let mut child = command("prlimit")
-            .arg(MEMORY)
-            // A test that never ends takes the CPU all the time.
+            .arg(MEMORY_LIMIT)
+            // A test that never ends uses CPU time only.
             .arg(format!("--cpu={}", self.limit.as_secs()))
             .arg(&self.program)
             .arg("--test-threads=1")
@@ -279,7 +279,7 @@ impl Tests {
                 on.map_or(String::new(), |number| number.to_string()),
             )
             .env("PROPTEST_RNG_SEED", self.seed.to_string())
-            // Nobody wants to know how small an input could be.
+            // Failing inputs need not be minimised.
             .env("PROPTEST_MAX_SHRINK_ITERS", "0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -297,7 +297,7 @@ impl Tests {
                 }
             }
         });
-        let end = Instant::now() + self.limit * BUSY;
+        let end = Instant::now() + self.limit * WALL_TIME_FACTOR;
         let (mut failed, mut last) = (None, String::new());
         loop {
             match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -323,13 +323,13 @@ impl Tests {
     }
 }
 
-/// The CPU time that ended children of this program took.
+/// Returns the CPU time of the ended children of this program.
 fn cpu_time() -> Result<Duration> {
-    /// Clock ticks a second, in what Linux tells of a process.
+    /// Clock ticks per second, in Linux' statistics of a process.
     const TICKS: u64 = 100;
 
     let stat = fs::read_to_string("/proc/self/stat")?;
-    // Behind the name, which may hold anything: fields 3 and so on of proc_pid_stat(5).
+    // After the name, which may contain any characters: fields 3 and so on of proc_pid_stat(5).
     let (_, fields) = stat.rsplit_once(')').context("no process is so")?;
     let fields: Vec<_> = fields.split_whitespace().collect();
     let ticks = |field: usize| fields[field - 3].parse::<u64>();
@@ -338,13 +338,13 @@ fn cpu_time() -> Result<Duration> {
     ))
 }
 
-/// The name of the test that a line of the test program is about.
+/// Returns the name of the test in a line of the test program's output.
 fn name(line: &str) -> String {
     let name = line.trim_start_matches("test ");
     name.split(" ... ").next().unwrap_or_default().to_owned()
 }
 
-/// A command that the kernel kills should this program die first.
+/// Returns a command that the kernel kills if this program dies first.
 fn command(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command
@@ -354,7 +354,7 @@ fn command(program: &str) -> Command {
     command
 }
 
-/// Writes a file, unless it is so already: then it keeps its time.
+/// Writes a file. A file with the same content keeps its time stamp.
 fn write(path: &Path, text: &str) -> Result<()> {
     if fs::read_to_string(path).ok().as_deref() != Some(text) {
         fs::write(path, text)?;
@@ -362,7 +362,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes a folder what another one is; a file that is the same already keeps its time.
+/// Makes a folder equal to another one. A file that is equal already keeps its time stamp.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A boot loader that loads nothing, started by firmware's shell.
+//! A boot loader without an operating system, started in the shell of the firmware.
 //!
 //!     loader [WIDTHxHEIGHT] [again]
 //!     loader [WIDTHxHEIGHT] [table=BYTES] [wait] back
 //!     loader disconnect|reconnect back
 //!
-//! It sets a mode, where it is told one, covers the screen with pixels no two neighbours of which
-//! are alike, and some text, says "ready" and waits for a key. Then it calls ExitBootServices();
-//! with `again`, all that wait for that are told once before, as firmware may that then finds the
-//! map out of date. What it says on the serial port after that are the bytes of the handoff's
-//! table, the types of the memory of the table and its picture, how long the end took, and "gone".
+//! It sets a mode, if one is given, fills the screen with pixels that all differ from their
+//! neighbours, and with text, prints "ready" and waits for a key. Then it calls ExitBootServices().
+//! With `again`, it first signals the event group of ExitBootServices(), as firmware may do that
+//! then finds the map outdated. After that it prints on the serial port the bytes of the handoff's
+//! table, the types of the memory of the table and its picture, the duration of ExitBootServices(),
+//! and "gone".
 //!
-//! With `back` it leaves boot services alone and returns, after it has drawn in a mode that it is
-//! told, has installed a handoff's table of these bytes, in hexadecimal, or has hidden the cursor
-//! and waited for a key; or after it has disconnected firmware's drivers from the device of each
-//! screen without a framebuffer, and connected them again if it was told `reconnect`.
+//! With `back` it does not exit boot services and returns, after it has drawn in the given mode,
+//! has installed a handoff's table of the given bytes in hexadecimal, or has hidden the cursor and
+//! waited for a key; or after it has disconnected firmware's drivers from the device of each screen
+//! without a framebuffer, and connected them again with `reconnect`.
 
 #![no_std]
 #![no_main]
@@ -65,7 +66,7 @@ use uefi::{
     Status, //
 };
 
-/// The handoff's table, as drivers/firmware/handoff.rs has it.
+/// The handoff's table, as defined in drivers/firmware/handoff.rs.
 const HANDOFF: Guid = guid!("585e675d-dee6-4f22-b455-ef3a668f5bd0");
 const TABLE_BYTES: usize = 72;
 const PICTURE: usize = 44;
@@ -73,32 +74,32 @@ const PICTURE: usize = 44;
 /// `EFI_EVENT_GROUP_EXIT_BOOT_SERVICES` (UEFI 2.10, section 7.1.2).
 static EXIT_BOOT_SERVICES: Guid = guid!("27abf055-b1b8-4c26-8048-748f37baa2df");
 
-/// No mode is wider.
-const WIDEST: usize = 8192;
+/// The maximum width of a mode.
+const MAX_WIDTH: usize = 8192;
 
 #[entry]
 fn main() -> Status {
-    let mut words = Words::default();
+    let mut arguments = Arguments::default();
     if let Ok(image) = boot::open_protocol_exclusive::<LoadedImage>(boot::image_handle()) {
-        words.read(image.load_options_as_bytes().unwrap_or_default());
+        arguments.read(image.load_options_as_bytes().unwrap_or_default());
     }
-    if words.back {
-        if words.mode.is_some() {
-            draw(words.mode);
+    if arguments.back {
+        if arguments.mode.is_some() {
+            draw(arguments.mode);
         }
-        if words.wait {
+        if arguments.wait {
             let _ = system::with_stdout(|out| out.enable_cursor(false));
             wait_for_key();
         }
-        if words.disconnect || words.reconnect {
-            disconnect(words.reconnect);
+        if arguments.disconnect || arguments.reconnect {
+            disconnect(arguments.reconnect);
         }
-        return match words.has_table {
-            true => install(words.table),
+        return match arguments.has_table {
+            true => install(arguments.table),
             false => Status::SUCCESS,
         };
     }
-    draw(words.mode);
+    draw(arguments.mode);
     system::with_stdout(|out| {
         let _ = writeln!(out, "loader: the last text before ExitBootServices()");
         let _ = writeln!(out, "loader: ready");
@@ -108,53 +109,53 @@ fn main() -> Status {
         let entry = tables.iter().find(|entry| entry.guid == HANDOFF);
         entry.map(|entry| entry.address.cast::<[u8; TABLE_BYTES]>())
     });
-    if words.again {
+    if arguments.again {
         signal_exit();
     }
-    // SAFETY: Its context is not used, and it stays until boot services end.
+    // SAFETY: Its context is not used, and the function exists until boot services end.
     let _ = unsafe {
         boot::create_event(
             EventType::SIGNAL_EXIT_BOOT_SERVICES,
             Tpl::CALLBACK,
-            Some(note_time),
+            Some(record_begin),
             None,
         )
     };
-    // SAFETY: Nothing of boot services' is used from here on.
+    // SAFETY: Nothing of boot services is used after this call.
     let map = unsafe { boot::exit_boot_services(Some(MemoryType::LOADER_DATA)) };
     let ended = clock::now();
     if let Some(table) = table {
-        // SAFETY: The table is in memory that is left alone until somebody has read it.
+        // SAFETY: The table is in memory that no other code changes before it is read.
         let bytes = unsafe { table.read_volatile() };
-        serial::say(b"loader: table ");
-        bytes.iter().for_each(|&byte| serial::say_hex(byte));
-        serial::say(b"\r\nloader: kinds ");
+        serial::print(b"loader: table ");
+        bytes.iter().for_each(|&byte| serial::print_hex(byte));
+        serial::print(b"\r\nloader: kinds ");
         for at in [table as u64, number(&bytes, PICTURE)] {
-            serial::say_hex(kind(&map, at));
+            serial::print_hex(kind(&map, at));
         }
-        serial::say(b"\r\n");
+        serial::print(b"\r\n");
     }
-    serial::say(b"loader: took 0x");
+    serial::print(b"loader: took 0x");
     let took = clock::nanoseconds(ended.wrapping_sub(BEGUN.load(Ordering::Relaxed)));
-    took.to_be_bytes().map(serial::say_hex);
-    serial::say(b" ns\r\nloader: gone\r\n");
+    took.to_be_bytes().map(serial::print_hex);
+    serial::print(b" ns\r\nloader: gone\r\n");
     spin()
 }
 
 /// Installs a table.
 fn install(bytes: [u8; TABLE_BYTES]) -> Status {
-    let Ok(place) = boot::allocate_pool(MemoryType::ACPI_RECLAIM, TABLE_BYTES) else {
+    let Ok(memory) = boot::allocate_pool(MemoryType::ACPI_RECLAIM, TABLE_BYTES) else {
         return Status::OUT_OF_RESOURCES;
     };
-    // SAFETY: So many bytes are there, which nobody else has, and stay for whoever reads the table.
+    // SAFETY: The memory has that size, has no other user, and stays for the readers of the table.
     let installed = unsafe {
-        place.cast().write_unaligned(bytes);
-        boot::install_configuration_table(&HANDOFF, place.as_ptr().cast())
+        memory.cast().write_unaligned(bytes);
+        boot::install_configuration_table(&HANDOFF, memory.as_ptr().cast())
     };
     installed.map_or_else(|error| error.status(), |()| Status::SUCCESS)
 }
 
-/// The eight bytes at an offset of the table's.
+/// Returns the eight bytes at an offset of the table.
 fn number(table: &[u8; TABLE_BYTES], at: usize) -> u64 {
     let bytes = table
         .get(at..at + 8)
@@ -162,7 +163,7 @@ fn number(table: &[u8; TABLE_BYTES], at: usize) -> u64 {
     u64::from_le_bytes(bytes.unwrap_or_default())
 }
 
-/// Of which type the memory at an address is, 0xff if it is none.
+/// Returns the type of the memory at an address, 0xff if the map does not contain it.
 fn kind(map: &impl MemoryMap, at: u64) -> u8 {
     let mut areas = map.entries();
     let area = areas.find(|area| {
@@ -172,16 +173,16 @@ fn kind(map: &impl MemoryMap, at: u64) -> u8 {
     area.map_or(0xff, |area| u8::try_from(area.ty.0).unwrap_or(0xfe))
 }
 
-/// When firmware came to its functions of TPL_CALLBACK. Of these, one that was registered later is
-/// called earlier: by EDK2, that is, before VirtioGpuDxe resets the device.
+/// The time at which firmware called its notification functions of TPL_CALLBACK. EDK2 calls the
+/// function that was registered last first, which is before VirtioGpuDxe resets the device.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 
-unsafe extern "efiapi" fn note_time(_: Event, _: Option<NonNull<c_void>>) {
+unsafe extern "efiapi" fn record_begin(_: Event, _: Option<NonNull<c_void>>) {
     BEGUN.store(clock::now(), Ordering::Relaxed);
 }
 
-/// What it is told.
-struct Words {
+/// The arguments of the loader.
+struct Arguments {
     mode: Option<(usize, usize)>,
     again: bool,
     back: bool,
@@ -192,7 +193,7 @@ struct Words {
     has_table: bool,
 }
 
-impl Default for Words {
+impl Default for Arguments {
     fn default() -> Self {
         Self {
             mode: None,
@@ -207,8 +208,8 @@ impl Default for Words {
     }
 }
 
-impl Words {
-    /// Reads UCS-2.
+impl Arguments {
+    /// Parses arguments in UCS-2.
     fn read(&mut self, bytes: &[u8]) {
         let mut text = [0; 256];
         let letters = bytes.chunks_exact(2).map(|pair| match pair {
@@ -238,11 +239,11 @@ impl Words {
     }
 }
 
-/// A protocol of `handle`, which whoever has it keeps.
+/// Opens a protocol of `handle`, which other users keep open.
 ///
 /// # Safety
 ///
-/// Nobody uninstalls it before the result is dropped.
+/// The protocol must not be uninstalled before the result is dropped.
 unsafe fn get<P: ProtocolPointer + ?Sized>(handle: Handle) -> Option<ScopedProtocol<P>> {
     let params = OpenProtocolParams {
         handle,
@@ -260,7 +261,7 @@ fn screens(mut f: impl FnMut(Handle, ScopedProtocol<GraphicsOutput>)) {
         return;
     };
     for &handle in handles.iter() {
-        // SAFETY: `f` drops it before it has anybody take it away.
+        // SAFETY: `f` drops the protocol before it disconnects its driver.
         if let Some(gop) = unsafe { get::<GraphicsOutput>(handle) } {
             if gop.current_mode_info().pixel_format() == PixelFormat::BltOnly {
                 f(handle, gop);
@@ -269,7 +270,7 @@ fn screens(mut f: impl FnMut(Handle, ScopedProtocol<GraphicsOutput>)) {
     }
 }
 
-/// `EFI_PCI_IO_PROTOCOL` (UEFI 2.10, section 14.4), of which only the place is asked.
+/// `EFI_PCI_IO_PROTOCOL` (UEFI 2.10, section 14.4), of which only the location is used.
 #[unsafe_protocol("4cf5b200-68b8-4ca5-9eec-b23e3f50029a")]
 struct PciIo;
 
@@ -277,7 +278,7 @@ struct PciIo;
 fn disconnect(and_connect: bool) {
     screens(|screen, gop| {
         drop(gop);
-        // SAFETY: It is used up to the next statement, before anything is disconnected.
+        // SAFETY: It is last used in the next statement, before anything is disconnected.
         let Some(path) = (unsafe { get::<DevicePath>(screen) }) else {
             return;
         };
@@ -301,7 +302,7 @@ fn draw(wanted: Option<(usize, usize)>) {
             let _ = gop.set_mode(&mode);
         }
         let (width, height) = gop.current_mode_info().resolution();
-        let mut row = [BltPixel::new(0, 0, 0); WIDEST];
+        let mut row = [BltPixel::new(0, 0, 0); MAX_WIDTH];
         for y in 0..height {
             for (x, pixel) in row.iter_mut().enumerate() {
                 *pixel = BltPixel::new(x as u8, y as u8, (x / 256 * 16 + y / 256) as u8);
@@ -310,7 +311,7 @@ fn draw(wanted: Option<(usize, usize)>) {
                 buffer: &row,
                 src: BltRegion::Full,
                 dest: (0, y),
-                dims: (width.min(WIDEST), 1),
+                dims: (width.min(MAX_WIDTH), 1),
             });
         }
     });
@@ -326,25 +327,25 @@ fn wait_for_key() {
     }
 }
 
-/// Tells all who wait for the end of boot services that it has come.
+/// Signals the event group of ExitBootServices().
 fn signal_exit() {
-    // SAFETY: The group's GUID stays, and the function does nothing that may not be done.
+    // SAFETY: The group's GUID is static, and the notification function may run at any time.
     let event = unsafe {
         let group = NonNull::from(&EXIT_BOOT_SERVICES);
         let signal = EventType::NOTIFY_SIGNAL;
-        boot::create_event_ex(signal, Tpl::CALLBACK, Some(note_time), None, Some(group))
+        boot::create_event_ex(signal, Tpl::CALLBACK, Some(record_begin), None, Some(group))
     };
     if let Ok(event) = event {
         let _ = boot::signal_event(&event);
     }
 }
 
-/// The counter that goes on whatever becomes of firmware's timers.
+/// The CPU's counter, which is independent of firmware's timers.
 mod clock {
     #[cfg(target_arch = "aarch64")]
     pub fn now() -> u64 {
         let now;
-        // SAFETY: Reads the virtual counter, which every level may.
+        // SAFETY: Reads the virtual counter, which is accessible at every exception level.
         unsafe {
             core::arch::asm!("isb", "mrs {}, cntvct_el0", out(reg) now, options(nomem, nostack))
         };
@@ -363,28 +364,28 @@ mod clock {
 
     #[cfg(target_arch = "x86_64")]
     pub fn now() -> u64 {
-        // SAFETY: Every x86_64 has it.
+        // SAFETY: Every x86_64 CPU has it.
         unsafe { core::arch::x86_64::_rdtsc() }
     }
 
-    /// QEMU's emulation counts nanoseconds there.
+    /// QEMU's emulation counts nanoseconds.
     #[cfg(target_arch = "x86_64")]
     pub fn nanoseconds(ticks: u64) -> u64 {
         ticks
     }
 }
 
-/// The first serial port of QEMU's machines, without firmware.
+/// The first serial port of QEMU's machines, used without firmware.
 mod serial {
-    /// Says this.
-    pub fn say(text: &[u8]) {
+    /// Prints bytes.
+    pub fn print(text: &[u8]) {
         for &byte in text {
             put(byte);
         }
     }
 
-    /// Says this in two digits.
-    pub fn say_hex(byte: u8) {
+    /// Prints a byte in two hexadecimal digits.
+    pub fn print_hex(byte: u8) {
         for digit in [byte >> 4, byte & 0xf] {
             put(match digit {
                 0..=9 => b'0' + digit,
@@ -396,14 +397,14 @@ mod serial {
     #[cfg(target_arch = "aarch64")]
     fn put(byte: u8) {
         // SAFETY: The data register of the virt machine's PL011, which firmware has mapped and set
-        // up. What comes too fast is lost, and QEMU loses nothing.
+        // up. A real PL011 would lose bytes at this speed; QEMU's does not.
         unsafe { core::ptr::write_volatile(0x0900_0000 as *mut u32, byte.into()) };
     }
 
     #[cfg(target_arch = "x86_64")]
     fn put(byte: u8) {
-        // SAFETY: The data register of the PC's first 16550, which nobody else uses any more. What
-        // comes too fast is lost, and QEMU loses nothing.
+        // SAFETY: The data register of the PC's first 16550, which has no other user any more. A
+        // real 16550 would lose bytes at this speed; QEMU's does not.
         unsafe {
             core::arch::asm!("out dx, al", in("dx") 0x3f8_u16, in("al") byte, options(nomem, nostack))
         };
@@ -418,6 +419,6 @@ fn spin() -> ! {
 
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
-    serial::say(b"loader: panicked\r\n");
+    serial::print(b"loader: panicked\r\n");
     spin()
 }

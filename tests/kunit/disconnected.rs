@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of a device that is gone from one register access on: each read is all ones, and no write
-//! arrives (PCI Express 5.0, section 2.3.2).
+//! Tests of a device that is disconnected from one register access on: each read returns all ones,
+//! and no write arrives (PCI Express 5.0, section 2.3.2).
 
 #[cfg_attr(CONFIG_KUNIT, kernel::prelude::kunit_tests(virtgpu_gone))]
-mod gone {
+mod disconnected {
     use super::super::device::{
         Act,
-        Fate,
+        Disconnection,
         Memory,
         MmioRegisters,
         Model,
@@ -52,15 +52,15 @@ mod gone {
         device: None,
     };
     const IDENTITY: [u32; 3] = [0x7472_6976, 2, 16];
-    /// More accesses than any of the tests takes, with ten looks for each thing that is waited for.
+    /// More accesses than any of the tests takes, with ten reads for each wait.
     const MANY: u32 = 1000;
 
-    /// Registers of a device that goes.
-    struct Going<'f, R>(R, &'f Fate);
+    /// Registers of a device that is disconnected.
+    struct Disconnecting<'f, R>(R, &'f Disconnection);
 
     macro_rules! accessors {
         ($($read:ident, $write:ident, $type:ty;)*) => {
-            impl<R: Registers> Registers for Going<'_, R> {$(
+            impl<R: Registers> Registers for Disconnecting<'_, R> {$(
                 fn $read(&self, offset: usize) -> $type {
                     if self.1.arrives() {
                         return self.0.$read(offset);
@@ -95,7 +95,7 @@ mod gone {
         }
     }
 
-    /// One that an earlier driver has set up.
+    /// Returns a device that another driver has set up.
     fn running() -> Model {
         let running = model();
         running.accepted.set(VERSION_1 | RING_RESET);
@@ -116,66 +116,75 @@ mod gone {
             addresses: Addresses::Physical,
             adopts: true,
         };
-        let place = |size_max| VirtQueue::addresses(&hal, size_max);
-        initialise(transport, &hal, requested, place).map(|_| ())
+        let addresses = |size_max| VirtQueue::addresses(&hal, size_max);
+        initialise(transport, &hal, requested, addresses).map(|_| ())
     }
 
-    /// Has a device go at each access of what is done to it. It ends every time, and says that it
-    /// came to nothing if it has looked.
-    fn goes_anywhere(done: impl Fn(&Fate) -> Result<(), SetupError>) {
-        let whole = Fate::after(u32::MAX);
+    /// Disconnects a device at each register access of `done`. It ends every time, and with an
+    /// error if it has read all ones.
+    fn disconnects_at_each_access(done: impl Fn(&Disconnection) -> Result<(), SetupError>) {
+        let whole = Disconnection::after(u32::MAX);
         assert_eq!(done(&whole), Ok(()));
         let accesses = whole.accesses.get();
         assert!((5..MANY).contains(&accesses));
         for after in 0..accesses {
-            let fate = Fate::after(after);
-            let result = done(&fate);
-            assert!(result.is_err() || !fate.seen.get());
-            assert!(fate.accesses.get() < MANY);
+            let disconnection = Disconnection::after(after);
+            let result = done(&disconnection);
+            assert!(result.is_err() || !disconnection.seen.get());
+            assert!(disconnection.accesses.get() < MANY);
         }
     }
 
     #[test]
-    fn a_device_that_goes_while_it_is_set_up() {
-        goes_anywhere(|fate| {
+    fn a_device_disconnected_during_initialisation() {
+        disconnects_at_each_access(|disconnection| {
             let model = model();
             set_up(&mut Pci::new(
-                Going(PciRegisters(&model), fate),
+                Disconnecting(PciRegisters(&model), disconnection),
                 &CAPABILITIES,
             ))
         });
-        goes_anywhere(|fate| {
+        disconnects_at_each_access(|disconnection| {
             let (model, identity) = (model(), IDENTITY);
             let model = &model;
-            match Mmio::new(Going(MmioRegisters { model, identity }, fate)) {
+            match Mmio::new(Disconnecting(
+                MmioRegisters { model, identity },
+                disconnection,
+            )) {
                 Ok(mut mmio) => set_up(&mut mmio),
-                // Nothing is there.
+                // There is no device.
                 Err(_) => Err(SetupError::Reset),
             }
         });
     }
 
     #[test]
-    fn a_device_that_goes_while_it_is_adopted() {
-        goes_anywhere(|fate| {
+    fn a_device_disconnected_during_adoption() {
+        disconnects_at_each_access(|disconnection| {
             let model = running();
             set_up(&mut Pci::new(
-                Going(PciRegisters(&model), fate),
+                Disconnecting(PciRegisters(&model), disconnection),
                 &CAPABILITIES,
             ))
         });
     }
 
     #[test]
-    fn a_device_that_goes_while_it_is_stopped() {
-        goes_anywhere(|fate| {
+    fn a_device_disconnected_during_a_reset() {
+        disconnects_at_each_access(|disconnection| {
             let model = running();
-            let mut pci = Pci::new(Going(PciRegisters(&model), fate), &CAPABILITIES);
+            let mut pci = Pci::new(
+                Disconnecting(PciRegisters(&model), disconnection),
+                &CAPABILITIES,
+            );
             reset(&mut pci, &(&MEMORY, nothing as Act))
         });
-        goes_anywhere(|fate| {
+        disconnects_at_each_access(|disconnection| {
             let model = running();
-            let mut pci = Pci::new(Going(PciRegisters(&model), fate), &CAPABILITIES);
+            let mut pci = Pci::new(
+                Disconnecting(PciRegisters(&model), disconnection),
+                &CAPABILITIES,
+            );
             quiesce(&mut pci, &(&MEMORY, nothing as Act))
         });
     }
