@@ -19,7 +19,8 @@ mod handover {
             .fold(first, |state, &event| state.after(event))
     }
 
-    /// Returns the step in a state, where this driver has the device and the user allows a handover.
+    /// Returns the step in a state, where this driver has the device and the user allows a
+    /// handover.
     fn step_bound(state: Handover) -> Step {
         state.step(|| true, || panic!("other drivers do not matter"), || true)
     }
