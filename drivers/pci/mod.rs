@@ -20,12 +20,10 @@ pub(crate) mod location;
 
 pub(crate) use bars::{
     Allocator,
-    Window,
     Windows, //
 };
 pub(crate) use config::{
     Address,
-    BadAddress,
     Config,
     Ecam,
     Function,

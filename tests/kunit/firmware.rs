@@ -40,8 +40,10 @@ mod firmware {
             bars::{
                 AssignError,
                 Bar,
-                Space, //
+                Space,
+                Window, //
             },
+            config::BadAddress,
             enumerate,
             enumeration::{
                 BridgeError,
@@ -51,7 +53,6 @@ mod firmware {
             path_to,
             Address,
             Allocator,
-            BadAddress,
             BusNumbers,
             Config,
             Ecam,
@@ -59,7 +60,6 @@ mod firmware {
             Function,
             Location,
             Segment,
-            Window,
             Windows,
             VIRTIO_GPU, //
         }, //

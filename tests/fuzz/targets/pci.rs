@@ -13,6 +13,7 @@ use super::bytes::{
 };
 use crate::{
     pci::{
+        bars::Window,
         enumerate,
         enumeration::Path,
         path_to,
@@ -23,7 +24,6 @@ use crate::{
         Ecam,
         Function,
         Segment,
-        Window,
         Windows, //
     },
     virtio::pci::Capabilities, //

@@ -38,6 +38,7 @@ use crate::{
         Firmware, //
     },
     pci::{
+        bars::Window,
         enumerate,
         enumeration::Path,
         path_to,
@@ -49,7 +50,6 @@ use crate::{
         Function,
         Location,
         Segment,
-        Window,
         Windows, //
     },
     picture::Kind,
