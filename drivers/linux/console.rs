@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The printk core's consoles.
+//! Consoles of the printk core, and the console lock.
 
 use core::{
     cell::UnsafeCell,
@@ -44,7 +44,7 @@ impl Deref for ConsoleLock {
     }
 }
 
-/// A proof that the console lock is held, or that nothing else uses what it guards.
+/// A proof that the console lock is held, or that nothing else uses the data that it guards.
 ///
 /// # Invariants
 ///
@@ -70,7 +70,7 @@ impl Locked {
 }
 
 /// Tries to take the console lock, and runs `f` with it held; returns `None` if another context
-/// holds it. For tasks.
+/// holds it. Called by tasks only.
 #[cfg(not(MODULE))]
 pub(crate) fn try_locked<R>(f: impl FnOnce(&ConsoleLock) -> R) -> Option<R> {
     // SAFETY: `console_trylock()` (kernel/printk/printk.c) may be called by a task.
@@ -131,7 +131,7 @@ pub(crate) unsafe fn unlock_thread() {
     unsafe { bindings::virtgpu_bridge_unlock_thread() };
 }
 
-/// A console of the printk core's, for a static.
+/// A console of the printk core, for a static.
 pub(crate) struct Console(UnsafeCell<bindings::console>);
 
 // SAFETY: `register()` writes it before the printk core knows it; nobody else calls `register()` at

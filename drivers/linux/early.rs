@@ -272,8 +272,8 @@ impl Config for EarlyConfig<'_> {
 /// Returns the flattened devicetree that the boot loader passed to the kernel; empty if there is
 /// none.
 pub(crate) fn devicetree() -> &'static [u8] {
-    // SAFETY: `early_init_dt_verify()` (drivers/of/fdt.c) sets the pointer, which on arm64 is
-    // called once, by `setup_machine_fdt()`, before any early parameter is parsed.
+    // SAFETY: `early_init_dt_verify()` (drivers/of/fdt.c) sets the pointer. On arm64
+    // `setup_machine_fdt()` calls that once, before any early parameter is parsed.
     let tree = unsafe { bindings::initial_boot_params }.cast::<u8>();
     if tree.is_null() {
         return &[];

@@ -47,7 +47,7 @@ pub(crate) trait Earlycon {
     /// caller logs; `None` after the reason has been logged.
     fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64>;
 
-    /// Writes text, with the console lock held, or without it in a panic.
+    /// Writes text, with the console lock held, or without it in a panic or a debugger.
     fn write(text: &[u8]);
 }
 

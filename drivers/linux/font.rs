@@ -68,7 +68,7 @@ pub(crate) struct UserFont {
 
 #[cfg(all(CONFIG_VT, not(MODULE)))]
 impl UserFont {
-    /// Copies a font of the VT core's, whose glyphs are `pitch` scanlines apart.
+    /// Copies a font of the VT core, whose glyphs are `pitch` scanlines apart.
     ///
     /// # Errors
     ///

@@ -30,7 +30,7 @@ use crate::linux::{
 
 /// A console that writes text.
 pub(crate) trait LegacyConsole {
-    /// Writes text, with the console lock held, or without it in a panic.
+    /// Writes text, with the console lock held, or without it in a panic or a debugger.
     fn write(text: &[u8]);
 }
 
@@ -53,7 +53,7 @@ impl<T: LegacyConsole> Registration<T> {
     ///
     /// # Safety
     ///
-    /// It is not on the list, and nobody else adds it now. The module goes after
+    /// It is not on the list, and nobody else adds it now. The module is unloaded only after
     /// [`Registration::unregister`].
     pub(crate) unsafe fn register(&'static self) {
         // SAFETY: By the safety requirement. The console is static. The printk core alone calls

@@ -7,7 +7,7 @@ use core::marker::PhantomData;
 
 use crate::linux::bindings;
 
-/// The mutexes, named after what they guard.
+/// The mutexes, named after the operations or the state that they guard.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum Mutex {

@@ -40,14 +40,15 @@ use crate::linux::{
     clock::begin_use, //
 };
 
-/// How long a panic waits for another CPU that owns the value, before it goes on without it.
+/// The time in microseconds that a panic waits for another CPU that owns the value, before it goes
+/// on without the value.
 #[cfg(not(MODULE))]
 const PANIC_WAIT_US: u64 = 1_000_000;
-/// How long a panic waits at its last line. It is longer than one use of the value may wait for the
-/// device; see [`Hal::wait`](crate::virtio::Hal::wait).
+/// The time in microseconds that a panic waits at its last line. It is longer than one use of the
+/// value may wait for the device; see [`Hal::wait`](crate::virtio::Hal::wait).
 #[cfg(not(MODULE))]
 const LAST_PANIC_WAIT_US: u64 = 7_000_000;
-/// How long [`Owned::with`] sleeps between two attempts.
+/// The time in microseconds that [`Owned::with`] sleeps between two attempts.
 #[cfg(not(MODULE))]
 const RETRY_US: i64 = 500;
 
@@ -130,7 +131,8 @@ impl<T> Owned<T> {
         let start = ticks();
         let is_torn = loop {
             let owner = self.acquire();
-            // This task, or code that it was interrupted in, does not continue before we return.
+            // This task, or the code of it that was interrupted, does not continue before this
+            // returns.
             let is_interrupted = owner & !LEVEL == context() & !LEVEL;
             if owner == 0 {
                 break false;
@@ -177,13 +179,14 @@ impl<T> Owned<T> {
         result
     }
 
-    /// Becomes the owner if the owner is dead. Returns whether it was.
+    /// Makes this context the owner if the owner is dead. Returns whether that was so.
     #[cfg(not(MODULE))]
     fn acquire_from_dead(&self) -> bool {
         (self.owner).cmpxchg(DEAD, context(), Acquire).is_ok()
     }
 
-    /// Becomes the owner if there is none. Returns 0 then, and the other owner otherwise.
+    /// Makes this context the owner if there is none. Returns 0 then, and the other owner
+    /// otherwise.
     fn acquire(&self) -> usize {
         let owner = (self.owner).cmpxchg(0, context(), Acquire);
         owner.err().unwrap_or(0)

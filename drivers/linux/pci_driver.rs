@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver of the PCI core's for virtio-gpus.
+//! A PCI driver for virtio-gpus.
 //!
 //! `kernel::pci::Driver` differs between kernel versions, and can neither compare drivers nor
 //! handle resets; `struct pci_driver` below it is the same in all of them.
@@ -64,8 +64,8 @@ use crate::linux::{
     table::Table, //
 };
 
-/// What a driver does with its devices. The PCI core calls these functions with the device's lock
-/// held; all may sleep.
+/// The callbacks of a driver for its devices. The PCI core calls these functions with the device's
+/// lock held; all may sleep.
 pub(crate) trait Driver {
     /// Takes a virtio-gpu that has no driver.
     ///
@@ -82,7 +82,7 @@ pub(crate) trait Driver {
     fn shutdown(device: PciDevice);
 }
 
-/// What a driver does when a function of its is reset.
+/// The callbacks of a driver for a reset of its PCI function.
 #[cfg(not(MODULE))]
 pub(crate) trait FunctionReset {
     /// Prepares the device for a reset of its function.
@@ -136,12 +136,13 @@ impl<T: FunctionReset> Resets<T> {
     });
 }
 
-/// What a user of [`Registration`] implements: in the kernel image also sleep and resets.
+/// The callbacks that a user of [`Registration`] implements: in the kernel image also sleep and
+/// resets.
 #[cfg(not(MODULE))]
 pub(crate) trait User: Driver + FunctionReset + Sleep {}
 #[cfg(not(MODULE))]
 impl<T: Driver + FunctionReset + Sleep> User for T {}
-/// What a user of [`Registration`] implements.
+/// The callbacks that a user of [`Registration`] implements.
 #[cfg(MODULE)]
 pub(crate) trait User: Driver {}
 #[cfg(MODULE)]
@@ -181,7 +182,7 @@ impl<T: User> Registration<T> {
     ///
     /// # Safety
     ///
-    /// If this succeeds, the module calls [`Registration::unregister`] before it goes.
+    /// If this succeeds, the module calls [`Registration::unregister`] before it is unloaded.
     #[cfg(MODULE)]
     pub(crate) unsafe fn register(&'static self, owner: &'static ThisModule) -> Result {
         self.register_for(owner.as_ptr())
@@ -203,8 +204,8 @@ impl<T: User> Registration<T> {
             (*driver).probe = Some(probe::<T>);
             (*driver).remove = Some(remove::<T>);
             (*driver).shutdown = Some(shutdown::<T>);
-            // Whatever the command line says: this driver has to be the first, and the outcome of a
-            // probe is examined right after it.
+            // Even if the command line asks for asynchronous probes: this driver has to be the
+            // first, and the outcome of a probe is examined right after it.
             (*driver).driver.probe_type = bindings::probe_type_PROBE_FORCE_SYNCHRONOUS;
             #[cfg(not(MODULE))]
             {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver of the platform bus for the virtio-mmio slot of a GPU. It refuses other slots, for
-//! which the driver core asks virtio-mmio then.
+//! A driver of the platform bus for the virtio-mmio slot of a GPU. It refuses other slots, which
+//! the driver core then offers to virtio-mmio.
 //!
 //! ```ignore
 //! struct Gpu;
@@ -53,8 +53,8 @@ use crate::linux::{
     }, //
 };
 
-/// What a driver does with its slots. The driver core calls these functions with the device's lock
-/// held; all may sleep.
+/// The callbacks of a driver for its slots. The driver core calls these functions with the device's
+/// lock held; all may sleep.
 pub(crate) trait Driver: Sleep {
     /// Takes a virtio-mmio slot that has no driver, if its device is a GPU.
     ///
@@ -89,8 +89,7 @@ pub(crate) struct Slot {
 unsafe impl Send for Slot {}
 
 impl Slot {
-    /// Makes a slot from a pointer of the driver core's; `None` if that is null, or has no
-    /// registers.
+    /// Makes a slot from a pointer of the driver core; `None` if that is null, or has no registers.
     ///
     /// # Safety
     ///
@@ -199,7 +198,7 @@ impl<T: Driver> Registration<T> {
             (*driver).driver.of_match_table = COMPATIBLE.as_ptr().cast();
             (*driver).driver.acpi_match_table = HARDWARE_ID.as_ptr().cast();
             (*driver).driver.pm = pm::operations::<T>();
-            // As for PCI.
+            // As in `pci_driver::Registration::register_for()`.
             (*driver).driver.probe_type = bindings::probe_type_PROBE_FORCE_SYNCHRONOUS;
             (*driver).probe = Some(probe::<T>);
             (*driver).remove = Some(remove::<T>);

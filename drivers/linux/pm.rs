@@ -23,7 +23,7 @@ use crate::linux::{
     table::Table, //
 };
 
-/// What a driver does when the system sleeps.
+/// The callbacks of a driver for system sleep.
 pub(crate) trait Sleep {
     /// Prepares the bound device for sleep, for hibernation, or for the kernel that is restored.
     /// May sleep.

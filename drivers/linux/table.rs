@@ -8,7 +8,7 @@ use core::ffi::CStr;
 /// The name of the driver, in sysfs and for its resources.
 pub(crate) const NAME: &CStr = c"virtgpu_bridge";
 
-/// A structure of the kernel's that contains pointers, for a static or a constant.
+/// A structure of the kernel that contains pointers, for a static or a constant.
 ///
 /// # Invariants
 ///

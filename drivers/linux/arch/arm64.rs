@@ -68,7 +68,8 @@ pub(crate) unsafe fn map_early_console_page(at: u64) -> *mut u8 {
 ///
 /// # Safety
 ///
-/// The slot has a mapping of ours, or of `earlycon_map()` for us, and nothing uses it any more.
+/// The slot has a mapping of this driver, or of `earlycon_map()` for this driver, and nothing uses
+/// it any more.
 #[cfg(not(MODULE))]
 pub(crate) unsafe fn unmap_early_console_page() {
     // SAFETY: By the safety requirements. `clear_fixmap()` may be called in any context.
@@ -76,7 +77,8 @@ pub(crate) unsafe fn unmap_early_console_page() {
 }
 
 /// Returns whether devices cannot reach the guest's memory, except for what the DMA API shares: in
-/// a realm (Arm CCA), and in a protected guest of KVM. Returns false before `setup_arch()` knows.
+/// a realm (Arm CCA), and in a protected guest of KVM. Returns false before `setup_arch()` has
+/// found this out.
 #[cfg(not(MODULE))]
 pub(crate) fn memory_is_private() -> bool {
     #[cfg(CONFIG_VIRTGPU_BRIDGE_CRASH_TEST)]
