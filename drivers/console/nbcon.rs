@@ -402,7 +402,7 @@ fn check_tty() {
     check_tty_later();
 }
 
-/// The timer of [`work::check_tty_later`].
+/// Runs [`check_tty`], in the timer of [`work::check_tty_later`].
 #[cfg(CONFIG_VT)]
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_check_tty() {

@@ -63,7 +63,8 @@ fn show_later() {
     }
 }
 
-/// The work of [`work::show_frame_later`].
+/// Ends the frame, as the work of [`work::show_frame_later`]: shows the rest, or flushes all once
+/// more.
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_show_frame() {
     IS_PENDING.store(false, Relaxed);

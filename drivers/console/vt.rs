@@ -67,10 +67,11 @@ use crate::{
     }, //
 };
 
-/// The time after which a missed blink of the cursor is tried again.
+/// The time in milliseconds after which a missed blink of the cursor is tried again.
 const BLINK_RETRY_MS: u32 = 200;
 
-/// The time after which a new palette is drawn if the VT core does not report an update.
+/// The time in milliseconds after which a new palette is drawn if the VT core does not report an
+/// update.
 const PALETTE_DELAY_MS: u32 = 20;
 
 // The size of the screen in columns and rows, the size of its glyphs in pixels, and their number.
@@ -190,7 +191,7 @@ fn blink(vc: &Vc<'_>) -> Option<u32> {
     })?
 }
 
-/// The work of [`work::blink_later`].
+/// Blinks the cursor of the console in the foreground, as the work of [`work::blink_later`].
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_blink() {
     let delay_ms =
