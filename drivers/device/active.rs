@@ -111,20 +111,19 @@ const MAX_PANIC_BRING_UPS: u8 = 2;
 
 /// The callbacks by which the device notifies the consoles of changes.
 pub(crate) trait Observer {
-    /// Called when a device is bound and shows the log. May sleep.
+    /// Starts the consoles: a device is bound and shows the log. May sleep.
     fn started(&self);
 
-    /// Called when the screen is blank, and perhaps another one than before: draws all text. May
-    /// sleep.
+    /// Draws all text again: the screen is blank, and perhaps another one than before. May sleep.
     fn redraw(&self);
 
-    /// Called before the log ends: saves text that is only on the screen.
+    /// Saves text that is only on the screen, before the log ends.
     fn save(&self, lock: &Locked);
 
-    /// Called after the device has been removed from this driver. May sleep.
+    /// Handles the loss of the device, after it has been removed from this driver. May sleep.
     fn released(&self);
 
-    /// Called when there is no screen any more. May sleep.
+    /// Stops the consoles: there is no screen any more. May sleep.
     fn stopped(&self);
 }
 

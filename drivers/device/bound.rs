@@ -159,6 +159,10 @@ impl NotifyRegion {
     }
 
     /// Maps the register of `notify`.
+    ///
+    /// # Errors
+    ///
+    /// [`BringUpError::Bar`] if it is beyond the BAR, [`BringUpError::Map`] if it cannot be mapped.
     fn map(self, notify: QueueNotify) -> Result<IoMapping, BringUpError> {
         match self {
             Self::Bar(device, all) => {
@@ -388,6 +392,10 @@ impl BoundDevice {
     }
 
     /// Brings the device up in `memory`.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`bring_up::bring_up`] does.
     fn start(
         &mut self,
         memory: SharedBlock,
@@ -504,6 +512,10 @@ impl BoundDevice {
 }
 
 /// Allocates zeroed memory of `words` 32-bit words that no device accesses.
+///
+/// # Errors
+///
+/// Fails if there is no memory.
 fn private_memory(words: usize) -> Result<VVec<u32>, PciError> {
     let mut memory = VVec::new();
     match memory.resize(words, 0, GFP_KERNEL) {
@@ -513,6 +525,11 @@ fn private_memory(words: usize) -> Result<VVec<u32>, PciError> {
 }
 
 /// Maps a region of a device's BARs.
+///
+/// # Errors
+///
+/// [`BringUpError::Bar`] if the region is not within its BAR, [`BringUpError::Map`] if it cannot be
+/// mapped.
 fn map(device: PciDevice, region: &BarRegion) -> Result<IoMapping, BringUpError> {
     let (start, _) = device
         .memory_bar(region.bar)

@@ -493,6 +493,10 @@ impl Discovery {
 
     /// Brings the device at `location` up. Its notify registers begin at the physical address
     /// `notify_base`.
+    ///
+    /// # Errors
+    ///
+    /// Fails for the reasons of [`BringUpError`].
     fn bring_up(
         &mut self,
         transport: &mut impl Transport,

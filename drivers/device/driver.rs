@@ -221,8 +221,8 @@ unsafe impl PciFixup for Driver {
 
 declare_pci_fixup!(rust_virtgpu_bridge_pci_fixup, Driver);
 
-/// The work of [`work::poll_device_later`]: recovers the device and follows changes of its
-/// displays, as long as it is bound.
+/// Recovers the device and follows changes of its displays, as the work of
+/// [`work::poll_device_later`], which goes on as long as the device is bound.
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_poll_device() {
     if active::poll() {

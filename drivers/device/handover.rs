@@ -197,8 +197,8 @@ fn is_without_native(device: &Device) -> bool {
     (device.virtio_child(&VIRTIO)).is_some_and(|child| !child.finish_probe())
 }
 
-/// The work of [`work::handover_later`]: offers the device, takes it back, or does nothing, as the
-/// state requires.
+/// Offers the device, takes it back, or does nothing, as the state requires: the work of
+/// [`work::handover_later`].
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_handover() {
     update(Event::WorkStarted);
