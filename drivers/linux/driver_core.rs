@@ -208,6 +208,9 @@ impl Drop for Device {
     }
 }
 
+/// Stores a child that is a virtio device in `found`, with a reference to it, and returns 1, which
+/// ends the iteration. Returns 0 for any other child.
+///
 /// # Safety
 ///
 /// Called by `device_for_each_child()` (drivers/base/core.c), with a child that is valid until this

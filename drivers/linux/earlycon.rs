@@ -156,6 +156,8 @@ pub(crate) fn unregister() {
     }
 }
 
+/// Passes the text to [`Earlycon::write`].
+///
 /// # Safety
 ///
 /// Called by the printk core as a console's `write()`, with the start of `count` bytes.

@@ -75,6 +75,8 @@ impl<T: LegacyConsole> Registration<T> {
     }
 }
 
+/// Passes the text to [`LegacyConsole::write`].
+///
 /// # Safety
 ///
 /// Called by the printk core as a console's `write()`, with the start of `count` bytes.

@@ -151,6 +151,8 @@ unsafe fn write<T: NbconConsole>(context: *mut bindings::nbcon_write_context) {
     }
 }
 
+/// Prints the current record, in any context.
+///
 /// # Safety
 ///
 /// Called by the printk core, in any context, with a context as for [`write`].
@@ -162,6 +164,8 @@ unsafe extern "C" fn write_atomic<T: NbconConsole>(
     unsafe { write::<T>(context) };
 }
 
+/// Prints the current record, in the thread of the console.
+///
 /// # Safety
 ///
 /// Called by the printk core between [`device_lock`] and [`device_unlock`], with a context as for
@@ -179,6 +183,8 @@ extern "C" fn device_lock(_: *mut bindings::console, _: *mut c_ulong) {
     console::lock_thread();
 }
 
+/// Undoes [`device_lock`].
+///
 /// # Safety
 ///
 /// Called by the printk core after [`device_lock`], by the same task: it calls both in one function

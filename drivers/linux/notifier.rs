@@ -93,6 +93,8 @@ impl<E: Event> Notifier<E> {
     }
 }
 
+/// Passes an event to `E`.
+///
 /// # Safety
 ///
 /// Called by the kernel for a notifier of kind `E`.
@@ -111,7 +113,8 @@ pub(crate) struct Die<T>(PhantomData<T>);
 
 /// Handles faults of the kernel.
 pub(crate) trait DieNotifier {
-    /// Called by `die()` (arch/arm64/kernel/traps.c), in the context that has faulted.
+    /// Handles a fault. Called by `die()` (arch/arm64/kernel/traps.c) in the context that has
+    /// faulted.
     fn died();
 }
 
@@ -137,11 +140,11 @@ pub(crate) struct Module<T>(PhantomData<T>);
 
 /// Handles the loading and unloading of modules.
 pub(crate) trait ModuleNotifier {
-    /// Called when the module `name` has been loaded. May sleep.
+    /// Handles the module `name` that has been loaded. May sleep.
     fn loaded(name: &CStr);
 
-    /// Called when the module `name` is unloaded, after its `exit()`, or after its `init()` has
-    /// failed. May sleep.
+    /// Handles the module `name` that is being unloaded, after its `exit()`, or after its `init()`
+    /// has failed. May sleep.
     fn unloaded(name: &CStr);
 }
 
@@ -177,10 +180,10 @@ pub(crate) struct Bus<T>(PhantomData<T>);
 
 /// Handles changes of the devices of a bus.
 pub(crate) trait BusNotifier {
-    /// Called when `device`, whose parent is `parent`, has no driver any more. May sleep.
+    /// Handles `device`, whose parent is `parent`, and which has no driver any more. May sleep.
     fn unbound(device: DeviceId, parent: DeviceId);
 
-    /// Called when the driver core removes `device`, before it is freed. May sleep.
+    /// Handles the removal of `device` by the driver core, before it is freed. May sleep.
     fn removed(device: DeviceId);
 }
 
@@ -253,7 +256,8 @@ pub(crate) struct Vt<T>(PhantomData<T>);
 /// Handles updates of the virtual terminals.
 #[cfg(CONFIG_VT)]
 pub(crate) trait VtNotifier {
-    /// Called by `notify_update()` (drivers/tty/vt/vt.c) after the VT core has changed the screen.
+    /// Handles changes of the screen by the VT core. Called by `notify_update()`
+    /// (drivers/tty/vt/vt.c).
     /// Must not sleep.
     fn updated(lock: &Locked);
 }

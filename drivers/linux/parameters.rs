@@ -54,6 +54,11 @@ pub(crate) fn keeps_picture() -> Result<bool, &'static str> {
     }
 }
 
+/// Parses the value of `virtgpu_bridge.scroll=`.
+///
+/// # Errors
+///
+/// Fails with the value if it is unknown.
 fn parse(word: &'static str) -> Result<Option<Scroll>, &'static str> {
     match word {
         "auto" => Ok(None),

@@ -189,6 +189,10 @@ impl<T: User> Registration<T> {
     }
 
     /// Registers the driver, unless it is registered. `owner` is the module, or null.
+    ///
+    /// # Errors
+    ///
+    /// Fails as `__pci_register_driver()` does.
     fn register_for(&'static self, owner: *mut bindings::module) -> Result {
         if self.is_registered.xchg(true, Acquire) {
             return Ok(());
@@ -250,6 +254,8 @@ pub(crate) fn for_each_gpu(mut f: impl FnMut(PciDevice)) {
     }
 }
 
+/// Calls [`Driver::probe`] for a virtio-gpu. Returns -ENODEV for any other device.
+///
 /// # Safety
 ///
 /// Called by the PCI core (`local_pci_probe()` in drivers/pci/pci-driver.c) for a device of `IDS`,
@@ -272,6 +278,8 @@ unsafe extern "C" fn probe<T: Driver>(
     T::probe(device).map_or_else(|error| error.to_errno(), |()| 0)
 }
 
+/// Calls [`Driver::remove`].
+///
 /// # Safety
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded, with the device's lock held.
@@ -282,6 +290,8 @@ unsafe extern "C" fn remove<T: Driver>(device: *mut bindings::pci_dev) {
     }
 }
 
+/// Calls [`Driver::shutdown`].
+///
 /// # Safety
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded, with the device's lock held.
@@ -292,6 +302,8 @@ unsafe extern "C" fn shutdown<T: Driver>(device: *mut bindings::pci_dev) {
     }
 }
 
+/// Calls [`FunctionReset::reset_prepare`].
+///
 /// # Safety
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded, with its lock held.
@@ -300,6 +312,8 @@ unsafe extern "C" fn reset_prepare<T: FunctionReset>(_: *mut bindings::pci_dev) 
     T::reset_prepare();
 }
 
+/// Calls [`FunctionReset::reset_done`].
+///
 /// # Safety
 ///
 /// As [`reset_prepare`], which was called before.

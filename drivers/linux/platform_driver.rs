@@ -208,6 +208,8 @@ impl<T: Driver> Registration<T> {
     }
 }
 
+/// Calls [`Driver::probe`]. Returns -ENODEV for a slot without registers.
+///
 /// # Safety
 ///
 /// Called by the driver core (`platform_probe()` in drivers/base/platform.c) for a device of
@@ -222,6 +224,8 @@ unsafe extern "C" fn probe<T: Driver>(device: *mut bindings::platform_device) ->
     T::probe(slot).map_or_else(|error| error.to_errno(), |()| 0)
 }
 
+/// Calls [`Driver::remove`].
+///
 /// # Safety
 ///
 /// Called by the driver core for a device whose `probe()` succeeded, with the device's lock held.
@@ -232,6 +236,8 @@ unsafe extern "C" fn remove<T: Driver>(slot: *mut bindings::platform_device) {
     }
 }
 
+/// Calls [`Driver::shutdown`].
+///
 /// # Safety
 ///
 /// Called by the driver core for a device whose `probe()` succeeded, with the device's lock held.

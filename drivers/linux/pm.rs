@@ -54,6 +54,8 @@ pub(crate) fn operations<T: Sleep>() -> *const bindings::dev_pm_ops {
     table.as_ptr()
 }
 
+/// Calls [`Sleep::suspend`].
+///
 /// # Safety
 ///
 /// Called by the PM core for a device that is bound to the driver. It does not use its argument.
@@ -62,6 +64,8 @@ unsafe extern "C" fn suspend<T: Sleep>(_: *mut bindings::device) -> c_int {
     0
 }
 
+/// Calls [`Sleep::resume`].
+///
 /// # Safety
 ///
 /// As [`suspend`].

@@ -6,7 +6,7 @@
 //! ```ignore
 //! work::blink_later(200);
 //!
-//! /// The work of [`work::blink_later`].
+//! /// Blinks the cursor, as the work of [`work::blink_later`].
 //! #[no_mangle]
 //! extern "C" fn rust_virtgpu_bridge_blink() { .. }
 //! ```
