@@ -273,8 +273,8 @@ impl EarlyDevice {
             return Some(());
         };
         let device = PCI_DEVICE.load(Relaxed) as *mut bindings::pci_dev;
-        // SAFETY: It is null, or a device that `pci_setup_device()` (drivers/pci/probe.c) has
-        // passed to the PCI fixup. This is called only while the log is paused: from the fixup
+        // SAFETY: The pointer is null, or a device that `pci_setup_device()` (drivers/pci/probe.c)
+        // has passed to the PCI fixup. This is called only while the log is paused: from the fixup
         // until the driver core offers the device, when the log resumes or is dropped. In that time
         // the PCI core initialises and adds the device. It would free it only if it was removed
         // before a driver was probed, for which `removed()` is called, or if its header type was
@@ -444,8 +444,8 @@ pub(crate) fn enumerated(found: &Enumerated, device: PciDevice, bar: impl FnOnce
 /// discovered one, and was not bound.
 pub(crate) fn removed(device: DeviceId) {
     let discovered = PCI_DEVICE.load(Relaxed) as *mut bindings::pci_dev;
-    // SAFETY: It is null, or the device of `enumerated()`, for which this function is called before
-    // it is freed.
+    // SAFETY: The pointer is null, or the device of `enumerated()`, for which this function is
+    // called before it is freed.
     let discovered = unsafe { PciDevice::new(discovered) };
     if discovered.is_none_or(|discovered| discovered.id() != device) {
         return;

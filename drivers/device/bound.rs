@@ -102,11 +102,11 @@ type StopTransport = fn(&mut dyn Transport, &QueueMemory) -> Result<(), SetupErr
 #[cfg(not(MODULE))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Health {
-    /// It runs.
+    /// The device runs.
     Running,
-    /// Something else has reset it, or it needs a reset (DEVICE_NEEDS_RESET).
+    /// The device was reset by something else, or needs a reset (DEVICE_NEEDS_RESET).
     Reset,
-    /// It is gone: its registers read as ones.
+    /// The device is gone: its registers read as ones.
     Gone,
 }
 

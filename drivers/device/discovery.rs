@@ -123,9 +123,9 @@ impl fmt::Display for DeviceLocation {
 
 /// A GPU that was brought up.
 pub(crate) struct Discovered {
-    /// Its location.
+    /// The location of the GPU.
     pub(crate) location: DeviceLocation,
-    /// The notify register of its queue, within the transport's notify registers.
+    /// The notify register of the GPU's queue, within the transport's notify registers.
     pub(crate) notify: QueueNotify,
     /// The mapping of the notify register, if it is not the page of early consoles.
     pub(crate) mapping: Option<IoMapping>,

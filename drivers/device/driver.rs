@@ -201,7 +201,7 @@ impl ModuleNotifier for Driver {
         if name == NATIVE {
             handover::native_unloaded();
         } else if name == VIRTIO_BUS {
-            // SAFETY: It is the module of the virtio bus. Its `exit()` has unregistered the bus.
+            // SAFETY: This is the module of the virtio bus. Its `exit()` has unregistered the bus.
             unsafe { handover::virtio_bus_unloaded() };
         }
     }

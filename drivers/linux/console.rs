@@ -162,8 +162,8 @@ impl Console {
     ///
     /// # Safety
     ///
-    /// It is static, and not on the list, and nobody else adds it now. Sleeping is allowed. The
-    /// printk core may call the callbacks in `console` as `struct console` says.
+    /// The console is static, and not on the list, and nobody else adds it now. Sleeping is
+    /// allowed. The printk core may call the callbacks in `console` as `struct console` says.
     pub(crate) unsafe fn register(&self, mut console: bindings::console) {
         for (to, &from) in console.name.iter_mut().zip(b"virtgpu") {
             *to = from;
@@ -197,7 +197,7 @@ impl Console {
 ///
 /// # Safety
 ///
-/// It points to a console that is not freed before this returns.
+/// `console` points to a console that is not freed before this returns.
 #[cfg(not(MODULE))]
 pub(crate) unsafe fn is_enabled(console: *const bindings::console) -> bool {
     // SAFETY: By the safety requirement. The printk core may change the flags meanwhile
@@ -234,7 +234,7 @@ pub(crate) fn add_preferred(console: crate::firmware::consoles::Console<'_>) {
 ///
 /// # Safety
 ///
-/// It points to a console that is not freed before this returns.
+/// `console` points to a console that is not freed before this returns.
 #[cfg(not(MODULE))]
 pub(crate) unsafe fn is_early(console: *const bindings::console) -> bool {
     // SAFETY: By the safety requirement. The flags are read as in `is_enabled()`.

@@ -95,8 +95,9 @@ impl DeviceRef {
         let guard = Mutex::Device.lock();
         let before = self.0.xchg(device, Full);
         drop(guard);
-        // SAFETY: It is null, or a device that this value had a reference of. That is given up
-        // once: the pointer was taken out here, with the mutex held under which `with()` reads it.
+        // SAFETY: The pointer is null, or a device that this value had a reference to. That
+        // reference is given up once: the pointer was taken out here, with the mutex held under
+        // which `with()` reads it.
         unsafe { bindings::put_device(before) };
     }
 
@@ -109,8 +110,8 @@ impl DeviceRef {
     pub(crate) fn with<R>(&self, f: impl FnOnce(&Device) -> R) -> Option<R> {
         // `set()` may replace the device meanwhile, and give its reference up.
         let guard = Mutex::Device.lock();
-        // SAFETY: It is null, which `get_device()` takes, or a device that this value has a
-        // reference of, which `set()` does not give up as long as the mutex is held.
+        // SAFETY: The pointer is null, which `get_device()` accepts, or a device that this value
+        // has a reference to, which `set()` does not give up as long as the mutex is held.
         let device = unsafe { bindings::get_device(self.0.load(Acquire)) };
         drop(guard);
         // INVARIANT: The reference above is given up when `device` is dropped.
@@ -161,12 +162,12 @@ impl Device {
         let mut child = ptr::null_mut();
         let found: *mut *mut bindings::device = &mut child;
         // SAFETY: By the invariants the device is valid. `device_for_each_child()`
-        // (drivers/base/core.c) calls `find_virtio()` with a child that it has a reference of, and
+        // (drivers/base/core.c) calls `find_virtio()` with a child that it has a reference to, and
         // with `found`, which lives longer than the call and is not used otherwise meanwhile.
         unsafe {
             bindings::device_for_each_child(self.0.as_ptr(), found.cast(), Some(find_virtio))
         };
-        // INVARIANT: `find_virtio()` has taken a reference of the child, which is given up when the
+        // INVARIANT: `find_virtio()` has taken a reference to the child, which is given up when the
         // value is dropped.
         let child = Self(NonNull::new(child)?);
         // SAFETY: The reference keeps the child valid. Its bus was registered when the child was

@@ -108,7 +108,7 @@ impl EarlyRegisters {
         if !mappable(at, length) {
             return None;
         }
-        // SAFETY: It reads a variable (mm/slab_common.c).
+        // SAFETY: The function reads a variable (mm/slab_common.c).
         let is_early = !unsafe { kernel::bindings::slab_is_available() };
         let base = if is_early {
             ioremap(at, length)
@@ -289,7 +289,7 @@ pub(crate) fn devicetree() -> &'static [u8] {
 
 /// Memory of the kernel image that a device can access before there is an allocator.
 ///
-/// It is aligned to a page, which is more than anything in it needs.
+/// The memory is aligned to a page, which is more than anything in it needs.
 #[repr(C, align(4096))]
 pub(crate) struct ImageMemory<const WORDS: usize> {
     words: UnsafeCell<[u32; WORDS]>,

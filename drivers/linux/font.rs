@@ -98,7 +98,7 @@ impl UserFont {
         // dropped with it. A user of `font()` replaces its copy before that.
         let kept = unsafe { core::slice::from_raw_parts(data.as_ptr(), data.len()) };
         let font = Font::new(from.width, from.height, from.charcount as usize, kept);
-        // INVARIANT: It is in the memory of `_data`, which nobody has a way to change.
+        // INVARIANT: The font is in the memory of `_data`, which has no method that changes it.
         font.map(|font| Self { font, _data: data })
             .map_err(|_| EINVAL)
     }

@@ -8,7 +8,7 @@ use crate::linux::bindings;
 
 /// A record of the log.
 pub(crate) struct Record<'b> {
-    /// Its sequence number.
+    /// The sequence number.
     pub(crate) seq: u64,
     text: &'b [u8],
 }

@@ -53,8 +53,8 @@ impl<T: LegacyConsole> Registration<T> {
     ///
     /// # Safety
     ///
-    /// It is not on the list, and nobody else adds it now. The module is unloaded only after
-    /// [`Registration::unregister`].
+    /// The console is not on the list, and nobody else adds it now. The module is unloaded only
+    /// after [`Registration::unregister`].
     pub(crate) unsafe fn register(&'static self) {
         // SAFETY: By the safety requirement. The console is static. The printk core alone calls
         // `write()`. The other fields are numbers, pointers and optional functions, for which

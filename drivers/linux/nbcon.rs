@@ -124,7 +124,7 @@ impl<T: NbconConsole> Registration<T> {
 /// Passes the priority and the sequence number of the current record on to `T`.
 ///
 /// Only these two are read while the console cannot be taken over. The screen has an owner of its
-/// own (`linux::owner`), and can be set up again.
+/// own (`linux::owner`), and can be brought up again.
 ///
 /// # Safety
 ///

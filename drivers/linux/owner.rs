@@ -209,14 +209,15 @@ pub(crate) fn must_not_sleep() -> bool {
 /// Returns whether no other CPU is online any more.
 #[cfg(not(MODULE))]
 pub(crate) fn is_only_cpu() -> bool {
-    // SAFETY: It reads the mask of the CPUs that are online, and may be called in any context.
+    // SAFETY: The function reads the mask of the CPUs that are online, and may be called in any
+    // context.
     unsafe { bindings::virtgpu_bridge_is_only_cpu() }
 }
 
 /// Returns whether the kernel prints an oops, or panics on this CPU.
 pub(crate) fn oops_in_progress() -> bool {
-    // SAFETY: A static of kernel/printk/printk.c: an aligned word, which is read at once. Others
-    // may change it meanwhile, and either value will do.
+    // SAFETY: `oops_in_progress` is a static of kernel/printk/printk.c: an aligned word, which is
+    // read at once. Others may change it meanwhile, and either value will do.
     panic_on_this_cpu() || unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0
 }
 
@@ -227,6 +228,6 @@ const LEVEL: usize = 3;
 /// Returns a number of the current context: the current task, which is the same on any CPU, and the
 /// level of interruption (none, softirq, hardirq or NMI).
 fn context() -> usize {
-    // SAFETY: It reads `current` and the preemption count of this CPU, in any context.
+    // SAFETY: The function reads `current` and the preemption count of this CPU, in any context.
     unsafe { bindings::virtgpu_bridge_context() as usize }
 }

@@ -73,7 +73,7 @@ impl PciDevice {
     ///
     /// # Safety
     ///
-    /// It is null, or `pci_setup_device()` (drivers/pci/probe.c) has come as far as the early
+    /// `device` is null, or `pci_setup_device()` (drivers/pci/probe.c) has come as far as the early
     /// fixups, and it is not freed as long as the new value is used.
     pub(crate) unsafe fn new(device: *mut bindings::pci_dev) -> Option<Self> {
         // INVARIANT: By the safety requirement.

@@ -245,8 +245,8 @@ pub(crate) fn for_each_gpu(mut f: impl FnMut(PciDevice)) {
         // SAFETY: `at` is null, or what this returned before, whose reference `pci_get_device()`
         // (drivers/pci/search.c) gives up.
         at = unsafe { bindings::pci_get_device(VENDOR.into(), DEVICE_GPU.into(), at) };
-        // SAFETY: It is null, or an initialised device with a reference that lasts until the next
-        // call; `f` keeps nothing of it.
+        // SAFETY: The pointer is null, or that of an initialised device with a reference that lasts
+        // until the next call; `f` keeps nothing of it.
         let Some(device) = (unsafe { PciDevice::new(at) }) else {
             return;
         };
@@ -264,7 +264,7 @@ unsafe extern "C" fn probe<T: Driver>(
     device: *mut bindings::pci_dev,
     _: *const bindings::pci_device_id,
 ) -> c_int {
-    // SAFETY: The PCI core passes an initialised device, and has a reference of it as long as it is
+    // SAFETY: The PCI core passes an initialised device, and has a reference to it as long as it is
     // bound. If this succeeds, it calls `remove()` before it gives that up; if not, nothing of the
     // device is kept.
     let Some(device) = (unsafe { PciDevice::new(device) }) else {
@@ -284,7 +284,7 @@ unsafe extern "C" fn probe<T: Driver>(
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded, with the device's lock held.
 unsafe extern "C" fn remove<T: Driver>(device: *mut bindings::pci_dev) {
-    // SAFETY: The device is bound, so the PCI core has a reference of it until this returns.
+    // SAFETY: The device is bound, so the PCI core has a reference to it until this returns.
     if let Some(device) = unsafe { PciDevice::new(device) } {
         T::remove(device);
     }
@@ -296,7 +296,7 @@ unsafe extern "C" fn remove<T: Driver>(device: *mut bindings::pci_dev) {
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded, with the device's lock held.
 unsafe extern "C" fn shutdown<T: Driver>(device: *mut bindings::pci_dev) {
-    // SAFETY: The device is bound, so the PCI core has a reference of it until this returns.
+    // SAFETY: The device is bound, so the PCI core has a reference to it until this returns.
     if let Some(device) = unsafe { PciDevice::new(device) } {
         T::shutdown(device);
     }

@@ -93,7 +93,7 @@ impl Slot {
     ///
     /// # Safety
     ///
-    /// It is null, or registered, and is not freed as long as the new value is used.
+    /// `device` is null, or registered, and is not freed as long as the new value is used.
     unsafe fn new(device: *mut bindings::platform_device) -> Option<Self> {
         let device = NonNull::new(device)?;
         // SAFETY: By the safety requirement the device is valid. `platform_get_resource()`
@@ -215,7 +215,7 @@ impl<T: Driver> Registration<T> {
 /// Called by the driver core (`platform_probe()` in drivers/base/platform.c) for a device of
 /// `COMPATIBLE` or `HARDWARE_ID`, with the device's lock held.
 unsafe extern "C" fn probe<T: Driver>(device: *mut bindings::platform_device) -> c_int {
-    // SAFETY: The driver core passes a registered device, and has a reference of it as long as it
+    // SAFETY: The driver core passes a registered device, and has a reference to it as long as it
     // is bound. If this succeeds, it calls `remove()` before it gives that up; if not, nothing of
     // the device is kept.
     let Some(slot) = (unsafe { Slot::new(device) }) else {
@@ -230,7 +230,7 @@ unsafe extern "C" fn probe<T: Driver>(device: *mut bindings::platform_device) ->
 ///
 /// Called by the driver core for a device whose `probe()` succeeded, with the device's lock held.
 unsafe extern "C" fn remove<T: Driver>(slot: *mut bindings::platform_device) {
-    // SAFETY: The device is bound, so the driver core has a reference of it until this returns.
+    // SAFETY: The device is bound, so the driver core has a reference to it until this returns.
     if let Some(slot) = unsafe { Slot::new(slot) } {
         T::remove(slot);
     }
@@ -242,7 +242,7 @@ unsafe extern "C" fn remove<T: Driver>(slot: *mut bindings::platform_device) {
 ///
 /// Called by the driver core for a device whose `probe()` succeeded, with the device's lock held.
 unsafe extern "C" fn shutdown<T: Driver>(slot: *mut bindings::platform_device) {
-    // SAFETY: The device is bound, so the driver core has a reference of it until this returns.
+    // SAFETY: The device is bound, so the driver core has a reference to it until this returns.
     if let Some(slot) = unsafe { Slot::new(slot) } {
         T::shutdown(slot);
     }

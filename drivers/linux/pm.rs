@@ -76,6 +76,7 @@ unsafe extern "C" fn resume<T: Sleep>(_: *mut bindings::device) -> c_int {
 
 /// Returns whether the machine is about to start another kernel by kexec.
 pub(crate) fn kexec_in_progress() -> bool {
-    // SAFETY: It reads a `bool` of kernel/kexec_core.c, which is set before devices are shut down.
+    // SAFETY: The function reads a `bool` of kernel/kexec_core.c, which is set before devices are
+    // shut down.
     unsafe { bridge_bindings::virtgpu_bridge_kexec_in_progress() }
 }

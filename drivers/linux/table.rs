@@ -12,7 +12,7 @@ pub(crate) const NAME: &CStr = c"virtgpu_bridge";
 ///
 /// # Invariants
 ///
-/// It is never written: the only access is by pointers to constants.
+/// The table is never written: the only access is by pointers to constants.
 pub(crate) struct Table<T>(T);
 
 // SAFETY: By the invariants it is never written, neither by the driver nor by the kernel, which

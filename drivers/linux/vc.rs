@@ -34,10 +34,10 @@ const CONSOLES: usize = bindings::MAX_NR_CONSOLES as usize;
 ///
 /// # Invariants
 ///
-/// It is allocated during `'l`, and no other context accesses the fields and the cells that are
-/// used here: the VT core (`vt.c`, `vt_ioctl.c`), the selection (`selection.c`) and `/dev/vcs`
-/// (`vc_screen.c`, all in drivers/tty/vt) write them with the console lock alone, and [`Locked`]
-/// excludes them during `'l`.
+/// The console is allocated during `'l`, and no other context accesses the fields and the cells
+/// that are used here: the VT core (`vt.c`, `vt_ioctl.c`), the selection (`selection.c`) and
+/// `/dev/vcs` (`vc_screen.c`, all in drivers/tty/vt) write them with the console lock alone, and
+/// [`Locked`] excludes them during `'l`.
 pub(crate) struct Vc<'l>(NonNull<bindings::vc_data>, &'l Locked);
 
 /// Reads a field.
@@ -62,7 +62,7 @@ impl<'l> Vc<'l> {
     ///
     /// # Safety
     ///
-    /// It is null, or allocated during `'l`.
+    /// `vc` is null, or allocated during `'l`.
     pub(crate) unsafe fn new(vc: *mut bindings::vc_data, lock: &'l Locked) -> Option<Self> {
         // INVARIANT: By the safety requirement and the invariants of `Locked`.
         NonNull::new(vc).map(|vc| Self(vc, lock))

@@ -16,14 +16,14 @@ use crate::linux::bindings;
 /// Returns whether the work item of [`show_frame_later`] runs: there are kernel threads, and the
 /// machine neither sleeps nor stops. In any context.
 pub(crate) fn is_possible() -> bool {
-    // SAFETY: It reads `system_state`, a word, in any context.
+    // SAFETY: The function reads `system_state`, a word, in any context.
     unsafe { bindings::virtgpu_bridge_schedules() }
 }
 
 /// Queues a work item that calls `rust_virtgpu_bridge_show_frame()` after 1/60 s. In any context.
 pub(crate) fn show_frame_later() {
-    // SAFETY: It queues an irq_work of the driver's own. `irq_work_queue()` (kernel/irq_work.c) may
-    // be called in any context, NMI included.
+    // SAFETY: The function queues an irq_work of the driver. `irq_work_queue()` (kernel/irq_work.c)
+    // may be called in any context, NMI included.
     unsafe { bindings::virtgpu_bridge_show_frame_later() };
 }
 
@@ -31,8 +31,8 @@ pub(crate) fn show_frame_later() {
 /// unless it is queued already. In any context.
 #[cfg(CONFIG_VT)]
 pub(crate) fn blink_later(delay_ms: u32) {
-    // SAFETY: A static of kernel/printk/printk.c: an aligned word, which is read at once. Others
-    // may change it meanwhile, and either value will do.
+    // SAFETY: `oops_in_progress` is a static of kernel/printk/printk.c: an aligned word, which is
+    // read at once. Others may change it meanwhile, and either value will do.
     let is_oops = unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0;
     if !is_oops {
         // SAFETY: The function reads a bit, writes a word, and calls `irq_work_queue()`, all of

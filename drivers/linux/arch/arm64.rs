@@ -9,13 +9,13 @@ use crate::linux::bindings;
 
 /// Returns the system counter (CNTVCT_EL0), which counts from reset on at [`counter_hz`].
 pub(crate) fn counter() -> u64 {
-    // SAFETY: It reads a system register, in any context.
+    // SAFETY: The function reads a system register, in any context.
     unsafe { bindings::virtgpu_bridge_counter() }
 }
 
 /// Returns the counter's frequency in Hz.
 pub(crate) fn counter_hz() -> u64 {
-    // SAFETY: It reads a system register (CNTFRQ_EL0), in any context.
+    // SAFETY: The function reads a system register (CNTFRQ_EL0), in any context.
     hz_or_default(unsafe { bindings::virtgpu_bridge_counter_hz() })
 }
 
@@ -34,7 +34,7 @@ pub(crate) const fn hz_or_default(cntfrq: u32) -> u64 {
 /// page table entry: `__early_ioremap()` (mm/early_ioremap.c) does not check that.
 #[cfg(not(MODULE))]
 pub(crate) fn address_bits() -> u32 {
-    // SAFETY: It reads a constant, or TCR_EL1, in any context.
+    // SAFETY: The function reads a constant, or TCR_EL1, in any context.
     unsafe { bindings::virtgpu_bridge_address_bits() }
 }
 
