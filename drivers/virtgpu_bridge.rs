@@ -6,7 +6,7 @@
 //!
 //! | folder | what it does | may use |
 //! |---|---|---|
-//! | [`console`] | what the kernel prints through: earlycon, the VT, nbcon, the module | [`device`], [`scanout`], [`text`], [`firmware`], [`linux`] |
+//! | [`console`] | the consoles: earlycon, the VT, nbcon, the module | [`device`], [`scanout`], [`text`], [`firmware`], [`linux`] |
 //! | [`device`] | discovery, bring-up, which driver has the device, handover, sleep, kexec | [`scanout`] and all below |
 //! | [`scanout`] | text and pictures on scanouts | [`text`], [`gpu`], [`virtio`] |
 //! | [`text`] | cells, glyphs and rows: what has changed, as rectangles of pixels | |
@@ -27,12 +27,12 @@
 //! | question | place |
 //! |---|---|
 //! | How does `earlycon=virtgpu` get to a screen? | [`console::earlycon`], then [`device::discovery`], [`device::bring_up`] and [`scanout::log`] |
-//! | Where is the offset of a transfer chosen? | `transfer()` in [`scanout::display`], by [`text::band`] if the screen pans and by [`text::strips`] if not |
+//! | Where is the offset of a transfer chosen? | `transfer()` in [`scanout::display`], by `offset()` of [`text::band`] if the screen pans, by `strip_offset()` of [`text::strips`] if not |
 //! | Does the device pan? | [`gpu::origin`] |
-//! | When does virtio_gpu get the device? | [`device::native`] decides, [`device::handover`] does it |
-//! | What runs in NMI? | `Nbcon::write()` and `died()` in [`console::nbcon`], with all that they call: [`device::active::take_over`], `with_reader()`, [`scanout::log`] and below. In a panic also `Early::write()` in [`console::earlycon`] and the callbacks of [`console::vt`], without the console lock |
+//! | When does virtio_gpu get the device? | `Handover::step()` in [`device::native`] decides when, `offer()` in [`device::handover`] gives it |
+//! | What runs in NMI? | `Nbcon::write()` and `died()` in [`console::nbcon`], with all that they call: `take_over()` and `with_reader()` in [`device::active`], [`scanout::log`] and below. In a panic or a debugger also `Early::write()` in [`console::earlycon`] and the callbacks of [`console::vt`], without the console lock |
 //! | Who may draw? | the owner of the screen: [`linux::owner`], with the value in [`device::active`] |
-//! | Which memory does the device access? | [`linux::queue_memory`], which is in [`linux::early`]'s or [`linux::dma_memory`]'s |
+//! | Which memory does the device access? | that of [`linux::queue_memory`], a part of `ImageMemory` in [`linux::early`] or of [`linux::dma_memory`] |
 //!
 //! # Terms
 //!
@@ -46,7 +46,8 @@
 //!   screen. *Repaint*: scroll by drawing the rows that differ.
 //! * *Ring row*: one of the rows that the text of a panning screen cycles through ([`text::grid`]).
 //! * *Adopt*: take over a running device by a reset of its queues alone ([`virtio::adoption`]).
-//! * *Handoff*: what the UEFI driver passes to the kernel. *Handover*: of the device to virtio_gpu.
+//! * *Handoff*: the table that the UEFI driver passes to the kernel. *Handover*: the change of the
+//!   device's driver to virtio_gpu.
 //!
 //! # Trust
 //!
@@ -61,11 +62,11 @@
 //! |---|---|---|
 //! | `earlycon=`, `console_init()` | 240 KiB of the kernel image, by its physical address, for good: no IOMMU, no bounce buffer, and none at all for a device with ACCESS_PLATFORM | `early_ioremap()`, then `ioremap()` |
 //! | bound by the driver core, and the module | the same, or as much from the DMA API, which knows IOMMUs and what private guests share | `pci_iomap_range()`, `ioremap()` |
-//! | a panic | the same; nothing is allocated or mapped but the page of early consoles, if it is the driver's | as before |
+//! | a panic | the same; nothing is allocated, and nothing is mapped but the page of early consoles, if no other console uses it | as before |
 //!
 //! A guest with private memory (a realm, a protected guest of KVM) gets its screen when the driver
-//! core binds the device. It must not use `earlycon=virtgpu`: Linux parses that before it knows
-//! what the guest is, and an access to device registers ends in an abort until then.
+//! core binds the device. It must not use `earlycon=virtgpu`: Linux parses it before it knows the
+//! kind of guest, and until then an access to device registers ends in an abort.
 //!
 //! # Bounds
 //!
@@ -123,7 +124,7 @@ module! {
     license: "GPL",
 }
 
-/// The module. Built in, it has nothing to do: the initcalls below do all.
+/// The module. Built into the kernel, it does nothing: the initcalls below do all the work.
 struct Bridge;
 
 impl kernel::Module for Bridge {
@@ -144,7 +145,8 @@ impl Drop for Bridge {
 // The initcalls of the driver in the kernel image, in their order; see `hooks.c`. Before them
 // `earlycon=virtgpu` calls `console/earlycon.rs`.
 
-/// The `console_initcall`, before that of the VT core. Starts the consoles on a screen.
+/// Discovers a screen and starts the consoles on it. The `console_initcall`, before that of the VT
+/// core.
 #[cfg(not(MODULE))]
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_console_init() -> kernel::ffi::c_int {
@@ -152,7 +154,8 @@ extern "C" fn rust_virtgpu_bridge_console_init() -> kernel::ffi::c_int {
     0
 }
 
-/// The `arch_initcall`, when buses exist and have no devices yet. Registers with the driver core.
+/// Registers with the driver core, and completes the choice of consoles. The `arch_initcall`, when
+/// buses exist and have no devices yet.
 #[cfg(not(MODULE))]
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_arch_init() -> kernel::ffi::c_int {
@@ -161,8 +164,8 @@ extern "C" fn rust_virtgpu_bridge_arch_init() -> kernel::ffi::c_int {
     0
 }
 
-/// The `device_initcall_sync`, when built-in drivers are registered. Has `device/handover.rs` offer
-/// the device to the native driver.
+/// Has `device/handover.rs` offer the device to the native driver. The `device_initcall_sync`, when
+/// built-in drivers are registered.
 #[cfg(not(MODULE))]
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_late_init() -> kernel::ffi::c_int {

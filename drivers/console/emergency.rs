@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which records of the kernel's log belong to an emergency or a panic. Pure: [`Records`] is the
-//! log.
+//! Decides which records of the kernel's log belong to an emergency or a panic. Pure: it reads the
+//! log through [`Records`].
 
 /// The kernel's log.
 pub(crate) trait Records {
@@ -19,17 +19,18 @@ const MAX_PRELUDE: u64 = 24;
 /// The level of KERN_ALERT.
 pub(crate) const ALERT: u8 = 1;
 
-/// The largest distance of records that belong together, while other CPUs print as well.
+/// The largest difference of the sequence numbers of records that belong together, while other CPUs
+/// print as well.
 const MAX_DISTANCE: u64 = 16;
 
-/// The largest distance of records that follow each other.
+/// The largest difference of the sequence numbers of records that follow each other.
 const MAX_GAP: u64 = 2;
 
 /// The largest number of records through which the start of an emergency is searched, if other CPUs
 /// have printed many since.
 const MAX_SEARCH: u64 = 8192;
 
-/// The start of warnings and of BUG().
+/// The text at the start of warnings and of BUG().
 const CUT_HERE: &[u8] = b"[ cut here ]";
 
 /// The records of the last emergency, by sequence numbers.
@@ -78,8 +79,8 @@ impl Emergency {
     }
 
     /// Returns the first record of a panic that has just begun to print. `newest` is the newest
-    /// record of the log. An emergency belongs to the panic if there are next to no records between
-    /// them.
+    /// record of the log. An emergency belongs to the panic if fewer than [`MAX_DISTANCE`] records
+    /// are between them.
     pub(crate) fn first_of_panic(self, newest: u64, records: &impl Records) -> u64 {
         // With threaded consoles all of the panic may be in the log before it is passed.
         let panic = (newest.saturating_sub(MAX_SEARCH)..=newest)
@@ -101,7 +102,8 @@ pub(crate) fn is_end_of_panic(seq: u64, records: &impl Records) -> bool {
 }
 
 /// Returns the first record of a new emergency, of which `seq` is the first that the printk core
-/// has passed to the console. The console may lag behind, and `seq` may be a record of before it.
+/// has passed to the console. The console may lag behind, and `seq` may be a record from before the
+/// emergency.
 fn first_record(seq: u64, newest: u64, records: &impl Records) -> u64 {
     if seq + MAX_GAP >= newest {
         return seq;
@@ -119,12 +121,12 @@ pub(crate) fn with_prelude(first: u64, records: &impl Records) -> u64 {
     for seq in (first.saturating_sub(MAX_PRELUDE)..first).rev() {
         match records.level(seq) {
             Some(level) if level <= ALERT => start = seq,
-            // A record of another CPU.
+            // Skip a record of another CPU.
             Some(_) if start - seq <= MAX_GAP => {}
             _ => break,
         }
     }
-    // BUG() prints its place before it declares an emergency.
+    // BUG() prints its source line before it declares an emergency.
     if records.contains(first, b"Internal error: ") {
         return (start.saturating_sub(MAX_DISTANCE)..start)
             .rev()

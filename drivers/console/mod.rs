@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The consoles: what the kernel prints through.
+//! The consoles, through which the kernel prints.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | [`earlycon`] | `earlycon=virtgpu`, from the kernel's first line on |
 //! | [`vt`] | the virtual terminal, from `console_init()` until the native driver's |
 //! | [`nbcon`], [`emergency`] | emergencies and panics, in any context; which records they show |
-//! | [`preferred`] | whether the log is on the screen; each line once |
+//! | [`preferred`] | whether the log is on the screen, with each line once |
 //! | [`pacing`] | how often a screen is repainted that cannot pan |
 //! | [`module`] | all of the driver as a module |
 

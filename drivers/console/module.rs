@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The module: the log on a virtio-gpu that no other driver has, from `insmod`, or a bind in sysfs,
-//! to `rmmod` or an unbind. The first device that works is the screen.
+//! to `rmmod` or an unbind. The first device that can be brought up shows the log.
 
 use kernel::{
     error::{
@@ -61,10 +61,10 @@ use crate::{
 static DEVICE: Owned<Option<ActiveDevice>> = Owned::new(None);
 static DRIVER: pci_driver::Registration<Module> = pci_driver::Registration::new();
 static CONSOLE: legacy_console::Registration<Module> = legacy_console::Registration::new();
-/// Whether a device is the screen, or about to be.
+/// Whether a device shows the log, or is about to.
 static CLAIMED: AtomicFlag = AtomicFlag::new(false);
 
-/// The driver and the console.
+/// The PCI driver and the legacy console of the module.
 struct Module;
 
 /// A device that shows the log.
@@ -73,15 +73,15 @@ struct ActiveDevice {
     device: BoundDevice,
 }
 
-/// Registers the driver, which probes devices without a driver, and logs why no device became the
-/// screen. May sleep.
+/// Registers the driver, which probes devices without a driver, and logs the reason if no device
+/// shows the log. May sleep.
 ///
 /// # Errors
 ///
 /// Fails as the PCI core does.
 pub(crate) fn register(module: &'static ThisModule) -> Result {
-    // SAFETY: `unregister()` is called when the module is dropped, before it goes: see `Bridge` in
-    // the crate's root.
+    // SAFETY: `unregister()` is called when the module is dropped, before it is unloaded: see
+    // `Bridge` in the crate's root.
     unsafe { DRIVER.register(module)? };
     if CLAIMED.load(Relaxed) {
         return Ok(());
@@ -126,8 +126,8 @@ impl Driver for Module {
                 console::locked(|_| DEVICE.try_with(|slot| *slot = Some(active)));
                 // SAFETY: This call has set `CLAIMED`, so there is no other one here. The call that
                 // had set it before has unregistered the console, in `remove()`, before clearing
-                // it, or has not registered one. The module unregisters the driver before it goes,
-                // which calls `remove()`.
+                // it, or has not registered one. The module unregisters the driver before it is
+                // unloaded, which calls `remove()`.
                 unsafe { CONSOLE.register() };
                 Ok(())
             }
@@ -148,7 +148,7 @@ impl Driver for Module {
         CLAIMED.store(false, Release);
     }
 
-    // The picture stays for the next kernel.
+    // Keep the picture for the next kernel.
     fn shutdown(_device: PciDevice) {
         stop(BoundDevice::quiesce);
     }
@@ -157,7 +157,8 @@ impl Driver for Module {
 /// Ends the log, and stops the device.
 fn stop(how: Stop) {
     CONSOLE.unregister();
-    // Nobody writes any more: the device can be left while the other consoles print.
+    // The console does not write any more, so the device can be stopped while the other consoles
+    // print.
     begin_use();
     let active = console::locked(|_| DEVICE.try_with(Option::take)).flatten();
     if let Some(mut active) = active {
@@ -186,7 +187,7 @@ impl ActiveDevice {
     ///
     /// # Errors
     ///
-    /// Fails if the device cannot be used; it is as it was before then.
+    /// Fails if the device cannot be used, and leaves it as it was before.
     fn new(device: PciDevice) -> Result<Self, BringUpError> {
         begin_use();
         let mut device = BoundDevice::pci(device)?;

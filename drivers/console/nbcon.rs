@@ -5,8 +5,8 @@
 //!
 //! With a virtual terminal, tty0 prints the log, and this console only checks that it does. If tty0
 //! does not print an emergency soon, this console takes the screen from the terminal, until that
-//! prints again. A panic takes the screen at once. Both start on a blank screen, with what is in
-//! the log. [`emergency`](super::emergency) decides which records belong to them.
+//! prints again. A panic takes the screen at once. Both start on a blank screen, with as many
+//! earlier records as fit. [`emergency`](super::emergency) decides which records belong to them.
 
 use core::sync::atomic::{
     fence,
@@ -67,11 +67,12 @@ use crate::{
 /// The attributes of the levels from EMERG to DEBUG, as the VT core numbers colours.
 const ATTRIBUTES: [u8; 8] = [0x0c, 0x0c, 0x0c, 0x0c, 0x0e, 0x0f, 0x07, 0x08];
 
-/// How soon after a record of an emergency a near one belongs to the same emergency. A host under
-/// load may stop the CPU in trouble for a while, while other CPUs print.
+/// The time in microseconds after a record of an emergency in which a near record belongs to the
+/// same emergency. A host under load may stop the CPU in trouble for a while, while other CPUs
+/// print.
 const SAME_EMERGENCY_US: u64 = 2_000_000;
 
-/// How long tty0 does not print until it counts as stuck.
+/// The time in microseconds for which tty0 has to make no progress to count as stuck.
 #[cfg(CONFIG_VT)]
 const STUCK_US: u64 = 200_000;
 
@@ -79,7 +80,7 @@ const STUCK_US: u64 = 200_000;
 static FIRST: Atomic<u64> = Atomic::new(0);
 static END: Atomic<u64> = Atomic::new(0);
 static LAGGING_AT: Atomic<u64> = Atomic::new(Emergency::UP_TO_DATE);
-/// When a record of an emergency was passed last, in ticks.
+/// The time at which a record of an emergency was passed last, in ticks.
 static LAST_EMERGENCY: Atomic<u64> = Atomic::new(0);
 
 /// Whether a panic has begun to print.
@@ -91,16 +92,16 @@ static TAKEN: AtomicFlag = AtomicFlag::new(false);
 /// The console loglevel in normal operation. The kernel raises it in trouble, but records from
 /// before that stay hidden.
 static NORMAL_LOGLEVEL: Atomic<u32> = Atomic::new(7);
-/// The record up to which the screen is to show the log.
+/// The sequence number of the record up to which the screen is to show the log.
 static PENDING: Atomic<u64> = Atomic::new(0);
-/// The next record of tty0 when that was checked last.
+/// The sequence number of tty0's next record when tty0 was checked last.
 #[cfg(CONFIG_VT)]
 static TTY_SEQ: Atomic<u64> = Atomic::new(u64::MAX);
-/// When tty0 printed last, as far as that was checked, in ticks.
+/// The time of the last check that found progress of tty0, in ticks.
 #[cfg(CONFIG_VT)]
 static TTY_PROGRESS: Atomic<u64> = Atomic::new(0);
 
-/// The console.
+/// The nbcon console.
 struct Nbcon;
 
 static CONSOLE: Registration<Nbcon> = Registration::new();
@@ -195,11 +196,11 @@ impl DieNotifier for Nbcon {
 
 /// Shows the log up to [`PENDING`]. If another context owns the screen, that context does it.
 fn show_pending() {
-    // With a terminal this runs in a timer, which a flood of records must not keep.
+    // With a terminal this runs in a timer, which must end even if records keep arriving.
     let max_rounds = if cfg!(CONFIG_VT) { 4 } else { usize::MAX };
     let is_done = (0..max_rounds).any(|_| {
-        // See below. `kernel::sync::barrier::smp_mb()` has other arguments from one version to
-        // another.
+        // See below. The arguments of `kernel::sync::barrier::smp_mb()` differ between kernel
+        // versions.
         fence(Ordering::SeqCst);
         let pending = PENDING.load(Relaxed);
         let shown = active::with_reader(|log, reader| {
@@ -221,7 +222,7 @@ fn show_pending() {
     }
 }
 
-/// Has tty0 checked by a timer, if there is one.
+/// Starts the timer that checks tty0; does nothing without virtual terminals.
 fn check_tty_later() {
     #[cfg(CONFIG_VT)]
     work::check_tty_later();
@@ -247,7 +248,7 @@ fn add_emergency(seq: u64, newest: u64) {
     raise(&END, end);
 }
 
-/// Sets `to` to `value`, unless it is larger.
+/// Raises `to` to `value`; does nothing if `to` is not less.
 fn raise(to: &Atomic<u64>, value: u64) {
     let mut before = to.load(Relaxed);
     while before < value {
@@ -286,11 +287,12 @@ fn check_emergency(priority: Priority, seq: u64) {
     check_tty_later();
 }
 
-/// Shows a record of a panic, whoever owns the screen.
+/// Shows a record of a panic, and takes the screen over from its owner as [`active::take_over`]
+/// does.
 ///
 /// If the owner of the screen has faulted, drawing may fault again, and a fault during a panic ends
-/// it. Then other consoles print first, and the screen follows with the last record; nothing is at
-/// risk if the machine is to reboot.
+/// it. Then other consoles print first, and the screen shows all at the last record, when a fault
+/// does no harm if the machine is to reboot.
 fn show_panic(seq: u64) {
     static SHOWN: AtomicFlag = AtomicFlag::new(false);
 
@@ -400,15 +402,16 @@ fn check_tty() {
     check_tty_later();
 }
 
-/// The timer of [`work::check_tty_later`].
+/// Runs [`check_tty`], in the timer of [`work::check_tty_later`].
 #[cfg(CONFIG_VT)]
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_check_tty() {
     check_tty();
 }
 
-/// Gives the screen back to the terminal, which prints again. Returns whether the terminal did not
-/// have it, and has to draw all of it. The caller owns the screen, with the console lock held.
+/// Gives the screen back to the terminal, which prints again. Returns whether this console had
+/// taken the screen, so that the terminal has to draw all of it. The caller owns the screen, with
+/// the console lock held.
 #[cfg(CONFIG_VT)]
 pub(crate) fn return_screen() -> bool {
     !IN_PANIC.load(Relaxed) && TAKEN.xchg(false, Relaxed)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the consoles do when the screen comes, changes or goes.
+//! Starts, redraws and stops the consoles when a screen is found, changes or is lost.
 
 use kernel::sync::atomic::{
     AtomicFlag,
@@ -27,10 +27,10 @@ use crate::{
 /// Whether an early console has shown the log from its start.
 static EARLYCON_HAS_LOG: AtomicFlag = AtomicFlag::new(false);
 
-/// The consoles.
+/// The observer of the device, which acts for all consoles.
 struct Consoles;
 
-/// Discovers a screen, if there is none yet, and starts the consoles on it. For the
+/// Discovers a screen, if there is none yet, and starts the consoles on it. Called by the
 /// `console_initcall`.
 pub(crate) fn init() {
     active::set_observer(&Consoles);

@@ -7,8 +7,8 @@
 //! by a work item with the console lock. Before work items run, and in an oops or a panic, each
 //! line is shown at once.
 //!
-//! After the last frame all is flushed once more: a device may answer a flush and skip it while a
-//! viewer fetches the last picture.
+//! After the last frame the whole screen is flushed once more: a device may answer a flush and skip
+//! it while a viewer fetches the last picture.
 
 use kernel::sync::atomic::{
     Atomic,
@@ -31,15 +31,15 @@ use crate::{
     scanout::log::Log, //
 };
 
-/// The length of a frame.
+/// The length of a frame, in microseconds.
 const FRAME_US: u64 = 16_000;
 
-/// When the whole screen was painted last, in ticks.
+/// The time at which the whole screen was painted last, in ticks.
 static LAST_REPAINT: Atomic<u64> = Atomic::new(0);
 /// Whether the work item is pending.
 static IS_PENDING: AtomicFlag = AtomicFlag::new(false);
 
-/// Shows what was written to the log, now or at the end of the frame.
+/// Shows the text that was written to the log, now or at the end of the frame.
 pub(crate) fn show(log: &mut Log<'static, QueueMemory>) {
     if !log.repaints() || !work::is_possible() || oops_in_progress() {
         log.show();
@@ -56,14 +56,15 @@ pub(crate) fn show(log: &mut Log<'static, QueueMemory>) {
     }
 }
 
-/// Has the rest shown, or all flushed once more, at the end of the frame.
+/// Schedules the end of the frame, at which the rest is shown, or all is flushed once more.
 fn show_later() {
     if !IS_PENDING.xchg(true, Relaxed) {
         work::show_frame_later();
     }
 }
 
-/// The work of [`work::show_frame_later`].
+/// Ends the frame, as the work of [`work::show_frame_later`]: shows the rest, or flushes all once
+/// more.
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_show_frame() {
     IS_PENDING.store(false, Relaxed);

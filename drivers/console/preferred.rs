@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Preferred consoles: whether the log is on the screen, by the rules in
-//! [`firmware::consoles`](crate::firmware::consoles), and each line once, although an early console
-//! and a terminal have the same screen.
+//! Preferred consoles: decides by the rules in [`firmware::consoles`](crate::firmware::consoles)
+//! whether the log is on the screen, and keeps each line from being shown twice, although an early
+//! console and a terminal share the screen.
 //!
 //! The printk core enables the consoles that the command line names, or firmware if the command
 //! line names none. The last preferred one becomes `/dev/console`. So the screen is added, and then
 //! the other console again. A console that is not the last one prints the log from its start, which
 //! an early console has already shown. For that reason the screen is the last one while it is
 //! registered, and the other console is added in the `arch_initcall`, before serial ports are
-//! found. If there is another early console, that would be unregistered together with the driver's;
-//! then the screen is cleared instead.
+//! found. Another early console would be unregistered together with the driver's; if there is one,
+//! the screen is cleared instead.
 
 use kernel::{
     pr_info,

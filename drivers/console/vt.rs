@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The virtual terminal, from `con_init()` until the native driver's console takes over, and again
-//! when that goes.
+//! when that is removed.
 //!
-//! The VT core reports changes, and when it is done: [`put`](Consw::put), [`scroll`](Consw::scroll)
-//! and [`cursor`](Consw::cursor) only record them; [`update`](Consw::update), and a cursor that is
-//! shown, draw them.
+//! [`put`](Consw::put) and [`scroll`](Consw::scroll) only record the changes that the VT core
+//! reports. [`update`](Consw::update) and [`cursor`](Consw::cursor) draw them; a cursor that is
+//! hidden stays on the screen until the next of these calls.
 
 use core::ops::Range;
 
@@ -67,14 +67,15 @@ use crate::{
     }, //
 };
 
-/// How long a missed blink of the cursor is put off.
+/// The time in milliseconds after which a missed blink of the cursor is tried again.
 const BLINK_RETRY_MS: u32 = 200;
 
-/// When a new palette is drawn if the VT core does not report an update.
+/// The time in milliseconds after which a new palette is drawn if the VT core does not report an
+/// update.
 const PALETTE_DELAY_MS: u32 = 20;
 
 // The size of the screen in columns and rows, the size of its glyphs in pixels, and their number.
-// They stay while there is no screen. Written with the console lock held.
+// They keep their values while there is no screen. Written with the console lock held.
 static COLS: Atomic<u32> = Atomic::new(80);
 static ROWS: Atomic<u32> = Atomic::new(25);
 static WIDTH: Atomic<u32> = Atomic::new(8);
@@ -109,7 +110,7 @@ pub(crate) fn redraw() {
     console::locked(|_| {
         FONT.try_with(|font| {
             if let Some(font) = font {
-                // If the screen cannot show it, it keeps the kernel's font.
+                // A screen that cannot show the font keeps the kernel's.
                 let _ = active::with_log(|log| log.set_font(font.font()));
             }
         });
@@ -173,8 +174,8 @@ fn cursor(vc: &Vc<'_>, log: &Log<'static, QueueMemory>) -> Option<Cursor> {
     })
 }
 
-/// Shows the cursor if it is hidden, and the other way round. Returns the time until the next call
-/// in ms; `None` if the cursor does not blink.
+/// Shows the cursor if it is hidden, and hides it if it is shown. Returns the time until the next
+/// call in ms; `None` if the cursor does not blink.
 fn blink(vc: &Vc<'_>) -> Option<u32> {
     with_log(|log| {
         let next = match log.screen().cursor() {
@@ -190,7 +191,7 @@ fn blink(vc: &Vc<'_>) -> Option<u32> {
     })?
 }
 
-/// The work of [`work::blink_later`].
+/// Blinks the cursor of the console in the foreground, as the work of [`work::blink_later`].
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_blink() {
     let delay_ms =
@@ -230,8 +231,8 @@ pub(crate) fn save_foreground(lock: &Locked) {
     }
 }
 
-/// Lets a framebuffer console that waits for text take the terminal over, when this driver has no
-/// screen any more. May sleep.
+/// Lets a framebuffer console that waits for text take the terminal over, since this driver has
+/// released the device. May sleep.
 pub(crate) fn released() {
     console::locked(|lock| {
         if let Some(mut vc) = DRIVER.foreground(lock) {
@@ -280,7 +281,8 @@ impl Consw for Terminal {
         with_log(|log| log.screen().scroll(rows, cols, direction, lines, blank));
     }
 
-    // A cursor that is shown ends an update. One that is hidden is drawn with the next change.
+    // The VT core shows the cursor at the end of an update. A cursor that is hidden is erased with
+    // the next change.
     fn cursor(vc: &mut Vc<'_>, enable: bool) {
         restore(vc.lock());
         Self::save_screen(vc);

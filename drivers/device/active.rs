@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The active device, which shows the log or is to show it: its state, and what changes that.
+//! The active device, which shows the log or is to show it: its state, and the events that change
+//! the state.
 //!
 //! ```text
 //!   early ----> running <---> paused    before the driver core: the PCI core moves BARs
@@ -93,7 +94,7 @@ use crate::{
 static DEVICE: Owned<(AtomicOption<ActiveDevice>, LogReader)> =
     Owned::new((AtomicOption::none(), LogReader::new()));
 
-// Which device was discovered, for bus callbacks, which do not own the state.
+// The identity of the discovered device, for bus callbacks, which do not own the state.
 static IS_DISCOVERED: AtomicFlag = AtomicFlag::new(false);
 static PCI_DEVICE: Atomic<usize> = Atomic::new(0);
 static MMIO_BASE: Atomic<u64> = Atomic::new(0);
@@ -104,26 +105,25 @@ static OBSERVER: SetOnce<&'static (dyn Observer + Sync)> = SetOnce::new();
 /// without a request. Each time may end in another timeout, with the console lock held.
 const MAX_RECOVERIES: usize = 8;
 
-/// The largest number of times that a panic sets the device up: once because the interrupted code
+/// The largest number of times that a panic brings the device up: once because the interrupted code
 /// was changing the state, and once because of a fault of the driver's own.
 const MAX_PANIC_BRING_UPS: u8 = 2;
 
-/// The consoles, as the device notifies them of changes.
+/// The callbacks by which the device notifies the consoles of changes.
 pub(crate) trait Observer {
-    /// Called when a device is bound and shows the log. May sleep.
+    /// Starts the consoles: a device is bound and shows the log. May sleep.
     fn started(&self);
 
-    /// Called when the screen is blank, and perhaps another one than before: draws all text. May
-    /// sleep.
+    /// Draws all text again: the screen is blank, and perhaps another one than before. May sleep.
     fn redraw(&self);
 
-    /// Called before the log ends: saves text that is only on the screen.
+    /// Saves text that is only on the screen, before the log ends.
     fn save(&self, lock: &Locked);
 
-    /// Called after the device has been removed from this driver. May sleep.
+    /// Handles the loss of the device, after it has been removed from this driver. May sleep.
     fn released(&self);
 
-    /// Called when there is no screen any more. May sleep.
+    /// Stops the consoles: there is no screen any more. May sleep.
     fn stopped(&self);
 }
 
@@ -153,16 +153,16 @@ pub(crate) fn stopped() {
 struct ActiveDevice {
     /// The log; none while another driver has the device, or it sleeps.
     log: AtomicOption<Log<'static, QueueMemory>>,
-    /// Where the device is, from its discovery until the driver core binds it.
+    /// The discovered device, from its discovery until the driver core binds it.
     early: Option<EarlyDevice>,
     /// The resources while the device is bound.
     bound: AtomicOption<BoundDevice>,
-    /// What is left of the resources while the native driver probes the device. A panic in that
-    /// time brings the device up with it.
+    /// The rest of the resources while the native driver probes the device. A panic in that time
+    /// brings the device up with them.
     releasing: AtomicOption<BoundDevice>,
-    /// How often a panic has set the device up.
+    /// The number of times that a panic has brought the device up.
     panic_bring_ups: u8,
-    /// How often the device was recovered.
+    /// The number of times that the device was recovered.
     recoveries: usize,
     /// Whether the displays have changed to some that cannot be used.
     is_display_lost: bool,
@@ -178,7 +178,7 @@ struct EarlyDevice {
 }
 
 impl ActiveDevice {
-    /// Makes the state without a device.
+    /// Makes a state without resources and without a log.
     const fn empty() -> Self {
         Self {
             log: AtomicOption::none(),
@@ -192,7 +192,7 @@ impl ActiveDevice {
     }
 
     /// Makes sure that a panic can write to the log. Returns whether the log starts anew; `None` if
-    /// there is no way. `is_torn` says that the state may be half changed.
+    /// a panic cannot write to it. `is_torn` says that the state may be half changed.
     fn prepare_for_panic(&mut self, is_torn: bool) -> Option<bool> {
         let Self { log, early, .. } = self;
         if let Some(log) = log.as_mut().filter(|_| !is_torn) {
@@ -207,7 +207,7 @@ impl ActiveDevice {
         self.bring_up_again()
     }
 
-    /// Brings the device up again. Returns as [`ActiveDevice::prepare_for_panic`].
+    /// Brings the device up again. Returns the same as [`ActiveDevice::prepare_for_panic`].
     ///
     /// Not inlined: it needs much stack, and a panic because of a full stack has 4 KiB.
     #[cold]
@@ -241,7 +241,7 @@ impl ActiveDevice {
         log.is_some().then_some(true)
     }
 
-    /// Goes on with the log by the registers that the driver core has provided.
+    /// Continues the log with the registers that the driver core has provided.
     ///
     /// # Errors
     ///
@@ -273,12 +273,12 @@ impl EarlyDevice {
             return Some(());
         };
         let device = PCI_DEVICE.load(Relaxed) as *mut bindings::pci_dev;
-        // SAFETY: It is null, or a device that `pci_setup_device()` (drivers/pci/probe.c) has
-        // passed to the PCI fixup. This is called only while the log is paused: from the fixup
+        // SAFETY: The pointer is null, or a device that `pci_setup_device()` (drivers/pci/probe.c)
+        // has passed to the PCI fixup. This is called only while the log is paused: from the fixup
         // until the driver core offers the device, when the log resumes or is dropped. In that time
         // the PCI core initialises and adds the device. It would free it only if it was removed
-        // before a driver was probed, of which `removed()` is told, or if its header type was
-        // unknown, which that of a virtio-gpu is not.
+        // before a driver was probed, for which `removed()` is called, or if its header type was
+        // unknown; that of a virtio-gpu is known.
         let device = unsafe { PciDevice::new(device) };
         match device.and_then(|device| device.memory_bar(bar)) {
             Some((start, _)) => {
@@ -300,7 +300,7 @@ pub(crate) fn is_discovered() -> bool {
 }
 
 /// Discovers a device when consoles are initialised. `handoff` returns the table of the UEFI
-/// driver. Returns whether there is a GPU, be it one that cannot be brought up.
+/// driver. Returns whether there is a GPU, even if it cannot be brought up.
 pub(crate) fn discover(handoff: impl FnOnce() -> Option<Handoff>) -> bool {
     if discovery::has_timed_out() {
         return false;
@@ -340,8 +340,8 @@ pub(crate) fn activate(discovery: &mut Discovery) -> Option<()> {
     Some(())
 }
 
-/// Runs `f` on the log; returns `None` if there is none, or if another context owns the screen.
-/// With the console lock held.
+/// Runs `f` on the log; returns `None` if there is none, or if another context owns the screen. The
+/// caller holds the console lock.
 pub(crate) fn with_log<R>(f: impl FnOnce(&mut Log<'static, QueueMemory>) -> R) -> Option<R> {
     let (result, error) = DEVICE.try_with(|(device, _)| {
         let log = device.as_mut()?.log.as_mut()?;
@@ -361,9 +361,9 @@ pub(crate) fn with_reader<R>(
     DEVICE.try_with(|(device, reader)| Some(f(device.as_mut()?.log.as_mut()?, reader)))?
 }
 
-/// Takes the log over from any owner, for a panic, or because its owner has faulted. `f` learns
-/// whether the log starts anew, on a blank screen, because its state was half changed. Returns
-/// `None` as [`Owned::take_over`] does; `last` is its argument.
+/// Takes the log over from any owner, for a panic, or because its owner has faulted. The third
+/// argument of `f` says whether the log starts anew, on a blank screen, because its state was half
+/// changed. Returns `None` as [`Owned::take_over`] does; `last` is its argument.
 pub(crate) fn take_over<R>(
     last: bool,
     f: impl FnOnce(&mut Log<'static, QueueMemory>, &mut LogReader, bool) -> R,
@@ -375,8 +375,8 @@ pub(crate) fn take_over<R>(
     })?
 }
 
-/// Notes that this context has faulted. Returns whether it owned the screen, which others may take
-/// over now.
+/// Marks the owner of the screen as dead if it is this context, which has faulted. Returns whether
+/// it was; other contexts may take the screen over then.
 pub(crate) fn owner_has_faulted() -> bool {
     DEVICE.mark_dead()
 }
@@ -440,12 +440,12 @@ pub(crate) fn enumerated(found: &Enumerated, device: PciDevice, bar: impl FnOnce
     });
 }
 
-/// Handles a device that the driver core forgets. There is no screen any more if it is the
+/// Handles a device that the driver core removes. There is no screen any more if it is the
 /// discovered one, and was not bound.
 pub(crate) fn removed(device: DeviceId) {
     let discovered = PCI_DEVICE.load(Relaxed) as *mut bindings::pci_dev;
-    // SAFETY: It is null, or the device of `enumerated()`, for which this function is called before
-    // it is freed.
+    // SAFETY: The pointer is null, or the device of `enumerated()`, for which this function is
+    // called before it is freed.
     let discovered = unsafe { PciDevice::new(discovered) };
     if discovered.is_none_or(|discovered| discovered.id() != device) {
         return;
@@ -477,8 +477,8 @@ fn was_discovered(device: BusDevice) -> bool {
 
 /// Binds a device that the driver core offers: the discovered one keeps its log, and another one
 /// becomes the active device if there is none. `is_for_native` says whether the native driver is to
-/// get it. The caller holds [`Mutex::Probe`](crate::linux::mutex::Mutex::Probe): with one device at
-/// a time, what is decided here holds until it is carried out.
+/// get it. The caller holds [`Mutex::Probe`](crate::linux::mutex::Mutex::Probe): since there is one
+/// probe at a time, the decision made here holds until it is carried out.
 ///
 /// # Errors
 ///
@@ -609,8 +609,8 @@ fn take(device: BusDevice) -> Result<BoundDevice, BringUpError> {
     }
 }
 
-/// Stops the device, and gives its resources up. If it `is_for_native`, what a panic needs is kept
-/// until [`end_release`].
+/// Stops the device, and gives its resources up. If the native driver is to get it
+/// (`is_for_native`), the resources that a panic needs are kept until [`end_release`].
 pub(crate) fn remove(is_for_native: bool) {
     let resources = stop_with(BoundDevice::reset, |active, _| {
         let mut device = active.bound.take()?;
@@ -644,7 +644,7 @@ pub(crate) fn reset_for_native() -> bool {
     })
 }
 
-/// Drops what was kept for a panic while the native driver probed the device.
+/// Drops the resources that were kept for a panic while the native driver probed the device.
 pub(crate) fn end_release() {
     drop(locked(|slot| slot.as_mut()?.releasing.take()));
 }
@@ -702,9 +702,10 @@ fn follow_displays() -> bool {
         let Some(device) = bound.as_mut() else {
             return (false, false);
         };
-        // When the configuration of a device in a process of its own is read, QEMU waits for that
-        // process. If the process executes a command, it may wait for QEMU to take a picture. Then
-        // neither goes on, and the guest is stopped for good (seen with vhost-user-gpu).
+        // If the device runs in a process of its own, QEMU waits for that process when the
+        // configuration is read. If the process executes a command, it may wait for QEMU to take a
+        // picture. Then neither goes on, and the guest is stopped for good (seen with
+        // vhost-user-gpu).
         let is_settled = match log.as_mut() {
             Some(log) => log.drain(),
             None => *is_display_lost,
@@ -725,7 +726,7 @@ fn follow_displays() -> bool {
             ..
         } = active;
         let device = bound.as_mut()?;
-        // The next kernel is to find the device as it was left for it.
+        // Leave the device to the next kernel as `shutdown()` has prepared it.
         if kexec_in_progress() {
             return None;
         }
@@ -802,8 +803,8 @@ fn recover() {
     pr_info!("the device {what}, the screen goes on\n");
 }
 
-/// Resets the device's queues, if another kernel is about to start, which may adopt the device.
-/// Shows the last lines otherwise.
+/// Resets the device's queues if another kernel, which may adopt the device, is about to start.
+/// Otherwise leaves the device running, so that it shows the last lines.
 pub(crate) fn shutdown() {
     if kexec_in_progress() {
         pr_info!("the next kernel gets the screen\n");

@@ -43,7 +43,7 @@ use crate::{
     virtio::adoption::InitialState, //
 };
 
-/// Returns the table of the UEFI driver, if it has run. Logs what is wrong with it.
+/// Returns the table of the UEFI driver, if it has run. Logs an error if the table is wrong.
 #[inline(never)]
 pub(crate) fn handoff() -> Option<Handoff> {
     let (table, map) = firmware()?;
@@ -59,10 +59,10 @@ pub(crate) fn handoff() -> Option<Handoff> {
     }
 }
 
-/// Shows the picture of the UEFI driver, or the logo, on the active device, and logs that, or why
-/// not. Does nothing if firmware did not start the kernel, or if an adopted device shows another
-/// picture, unless `keeps` is set. `keeps` makes text cover the picture row by row. `shows_handoff`
-/// says that the device still shows the picture of the UEFI driver.
+/// Shows the picture of the UEFI driver, or the logo, on the active device, and logs that it does,
+/// or the reason if it cannot. Does nothing if firmware did not start the kernel, or if an adopted
+/// device shows another picture, unless `keeps` is set. `keeps` makes text cover the picture row by
+/// row. `shows_handoff` says that the device still shows the picture of the UEFI driver.
 ///
 /// Not inlined: its stack is not needed together with that of the discovery.
 #[inline(never)]
@@ -94,7 +94,7 @@ pub(crate) fn show(handoff: Option<&Handoff>, shows_handoff: bool, keeps: bool) 
     }
 }
 
-/// Shows the boot logo, and logs that, or why not.
+/// Shows the boot logo, and logs that it does, or the reason if it cannot.
 #[inline(never)]
 fn show_logo(keeps: bool) {
     let Some((table, map)) = firmware() else {
@@ -133,7 +133,7 @@ fn firmware() -> Option<(u64, MemoryMap)> {
 ///
 /// # Errors
 ///
-/// Fails if there is none, or none that can be shown.
+/// Fails if there is no logo, or if it cannot be shown.
 #[inline(never)]
 fn draw_logo(
     log: &mut Log<'static, QueueMemory>,

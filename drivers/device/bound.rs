@@ -72,8 +72,8 @@ use crate::{
     }, //
 };
 
-/// The resources of a bound device. They are dropped in this order, so the device does not access
-/// memory any more when that is freed.
+/// The resources of a bound device. The fields are dropped in this order, so that the device does
+/// not access the memory any more when that is freed.
 pub(crate) struct BoundDevice {
     transport: BoundTransport,
     notify_region: NotifyRegion,
@@ -91,21 +91,22 @@ pub(crate) struct BoundDevice {
     was_ours: bool,
 }
 
-/// Stops a device and ends its log: [`BoundDevice::reset`] or [`BoundDevice::quiesce`].
+/// A function that stops a device and ends its log: [`BoundDevice::reset`] or
+/// [`BoundDevice::quiesce`].
 pub(crate) type Stop = fn(&mut BoundDevice, Log<'static, QueueMemory>) -> Option<GpuError>;
 
-/// Stops a device whose log has ended: [`setup::reset`] or [`setup::quiesce`].
+/// A function that stops a device whose log has ended: [`setup::reset`] or [`setup::quiesce`].
 type StopTransport = fn(&mut dyn Transport, &QueueMemory) -> Result<(), SetupError>;
 
 /// The state of a device that was brought up.
 #[cfg(not(MODULE))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Health {
-    /// It runs.
+    /// The device runs.
     Running,
-    /// Something else has reset it, or it needs a reset (DEVICE_NEEDS_RESET).
+    /// The device was reset by something else, or needs a reset (DEVICE_NEEDS_RESET).
     Reset,
-    /// It is gone: its registers read as ones.
+    /// The device is gone: its registers read as ones.
     Gone,
 }
 
@@ -127,7 +128,7 @@ impl BoundTransport {
     }
 }
 
-/// Where the notify registers are.
+/// The location of the notify registers.
 #[derive(Clone, Copy)]
 enum NotifyRegion {
     /// A region of a BAR.
@@ -138,8 +139,8 @@ enum NotifyRegion {
 }
 
 impl NotifyRegion {
-    /// Keeps the device from memory. This stops a device in a process of its own; see
-    /// [`Function::clear_master`](crate::pci::Function::clear_master).
+    /// Keeps the device from accessing memory. This stops a device that runs in a process of its
+    /// own; see [`Function::clear_master`](crate::pci::Function::clear_master).
     fn clear_master(self) {
         match self {
             Self::Bar(device, _) => device.clear_master(),
@@ -158,6 +159,10 @@ impl NotifyRegion {
     }
 
     /// Maps the register of `notify`.
+    ///
+    /// # Errors
+    ///
+    /// [`BringUpError::Bar`] if it is beyond the BAR, [`BringUpError::Map`] if it cannot be mapped.
     fn map(self, notify: QueueNotify) -> Result<IoMapping, BringUpError> {
         match self {
             Self::Bar(device, all) => {
@@ -186,7 +191,7 @@ impl BoundDevice {
     ///
     /// # Errors
     ///
-    /// Fails if it cannot be used; it is as it was before then.
+    /// Fails if the function cannot be used, and leaves it as it was before.
     pub(crate) fn pci(device: PciDevice) -> Result<Self, BringUpError> {
         let sizes =
             core::array::from_fn(|bar| device.memory_bar(bar as u8).map_or(0, |(_, size)| size));
@@ -219,7 +224,7 @@ impl BoundDevice {
     ///
     /// # Errors
     ///
-    /// Fails if it cannot be used.
+    /// Fails if the slot cannot be used.
     #[cfg(not(MODULE))]
     pub(crate) fn mmio(base: u64) -> Result<Self, BringUpError> {
         // Registers are words of 32 bits.
@@ -246,7 +251,7 @@ impl BoundDevice {
     ///
     /// # Errors
     ///
-    /// Fails if it cannot be mapped.
+    /// Fails if the register cannot be mapped.
     #[cfg(not(MODULE))]
     pub(crate) fn set_notify(&mut self, notify: QueueNotify) -> Result<(), BringUpError> {
         let mapping = self.notify_region.map(notify)?;
@@ -260,8 +265,8 @@ impl BoundDevice {
         Ok(())
     }
 
-    /// Returns the PCI core's part of the resources, for another driver to take the device when
-    /// that is dropped. The registers stay mapped.
+    /// Removes and returns the PCI core's part of the resources. When that is dropped, another
+    /// driver can take the device. The registers stay mapped.
     #[cfg(not(MODULE))]
     pub(crate) fn take_enabled(&mut self) -> Option<Enabled> {
         self.enabled.take()
@@ -387,6 +392,10 @@ impl BoundDevice {
     }
 
     /// Brings the device up in `memory`.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`bring_up::bring_up`] does.
     fn start(
         &mut self,
         memory: SharedBlock,
@@ -502,7 +511,11 @@ impl BoundDevice {
     }
 }
 
-/// Allocates zeroed memory of `words` words that no device accesses.
+/// Allocates zeroed memory of `words` 32-bit words that no device accesses.
+///
+/// # Errors
+///
+/// Fails if there is no memory.
 fn private_memory(words: usize) -> Result<VVec<u32>, PciError> {
     let mut memory = VVec::new();
     match memory.resize(words, 0, GFP_KERNEL) {
@@ -512,6 +525,11 @@ fn private_memory(words: usize) -> Result<VVec<u32>, PciError> {
 }
 
 /// Maps a region of a device's BARs.
+///
+/// # Errors
+///
+/// [`BringUpError::Bar`] if the region is not within its BAR, [`BringUpError::Map`] if it cannot be
+/// mapped.
 fn map(device: PciDevice, region: &BarRegion) -> Result<IoMapping, BringUpError> {
     let (start, _) = device
         .memory_bar(region.bar)

@@ -71,7 +71,7 @@ pub(crate) const MEMORY_BYTES: usize = 240 << 10;
 #[cfg(not(MODULE))]
 pub(crate) static MEMORY: ImageMemory<{ MEMORY_BYTES / 4 }> = ImageMemory::new();
 
-/// The notify register of the device that is driven. There is one such device.
+/// The notify register of the one device that is driven.
 pub(crate) static NOTIFY: NotifyRegister = NotifyRegister::new();
 
 /// The optional features that the driver uses. RING_RESET is for the next kernel, which may adopt
@@ -87,7 +87,7 @@ pub(crate) enum BringUpError {
     /// There is no free address for a BAR.
     #[cfg(not(MODULE))]
     Room(AssignError),
-    /// There cannot be registers at their address.
+    /// There is RAM at the address of the registers, or the CPU cannot address them.
     #[cfg(not(MODULE))]
     Misplaced(RegistersError),
     /// The virtio-mmio slot has no usable device.
@@ -156,8 +156,8 @@ impl fmt::Display for BringUpError {
     }
 }
 
-/// Returns how the user wants the screen to scroll; `None` means as the device allows. Warns of an
-/// unknown value, but only once: a later caller owns the screen, and must not print.
+/// Returns the kind of scrolling that the user has chosen; `None` if the device decides it. Warns
+/// of an unknown value, but only once: a later caller owns the screen, and must not print.
 pub(crate) fn scroll(parameter: Result<Option<Scroll>, &'static str>) -> Option<Scroll> {
     static WARNED: AtomicFlag = AtomicFlag::new(false);
 
@@ -242,7 +242,7 @@ impl fmt::Display for Scanouts<'_> {
     }
 }
 
-/// Logs which device shows the log, and how long that took since `start` (in ticks).
+/// Logs which device shows the log, and the time that this took since `start` (in ticks).
 pub(crate) fn announce(device: impl fmt::Display, log: &Log<'_, QueueMemory>, start: u64) {
     let grid = log.grid();
     pr_info!(

@@ -92,7 +92,7 @@ use crate::{
     }, //
 };
 
-/// Where a device was discovered.
+/// The location of a discovered device.
 pub(crate) enum DeviceLocation {
     /// On a PCI bus.
     Pci {
@@ -123,9 +123,9 @@ impl fmt::Display for DeviceLocation {
 
 /// A GPU that was brought up.
 pub(crate) struct Discovered {
-    /// Where it is.
+    /// The location of the GPU.
     pub(crate) location: DeviceLocation,
-    /// How its queue is notified.
+    /// The notify register of the GPU's queue, within the transport's notify registers.
     pub(crate) notify: QueueNotify,
     /// The mapping of the notify register, if it is not the page of early consoles.
     pub(crate) mapping: Option<IoMapping>,
@@ -213,11 +213,12 @@ impl Discovery {
     }
 
     /// Checks that there can be `size` bytes of registers at the physical address `at`. Called
-    /// before they are mapped, so RAM is not written to, whatever a table or a BAR says.
+    /// before they are mapped, so that RAM is not written to if a table or a BAR has a wrong
+    /// address.
     ///
     /// # Errors
     ///
-    /// Fails if there is RAM, or if the CPU cannot address it.
+    /// Fails if there is RAM in that range, or if the CPU cannot address it.
     fn check(&mut self, at: u64, size: u64) -> Result<(), BringUpError> {
         let memory = &mut PhysicalMemory::new();
         self.ram
@@ -225,7 +226,8 @@ impl Discovery {
             .map_err(BringUpError::Misplaced)
     }
 
-    /// Logs which GPU shows the log, if one does, and how long that took since `start` (in ticks).
+    /// Logs which GPU shows the log, if one does, and the time that this took since `start` (in
+    /// ticks).
     pub(crate) fn announce(&mut self, start: u64) {
         if let (Some(gpu), Some(log)) = (&self.discovered, self.log.as_mut()) {
             bring_up::announce(&gpu.location, log, start);
@@ -374,6 +376,10 @@ impl Discovery {
     }
 
     /// Brings a PCI function up.
+    ///
+    /// # Errors
+    ///
+    /// Fails for the reasons of [`BringUpError`].
     fn try_pci(&mut self, candidate: Candidate<'_, '_>) -> Result<Discovered, BringUpError> {
         let Candidate {
             config,
@@ -431,7 +437,7 @@ impl Discovery {
                 self.bring_up(&mut transport, location, notify_at, || gpu.set_master())
             });
         if result.is_err() {
-            // It must not access the memory, which the next device gets.
+            // The GPU must not access the memory, which the next device gets.
             gpu.restore_command(command);
         }
         result
@@ -456,6 +462,10 @@ impl Discovery {
     }
 
     /// Brings the device of a virtio-mmio slot up.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the slot has no GPU, or if that cannot be used.
     fn try_mmio(&mut self, base: u64) -> Result<Discovered, BringUpError> {
         self.check(base, mmio::REGISTER_BYTES as u64)?;
         let slot = Some(base)
@@ -483,6 +493,10 @@ impl Discovery {
 
     /// Brings the device at `location` up. Its notify registers begin at the physical address
     /// `notify_base`.
+    ///
+    /// # Errors
+    ///
+    /// Fails for the reasons of [`BringUpError`].
     fn bring_up(
         &mut self,
         transport: &mut impl Transport,

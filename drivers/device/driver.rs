@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The driver as the driver core knows it: its registrations, and what it does when the driver
-//! core, the PM core or the module loader calls.
+//! The driver's registrations, and its callbacks for the driver core, the PM core and the module
+//! loader.
 
 use core::ffi::CStr;
 
@@ -60,7 +60,7 @@ const VIRTIO_BUS: &CStr = c"virtio";
 /// The modules that make virtio devices.
 const TRANSPORTS: [&CStr; 2] = [c"virtio_pci", c"virtio_mmio"];
 
-/// The driver.
+/// The driver of PCI functions and virtio-mmio slots.
 struct Driver;
 
 static PCI_DRIVER: pci_driver::Registration<Driver> = pci_driver::Registration::new();
@@ -116,7 +116,7 @@ fn probe(device: BusDevice) -> Result {
     match error {
         None | Some(BringUpError::Mmio(_)) => {}
         Some(error) if handover::is_coming_back(device) => handover::not_taken_back(device, &error),
-        // It was logged when the device was discovered.
+        // The error was logged when the device was discovered.
         Some(error) if error.is_timeout() && discovery::has_timed_out() => {}
         Some(error) => bring_up::report_error(device, &error),
     }
@@ -153,7 +153,7 @@ impl pci_driver::Driver for Driver {
 }
 
 impl pci_driver::FunctionReset for Driver {
-    // A reset of the function is a short sleep.
+    // Handle a reset of the function like sleep.
     fn reset_prepare() {
         active::suspend();
     }
@@ -192,7 +192,7 @@ impl ModuleNotifier for Driver {
         if name == NATIVE {
             handover::driver_loaded(Event::NativeLoaded);
         } else if TRANSPORTS.contains(&name) {
-            // It may be loaded after the native driver.
+            // This module may be loaded after the native driver.
             handover::driver_loaded(Event::TransportLoaded);
         }
     }
@@ -201,14 +201,14 @@ impl ModuleNotifier for Driver {
         if name == NATIVE {
             handover::native_unloaded();
         } else if name == VIRTIO_BUS {
-            // SAFETY: It is the module of the virtio bus. Its `exit()` has unregistered the bus.
+            // SAFETY: This is the module of the virtio bus. Its `exit()` has unregistered the bus.
             unsafe { handover::virtio_bus_unloaded() };
         }
     }
 }
 
 // SAFETY: `active::enumerated()` keeps the device's address, and uses it until `active::removed()`
-// is called for it, which is what `BusNotifier::removed()` does.
+// is called for it; `BusNotifier::removed()` calls that.
 unsafe impl PciFixup for Driver {
     fn is_active() -> bool {
         active::is_discovered()
@@ -221,8 +221,8 @@ unsafe impl PciFixup for Driver {
 
 declare_pci_fixup!(rust_virtgpu_bridge_pci_fixup, Driver);
 
-/// The work of [`work::poll_device_later`]: recovers the device and follows changes of its
-/// displays, as long as it is bound.
+/// Recovers the device and follows changes of its displays, as the work of
+/// [`work::poll_device_later`], which goes on as long as the device is bound.
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_poll_device() {
     if active::poll() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The handover of the device to the native driver, virtio_gpu, and back if that driver cannot use
-//! it, or goes. [`native`](super::native) decides when.
+//! it, or is removed. [`native`](super::native) decides when.
 //!
 //! virtio_gpu binds to a virtio device. There is one only while virtio-pci or virtio-mmio has the
 //! PCI function or the slot. So this driver releases the device, the driver core finds another
@@ -58,10 +58,11 @@ static DRIVER: Atomic<usize> = Atomic::new(0);
 /// The device that is bound to this driver, or was bound last.
 static DEVICE: DeviceRef = DeviceRef::none();
 
-/// Watches the bus of virtio devices.
+/// The notifier for the bus of virtio devices.
 static VIRTIO: Notifier<Bus<Watch>> = Notifier::new();
 
-/// Watches what becomes of the device, and of the virtio device that another driver makes of it.
+/// The callbacks for changes of the device, and of the virtio device that another driver makes of
+/// it.
 pub(crate) struct Watch;
 
 impl BusNotifier for Watch {
@@ -79,12 +80,12 @@ impl BusNotifier for Watch {
     }
 }
 
-/// Returns the state.
+/// Returns the state of the handover.
 fn state() -> Handover {
     Handover::from_bits_truncate(STATE.load(Relaxed))
 }
 
-/// Changes the state.
+/// Applies an event to the state of the handover.
 fn update(event: Event) {
     let mut bits = STATE.load(Relaxed);
     loop {
@@ -102,12 +103,12 @@ pub(crate) fn driver_loaded(event: Event) {
     work::handover_later();
 }
 
-/// Handles the end of the native driver.
+/// Handles the unloading of the native driver.
 pub(crate) fn native_unloaded() {
     update(Event::NativeUnloaded);
 }
 
-/// Handles the end of the module of the virtio bus.
+/// Handles the unloading of the module of the virtio bus.
 ///
 /// # Safety
 ///
@@ -142,7 +143,7 @@ pub(crate) fn bound(device: BusDevice) {
     update(Event::Bound);
     DEVICE.set(device);
     DEVICE.with(|device| {
-        // The driver core sets the driver before it probes it.
+        // The driver core sets the device's driver before it calls `probe()`.
         DRIVER.store(device.driver() as usize, Relaxed);
         device.set_keeps_picture(true);
         uevent::add_child(device);
@@ -152,13 +153,13 @@ pub(crate) fn bound(device: BusDevice) {
     }
 }
 
-/// Handles the release of the device, for whatever reason. May sleep.
+/// Handles the release of the device, for any reason. May sleep.
 pub(crate) fn released() {
     uevent::remove_child();
     DEVICE.with(|device| device.set_keeps_picture(false));
 }
 
-/// Logs that the device which was being taken back cannot be used.
+/// Ends taking the device back, and logs why it cannot be used.
 pub(crate) fn not_taken_back(device: BusDevice, error: &BringUpError) {
     update(Event::TookBack);
     pr_warn!(
@@ -174,7 +175,8 @@ fn is_bound() -> bool {
     DEVICE.with(is_ours).unwrap_or(false)
 }
 
-/// Returns which other driver has the device. Waits until a probe of the native driver has ended.
+/// Returns the kind of the other driver that has the device. Waits until a probe of the native
+/// driver has ended.
 fn current_driver() -> CurrentDriver {
     DEVICE
         .with(|device| {
@@ -195,8 +197,8 @@ fn is_without_native(device: &Device) -> bool {
     (device.virtio_child(&VIRTIO)).is_some_and(|child| !child.finish_probe())
 }
 
-/// The work of [`work::handover_later`]: offers the device, or takes it back, if that is to be
-/// done.
+/// Offers the device, takes it back, or does nothing, as the state requires: the work of
+/// [`work::handover_later`].
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_handover() {
     update(Event::WorkStarted);
@@ -252,8 +254,8 @@ fn offer() {
     active::end_release();
 }
 
-/// Takes the device from the driver that has it. Returns whether the screen is back; logs why if it
-/// is not.
+/// Takes the device from the driver that has it. Returns whether the screen is back; logs the
+/// reason if it is not.
 fn take_back() -> bool {
     DEVICE.with(Device::release_driver);
     update(Event::TakesBack);

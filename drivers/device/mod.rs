@@ -6,10 +6,10 @@
 //! |---|---|
 //! | [`discovery`] | discovers a device before the driver core has any |
 //! | [`bring_up`] | brings a device up, from its registers to a log on its screen |
-//! | [`active`] | the state of the active device, and what changes that |
+//! | [`active`] | the state of the active device, and the events that change it |
 //! | [`bound`] | the resources of a device that the driver core has bound |
-//! | [`driver`] | the driver as the driver core knows it |
-//! | [`handover`], [`native`] | gives the device to the native driver, and takes it back; when |
+//! | [`driver`] | the driver's registrations and callbacks |
+//! | [`handover`], [`native`] | hands the device over, and takes it back; decides when |
 //! | [`boot_picture`] | shows firmware's picture until there is text |
 
 #[cfg(not(MODULE))]

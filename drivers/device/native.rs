@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When the native driver, virtio_gpu, gets the device, and when this driver takes it back. Pure:
-//! [`handover`](super::handover) carries it out.
+//! Decides when the native driver, virtio_gpu, gets the device, and when this driver takes it back.
+//! Pure: [`handover`](super::handover) carries the decisions out.
 
 use bitflags::bitflags;
 
@@ -11,8 +11,8 @@ bitflags! {
     pub(crate) struct Handover: u32 {
         /// The native driver is loaded.
         const NATIVE_LOADED = 1 << 0;
-        /// The native driver has refused the device, or has lost it. It is asked again when it, or
-        /// the module that makes virtio devices, is loaded again.
+        /// The native driver has refused the device, or has lost it. The device is offered again
+        /// when that driver, or a module that makes virtio devices, is loaded again.
         const REFUSED = 1 << 1;
         /// The work item runs.
         const WORKING = 1 << 2;
@@ -27,7 +27,7 @@ bitflags! {
     }
 }
 
-/// What changes the state.
+/// An event that changes the state of the handover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// The native driver has been loaded.
@@ -36,7 +36,7 @@ pub(crate) enum Event {
     TransportLoaded,
     /// The native driver is being unloaded.
     NativeUnloaded,
-    /// The driver core forgets the device: one that it finds later is another one.
+    /// The driver core removes the device: a device that it finds later is another one.
     DeviceRemoved,
     /// This driver has bound the device.
     Bound,
@@ -58,21 +58,21 @@ pub(crate) enum Event {
     TookBack,
 }
 
-/// Which other driver has the device.
+/// The kind of the other driver that has the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CurrentDriver {
     /// No driver at all.
     None,
-    /// A driver that has made a virtio device of it, which has no driver.
+    /// A driver that has made a virtio device of the device; the virtio device has no driver.
     TransportOnly,
-    /// Any other driver, and the native driver if it made a virtio device.
+    /// Any other driver. If it has made a virtio device, that has a driver, such as the native one.
     Other,
 }
 
-/// What is to be done.
+/// The next step of the handover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Nothing.
+    /// Do nothing.
     Wait,
     /// Offer the device to the native driver.
     Offer,
@@ -100,7 +100,7 @@ impl Handover {
         }
     }
 
-    /// Returns whether the native driver wants the device.
+    /// Returns whether the native driver is loaded and has not refused the device.
     fn is_wanted(self) -> bool {
         self.contains(Self::NATIVE_LOADED) && !self.contains(Self::REFUSED)
     }
@@ -111,8 +111,8 @@ impl Handover {
     }
 
     /// Returns whether a device that the driver core offers to this driver is for the native
-    /// driver: any device during the offer, and devices other than the active one while that is
-    /// away.
+    /// driver: any device during the offer, and any but the active one while another driver has the
+    /// active one.
     pub(crate) fn is_for_native(self, is_active: bool) -> bool {
         self.contains(Self::OFFERING) || self.contains(Self::AWAY) && !is_active
     }
@@ -122,9 +122,9 @@ impl Handover {
         self.contains(Self::TAKING_BACK) && is_active
     }
 
-    /// Returns what is to be done. `is_bound` says whether this driver has the device;
-    /// `current_driver` is asked while the device is away, and waits for the outcome of a probe;
-    /// `is_allowed` says whether the user allows a handover.
+    /// Returns the next step. `is_bound` says whether this driver has the device; `current_driver`
+    /// is asked while the device is away, and waits for the outcome of a probe; `is_allowed` says
+    /// whether the user allows a handover.
     pub(crate) fn step(
         self,
         is_bound: impl FnOnce() -> bool,

@@ -24,7 +24,7 @@ pub(crate) struct AtomicOption<T> {
 }
 
 impl<T> AtomicOption<T> {
-    /// Makes an empty one.
+    /// Makes an option without a value.
     pub(crate) const fn none() -> Self {
         // INVARIANT: `full` is not set.
         Self {
@@ -43,7 +43,7 @@ impl<T> AtomicOption<T> {
         !self.is_some()
     }
 
-    /// Stores a value, and drops the one before.
+    /// Stores a value, and drops the earlier one.
     pub(crate) fn put(&mut self, value: T) {
         self.clear();
         self.value.write(value);
@@ -51,7 +51,7 @@ impl<T> AtomicOption<T> {
         self.full.store(true, Release);
     }
 
-    /// Moves the value of `other` here, and drops the one before. A large value is not copied to
+    /// Moves the value of `other` here, and drops the earlier one. A large value is not copied to
     /// the stack.
     pub(crate) fn take_from(&mut self, other: &mut Self) {
         self.clear();
@@ -63,7 +63,7 @@ impl<T> AtomicOption<T> {
         }
     }
 
-    /// Removes the value and returns it.
+    /// Removes the value, if there is one, and returns it.
     pub(crate) fn take(&mut self) -> Option<T> {
         // Clear the flag before the value moves.
         self.full.xchg(false, Full).then(|| {
@@ -73,12 +73,12 @@ impl<T> AtomicOption<T> {
         })
     }
 
-    /// Drops the value.
+    /// Drops the value, if there is one.
     pub(crate) fn clear(&mut self) {
         drop(self.take());
     }
 
-    /// Returns the value.
+    /// Returns the value, if there is one.
     pub(crate) fn as_mut(&mut self) -> Option<&mut T> {
         if self.is_none() {
             return None;

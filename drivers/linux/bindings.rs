@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What bindgen made of `bindings_helper.h`: the parts of Linux that the kernel crate does not
-//! wrap.
+//! The bindings that bindgen makes of `bindings_helper.h`: the parts of Linux that the kernel crate
+//! does not wrap.
 
 #![allow(
     clippy::all,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What virtgpu_bridge needs of Linux and the kernel crate does not wrap. Names that bindgen shall
- * translate are listed in bindings_parameters.
+ * Headers of the parts of Linux that virtgpu_bridge needs and the kernel crate does not wrap. The
+ * names that bindgen translates are listed in bindings_parameters.
  */
 #include <linux/tty.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Time: how long something takes, and bounded waits.
+//! The measurement of time, and bounded waits.
 
 use kernel::sync::atomic::{
     Atomic,
@@ -17,16 +17,16 @@ const WAIT_LIMIT_S: u64 = 3;
 /// command, but late, does not keep the console lock from others.
 const USE_LIMIT_S: u64 = 6;
 
-/// What the waits of this use of the screen have taken, in ticks.
+/// The time that the waits of this use of the screen have taken, in ticks.
 static WAITED: Atomic<u64> = Atomic::new(0);
 
-/// Starts a use of the screen, for which [`wait`] has all its time.
+/// Starts a use of the screen: its waits may take [`USE_LIMIT_S`] in all.
 pub(crate) fn begin_use() {
     WAITED.store(0, Relaxed);
 }
 
 /// Waits until `done()` returns true. Returns whether it did within [`WAIT_LIMIT_S`], and within
-/// what is left of [`USE_LIMIT_S`].
+/// the rest of [`USE_LIMIT_S`].
 pub(crate) fn wait(done: &mut dyn FnMut() -> bool) -> bool {
     if done() {
         return true;
@@ -35,7 +35,8 @@ pub(crate) fn wait(done: &mut dyn FnMut() -> bool) -> bool {
     let left = (USE_LIMIT_S * hz).saturating_sub(WAITED.load(Relaxed));
     let limit = left.min(WAIT_LIMIT_S * hz);
     loop {
-        // The time first: what happened while this CPU was kept from running counts.
+        // Read the time first, so that an answer counts which came while this CPU was kept from
+        // running.
         let waited = ticks().wrapping_sub(start);
         let is_done = done();
         if is_done || waited > limit {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The printk core's consoles.
+//! Consoles of the printk core, and the console lock.
 
 use core::{
     cell::UnsafeCell,
@@ -44,7 +44,7 @@ impl Deref for ConsoleLock {
     }
 }
 
-/// A proof that the console lock is held, or that nothing else uses what it guards.
+/// A proof that the console lock is held, or that nothing else uses the data that it guards.
 ///
 /// # Invariants
 ///
@@ -70,7 +70,7 @@ impl Locked {
 }
 
 /// Tries to take the console lock, and runs `f` with it held; returns `None` if another context
-/// holds it. For tasks.
+/// holds it. Called by tasks only.
 #[cfg(not(MODULE))]
 pub(crate) fn try_locked<R>(f: impl FnOnce(&ConsoleLock) -> R) -> Option<R> {
     // SAFETY: `console_trylock()` (kernel/printk/printk.c) may be called by a task.
@@ -131,7 +131,7 @@ pub(crate) unsafe fn unlock_thread() {
     unsafe { bindings::virtgpu_bridge_unlock_thread() };
 }
 
-/// A console of the printk core's, for a static.
+/// A console of the printk core, for a static.
 pub(crate) struct Console(UnsafeCell<bindings::console>);
 
 // SAFETY: `register()` writes it before the printk core knows it; nobody else calls `register()` at
@@ -162,8 +162,8 @@ impl Console {
     ///
     /// # Safety
     ///
-    /// It is static, and not on the list, and nobody else adds it now. Sleeping is allowed. The
-    /// printk core may call the callbacks in `console` as `struct console` says.
+    /// The console is static, and not on the list, and nobody else adds it now. Sleeping is
+    /// allowed. The printk core may call the callbacks in `console` as `struct console` says.
     pub(crate) unsafe fn register(&self, mut console: bindings::console) {
         for (to, &from) in console.name.iter_mut().zip(b"virtgpu") {
             *to = from;
@@ -197,7 +197,7 @@ impl Console {
 ///
 /// # Safety
 ///
-/// It points to a console that is not freed before this returns.
+/// `console` points to a console that is not freed before this returns.
 #[cfg(not(MODULE))]
 pub(crate) unsafe fn is_enabled(console: *const bindings::console) -> bool {
     // SAFETY: By the safety requirement. The printk core may change the flags meanwhile
@@ -234,7 +234,7 @@ pub(crate) fn add_preferred(console: crate::firmware::consoles::Console<'_>) {
 ///
 /// # Safety
 ///
-/// It points to a console that is not freed before this returns.
+/// `console` points to a console that is not freed before this returns.
 #[cfg(not(MODULE))]
 pub(crate) unsafe fn is_early(console: *const bindings::console) -> bool {
     // SAFETY: By the safety requirement. The flags are read as in `is_enabled()`.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A console driver of the VT core's (`struct consw`).
+//! A console driver of the VT core (`struct consw`).
 //!
 //! ```ignore
 //! struct Terminal;
@@ -59,17 +59,17 @@ use crate::{
     }, //
 };
 
-/// The callbacks of a console driver. The VT core calls them with the console lock held, or in a
-/// panic without it; see [`Locked`].
+/// The callbacks of a console driver. The VT core calls them with the console lock held, or without
+/// it in a panic or a debugger; see [`Locked`].
 pub(crate) trait Consw {
-    /// Starts to drive a console, which the VT core is creating (`is_new`), or takes from another
+    /// Starts driving a console that the VT core is creating (`is_new`), or takes from another
     /// driver.
     fn init(vc: &mut Vc<'_>, lock: &ConsoleLock, is_new: bool);
 
-    /// Stops to drive a console: another driver has it from now on.
+    /// Stops driving a console: another driver has it from now on.
     fn deinit(vc: &mut Vc<'_>);
 
-    /// Changes cells of a row, beginning at a column.
+    /// Changes cells of a row from the column `col` on.
     fn put(vc: &Vc<'_>, row: usize, col: usize, cells: impl Iterator<Item = Cell>);
 
     /// Shows the cursor, or hides it.
@@ -87,17 +87,17 @@ pub(crate) trait Consw {
     /// Changes the colours.
     fn set_palette(vc: &Vc<'_>);
 
-    /// Copies to the VT core's buffer what the screen shows.
+    /// Copies the text on the screen to the VT core's buffer.
     fn save_screen(vc: &mut Vc<'_>);
 
-    /// Shows what has changed.
+    /// Draws the changes since the last call.
     fn update(lock: &Locked);
 
     /// Sets the font.
     ///
     /// # Errors
     ///
-    /// Fails if the screen cannot show it.
+    /// Fails if the screen cannot show the font.
     fn set_font(vc: &Vc<'_>, lock: &ConsoleLock, font: UserFont) -> Result;
 
     /// Runs `f` on the font; returns `None` if there is no screen.
@@ -350,7 +350,7 @@ callbacks! {
         to_errno(result.unwrap_or(Err(EINVAL)))
     }
 
-    /// Sets a font of the kernel's, by its name, or the default one.
+    /// Sets a built-in font by its name, or the default one.
     fn font_default(
         vc,
         lock: ConsoleLock,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which device of the driver core's something is.
+//! The identity of a device of the driver core.
 
 use kernel::bindings;
 

@@ -73,8 +73,8 @@ impl DmaMemory {
                 0,
             )
         };
-        // INVARIANT: As it was allocated. The caller has one screen, and has dropped earlier
-        // memory.
+        // INVARIANT: The fields are those of the allocation above. The caller has one screen, and
+        // has dropped earlier memory.
         NonNull::new(base.cast())
             .map(|base| Self {
                 device,

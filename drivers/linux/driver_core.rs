@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device as the driver core sees it: which driver has it, and how another one gets it.
+//! Devices of the driver core: the functions that read and change a device's driver.
 
 use core::{
     ffi::{
@@ -58,7 +58,7 @@ impl BusDevice {
         }
     }
 
-    /// Returns which device this is.
+    /// Returns the ID of the device.
     pub(crate) fn id(self) -> DeviceId {
         DeviceId::of(self.as_device())
     }
@@ -73,13 +73,13 @@ impl fmt::Display for BusDevice {
     }
 }
 
-/// A counted reference of a device, or none; for one static, as [`Mutex::Device`] guards it.
+/// A counted reference to a device, or none; for one static, since [`Mutex::Device`] guards it.
 ///
 /// `kernel::types::ARef<kernel::device::Device>` cannot be replaced while other threads use it.
 pub(crate) struct DeviceRef(Atomic<*mut bindings::device>);
 
 impl DeviceRef {
-    /// Makes a reference of no device.
+    /// Makes a reference to no device.
     pub(crate) const fn none() -> Self {
         Self(Atomic::new(ptr::null_mut()))
     }
@@ -95,8 +95,9 @@ impl DeviceRef {
         let guard = Mutex::Device.lock();
         let before = self.0.xchg(device, Full);
         drop(guard);
-        // SAFETY: It is null, or a device that this value had a reference of. That is given up
-        // once: the pointer was taken out here, with the mutex held under which `with()` reads it.
+        // SAFETY: The pointer is null, or a device that this value had a reference to. That
+        // reference is given up once: the pointer was taken out here, with the mutex held under
+        // which `with()` reads it.
         unsafe { bindings::put_device(before) };
     }
 
@@ -109,8 +110,8 @@ impl DeviceRef {
     pub(crate) fn with<R>(&self, f: impl FnOnce(&Device) -> R) -> Option<R> {
         // `set()` may replace the device meanwhile, and give its reference up.
         let guard = Mutex::Device.lock();
-        // SAFETY: It is null, which `get_device()` takes, or a device that this value has a
-        // reference of, which `set()` does not give up as long as the mutex is held.
+        // SAFETY: The pointer is null, which `get_device()` accepts, or a device that this value
+        // has a reference to, which `set()` does not give up as long as the mutex is held.
         let device = unsafe { bindings::get_device(self.0.load(Acquire)) };
         drop(guard);
         // INVARIANT: The reference above is given up when `device` is dropped.
@@ -123,12 +124,12 @@ impl DeviceRef {
 ///
 /// # Invariants
 ///
-/// The value owns a reference of the device, which is registered with the driver core, or was.
+/// The value owns a reference to the device, which is registered with the driver core, or was.
 pub(crate) struct Device(NonNull<bindings::device>);
 
 impl Device {
-    /// Returns which driver has the device; null if none has it. It may change at any time, so the
-    /// result is only to be compared.
+    /// Returns the driver of the device; null if it has none. The driver may change at any time, so
+    /// the result is only to be compared.
     pub(crate) fn driver(&self) -> *const bindings::device_driver {
         // SAFETY: By the invariants the device is valid. The driver core may change its driver
         // meanwhile (`device_set_driver()`, with the device's lock): the read is volatile, of one
@@ -143,7 +144,7 @@ impl Device {
         unsafe { bindings::device_release_driver(self.0.as_ptr()) };
     }
 
-    /// Has the driver core look for a driver for the device. Returns whether the device has one
+    /// Makes the driver core look for a driver for the device. Returns whether the device has one
     /// then. May sleep; the caller does not hold the device's lock.
     pub(crate) fn attach(&self) -> bool {
         // SAFETY: By the invariants the device is valid. `device_attach()` (drivers/base/dd.c)
@@ -152,8 +153,8 @@ impl Device {
     }
 
     /// Returns the virtio device that another driver has made of this one, if there is one. May
-    /// sleep. From then on `watcher` is told what becomes of virtio devices; its user calls
-    /// [`Notifier::bus_is_gone`] when the module of the virtio bus goes.
+    /// sleep. From then on `watcher` is notified of changes of virtio devices; its user calls
+    /// [`Notifier::bus_is_gone`] when the module of the virtio bus is unloaded.
     pub(crate) fn virtio_child<T: BusNotifier>(
         &self,
         watcher: &'static Notifier<Bus<T>>,
@@ -161,12 +162,12 @@ impl Device {
         let mut child = ptr::null_mut();
         let found: *mut *mut bindings::device = &mut child;
         // SAFETY: By the invariants the device is valid. `device_for_each_child()`
-        // (drivers/base/core.c) calls `find_virtio()` with a child that it has a reference of, and
+        // (drivers/base/core.c) calls `find_virtio()` with a child that it has a reference to, and
         // with `found`, which lives longer than the call and is not used otherwise meanwhile.
         unsafe {
             bindings::device_for_each_child(self.0.as_ptr(), found.cast(), Some(find_virtio))
         };
-        // INVARIANT: `find_virtio()` has taken a reference of the child, which is given up when the
+        // INVARIANT: `find_virtio()` has taken a reference to the child, which is given up when the
         // value is dropped.
         let child = Self(NonNull::new(child)?);
         // SAFETY: The reference keeps the child valid. Its bus was registered when the child was
@@ -175,8 +176,8 @@ impl Device {
         Some(child)
     }
 
-    /// Waits until a driver that is being probed has taken or refused the device. Returns whether
-    /// it has a driver then. May sleep; the caller does not hold the device's lock.
+    /// Waits until a driver that is probing the device has taken or refused it. Returns whether it
+    /// has a driver then. May sleep; the caller does not hold the device's lock.
     pub(crate) fn finish_probe(&self) -> bool {
         // SAFETY: By the invariants the device is valid. The function takes its lock, which the
         // caller does not hold.
@@ -208,6 +209,9 @@ impl Drop for Device {
     }
 }
 
+/// Stores a child that is a virtio device in `found`, with a reference to it, and returns 1, which
+/// ends the iteration. Returns 0 for any other child.
+///
 /// # Safety
 ///
 /// Called by `device_for_each_child()` (drivers/base/core.c), with a child that is valid until this

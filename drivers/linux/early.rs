@@ -108,7 +108,7 @@ impl EarlyRegisters {
         if !mappable(at, length) {
             return None;
         }
-        // SAFETY: It reads a variable (mm/slab_common.c).
+        // SAFETY: The function reads a variable (mm/slab_common.c).
         let is_early = !unsafe { kernel::bindings::slab_is_available() };
         let base = if is_early {
             ioremap(at, length)
@@ -272,8 +272,8 @@ impl Config for EarlyConfig<'_> {
 /// Returns the flattened devicetree that the boot loader passed to the kernel; empty if there is
 /// none.
 pub(crate) fn devicetree() -> &'static [u8] {
-    // SAFETY: `early_init_dt_verify()` (drivers/of/fdt.c) sets the pointer, which on arm64 is
-    // called once, by `setup_machine_fdt()`, before any early parameter is parsed.
+    // SAFETY: `early_init_dt_verify()` (drivers/of/fdt.c) sets the pointer. On arm64
+    // `setup_machine_fdt()` calls that once, before any early parameter is parsed.
     let tree = unsafe { bindings::initial_boot_params }.cast::<u8>();
     if tree.is_null() {
         return &[];
@@ -289,7 +289,7 @@ pub(crate) fn devicetree() -> &'static [u8] {
 
 /// Memory of the kernel image that a device can access before there is an allocator.
 ///
-/// It is aligned to a page, which is more than anything in it needs.
+/// The memory is aligned to a page, which is more than anything in it needs.
 #[repr(C, align(4096))]
 pub(crate) struct ImageMemory<const WORDS: usize> {
     words: UnsafeCell<[u32; WORDS]>,

@@ -47,7 +47,7 @@ pub(crate) trait Earlycon {
     /// caller logs; `None` after the reason has been logged.
     fn setup(options: Option<&[u8]>, mmio: Option<u64>) -> Option<u64>;
 
-    /// Writes text, with the console lock held, or without it in a panic.
+    /// Writes text, with the console lock held, or without it in a panic or a debugger.
     fn write(text: &[u8]);
 }
 
@@ -87,8 +87,9 @@ pub(crate) unsafe fn setup<T: Earlycon>(
     options: *const c_char,
 ) -> c_int {
     const ENOENT: c_int = -(kernel::bindings::ENOENT as c_int);
-    // SAFETY: It is `early_console_dev` of drivers/tty/serial/earlycon.c, a static, which nobody
-    // else uses before its console is registered, after this returns: there is one CPU.
+    // SAFETY: The pointer is that of `early_console_dev` in drivers/tty/serial/earlycon.c, a
+    // static, which nobody else uses before its console is registered, after this returns: there is
+    // one CPU.
     let early = unsafe { &mut *early };
     let options = if options.is_null() {
         None
@@ -119,8 +120,8 @@ pub(crate) unsafe fn setup<T: Earlycon>(
     // For the line that the caller prints.
     early.port.mapbase = address;
     early.port.iotype = bindings::uart_iotype_UPIO_MEM32;
-    // SAFETY: It is `early_con` of the same file, a static, which the caller registers after this
-    // returns. If it is registered already, `setup_earlycon()` does not call this.
+    // SAFETY: The console is `early_con` of the same file, a static, which the caller registers
+    // after this returns. If it is registered already, `setup_earlycon()` does not call this.
     unsafe { (*early.con).write = Some(write::<T>) };
     CONSOLE.store(early.con, Relaxed);
     0
@@ -156,6 +157,8 @@ pub(crate) fn unregister() {
     }
 }
 
+/// Passes the text to [`Earlycon::write`].
+///
 /// # Safety
 ///
 /// Called by the printk core as a console's `write()`, with the start of `count` bytes.

@@ -68,7 +68,7 @@ pub(crate) struct UserFont {
 
 #[cfg(all(CONFIG_VT, not(MODULE)))]
 impl UserFont {
-    /// Copies a font of the VT core's, whose glyphs are `pitch` scanlines apart.
+    /// Copies a font of the VT core, whose glyphs are `pitch` scanlines apart.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ impl UserFont {
         // dropped with it. A user of `font()` replaces its copy before that.
         let kept = unsafe { core::slice::from_raw_parts(data.as_ptr(), data.len()) };
         let font = Font::new(from.width, from.height, from.charcount as usize, kept);
-        // INVARIANT: It is in the memory of `_data`, which nobody has a way to change.
+        // INVARIANT: The font is in the memory of `_data`, which has no method that changes it.
         font.map(|font| Self { font, _data: data })
             .map_err(|_| EINVAL)
     }

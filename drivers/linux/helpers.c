@@ -75,7 +75,10 @@ bool virtgpu_bridge_behind_iommu(struct device *dev)
 }
 
 #ifdef MODULE
-/* The name of the driver that has the device, if one has. Another may take it right after. */
+/*
+ * Copies the name of the driver that has the device to name. Returns whether the device has a
+ * driver. Another one may take the device right after.
+ */
 bool virtgpu_bridge_driver_name(struct device *dev, char *name, size_t size)
 {
 	bool bound;
@@ -99,12 +102,12 @@ const char *virtgpu_bridge_handover(void)
 	return handover;
 }
 
-/* The driver parses it itself, before parameters are parsed; this is for modinfo and sysfs. */
+/* For modinfo and sysfs. The driver parses this parameter before the kernel parses parameters. */
 static char *picture = "clear";
 module_param(picture, charp, 0444);
 MODULE_PARM_DESC(picture, "What text does to firmware's picture: clear it, or keep it where there is none");
 
-/* As above. */
+/* For modinfo and sysfs, as above. */
 static char *console = "auto";
 module_param(console, charp, 0444);
 MODULE_PARM_DESC(console, "Whether the log is on the screen where nobody says so: auto or never");
@@ -125,7 +128,10 @@ void virtgpu_bridge_unlock(enum virtgpu_bridge_mutex which)
 	mutex_unlock(&mutexes[which]);
 }
 
-/* For a panic: does nothing if the lock is held, since its owner may be stopped. */
+/*
+ * Sets Bus Master Enable in a panic. Does nothing if the lock of configuration space is held, since
+ * its owner may be stopped.
+ */
 void virtgpu_bridge_set_master(struct pci_dev *dev)
 {
 	if (!raw_spin_is_locked(&pci_lock))
@@ -137,7 +143,7 @@ unsigned int virtgpu_bridge_address_bits(void)
 	return PHYS_MASK_SHIFT;
 }
 
-/* Whether devices cannot access the guest's memory, except for what the DMA API shares. */
+/* Returns whether devices can access only the memory that the DMA API shares with them. */
 bool virtgpu_bridge_memory_is_private(void)
 {
 	return cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);
@@ -148,7 +154,9 @@ int virtgpu_bridge_pci_domain(struct pci_dev *dev)
 	return pci_domain_nr(dev->bus);
 }
 
-/* Whether no other CPU is online. A panic stops CPUs and sets them offline, even this one. */
+/*
+ * Returns whether no other CPU is online. A panic stops CPUs and sets them offline, even this one.
+ */
 bool virtgpu_bridge_is_only_cpu(void)
 {
 	return cpumask_any_but(cpu_online_mask, raw_smp_processor_id()) >= nr_cpu_ids;
@@ -159,7 +167,7 @@ static DEFINE_MUTEX(thread_lock);
 void virtgpu_bridge_lock_thread(void)
 {
 	mutex_lock(&thread_lock);
-	/* The printk core requires it of a console's device_lock(). */
+	/* The printk core requires this of a console's device_lock(). */
 	migrate_disable();
 }
 
@@ -184,7 +192,10 @@ int virtgpu_bridge_register_platform_driver(struct platform_driver *driver)
 	return platform_driver_register(driver);
 }
 
-/* By default the PM core switches to another virtual terminal before the system sleeps. */
+/*
+ * Tells the PM core whether the device keeps its picture during sleep. By default the PM core
+ * switches to another virtual terminal before the system sleeps.
+ */
 void virtgpu_bridge_keeps_picture(struct device *dev, bool keeps)
 {
 	if (keeps)
@@ -220,7 +231,7 @@ bool virtgpu_bridge_finish_probe(struct device *dev)
 	return bound || (!tried && device_attach(dev) == 1);
 }
 
-/* Whether work items run: there are threads, and the machine neither sleeps nor stops. */
+/* Returns whether work items run: there are threads, and the machine neither sleeps nor stops. */
 bool virtgpu_bridge_schedules(void)
 {
 	return system_state > SYSTEM_BOOTING && system_state <= SYSTEM_RUNNING;

@@ -28,17 +28,17 @@ bool virtgpu_bridge_driver_name(struct device *dev, char *name, size_t size);
 
 #if !defined(MODULE) || defined(__BINDGEN__)
 /*
- * Of kernel/printk/printk.c: true while the machine suspends. There is no other way to learn it.
+ * In kernel/printk/printk.c: true while the machine suspends. No function returns it.
  */
 extern bool console_irqwork_blocked;
 
 /*
- * Of drivers/pci/access.c: held for each access to configuration space. A panic has to know whether
- * it is free, and no function tells.
+ * In drivers/pci/access.c: held for each access to configuration space. A panic has to know whether
+ * it is free, which no function returns.
  */
 extern raw_spinlock_t pci_lock;
 
-/* Named after what they guard: see mutex.rs. */
+/* The mutexes, named after the state that they guard; see mutex.rs. */
 enum virtgpu_bridge_mutex {
 	VIRTGPU_BRIDGE_MUTEX_CONSOLE,
 	VIRTGPU_BRIDGE_MUTEX_PROBE,
@@ -73,7 +73,7 @@ void virtgpu_bridge_show_frame_later(void);
 void virtgpu_bridge_blink_later(unsigned int milliseconds);
 void virtgpu_bridge_check_tty_later(void);
 
-/* Functions of Rust's that hooks.c calls or registers. */
+/* Rust functions that hooks.c calls or registers. */
 int rust_virtgpu_bridge_earlycon_setup(struct earlycon_device *device, const char *options);
 int rust_virtgpu_bridge_arch_init(void);
 void rust_virtgpu_bridge_pci_fixup(struct pci_dev *dev);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What Linux calls, in macros that only C can say: initcalls, the early console, work items and
- * timers. Each of them calls a function of Rust's. A module has none of this.
+ * The entry points that Linux calls, declared by macros that exist only in C: initcalls, the early
+ * console, the PCI fixup, work items and timers. Each calls a Rust function. A module has none.
  */
 #include <linux/console.h>
 #include <linux/cpumask.h>
@@ -65,7 +65,7 @@ static void show_frame(struct work_struct *work)
 
 static DECLARE_DELAYED_WORK(show_frame_work, show_frame);
 
-/* By irq_work, since the code that prints may hold a lock of timers or workqueues. */
+/* Run by irq_work, since the code that prints may hold a lock of timers or workqueues. */
 static void queue_show_frame(struct irq_work *work)
 {
 	queue_delayed_work(system_power_efficient_wq, &show_frame_work, max(HZ / 60, 1));
@@ -87,7 +87,7 @@ static void blink(struct work_struct *work)
 static DECLARE_DELAYED_WORK(blink_work, blink);
 static unsigned int blink_delay_ms;
 
-/* By irq_work, since the timer code prints warnings with its lock held. */
+/* Run by irq_work, since the timer code prints warnings with its lock held. */
 static void queue_blink(struct irq_work *work)
 {
 	queue_delayed_work(system_power_efficient_wq, &blink_work,
@@ -133,7 +133,7 @@ void virtgpu_bridge_check_tty_later(void)
 		return;
 	preempt_disable();
 	irq_work_queue(this_cpu_ptr(&check_tty_irq_work));
-	/* This CPU may be locked up. Another one checks then; it cannot be told from NMI. */
+	/* Others check too, since this CPU may be locked up. NMI cannot queue work on them. */
 	for_each_online_cpu(cpu) {
 		if (!in_nmi() && cpu != smp_processor_id() &&
 		    !timer_pending(per_cpu_ptr(&check_tty_timer, cpu)))

@@ -8,7 +8,7 @@ use crate::linux::bindings;
 
 /// A record of the log.
 pub(crate) struct Record<'b> {
-    /// Its sequence number.
+    /// The sequence number.
     pub(crate) seq: u64,
     text: &'b [u8],
 }
@@ -48,19 +48,20 @@ impl<'b> Record<'b> {
         (record.seq == seq).then(|| f(record))
     }
 
-    /// Returns its lines without newlines, each with its level (`KERN_EMERG` is 0).
+    /// Returns the record's lines without newlines, each with its level (`KERN_EMERG` is 0).
     pub(crate) fn lines(&self) -> impl Iterator<Item = (u8, &'b [u8])> {
         let text = self.text.strip_suffix(b"\n").unwrap_or(self.text);
         text.split(|&byte| byte == b'\n').map(parse)
     }
 
-    /// Returns its level, or [`u8::MAX`] if that is not known.
+    /// Returns the record's level, or [`u8::MAX`] if that is not known.
     pub(crate) fn level(&self) -> u8 {
         self.lines().next().map_or(u8::MAX, |(level, _)| level)
     }
 }
 
-/// Parses `<N>text`. The lower three bits of N are the level.
+/// Parses `<N>text` into the level, which is the lower three bits of N, and the text. Returns
+/// [`u8::MAX`] and the whole line if it has no such start.
 fn parse(line: &[u8]) -> (u8, &[u8]) {
     let mut parts = line.splitn(2, |&byte| byte == b'>');
     let number = parts.next().and_then(|number| number.strip_prefix(b"<"));

@@ -30,7 +30,7 @@ use crate::linux::{
 
 /// A console that writes text.
 pub(crate) trait LegacyConsole {
-    /// Writes text, with the console lock held, or without it in a panic.
+    /// Writes text, with the console lock held, or without it in a panic or a debugger.
     fn write(text: &[u8]);
 }
 
@@ -53,8 +53,8 @@ impl<T: LegacyConsole> Registration<T> {
     ///
     /// # Safety
     ///
-    /// It is not on the list, and nobody else adds it now. The module goes after
-    /// [`Registration::unregister`].
+    /// The console is not on the list, and nobody else adds it now. The module is unloaded only
+    /// after [`Registration::unregister`].
     pub(crate) unsafe fn register(&'static self) {
         // SAFETY: By the safety requirement. The console is static. The printk core alone calls
         // `write()`. The other fields are numbers, pointers and optional functions, for which
@@ -75,6 +75,8 @@ impl<T: LegacyConsole> Registration<T> {
     }
 }
 
+/// Passes the text to [`LegacyConsole::write`].
+///
 /// # Safety
 ///
 /// Called by the printk core as a console's `write()`, with the start of `count` bytes.

@@ -6,7 +6,7 @@
 //!
 //! | file | what it abstracts |
 //! |---|---|
-//! | [`arch`] | what differs between architectures: the counter, physical addresses, the fixmap |
+//! | [`arch`] | functions that differ between architectures: the counter, physical addresses, the fixmap |
 //! | [`atomic_option`], [`owner`], [`mutex`] | state that a panic may take over; exclusive access |
 //! | [`bindings`], [`table`] | bindgen's output, constant tables for the kernel |
 //! | [`clock`], [`work`] | bounded waits; work items and timers |

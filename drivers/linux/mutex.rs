@@ -7,7 +7,7 @@ use core::marker::PhantomData;
 
 use crate::linux::bindings;
 
-/// The mutexes, named after what they guard.
+/// The mutexes, named after the operations or the state that they guard.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum Mutex {
@@ -15,7 +15,7 @@ pub(crate) enum Mutex {
     Console = bindings::virtgpu_bridge_mutex_VIRTGPU_BRIDGE_MUTEX_CONSOLE,
     /// Probing a device.
     Probe = bindings::virtgpu_bridge_mutex_VIRTGPU_BRIDGE_MUTEX_PROBE,
-    /// The reference of the device that is, or was, bound.
+    /// The reference to the device that is, or was, bound.
     Device = bindings::virtgpu_bridge_mutex_VIRTGPU_BRIDGE_MUTEX_DEVICE,
 }
 

@@ -47,7 +47,7 @@ pub(crate) enum Priority {
     Panic,
 }
 
-/// A console that is told of each record.
+/// The callback of a console that is notified of each record.
 pub(crate) trait NbconConsole {
     /// Prints the record `seq`, or all records up to it. In any context: with
     /// [`console::lock_thread`] held if the printk core calls the console's thread.
@@ -121,14 +121,14 @@ impl<T: NbconConsole> Registration<T> {
     }
 }
 
-/// Passes the priority and the number of the current record on.
+/// Passes the priority and the sequence number of the current record on to `T`.
 ///
 /// Only these two are read while the console cannot be taken over. The screen has an owner of its
-/// own (`linux::owner`), and can be set up again.
+/// own (`linux::owner`), and can be brought up again.
 ///
 /// # Safety
 ///
-/// `context` is what the printk core passes to `write_atomic()` or `write_thread()`
+/// `context` is the one that the printk core passes to `write_atomic()` or `write_thread()`
 /// (`nbcon_emit_next_record()` and `nbcon_kdb_try_acquire()` in kernel/printk/nbcon.c): valid until
 /// that returns, used by nobody else, and acquired for this console.
 unsafe fn write<T: NbconConsole>(context: *mut bindings::nbcon_write_context) {
@@ -151,6 +151,8 @@ unsafe fn write<T: NbconConsole>(context: *mut bindings::nbcon_write_context) {
     }
 }
 
+/// Prints the current record, in any context.
+///
 /// # Safety
 ///
 /// Called by the printk core, in any context, with a context as for [`write`].
@@ -162,6 +164,8 @@ unsafe extern "C" fn write_atomic<T: NbconConsole>(
     unsafe { write::<T>(context) };
 }
 
+/// Prints the current record, in the thread of the console.
+///
 /// # Safety
 ///
 /// Called by the printk core between [`device_lock`] and [`device_unlock`], with a context as for
@@ -179,6 +183,8 @@ extern "C" fn device_lock(_: *mut bindings::console, _: *mut c_ulong) {
     console::lock_thread();
 }
 
+/// Undoes [`device_lock`].
+///
 /// # Safety
 ///
 /// Called by the printk core after [`device_lock`], by the same task: it calls both in one function

@@ -54,7 +54,7 @@ pub(crate) trait Event {
     ///
     /// # Safety
     ///
-    /// Called by the kernel for a notifier of this kind, with what its list passes.
+    /// Called by the kernel for a notifier of this kind, with the arguments that its list passes.
     unsafe fn handle(event: c_ulong, data: *mut c_void);
 }
 
@@ -93,6 +93,8 @@ impl<E: Event> Notifier<E> {
     }
 }
 
+/// Passes an event to `E`.
+///
 /// # Safety
 ///
 /// Called by the kernel for a notifier of kind `E`.
@@ -111,7 +113,8 @@ pub(crate) struct Die<T>(PhantomData<T>);
 
 /// Handles faults of the kernel.
 pub(crate) trait DieNotifier {
-    /// Called by `die()` (arch/arm64/kernel/traps.c), in the context that has faulted.
+    /// Handles a fault. Called by `die()` (arch/arm64/kernel/traps.c) in the context that has
+    /// faulted.
     fn died();
 }
 
@@ -135,13 +138,13 @@ impl<T: DieNotifier> Notifier<Die<T>> {
 /// The kind of event that a [`ModuleNotifier`] handles.
 pub(crate) struct Module<T>(PhantomData<T>);
 
-/// Handles modules that come and go.
+/// Handles the loading and unloading of modules.
 pub(crate) trait ModuleNotifier {
-    /// Called when the module `name` has been loaded. May sleep.
+    /// Handles the module `name` that has been loaded. May sleep.
     fn loaded(name: &CStr);
 
-    /// Called when the module `name` goes, after its `exit()`, or after its `init()` has failed.
-    /// May sleep.
+    /// Handles the module `name` that is being unloaded, after its `exit()`, or after its `init()`
+    /// has failed. May sleep.
     fn unloaded(name: &CStr);
 }
 
@@ -175,12 +178,12 @@ impl<T: ModuleNotifier> Notifier<Module<T>> {
 /// The kind of event that a [`BusNotifier`] handles.
 pub(crate) struct Bus<T>(PhantomData<T>);
 
-/// Handles what becomes of the devices of a bus.
+/// Handles changes of the devices of a bus.
 pub(crate) trait BusNotifier {
-    /// Called when `device`, whose parent is `parent`, has no driver any more. May sleep.
+    /// Handles `device`, whose parent is `parent`, and which has no driver any more. May sleep.
     fn unbound(device: DeviceId, parent: DeviceId);
 
-    /// Called when the driver core forgets `device`. May sleep.
+    /// Handles the removal of `device` by the driver core, before it is freed. May sleep.
     fn removed(device: DeviceId);
 }
 
@@ -209,7 +212,7 @@ impl<T: BusNotifier> Notifier<Bus<T>> {
     /// `arch_initcall` on.
     pub(crate) fn register_pci(&'static self) {
         // SAFETY: `pci_driver_init()`, a `postcore_initcall`, has registered the bus, which is part
-        // of the kernel image and never goes.
+        // of the kernel image and never unregistered.
         unsafe { self.register(&raw const bindings::pci_bus_type) };
     }
 
@@ -217,7 +220,7 @@ impl<T: BusNotifier> Notifier<Bus<T>> {
     /// from initcalls on.
     pub(crate) fn register_platform(&'static self) {
         // SAFETY: `driver_init()` has registered the bus, which is part of the kernel image and
-        // never goes.
+        // never unregistered.
         unsafe { self.register(&raw const bindings::platform_bus_type) };
     }
 
@@ -235,8 +238,8 @@ impl<T: BusNotifier> Notifier<Bus<T>> {
         });
     }
 
-    /// Notes that the bus has been unregistered, and its list with it. Then the notifier may be
-    /// registered again.
+    /// Marks the notifier as unregistered, since the bus has been unregistered, and its list with
+    /// it. Then the notifier may be registered again.
     ///
     /// # Safety
     ///
@@ -253,7 +256,8 @@ pub(crate) struct Vt<T>(PhantomData<T>);
 /// Handles updates of the virtual terminals.
 #[cfg(CONFIG_VT)]
 pub(crate) trait VtNotifier {
-    /// Called by `notify_update()` (drivers/tty/vt/vt.c) after the VT core has changed the screen.
+    /// Handles changes of the screen by the VT core. Called by `notify_update()`
+    /// (drivers/tty/vt/vt.c).
     /// Must not sleep.
     fn updated(lock: &Locked);
 }

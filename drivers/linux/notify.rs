@@ -84,12 +84,12 @@ impl NotifyRegister {
             return false;
         }
         // SAFETY: drivers/tty/serial/earlycon.c registers one early console at a time. While early
-        // parameters are read that is ours, which is being set up, after `early_fixmap_init()`.
-        // `EarlyDevice::map_notify_again()` comes here later, in a panic, if there is no other
-        // early console. `clear()` has left no window on an earlier mapping. The address has been
-        // checked above.
+        // parameters are read, after `early_fixmap_init()`, that is this driver's, which is being
+        // set up. `EarlyDevice::map_notify_again()` calls this later, in a panic, if there is no
+        // other early console. `clear()` has left no window on an earlier mapping. The address has
+        // been checked above.
         let base = unsafe { arch::map_early_console_page(at) };
-        // SAFETY: It is a mapping of device memory up to the end of the page, and 4 KiB is the
+        // SAFETY: `base` is a mapping of device memory up to the end of the page, and 4 KiB is the
         // smallest page. It lasts until `clear()`, which drops the window first.
         let window = unsafe { Window::new(base, 4096 - (at % 4096) as usize) };
         self.mapped.set(Some((window, notify)));

@@ -40,14 +40,15 @@ use crate::linux::{
     clock::begin_use, //
 };
 
-/// How long a panic waits for another CPU that owns the value, before it goes on without it.
+/// The time in microseconds that a panic waits for another CPU that owns the value, before it goes
+/// on without the value.
 #[cfg(not(MODULE))]
 const PANIC_WAIT_US: u64 = 1_000_000;
-/// How long a panic waits at its last line. It is longer than one use of the value may wait for the
-/// device; see [`Hal::wait`](crate::virtio::Hal::wait).
+/// The time in microseconds that a panic waits at its last line. It is longer than one use of the
+/// value may wait for the device; see [`Hal::wait`](crate::virtio::Hal::wait).
 #[cfg(not(MODULE))]
 const LAST_PANIC_WAIT_US: u64 = 7_000_000;
-/// How long [`Owned::with`] sleeps between two attempts.
+/// The time in microseconds that [`Owned::with`] sleeps between two attempts.
 #[cfg(not(MODULE))]
 const RETRY_US: i64 = 500;
 
@@ -130,7 +131,8 @@ impl<T> Owned<T> {
         let start = ticks();
         let is_torn = loop {
             let owner = self.acquire();
-            // This task, or code that it was interrupted in, does not continue before we return.
+            // This task, or the code of it that was interrupted, does not continue before this
+            // returns.
             let is_interrupted = owner & !LEVEL == context() & !LEVEL;
             if owner == 0 {
                 break false;
@@ -177,13 +179,14 @@ impl<T> Owned<T> {
         result
     }
 
-    /// Becomes the owner if the owner is dead. Returns whether it was.
+    /// Makes this context the owner if the owner is dead. Returns whether that was so.
     #[cfg(not(MODULE))]
     fn acquire_from_dead(&self) -> bool {
         (self.owner).cmpxchg(DEAD, context(), Acquire).is_ok()
     }
 
-    /// Becomes the owner if there is none. Returns 0 then, and the other owner otherwise.
+    /// Makes this context the owner if there is none. Returns 0 then, and the other owner
+    /// otherwise.
     fn acquire(&self) -> usize {
         let owner = (self.owner).cmpxchg(0, context(), Acquire);
         owner.err().unwrap_or(0)
@@ -206,14 +209,15 @@ pub(crate) fn must_not_sleep() -> bool {
 /// Returns whether no other CPU is online any more.
 #[cfg(not(MODULE))]
 pub(crate) fn is_only_cpu() -> bool {
-    // SAFETY: It reads the mask of the CPUs that are online, and may be called in any context.
+    // SAFETY: The function reads the mask of the CPUs that are online, and may be called in any
+    // context.
     unsafe { bindings::virtgpu_bridge_is_only_cpu() }
 }
 
 /// Returns whether the kernel prints an oops, or panics on this CPU.
 pub(crate) fn oops_in_progress() -> bool {
-    // SAFETY: A static of kernel/printk/printk.c: an aligned word, which is read at once. Others
-    // may change it meanwhile, and either value will do.
+    // SAFETY: `oops_in_progress` is a static of kernel/printk/printk.c: an aligned word, which is
+    // read at once. Others may change it meanwhile, and either value will do.
     panic_on_this_cpu() || unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0
 }
 
@@ -224,6 +228,6 @@ const LEVEL: usize = 3;
 /// Returns a number of the current context: the current task, which is the same on any CPU, and the
 /// level of interruption (none, softirq, hardirq or NMI).
 fn context() -> usize {
-    // SAFETY: It reads `current` and the preemption count of this CPU, in any context.
+    // SAFETY: The function reads `current` and the preemption count of this CPU, in any context.
     unsafe { bindings::virtgpu_bridge_context() as usize }
 }

@@ -54,6 +54,11 @@ pub(crate) fn keeps_picture() -> Result<bool, &'static str> {
     }
 }
 
+/// Parses the value of `virtgpu_bridge.scroll=`.
+///
+/// # Errors
+///
+/// Fails with the value if it is unknown.
 fn parse(word: &'static str) -> Result<Option<Scroll>, &'static str> {
     match word {
         "auto" => Ok(None),
@@ -81,8 +86,8 @@ pub(crate) fn hands_over() -> bool {
     !nomodeset
 }
 
-/// Returns the console loglevel that the command line sets, at whatever position, before the kernel
-/// has parsed all parameters: see [`consoles::level`].
+/// Returns the console loglevel that the command line sets, at any position, before the kernel has
+/// parsed all parameters: see [`consoles::level`].
 #[cfg(not(MODULE))]
 pub(crate) fn loglevel() -> Option<i32> {
     consoles::console_loglevel(words(), bindings::CONSOLE_LOGLEVEL_QUIET as i32)
@@ -108,7 +113,8 @@ fn early_word(name: &str) -> Option<&'static str> {
     words().filter_map(|word| word.strip_prefix(name)).last()
 }
 
-/// Returns the words of the command line; "?" for a word that is not UTF-8. Up to initcalls.
+/// Returns the words of the command line; "?" for a word that is not UTF-8. Called until initcalls
+/// have run.
 #[cfg(not(MODULE))]
 pub(crate) fn words() -> impl Iterator<Item = &'static str> + Clone {
     line()

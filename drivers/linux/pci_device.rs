@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A PCI device of the PCI core's, and the resources that the driver takes of it.
+//! A device of the PCI core, and the resources that the driver takes from it.
 
 use core::{
     ffi::CStr,
@@ -32,7 +32,7 @@ use crate::{
     }, //
 };
 
-/// An error of the PCI core or the DMA API, with what failed.
+/// An error of the PCI core or the DMA API, with the name of the step that failed.
 pub(crate) struct PciError(&'static str, Error);
 
 impl PciError {
@@ -69,11 +69,11 @@ pub(crate) struct PciDevice(NonNull<bindings::pci_dev>);
 unsafe impl Send for PciDevice {}
 
 impl PciDevice {
-    /// Makes a device from a pointer of the PCI core's; `None` if that is null.
+    /// Makes a device from a pointer of the PCI core; `None` if that is null.
     ///
     /// # Safety
     ///
-    /// It is null, or `pci_setup_device()` (drivers/pci/probe.c) has come as far as the early
+    /// `device` is null, or `pci_setup_device()` (drivers/pci/probe.c) has come as far as the early
     /// fixups, and it is not freed as long as the new value is used.
     pub(crate) unsafe fn new(device: *mut bindings::pci_dev) -> Option<Self> {
         // INVARIANT: By the safety requirement.
@@ -92,7 +92,7 @@ impl PciDevice {
         unsafe { &raw mut (*self.as_ptr()).dev }
     }
 
-    /// Returns which device of the driver core's this is.
+    /// Returns the ID of the device in the driver core.
     pub(crate) fn id(self) -> DeviceId {
         DeviceId::of(self.as_device())
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver of the PCI core's for virtio-gpus.
+//! A PCI driver for virtio-gpus.
 //!
 //! `kernel::pci::Driver` differs between kernel versions, and can neither compare drivers nor
 //! handle resets; `struct pci_driver` below it is the same in all of them.
@@ -64,8 +64,8 @@ use crate::linux::{
     table::Table, //
 };
 
-/// What a driver does with its devices. The PCI core calls these functions with the device's lock
-/// held; all may sleep.
+/// The callbacks of a driver for its devices. The PCI core calls these functions with the device's
+/// lock held; all may sleep.
 pub(crate) trait Driver {
     /// Takes a virtio-gpu that has no driver.
     ///
@@ -82,7 +82,7 @@ pub(crate) trait Driver {
     fn shutdown(device: PciDevice);
 }
 
-/// What a driver does when a function of its is reset.
+/// The callbacks of a driver for a reset of its PCI function.
 #[cfg(not(MODULE))]
 pub(crate) trait FunctionReset {
     /// Prepares the device for a reset of its function.
@@ -136,12 +136,13 @@ impl<T: FunctionReset> Resets<T> {
     });
 }
 
-/// What a user of [`Registration`] implements: in the kernel image also sleep and resets.
+/// The callbacks that a user of [`Registration`] implements: in the kernel image also sleep and
+/// resets.
 #[cfg(not(MODULE))]
 pub(crate) trait User: Driver + FunctionReset + Sleep {}
 #[cfg(not(MODULE))]
 impl<T: Driver + FunctionReset + Sleep> User for T {}
-/// What a user of [`Registration`] implements.
+/// The callbacks that a user of [`Registration`] implements.
 #[cfg(MODULE)]
 pub(crate) trait User: Driver {}
 #[cfg(MODULE)]
@@ -181,13 +182,17 @@ impl<T: User> Registration<T> {
     ///
     /// # Safety
     ///
-    /// If this succeeds, the module calls [`Registration::unregister`] before it goes.
+    /// If this succeeds, the module calls [`Registration::unregister`] before it is unloaded.
     #[cfg(MODULE)]
     pub(crate) unsafe fn register(&'static self, owner: &'static ThisModule) -> Result {
         self.register_for(owner.as_ptr())
     }
 
     /// Registers the driver, unless it is registered. `owner` is the module, or null.
+    ///
+    /// # Errors
+    ///
+    /// Fails as `__pci_register_driver()` does.
     fn register_for(&'static self, owner: *mut bindings::module) -> Result {
         if self.is_registered.xchg(true, Acquire) {
             return Ok(());
@@ -203,8 +208,8 @@ impl<T: User> Registration<T> {
             (*driver).probe = Some(probe::<T>);
             (*driver).remove = Some(remove::<T>);
             (*driver).shutdown = Some(shutdown::<T>);
-            // Whatever the command line says: this driver has to be the first, and the outcome of a
-            // probe is examined right after it.
+            // Even if the command line asks for asynchronous probes: this driver has to be the
+            // first, and the outcome of a probe is examined right after it.
             (*driver).driver.probe_type = bindings::probe_type_PROBE_FORCE_SYNCHRONOUS;
             #[cfg(not(MODULE))]
             {
@@ -240,8 +245,8 @@ pub(crate) fn for_each_gpu(mut f: impl FnMut(PciDevice)) {
         // SAFETY: `at` is null, or what this returned before, whose reference `pci_get_device()`
         // (drivers/pci/search.c) gives up.
         at = unsafe { bindings::pci_get_device(VENDOR.into(), DEVICE_GPU.into(), at) };
-        // SAFETY: It is null, or an initialised device with a reference that lasts until the next
-        // call; `f` keeps nothing of it.
+        // SAFETY: The pointer is null, or that of an initialised device with a reference that lasts
+        // until the next call; `f` keeps nothing of it.
         let Some(device) = (unsafe { PciDevice::new(at) }) else {
             return;
         };
@@ -249,6 +254,8 @@ pub(crate) fn for_each_gpu(mut f: impl FnMut(PciDevice)) {
     }
 }
 
+/// Calls [`Driver::probe`] for a virtio-gpu. Returns -ENODEV for any other device.
+///
 /// # Safety
 ///
 /// Called by the PCI core (`local_pci_probe()` in drivers/pci/pci-driver.c) for a device of `IDS`,
@@ -257,7 +264,7 @@ unsafe extern "C" fn probe<T: Driver>(
     device: *mut bindings::pci_dev,
     _: *const bindings::pci_device_id,
 ) -> c_int {
-    // SAFETY: The PCI core passes an initialised device, and has a reference of it as long as it is
+    // SAFETY: The PCI core passes an initialised device, and has a reference to it as long as it is
     // bound. If this succeeds, it calls `remove()` before it gives that up; if not, nothing of the
     // device is kept.
     let Some(device) = (unsafe { PciDevice::new(device) }) else {
@@ -271,26 +278,32 @@ unsafe extern "C" fn probe<T: Driver>(
     T::probe(device).map_or_else(|error| error.to_errno(), |()| 0)
 }
 
+/// Calls [`Driver::remove`].
+///
 /// # Safety
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded, with the device's lock held.
 unsafe extern "C" fn remove<T: Driver>(device: *mut bindings::pci_dev) {
-    // SAFETY: The device is bound, so the PCI core has a reference of it until this returns.
+    // SAFETY: The device is bound, so the PCI core has a reference to it until this returns.
     if let Some(device) = unsafe { PciDevice::new(device) } {
         T::remove(device);
     }
 }
 
+/// Calls [`Driver::shutdown`].
+///
 /// # Safety
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded, with the device's lock held.
 unsafe extern "C" fn shutdown<T: Driver>(device: *mut bindings::pci_dev) {
-    // SAFETY: The device is bound, so the PCI core has a reference of it until this returns.
+    // SAFETY: The device is bound, so the PCI core has a reference to it until this returns.
     if let Some(device) = unsafe { PciDevice::new(device) } {
         T::shutdown(device);
     }
 }
 
+/// Calls [`FunctionReset::reset_prepare`].
+///
 /// # Safety
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded, with its lock held.
@@ -299,6 +312,8 @@ unsafe extern "C" fn reset_prepare<T: FunctionReset>(_: *mut bindings::pci_dev) 
     T::reset_prepare();
 }
 
+/// Calls [`FunctionReset::reset_done`].
+///
 /// # Safety
 ///
 /// As [`reset_prepare`], which was called before.

@@ -39,7 +39,7 @@ pub(crate) unsafe trait PciFixup {
     /// Returns whether [`PciFixup::early`] is to be called.
     fn is_active() -> bool;
 
-    /// Called before the PCI core sizes the BARs of a function, with memory decoding off. `bar`
+    /// Handles a function before the PCI core sizes its BARs, with memory decoding off. `bar`
     /// returns the bus address in the BAR of a number. May sleep.
     fn early(found: &Enumerated, device: PciDevice, bar: impl FnOnce(u8) -> u64);
 }

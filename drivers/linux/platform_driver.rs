@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver of the platform bus for the virtio-mmio slot of a GPU. It refuses other slots, for
-//! which the driver core asks virtio-mmio then.
+//! A driver of the platform bus for the virtio-mmio slot of a GPU. It refuses other slots, which
+//! the driver core then offers to virtio-mmio.
 //!
 //! ```ignore
 //! struct Gpu;
@@ -53,8 +53,8 @@ use crate::linux::{
     }, //
 };
 
-/// What a driver does with its slots. The driver core calls these functions with the device's lock
-/// held; all may sleep.
+/// The callbacks of a driver for its slots. The driver core calls these functions with the device's
+/// lock held; all may sleep.
 pub(crate) trait Driver: Sleep {
     /// Takes a virtio-mmio slot that has no driver, if its device is a GPU.
     ///
@@ -89,12 +89,11 @@ pub(crate) struct Slot {
 unsafe impl Send for Slot {}
 
 impl Slot {
-    /// Makes a slot from a pointer of the driver core's; `None` if that is null, or has no
-    /// registers.
+    /// Makes a slot from a pointer of the driver core; `None` if that is null, or has no registers.
     ///
     /// # Safety
     ///
-    /// It is null, or registered, and is not freed as long as the new value is used.
+    /// `device` is null, or registered, and is not freed as long as the new value is used.
     unsafe fn new(device: *mut bindings::platform_device) -> Option<Self> {
         let device = NonNull::new(device)?;
         // SAFETY: By the safety requirement the device is valid. `platform_get_resource()`
@@ -199,7 +198,7 @@ impl<T: Driver> Registration<T> {
             (*driver).driver.of_match_table = COMPATIBLE.as_ptr().cast();
             (*driver).driver.acpi_match_table = HARDWARE_ID.as_ptr().cast();
             (*driver).driver.pm = pm::operations::<T>();
-            // As for PCI.
+            // As in `pci_driver::Registration::register_for()`.
             (*driver).driver.probe_type = bindings::probe_type_PROBE_FORCE_SYNCHRONOUS;
             (*driver).probe = Some(probe::<T>);
             (*driver).remove = Some(remove::<T>);
@@ -209,12 +208,14 @@ impl<T: Driver> Registration<T> {
     }
 }
 
+/// Calls [`Driver::probe`]. Returns -ENODEV for a slot without registers.
+///
 /// # Safety
 ///
 /// Called by the driver core (`platform_probe()` in drivers/base/platform.c) for a device of
 /// `COMPATIBLE` or `HARDWARE_ID`, with the device's lock held.
 unsafe extern "C" fn probe<T: Driver>(device: *mut bindings::platform_device) -> c_int {
-    // SAFETY: The driver core passes a registered device, and has a reference of it as long as it
+    // SAFETY: The driver core passes a registered device, and has a reference to it as long as it
     // is bound. If this succeeds, it calls `remove()` before it gives that up; if not, nothing of
     // the device is kept.
     let Some(slot) = (unsafe { Slot::new(device) }) else {
@@ -223,21 +224,25 @@ unsafe extern "C" fn probe<T: Driver>(device: *mut bindings::platform_device) ->
     T::probe(slot).map_or_else(|error| error.to_errno(), |()| 0)
 }
 
+/// Calls [`Driver::remove`].
+///
 /// # Safety
 ///
 /// Called by the driver core for a device whose `probe()` succeeded, with the device's lock held.
 unsafe extern "C" fn remove<T: Driver>(slot: *mut bindings::platform_device) {
-    // SAFETY: The device is bound, so the driver core has a reference of it until this returns.
+    // SAFETY: The device is bound, so the driver core has a reference to it until this returns.
     if let Some(slot) = unsafe { Slot::new(slot) } {
         T::remove(slot);
     }
 }
 
+/// Calls [`Driver::shutdown`].
+///
 /// # Safety
 ///
 /// Called by the driver core for a device whose `probe()` succeeded, with the device's lock held.
 unsafe extern "C" fn shutdown<T: Driver>(slot: *mut bindings::platform_device) {
-    // SAFETY: The device is bound, so the driver core has a reference of it until this returns.
+    // SAFETY: The device is bound, so the driver core has a reference to it until this returns.
     if let Some(slot) = unsafe { Slot::new(slot) } {
         T::shutdown(slot);
     }

@@ -23,7 +23,7 @@ use crate::linux::{
     table::Table, //
 };
 
-/// What a driver does when the system sleeps.
+/// The callbacks of a driver for system sleep.
 pub(crate) trait Sleep {
     /// Prepares the bound device for sleep, for hibernation, or for the kernel that is restored.
     /// May sleep.
@@ -54,6 +54,8 @@ pub(crate) fn operations<T: Sleep>() -> *const bindings::dev_pm_ops {
     table.as_ptr()
 }
 
+/// Calls [`Sleep::suspend`].
+///
 /// # Safety
 ///
 /// Called by the PM core for a device that is bound to the driver. It does not use its argument.
@@ -62,6 +64,8 @@ unsafe extern "C" fn suspend<T: Sleep>(_: *mut bindings::device) -> c_int {
     0
 }
 
+/// Calls [`Sleep::resume`].
+///
 /// # Safety
 ///
 /// As [`suspend`].
@@ -72,6 +76,7 @@ unsafe extern "C" fn resume<T: Sleep>(_: *mut bindings::device) -> c_int {
 
 /// Returns whether the machine is about to start another kernel by kexec.
 pub(crate) fn kexec_in_progress() -> bool {
-    // SAFETY: It reads a `bool` of kernel/kexec_core.c, which is set before devices are shut down.
+    // SAFETY: The function reads a `bool` of kernel/kexec_core.c, which is set before devices are
+    // shut down.
     unsafe { bridge_bindings::virtgpu_bridge_kexec_in_progress() }
 }

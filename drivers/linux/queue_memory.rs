@@ -80,8 +80,8 @@ pub(crate) struct QueueMemory {
 }
 
 // SAFETY: The memory is mapped in the kernel's part of the address space, for every task and CPU.
-// It is reached by volatile accesses. The copies of one value are used by the owner of the screen
-// alone, whose log they are in (`linux::owner`). The notify register is `Sync`.
+// All accesses are volatile. The copies of one value are in one log, and only the owner of the
+// screen uses them (`linux::owner`). The notify register is `Sync`.
 unsafe impl Send for QueueMemory {}
 
 impl QueueMemory {
@@ -199,17 +199,17 @@ impl Hal for QueueMemory {
     }
 
     fn write_barrier(&self) {
-        // SAFETY: It is a barrier instruction, which may be executed in any context.
+        // SAFETY: The function is a barrier instruction, which may be executed in any context.
         unsafe { bindings::virtgpu_bridge_dma_wmb() }
     }
 
     fn read_barrier(&self) {
-        // SAFETY: It is a barrier instruction, which may be executed in any context.
+        // SAFETY: The function is a barrier instruction, which may be executed in any context.
         unsafe { bindings::virtgpu_bridge_dma_rmb() }
     }
 
     fn full_barrier(&self) {
-        // SAFETY: It is a barrier instruction, which may be executed in any context.
+        // SAFETY: The function is a barrier instruction, which may be executed in any context.
         unsafe { bindings::virtgpu_bridge_dma_mb() }
     }
 

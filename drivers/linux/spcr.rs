@@ -24,8 +24,8 @@ pub(crate) fn console() -> Option<Console<'static>> {
 
     const AE_OK: u32 = 0;
 
-    // SAFETY: A static of arch/arm64/kernel/acpi.c, a word, which is not written any more when
-    // `setup_arch()` is over.
+    // SAFETY: `acpi_disabled` is a static of arch/arm64/kernel/acpi.c, a word, which is not written
+    // any more when `setup_arch()` is over.
     let is_disabled = unsafe { (&raw const bindings::acpi_disabled).read() } != 0;
     if is_disabled || parameters::words().any(|word| word == "acpi=nospcr") {
         return None;

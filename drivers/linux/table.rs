@@ -8,11 +8,11 @@ use core::ffi::CStr;
 /// The name of the driver, in sysfs and for its resources.
 pub(crate) const NAME: &CStr = c"virtgpu_bridge";
 
-/// A structure of the kernel's that contains pointers, for a static or a constant.
+/// A structure of the kernel that contains pointers, for a static or a constant.
 ///
 /// # Invariants
 ///
-/// It is never written: the only access is by pointers to constants.
+/// The table is never written: the only access is by pointers to constants.
 pub(crate) struct Table<T>(T);
 
 // SAFETY: By the invariants it is never written, neither by the driver nor by the kernel, which

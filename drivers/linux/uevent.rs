@@ -99,6 +99,8 @@ pub(crate) fn remove_child() {
     }
 }
 
+/// Adds [`MODALIAS`] to the environment of a uevent.
+///
 /// # Safety
 ///
 /// Called by the driver core for a device of the class (`dev_uevent()` in drivers/base/core.c),

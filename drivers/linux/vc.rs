@@ -34,10 +34,10 @@ const CONSOLES: usize = bindings::MAX_NR_CONSOLES as usize;
 ///
 /// # Invariants
 ///
-/// It is allocated during `'l`, and no other context accesses the fields and the cells that are
-/// used here: the VT core (`vt.c`, `vt_ioctl.c`), the selection (`selection.c`) and `/dev/vcs`
-/// (`vc_screen.c`, all in drivers/tty/vt) write them with the console lock alone, and [`Locked`]
-/// excludes them during `'l`.
+/// The console is allocated during `'l`, and no other context accesses the fields and the cells
+/// that are used here: the VT core (`vt.c`, `vt_ioctl.c`), the selection (`selection.c`) and
+/// `/dev/vcs` (`vc_screen.c`, all in drivers/tty/vt) write them with the console lock alone, and
+/// [`Locked`] excludes them during `'l`.
 pub(crate) struct Vc<'l>(NonNull<bindings::vc_data>, &'l Locked);
 
 /// Reads a field.
@@ -62,7 +62,7 @@ impl<'l> Vc<'l> {
     ///
     /// # Safety
     ///
-    /// It is null, or allocated during `'l`.
+    /// `vc` is null, or allocated during `'l`.
     pub(crate) unsafe fn new(vc: *mut bindings::vc_data, lock: &'l Locked) -> Option<Self> {
         // INVARIANT: By the safety requirement and the invariants of `Locked`.
         NonNull::new(vc).map(|vc| Self(vc, lock))
@@ -127,7 +127,7 @@ impl<'l> Vc<'l> {
         core::ptr::eq(get!(self.vc_sw), driver)
     }
 
-    /// Returns whether it is on the screen.
+    /// Returns whether the console is on the screen.
     pub(crate) fn is_visible(&self) -> bool {
         let foreground = get!(self.vc_display_fg);
         // SAFETY: `visual_init()` (drivers/tty/vt/vt.c) has set the pointer to the address of a
@@ -136,24 +136,24 @@ impl<'l> Vc<'l> {
         self.0.as_ptr() == unsafe { *foreground }
     }
 
-    /// Returns whether it is in text mode (KD_TEXT), and not in the graphics mode of a display
-    /// server.
+    /// Returns whether the console is in text mode (KD_TEXT), and not in the graphics mode of a
+    /// display server.
     pub(crate) fn is_text(&self) -> bool {
         u32::from(get!(self.vc_mode)) == bindings::KD_TEXT
     }
 
-    /// Returns its number of columns.
+    /// Returns the console's number of columns.
     pub(crate) fn cols(&self) -> usize {
         get!(self.vc_cols) as usize
     }
 
-    /// Returns its number of rows.
+    /// Returns the console's number of rows.
     pub(crate) fn rows(&self) -> usize {
         get!(self.vc_rows) as usize
     }
 
-    /// Returns row and column of the cursor. The column is the one after the last if the next
-    /// character wraps.
+    /// Returns the row and the column of the cursor. The column is the one after the last if the
+    /// next character wraps.
     pub(crate) fn position(&self) -> (usize, usize) {
         // SAFETY: By the invariants it is allocated, and nobody writes the field meanwhile.
         let wraps = unsafe { bindings::vc_data::vc_need_wrap_raw(self.0.as_ptr()) } != 0;
@@ -204,7 +204,7 @@ impl<'l> Vc<'l> {
         }
     }
 
-    /// Returns the cell that fills erased places.
+    /// Returns the cell that erased cells are set to.
     pub(crate) fn erased(&self) -> Cell {
         Cell(get!(self.vc_video_erase_char))
     }
@@ -239,7 +239,7 @@ impl<'l> Vc<'l> {
         get!(self.vc_cur_blink_ms).into()
     }
 
-    /// Returns its palette, in the order of attributes.
+    /// Returns the console's palette, in the order of attributes.
     pub(crate) fn palette(&self) -> Palette {
         let mut palette = [0; 16];
         // SAFETY: `color_table` is a constant of drivers/tty/vt/vt.c, of 16 bytes.
@@ -317,7 +317,7 @@ impl<'l> Vc<'l> {
         unsafe { bindings::redraw_screen(self.0.as_ptr(), 0) };
     }
 
-    /// Sets the map from Unicode to the glyphs of a built-in font, if the console has none. May
+    /// Sets the map from Unicode to the glyphs of a built-in font, if the console has no map. May
     /// sleep.
     pub(crate) fn map_unicode(&mut self, _lock: &ConsoleLock) {
         let map = get!(self.uni_pagedict_loc);

@@ -1,38 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Work that is done later by a task, or by a timer. `hooks.c` has the work items and timers, since
-//! only macros of C initialise them at compile time; each calls a function of the driver's by name.
+//! only macros of C initialise them at compile time; each calls a function of the driver by name.
 //!
 //! ```ignore
 //! work::blink_later(200);
 //!
-//! /// The work of [`work::blink_later`].
+//! /// Blinks the cursor, as the work of [`work::blink_later`].
 //! #[no_mangle]
 //! extern "C" fn rust_virtgpu_bridge_blink() { .. }
 //! ```
 
 use crate::linux::bindings;
 
-/// Returns whether work of [`show_frame_later`] is done: there are kernel threads, and the machine
-/// neither sleeps nor stops. In any context.
+/// Returns whether the work item of [`show_frame_later`] runs: there are kernel threads, and the
+/// machine neither sleeps nor stops. In any context.
 pub(crate) fn is_possible() -> bool {
-    // SAFETY: It reads `system_state`, a word, in any context.
+    // SAFETY: The function reads `system_state`, a word, in any context.
     unsafe { bindings::virtgpu_bridge_schedules() }
 }
 
-/// Has `rust_virtgpu_bridge_show_frame()` called by a work item after 1/60 s. In any context.
+/// Queues a work item that calls `rust_virtgpu_bridge_show_frame()` after 1/60 s. In any context.
 pub(crate) fn show_frame_later() {
-    // SAFETY: It queues an irq_work of the driver's own. `irq_work_queue()` (kernel/irq_work.c) may
-    // be called in any context, NMI included.
+    // SAFETY: The function queues an irq_work of the driver. `irq_work_queue()` (kernel/irq_work.c)
+    // may be called in any context, NMI included.
     unsafe { bindings::virtgpu_bridge_show_frame_later() };
 }
 
-/// Has `rust_virtgpu_bridge_blink()` called by a work item after `delay_ms`, unless it is about to
-/// be. In any context.
+/// Queues a work item that calls `rust_virtgpu_bridge_blink()` after `delay_ms` milliseconds,
+/// unless it is queued already. In any context.
 #[cfg(CONFIG_VT)]
 pub(crate) fn blink_later(delay_ms: u32) {
-    // SAFETY: A static of kernel/printk/printk.c: an aligned word, which is read at once. Others
-    // may change it meanwhile, and either value will do.
+    // SAFETY: `oops_in_progress` is a static of kernel/printk/printk.c: an aligned word, which is
+    // read at once. Others may change it meanwhile, and either value will do.
     let is_oops = unsafe { (&raw const bindings::oops_in_progress).read_volatile() } != 0;
     if !is_oops {
         // SAFETY: The function reads a bit, writes a word, and calls `irq_work_queue()`, all of
@@ -41,8 +41,8 @@ pub(crate) fn blink_later(delay_ms: u32) {
     }
 }
 
-/// Has `rust_virtgpu_bridge_check_tty()` called by a timer after 1/4 s, on this CPU and on others.
-/// In any context; from NMI on this CPU only.
+/// Starts timers that call `rust_virtgpu_bridge_check_tty()` after 1/4 s, on this CPU and on
+/// others. In any context; from NMI on this CPU only.
 #[cfg(CONFIG_VT)]
 pub(crate) fn check_tty_later() {
     // SAFETY: The function queues an irq_work, here and on other CPUs, which may be done in any
@@ -50,7 +50,7 @@ pub(crate) fn check_tty_later() {
     unsafe { bindings::virtgpu_bridge_check_tty_later() };
 }
 
-/// Has `rust_virtgpu_bridge_handover()` called by a work item. In any context but NMI.
+/// Queues a work item that calls `rust_virtgpu_bridge_handover()`. In any context but NMI.
 pub(crate) fn handover_later() {
     // SAFETY: `queue_work()` may be called in any context but NMI. The callers are notifiers of
     // modules and of buses, initcalls and probes: tasks, when there are workqueues.
@@ -65,8 +65,8 @@ pub(crate) fn finish_handover() {
     unsafe { bindings::virtgpu_bridge_finish_handover() };
 }
 
-/// Has `rust_virtgpu_bridge_poll_device()` called by a work item after about 1 s. In any context
-/// but NMI.
+/// Queues a work item that calls `rust_virtgpu_bridge_poll_device()` after about 1 s. In any
+/// context but NMI.
 pub(crate) fn poll_device_later() {
     // SAFETY: `queue_delayed_work()` may be called in any context but NMI. The callers are a probe
     // and the work item itself.

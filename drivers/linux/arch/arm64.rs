@@ -9,13 +9,13 @@ use crate::linux::bindings;
 
 /// Returns the system counter (CNTVCT_EL0), which counts from reset on at [`counter_hz`].
 pub(crate) fn counter() -> u64 {
-    // SAFETY: It reads a system register, in any context.
+    // SAFETY: The function reads a system register, in any context.
     unsafe { bindings::virtgpu_bridge_counter() }
 }
 
 /// Returns the counter's frequency in Hz.
 pub(crate) fn counter_hz() -> u64 {
-    // SAFETY: It reads a system register (CNTFRQ_EL0), in any context.
+    // SAFETY: The function reads a system register (CNTFRQ_EL0), in any context.
     hz_or_default(unsafe { bindings::virtgpu_bridge_counter_hz() })
 }
 
@@ -34,7 +34,7 @@ pub(crate) const fn hz_or_default(cntfrq: u32) -> u64 {
 /// page table entry: `__early_ioremap()` (mm/early_ioremap.c) does not check that.
 #[cfg(not(MODULE))]
 pub(crate) fn address_bits() -> u32 {
-    // SAFETY: It reads a constant, or TCR_EL1, in any context.
+    // SAFETY: The function reads a constant, or TCR_EL1, in any context.
     unsafe { bindings::virtgpu_bridge_address_bits() }
 }
 
@@ -68,7 +68,8 @@ pub(crate) unsafe fn map_early_console_page(at: u64) -> *mut u8 {
 ///
 /// # Safety
 ///
-/// The slot has a mapping of ours, or of `earlycon_map()` for us, and nothing uses it any more.
+/// The slot has a mapping of this driver, or of `earlycon_map()` for this driver, and nothing uses
+/// it any more.
 #[cfg(not(MODULE))]
 pub(crate) unsafe fn unmap_early_console_page() {
     // SAFETY: By the safety requirements. `clear_fixmap()` may be called in any context.
@@ -76,7 +77,8 @@ pub(crate) unsafe fn unmap_early_console_page() {
 }
 
 /// Returns whether devices cannot reach the guest's memory, except for what the DMA API shares: in
-/// a realm (Arm CCA), and in a protected guest of KVM. Returns false before `setup_arch()` knows.
+/// a realm (Arm CCA), and in a protected guest of KVM. Returns false before `setup_arch()` has
+/// found this out.
 #[cfg(not(MODULE))]
 pub(crate) fn memory_is_private() -> bool {
     #[cfg(CONFIG_VIRTGPU_BRIDGE_CRASH_TEST)]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What each architecture does in a way of its own. Another one is one more file here.
+//! The functions that differ between architectures. Each architecture has a file here.
 
 #[cfg(CONFIG_ARM64)]
 mod arm64;
