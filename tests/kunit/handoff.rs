@@ -170,6 +170,15 @@ pub(crate) mod handoff {
         }
     }
 
+    /// The UEFI driver may be of another version than the kernel.
+    #[test]
+    fn the_checksum_of_a_picture_does_not_change() {
+        let picture = [1u32, 2, 0x8000_0000].map(u32::to_le);
+        // Rotated left by one bit before each pixel is added: 1, then 4, then this.
+        assert_eq!(pixel_checksum(0, &picture), 0x8000_0008);
+        assert_eq!(pixel_checksum(0x8000_0000, &[5u32.to_le()]), 6);
+    }
+
     #[test]
     fn the_table_is_known_by_its_guid() {
         // As text; the bytes of the first three parts are in memory in reverse order.

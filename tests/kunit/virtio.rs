@@ -29,7 +29,9 @@ mod virtio {
             BarRegion,
             Capabilities,
             CapabilityError,
-            Pci, //
+            Pci,
+            DEVICE_GPU,
+            VENDOR, //
         },
         queue::{
             QueueError,
@@ -139,6 +141,13 @@ mod virtio {
             && model.status.get() == 1 | 2 | 4 | 8
             && model.enabled.get()
             && queue_addresses(64) == Some(addresses)
+    }
+
+    /// Before the PCI core both are read as one register (PCI 3.0, section 6.2.1).
+    #[test]
+    fn the_ids_of_a_gpu_are_the_same_in_both_places() {
+        let register = u32::from(DEVICE_GPU) << 16 | u32::from(VENDOR);
+        assert_eq!(register, crate::pci::VIRTIO_GPU);
     }
 
     #[test]
