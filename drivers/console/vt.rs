@@ -116,8 +116,11 @@ pub(crate) fn redraw() {
         });
         active::with_log(measure)
     });
-    UPDATES.register();
-    console::locked(|lock| DRIVER.take_over(lock));
+    console::locked(|lock| {
+        if DRIVER.take_over(lock) {
+            UPDATES.register();
+        }
+    });
     console::locked(|lock| {
         adapt_all(lock);
         Terminal::update(lock);

@@ -165,19 +165,22 @@ impl<T: Consw> Driver<T> {
         }
     }
 
-    /// Makes this the driver of all virtual consoles, if the dummy driver has them. May sleep.
-    pub(crate) fn take_over(&'static self, _lock: &ConsoleLock) {
+    /// Makes this the driver of all virtual consoles, if the dummy driver has them. Returns whether
+    /// it did. May sleep.
+    pub(crate) fn take_over(&'static self, _lock: &ConsoleLock) -> bool {
         let last = bindings::MAX_NR_CONSOLES as c_int - 1;
         // SAFETY: The pointer is only compared. `do_bind_con_driver()` (drivers/tty/vt/vt.c)
         // changes it with the console lock held, as it is here: fbcon may be about to take the
         // consoles for another card.
         let driver = unsafe { (&raw const bindings::conswitchp).read() };
-        if driver == &raw const bindings::dummy_con {
+        let has_none = driver == &raw const bindings::dummy_con;
+        if has_none {
             // SAFETY: The console lock is held, which `do_take_over_console()`
             // (drivers/tty/vt/vt.c) asks for. The operations are static, and sound as a console
             // driver.
             unsafe { bindings::do_take_over_console(self.operations.as_ptr(), 0, last, 1) };
         }
+        has_none
     }
 
     /// Calls `f` on each virtual console of this driver.
