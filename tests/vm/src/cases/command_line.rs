@@ -51,10 +51,10 @@ const CASES: &[Case] = &[
         said(guests, "").device(&format!("{TALL},iommu_platform=on"))
     }),
     case("nobody-devicetree", Own(by_default), |guests| {
-        said(guests, "").direct().device(TALL)
+        said_on_tall(guests, "")
     }),
     case("nobody-devicetree-earlycon", Own(by_default), |guests| {
-        said(guests, "earlycon=virtgpu").direct().device(TALL)
+        said_on_tall(guests, "earlycon=virtgpu")
     }),
     case("nobody-login", Own(login), |guests| {
         let shell = said(guests, "earlycon=virtgpu vm.shell=tty1");
@@ -74,18 +74,10 @@ const CASES: &[Case] = &[
     }),
     // A boot stub names hvc0, which is there or not.
     case("stub-hvc0", Own(hvc0_as_well), |guests| {
-        hvc0(
-            said(guests, "earlycon=virtgpu console=hvc0")
-                .direct()
-                .device(TALL),
-        )
+        hvc0(said_on_tall(guests, "earlycon=virtgpu console=hvc0"))
     }),
     case("stub-hvc0-last", Own(hvc0_as_well), |guests| {
-        hvc0(
-            said(guests, "console=hvc0 earlycon=virtgpu")
-                .direct()
-                .device(TALL),
-        )
+        hvc0(said_on_tall(guests, "console=hvc0 earlycon=virtgpu"))
     }),
     case("stub-hvc0-absent", Own(hvc0_is_absent), |guests| {
         said(guests, "earlycon=virtgpu console=hvc0").device(TALL)
@@ -96,14 +88,10 @@ const CASES: &[Case] = &[
         said(guests, "console=ttyAMA0").device(TALL)
     }),
     case("user-serial-earlycon", Own(obeyed), |guests| {
-        said(guests, "earlycon=virtgpu console=ttyAMA0")
-            .direct()
-            .device(TALL)
+        said_on_tall(guests, "earlycon=virtgpu console=ttyAMA0")
     }),
     case("user-hvc0-serial", Own(obeyed), |guests| {
-        said(guests, "console=hvc0 console=ttyAMA0")
-            .direct()
-            .device(TALL)
+        said_on_tall(guests, "console=hvc0 console=ttyAMA0")
     }),
     // The user names both, in any order.
     case("user-both", Own(both_in_any_order), |guests| {
@@ -114,26 +102,18 @@ const CASES: &[Case] = &[
             .device(TALL)
     }),
     case("user-tty1", Own(tty1), |guests| {
-        said(guests, "earlycon=virtgpu console=tty1 console=ttyAMA0")
-            .direct()
-            .device(TALL)
+        said_on_tall(guests, "earlycon=virtgpu console=tty1 console=ttyAMA0")
     }),
     // What the screen is called without virtual terminals.
     case("user-virtgpu0", Own(virtgpu0), |guests| {
-        said(guests, "earlycon=virtgpu console=virtgpu0")
-            .direct()
-            .device(TALL)
+        said_on_tall(guests, "earlycon=virtgpu console=virtgpu0")
     }),
     // The boot console is kept.
     case("kept-serial", Own(kept), |guests| {
-        said(guests, "earlycon=virtgpu keep_bootcon console=ttyAMA0")
-            .direct()
-            .device(TALL)
+        said_on_tall(guests, "earlycon=virtgpu keep_bootcon console=ttyAMA0")
     }),
     case("kept-first-serial", Own(kept), |guests| {
-        said(guests, "keep_bootcon console=ttyAMA0 earlycon=virtgpu")
-            .direct()
-            .device(TALL)
+        said_on_tall(guests, "keep_bootcon console=ttyAMA0 earlycon=virtgpu")
     }),
     case("kept-both", Own(kept_with_tty0), |guests| {
         guests
@@ -228,6 +208,11 @@ fn said(guests: &Guests, words: &str) -> Machine {
         .without("console=ttyAMA0")
         .without("console=nowhere");
     mute.append(words).append("virtgpu_bridge.handover=never")
+}
+
+/// Returns the same guest without firmware, with a screen that shows all of the log.
+fn said_on_tall(guests: &Guests, words: &str) -> Machine {
+    said(guests, words).direct().device(TALL)
 }
 
 /// Returns a machine whose early console stays, and whose log is on the serial port as well.
