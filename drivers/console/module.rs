@@ -61,7 +61,7 @@ use crate::{
 static DEVICE: Owned<Option<ActiveDevice>> = Owned::new(None);
 static DRIVER: pci_driver::Registration<Module> = pci_driver::Registration::new();
 static CONSOLE: legacy_console::Registration<Module> = legacy_console::Registration::new();
-/// Whether a device shows the log, or is about to.
+/// Set while a device shows the log, or is about to.
 static CLAIMED: AtomicFlag = AtomicFlag::new(false);
 
 /// The PCI driver and the legacy console of the module.

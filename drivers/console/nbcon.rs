@@ -83,11 +83,11 @@ static LAGGING_AT: Atomic<u64> = Atomic::new(Emergency::UP_TO_DATE);
 /// The time at which a record of an emergency was passed last, in ticks.
 static LAST_EMERGENCY: Atomic<u64> = Atomic::new(0);
 
-/// Whether a panic has begun to print.
+/// Set when a panic has begun to print.
 static IN_PANIC: AtomicFlag = AtomicFlag::new(false);
-/// Whether the owner of the screen has faulted.
+/// Set when the owner of the screen has faulted.
 static OWNER_FAULTED: AtomicFlag = AtomicFlag::new(false);
-/// Whether the screen was taken from the virtual terminal. The owner of the screen changes it.
+/// Set while the screen is taken from the virtual terminal. The owner of the screen changes it.
 static TAKEN: AtomicFlag = AtomicFlag::new(false);
 /// The console loglevel in normal operation. The kernel raises it in trouble, but records from
 /// before that stay hidden.

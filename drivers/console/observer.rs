@@ -24,7 +24,7 @@ use crate::{
     linux::console::Locked, //
 };
 
-/// Whether an early console has shown the log from its start.
+/// Set if an early console has shown the log from its start.
 static EARLYCON_HAS_LOG: AtomicFlag = AtomicFlag::new(false);
 
 /// The observer of the device, which acts for all consoles.

@@ -36,7 +36,7 @@ const FRAME_US: u64 = 16_000;
 
 /// The time at which the whole screen was painted last, in ticks.
 static LAST_REPAINT: Atomic<u64> = Atomic::new(0);
-/// Whether the work item is pending.
+/// Set while the work item is pending.
 static IS_PENDING: AtomicFlag = AtomicFlag::new(false);
 
 /// Shows the text that was written to the log, now or at the end of the frame.

@@ -43,9 +43,9 @@ const SCREEN: Console<'static> = Console {
     index: 0,
 };
 
-/// Whether [`finish`] is to add another console than the screen.
+/// Set if [`finish`] is to add another console than the screen.
 static ADDS_LATER: AtomicFlag = AtomicFlag::new(false);
-/// Whether the early console is muted, because another console is about to print the log from its
+/// Set while the early console is muted, because another console is about to print the log from its
 /// start.
 static IS_MUTED: AtomicFlag = AtomicFlag::new(false);
 

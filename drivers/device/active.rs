@@ -164,7 +164,7 @@ struct ActiveDevice {
     panic_bring_ups: u8,
     /// The number of times that the device was recovered.
     recoveries: usize,
-    /// Whether the displays have changed to some that cannot be used.
+    /// Set if the displays have changed to some that cannot be used.
     is_display_lost: bool,
 }
 

@@ -86,7 +86,7 @@ pub(crate) struct BoundDevice {
     _config: Option<IoMapping>,
     enabled: Option<Enabled>,
     memory: Option<(DmaMemory, VVec<u32>)>,
-    /// Whether this driver has brought the device up before, so its state is not an earlier
+    /// Set if this driver has brought the device up before, so its state is not an earlier
     /// driver's.
     was_ours: bool,
 }

@@ -131,7 +131,7 @@ pub(crate) struct Discovered {
     pub(crate) mapping: Option<IoMapping>,
     /// The physical address of the notify register.
     pub(crate) address: u64,
-    /// Whether the device still shows the picture that firmware has handed over.
+    /// Set if the device still shows the picture that firmware has handed over.
     pub(crate) shows_handoff: bool,
 }
 
@@ -153,7 +153,7 @@ pub(crate) enum Phase {
     ConsoleInit,
 }
 
-/// Whether a device did not answer in time.
+/// Set when a device did not answer in time.
 static TIMED_OUT: AtomicFlag = AtomicFlag::new(false);
 
 /// Returns whether a device did not answer in time. Since each attempt takes seconds, there is no

@@ -26,7 +26,7 @@ use crate::linux::{
     queue_memory::SharedBlock, //
 };
 
-/// Whether a device may access the memory of the one [`DmaMemory`] that there is. The memory of a
+/// Set while a device may access the memory of the one [`DmaMemory`] that there is. The memory of a
 /// value that is dropped while this is set is never freed, and the next value uses the flag.
 static IN_USE: AtomicFlag = AtomicFlag::new(false);
 

@@ -19,7 +19,7 @@ use crate::{
 /// The notify register of the one device that is driven; unmapped at first.
 pub(crate) struct NotifyRegister {
     mapped: Cell<Option<(Window<'static>, QueueNotify)>>,
-    /// Whether the mapping is the page of early consoles.
+    /// Set if the mapping is the page of early consoles.
     #[cfg(not(MODULE))]
     is_early: Cell<bool>,
 }

@@ -213,7 +213,7 @@ pub(crate) struct Enabled {
     device: PciDevice,
     /// The requested BARs, a bit for each.
     bars: c_int,
-    /// Whether INTx was allowed before.
+    /// Set if INTx was enabled before.
     intx: bool,
 }
 

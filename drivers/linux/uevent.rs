@@ -48,9 +48,9 @@ static CLASS: Table<bindings::class> = Table::new(bindings::class {
     ..unsafe { core::mem::zeroed() }
 });
 
-/// Whether the class is registered. It stays registered.
+/// Set when the class is registered, which it stays.
 static REGISTERED: AtomicFlag = AtomicFlag::new(false);
-/// Whether there is a device of the class.
+/// Set while there is a device of the class.
 static HAS_DEVICE: AtomicFlag = AtomicFlag::new(false);
 
 /// Registers the class; a second call does nothing. May sleep.
