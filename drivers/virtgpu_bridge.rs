@@ -77,7 +77,7 @@
 //! | waits for a device that has timed out | none | text costs nothing then; once a second the driver checks whether the device answers |
 //! | recoveries of a device | 8 | each may end in another timeout |
 //! | the wait of a panic for a running CPU that owns the screen | 1 s, once; 7 s at the last line | a line takes less, and other CPUs are to be stopped soon; a device may keep the owner for 6 s |
-//! | bring-ups by a panic | 2 | one because an interrupted owner was changing the state, one because of a fault of the driver |
+//! | restarts of the log by a panic | 2 | one because an interrupted owner was changing the state, one because of a fault of the driver |
 //! | commands in the virtqueue | 32 | as many as one line needs, and a power of two; a writer waits for a free slot |
 //! | queues that are reset on adoption | 64 | more than any virtio-gpu has; a device with more is reset |
 //! | PCI capabilities of a function | 48 | as many as fit into 256 bytes, so a loop ends |

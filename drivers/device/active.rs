@@ -63,6 +63,7 @@ use crate::{
         device_id::DeviceId,
         driver_core::BusDevice,
         earlycon,
+        font::default_font,
         io_mapping::IoMapping,
         owner::{
             is_only_cpu,
@@ -105,9 +106,9 @@ static OBSERVER: SetOnce<&'static (dyn Observer + Sync)> = SetOnce::new();
 /// without a request. Each time may end in another timeout, with the console lock held.
 const MAX_RECOVERIES: usize = 8;
 
-/// The largest number of times that a panic brings the device up: once because the interrupted code
+/// The largest number of times that a panic starts the log again: once because the interrupted code
 /// was changing the state, and once because of a fault of the driver's own.
-const MAX_PANIC_BRING_UPS: u8 = 2;
+const MAX_PANIC_RESTARTS: u8 = 2;
 
 /// The callbacks by which the device notifies the consoles of changes.
 pub(crate) trait Observer {
@@ -160,8 +161,8 @@ struct ActiveDevice {
     /// The rest of the resources while the native driver probes the device. A panic in that time
     /// brings the device up with them.
     releasing: AtomicOption<BoundDevice>,
-    /// The number of times that a panic has brought the device up.
-    panic_bring_ups: u8,
+    /// The number of times that a panic has started the log again.
+    panic_restarts: u8,
     /// The number of times that the device was recovered.
     recoveries: usize,
     /// Set if the displays have changed to some that cannot be used.
@@ -185,7 +186,7 @@ impl ActiveDevice {
             early: None,
             bound: AtomicOption::none(),
             releasing: AtomicOption::none(),
-            panic_bring_ups: 0,
+            panic_restarts: 0,
             recoveries: 0,
             is_display_lost: false,
         }
@@ -195,29 +196,35 @@ impl ActiveDevice {
     /// a panic cannot write to it. `is_torn` says that the state may be half changed.
     fn prepare_for_panic(&mut self, is_torn: bool) -> Option<bool> {
         let Self { log, early, .. } = self;
-        if let Some(log) = log.as_mut().filter(|_| !is_torn) {
+        if let Some(log) = log.as_mut() {
             if log.is_paused() {
                 if let Some(early) = early {
                     early.map_notify_again()?;
                 }
-                log.resume();
             }
-            return Some(false);
+            if !is_torn {
+                if log.is_paused() {
+                    log.resume();
+                }
+                return Some(false);
+            }
         }
-        self.bring_up_again()
+        self.restart()
     }
 
-    /// Brings the device up again. Returns the same as [`ActiveDevice::prepare_for_panic`].
+    /// Starts the log again, whose state may be half changed: on the running device if possible,
+    /// since not every device can be brought up twice; else brings the device up again. Returns the
+    /// same as [`ActiveDevice::prepare_for_panic`].
     ///
     /// Not inlined: it needs much stack, and a panic because of a full stack has 4 KiB.
     #[cold]
     #[inline(never)]
-    fn bring_up_again(&mut self) -> Option<bool> {
+    fn restart(&mut self) -> Option<bool> {
         let Self {
             log,
             bound,
             releasing,
-            panic_bring_ups,
+            panic_restarts,
             ..
         } = self;
         // Another CPU may be about to give the device to the native driver, until it is stopped.
@@ -225,11 +232,15 @@ impl ActiveDevice {
             return None;
         }
         match panic_on_this_cpu() {
-            true if *panic_bring_ups == MAX_PANIC_BRING_UPS => return None,
-            true => *panic_bring_ups += 1,
-            // Without a panic, the PM core or the handover brings the device up later.
-            false if log.is_none() => return None,
+            true if *panic_restarts == MAX_PANIC_RESTARTS => return None,
+            true => *panic_restarts += 1,
+            // Without a panic, the PM core or the handover brings the device up later, and the
+            // device cannot be accessed while the log is paused.
+            false if log.as_mut().is_none_or(|log| log.is_paused()) => return None,
             false => {}
+        }
+        if log.as_mut().is_some_and(|log| log.restart(default_font)) {
+            return Some(true);
         }
         // There is no access to the registers before the device is bound: the log goes on as it is.
         if let Some(device) = bound.as_mut().or(releasing.as_mut()) {
@@ -386,7 +397,7 @@ fn change<R>(f: impl FnOnce(&mut AtomicOption<ActiveDevice>) -> R) -> R {
     DEVICE.with(|(device, _), is_torn| {
         if is_torn {
             // The last owner has faulted, perhaps while it was changing the virtqueue.
-            device.as_mut().and_then(ActiveDevice::bring_up_again);
+            device.as_mut().and_then(ActiveDevice::restart);
         }
         f(device)
     })
@@ -587,7 +598,7 @@ fn bring_up(device: BusDevice) -> Result<(), BringUpError> {
         }
         // `releasing` stays until `end_release()`.
         if let Some(active) = slot.as_mut() {
-            (active.early, active.panic_bring_ups) = (None, 0);
+            (active.early, active.panic_restarts) = (None, 0);
             (active.recoveries, active.is_display_lost) = (0, false);
             active.bound.take_from(&mut bound);
             active.log.take_from(&mut log);

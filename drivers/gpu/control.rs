@@ -208,6 +208,12 @@ impl<H: Hal + Clone> Control<H> {
         Ok(())
     }
 
+    /// Starts again after an operation was interrupted, as [`VirtQueue::restart`].
+    pub(crate) fn restart(&mut self) {
+        self.queue.restart();
+        self.errors = Errors::default();
+    }
+
     /// Makes a queue that has stalled usable again, as [`VirtQueue::recover`]. Returns whether it
     /// did.
     pub(crate) fn recover(&mut self) -> bool {

@@ -253,6 +253,50 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
+    /// Starts again after an operation on the display was interrupted anywhere: on new resources,
+    /// with these scanouts and this font. The picture stays until there is text. The device must
+    /// have used all commands; see [`is_drained`](crate::virtio::queue::is_drained).
+    ///
+    /// # Errors
+    ///
+    /// As [`Display::set_font`].
+    pub(crate) fn restart(
+        &mut self,
+        scanouts: &'a [Mode],
+        font: Font<'a>,
+        scroll: Scroll,
+        cells: usize,
+    ) -> Result<(), DisplayError> {
+        let grid = lay_out(scanouts, &font, scroll, cells, size_of_val(self.band))?;
+        self.control.restart();
+        let (old, before) = (self.own_scanouts(), self.layout.host_bytes());
+        self.layout = Layout {
+            scanouts,
+            grid,
+            // The next range of even IDs after the one that the probe of the origin has used.
+            first_id: (old.first_id & !1).wrapping_add(2 * RESOURCE_IDS),
+        };
+        self.font = font;
+        self.palette = Palette::DEFAULT;
+        self.painter = Painter::new();
+        self.top = grid.top(0);
+        self.content = Content::Retained;
+        self.retained = old;
+        self.busy = [0; MAX_HALVES];
+        self.failed = None;
+        self.is_made = false;
+        let unref_first = before.saturating_add(self.layout.host_bytes()) >= MAX_RESOURCE_BYTES;
+        self.attempt(|display| {
+            if unref_first {
+                let old = core::mem::take(&mut display.retained);
+                display.unref(old)?;
+            }
+            display.create()
+        });
+        self.is_made = self.failed.is_none();
+        self.failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
     /// Returns the font of the text.
     pub(crate) fn font(&self) -> &Font<'a> {
         &self.font
@@ -339,6 +383,16 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.drain()
     }
 
+    /// Returns the length of the band's memory in bytes.
+    pub(crate) fn band_bytes(&self) -> usize {
+        size_of_val(self.band)
+    }
+
+    /// Stops the display with an error, unless it had one before.
+    pub(crate) fn fail(&mut self, error: GpuError) {
+        self.failed.get_or_insert(error);
+    }
+
     /// Returns the error that stopped the display, if there was one.
     pub(crate) fn failed(&self) -> Option<GpuError> {
         self.failed
@@ -387,7 +441,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     pub(crate) fn drain(&mut self) -> Result<(), GpuError> {
         let result = self.control.wait(u32::MAX);
         if let Err(error) = result {
-            self.failed.get_or_insert(error);
+            self.fail(error);
         }
         result
     }

@@ -46,7 +46,10 @@ use crate::{
     },
     virtio::{
         adoption::InitialState,
-        queue,
+        queue::{
+            self,
+            QueueError, //
+        },
         setup::{
             Addresses,
             Negotiated, //
@@ -440,19 +443,54 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         !self.paused && !self.has_failed() && self.display.drain().is_ok()
     }
 
+    /// Starts the log again after its last operation was interrupted anywhere, on a blank screen.
+    /// The device is not reset. `font` is as in [`Log::start`]. Returns false if the device failed,
+    /// now or before; it needs a reset then.
+    #[cfg(not(MODULE))]
+    pub(crate) fn restart(&mut self, font: impl Fn(u32, u32) -> Option<Font<'a>>) -> bool {
+        if !self.drain_interrupted() {
+            return false;
+        }
+        let band_bytes = self.display.band_bytes();
+        let band_words = |_| band_bytes / size_of::<u32>();
+        let Ok((shown, font, _)) = choose_layout(self.scanouts, self.scroll, band_words, font)
+        else {
+            return false;
+        };
+        let result = (self.display).restart(shown, font, self.scroll, self.cells);
+        (self.urgent, self.traced) = (false, false);
+        (self.paused, self.vt_is_stale) = (false, true);
+        self.error_reported = false;
+        result.is_ok() && self.screen.reinit(*self.display.grid(), font.glyph_bits())
+    }
+
     /// Ends a log whose last operation was interrupted. Waits until the device has used all
     /// commands in the queue, unless it has failed before: QEMU may go on with the queue for a
     /// moment after a reset, when the resources do not exist any more. Returns the shared memory,
     /// for the device's reset.
     #[cfg(not(MODULE))]
-    pub(crate) fn abandon(self) -> H {
-        let hal = self.display.hal().clone();
-        if !self.paused && !self.has_failed() {
-            // The index may have been written without a notification.
-            hal.notify();
-            hal.wait(&mut || queue::is_drained(&hal));
+    pub(crate) fn abandon(mut self) -> H {
+        if !self.paused {
+            self.drain_interrupted();
         }
-        hal
+        self.display.hal().clone()
+    }
+
+    /// Waits until the device has used all commands in the queue, after an operation was
+    /// interrupted. Returns whether it has: not if it failed, now or before.
+    #[cfg(not(MODULE))]
+    fn drain_interrupted(&mut self) -> bool {
+        if self.has_failed() {
+            return false;
+        }
+        let hal = self.display.hal().clone();
+        // The index may have been written without a notification.
+        hal.notify();
+        let is_drained = hal.wait(&mut || queue::is_drained(&hal));
+        if !is_drained {
+            self.display.fail(QueueError::Stalled.into());
+        }
+        is_drained
     }
 
     /// Ends the log, once all text is on the screen, or the device fails. Returns the shared

@@ -138,10 +138,16 @@ impl<H: Hal + Clone> VirtQueue<H> {
     /// Creates a queue in the memory of `hal`, which [`clear`] has cleared, with the `size` that
     /// [`VirtQueue::addresses`] has returned.
     pub(crate) fn new(hal: H, size: u16, features: Features) -> Self {
-        let event_idx = features.contains(Features::EVENT_IDX);
+        Self::drained(hal, size, features.contains(Features::EVENT_IDX), 0)
+    }
+
+    /// Creates a queue in the memory of `hal`, of which the device has used all buffers, up to
+    /// `idx` in the available and in the used ring.
+    fn drained(hal: H, size: u16, event_idx: bool, idx: u16) -> Self {
         if event_idx {
             // Section 2.7.7.1: the flags stay 0. The farthest index is 65535 used buffers away.
-            hal.store16(AVAILABLE + RING + 2 * usize::from(size), u16::MAX);
+            let never = idx.wrapping_sub(1);
+            hal.store16(AVAILABLE + RING + 2 * usize::from(size), never);
         } else {
             hal.store16(AVAILABLE + FLAGS, AVAIL_F_NO_INTERRUPT);
         }
@@ -149,12 +155,19 @@ impl<H: Hal + Clone> VirtQueue<H> {
             hal,
             size,
             event_idx,
-            avail_idx: 0,
-            kicked_idx: 0,
-            last_used_idx: 0,
+            avail_idx: idx,
+            kicked_idx: idx,
+            last_used_idx: idx,
             in_flight: 0,
             failed: None,
         }
+    }
+
+    /// Starts the queue again after an operation on it was interrupted anywhere. The device must
+    /// have used all buffers; see [`is_drained`].
+    pub(crate) fn restart(&mut self) {
+        let idx = self.hal.load16(AVAILABLE + IDX);
+        *self = Self::drained(self.hal.clone(), self.size, self.event_idx, idx);
     }
 
     /// Returns the queue's environment: its memory and its notification.

@@ -7,6 +7,7 @@ use std::{
         Cell,
         RefCell, //
     },
+    panic::resume_unwind,
     rc::Rc,
     sync::atomic::{
         fence,
@@ -58,6 +59,8 @@ struct State {
     runs: Cell<usize>,
     /// The number of runs after which the device stops.
     runs_left: Cell<usize>,
+    /// The number of accesses of the driver to the memory until it is interrupted.
+    accesses_left: Cell<usize>,
     notify_register: RefCell<Option<Box<dyn Fn()>>>,
 }
 
@@ -100,6 +103,7 @@ impl Guest {
             kicks: Cell::new(0),
             runs: Cell::new(0),
             runs_left: Cell::new(usize::MAX),
+            accesses_left: Cell::new(usize::MAX),
             notify_register: RefCell::new(None),
         }))
     }
@@ -137,6 +141,21 @@ impl Guest {
     /// Stops the device after that many runs.
     pub(crate) fn stop_after(&self, runs: usize) {
         self.0.runs_left.set(runs);
+    }
+
+    /// Interrupts the driver for good at an access to the memory, after that many: it unwinds.
+    pub(crate) fn interrupt_after(&self, accesses: usize) {
+        self.0.accesses_left.set(accesses);
+    }
+
+    /// Counts an access of the driver to the memory.
+    fn access(&self) {
+        let left = self.0.accesses_left.get().checked_sub(1);
+        self.0.accesses_left.set(left.unwrap_or(usize::MAX));
+        if left.is_none() {
+            // Unlike a panic, this prints nothing.
+            resume_unwind(Box::new("interrupted"));
+        }
     }
 
     /// Runs the device once.
@@ -212,10 +231,12 @@ impl Hal for Guest {
     }
 
     fn copy_out(&self, at: usize, into: &mut [u8]) {
+        self.access();
         self.0.memory.read_slice(into, address(at)).unwrap();
     }
 
     fn copy_in(&self, at: usize, from: &[u8]) {
+        self.access();
         self.0.memory.write_slice(from, address(at)).unwrap();
     }
 
@@ -232,6 +253,7 @@ impl Hal for Guest {
     }
 
     fn notify(&self) {
+        self.access();
         match &*self.0.notify_register.borrow() {
             Some(notify) => notify(),
             None => self.0.kicked.set(true),

@@ -5,6 +5,10 @@
 
 use std::{
     cell::RefCell,
+    panic::{
+        catch_unwind,
+        AssertUnwindSafe, //
+    },
     rc::Rc, //
 };
 
@@ -916,6 +920,98 @@ fn an_abandoned_log_drains_the_queue_if_it_has_not_failed() {
         assert_eq!(rig.guest.runs() == runs, fails);
         assert_eq!(is_drained(&hal), !fails);
     }
+}
+
+#[test]
+fn a_log_restarts_wherever_it_was_interrupted() {
+    for setting in scrolls() {
+        let mut rig = Rig::new(Setting {
+            modes: &[(160, 64)],
+            ..setting
+        });
+        let mut interruptions = 0;
+        loop {
+            rig.write_lines(0..5);
+            let noise: &Noise = Box::leak(Box::new(Noise::new(8, 14)));
+            rig.guest.interrupt_after(interruptions);
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                rig.log.append(b"one\ntwo\n", ATTRIBUTE, true);
+                rig.log.show();
+                rig.log.set_font(noise.font().unwrap()).unwrap();
+                rig.log.append(b"three\n", ATTRIBUTE, true);
+                rig.log.show();
+                rig.log.finish();
+            }));
+            if result.is_ok() {
+                rig.guest.interrupt_after(usize::MAX);
+                break;
+            }
+            let font = rig.noise;
+            assert!(
+                rig.log.restart(|_, _| font.font()),
+                "after {interruptions}"
+            );
+            rig.terminal = Terminal::new(20, 4);
+            rig.write("restarted\n");
+            rig.log.finish();
+            // The resource may have been deleted before the interruption.
+            let is_unref = |rejection: &String| rejection.contains("Unref");
+            rig.host.borrow_mut().rejections.retain(|it| !is_unref(it));
+            rig.check();
+            interruptions += 1;
+        }
+        assert!(interruptions > 150, "{interruptions}");
+    }
+}
+
+#[test]
+fn a_log_does_not_restart_on_a_device_that_has_stalled() {
+    let mut rig = Rig::new(SETTING);
+    rig.write("before\n");
+    rig.check();
+    rig.guest.stop(true);
+    rig.write("after\n");
+    let font = rig.noise;
+    assert!(!rig.log.restart(|_, _| font.font()));
+    assert!(rig.log.has_failed());
+    // Neither waits for the device again.
+    let runs = rig.guest.runs();
+    assert!(!rig.log.restart(|_, _| font.font()));
+    rig.log.abandon();
+    assert_eq!(rig.guest.runs(), runs);
+}
+
+#[test]
+fn after_a_restart_the_picture_stays_until_there_is_text() {
+    for setting in scrolls() {
+        let mut rig = Rig::new(setting);
+        rig.write_lines(0..40);
+        rig.check();
+        let before = rig.host.borrow().shown(0).to_vec();
+        let font = rig.noise;
+        assert!(rig.log.restart(|_, _| font.font()));
+        assert!(rig.host.borrow().shown(0) == before);
+        rig.terminal = Terminal::new(80, 30);
+        rig.write_lines(0..3);
+        rig.check();
+        // The resources from before are gone.
+        assert_eq!(rig.host.borrow().resources().len(), 1);
+    }
+}
+
+#[test]
+fn a_restart_ends_a_pause() {
+    let mut rig = Rig::new(SETTING);
+    rig.write("before\n");
+    rig.check();
+    rig.log.pause();
+    rig.log.append(b"interrupted\n", ATTRIBUTE, false);
+    let font = rig.noise;
+    assert!(rig.log.restart(|_, _| font.font()));
+    rig.terminal = Terminal::new(80, 30);
+    assert!(rig.log.is_vt_stale());
+    rig.write("after\n");
+    rig.check();
 }
 
 #[test]

@@ -39,10 +39,10 @@ const LIMIT: u64 = 12 << 10 | 512;
 /// trace take above us, 1500 bytes.
 const DYING_LIMIT: u64 = 2560;
 
-/// The function of that console that the kernel calls, and the one that sets a device up again that
-/// was left half done. A panic takes it last, and its stack has to suffice for that.
+/// The function of that console that the kernel calls, and the one that starts a log again that was
+/// left half changed. A panic takes it last, and its stack has to suffice for that.
 const CONSOLE: &str = "5linux5nbcon12write_atomic";
-const RECOVERY: &str = "14bring_up_again";
+const RECOVERY: &str = "12ActiveDevice7restart";
 
 /// A function of the driver.
 #[derive(Debug, Default, PartialEq)]

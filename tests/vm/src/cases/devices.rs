@@ -4,7 +4,7 @@
 
 use super::{
     case,
-    crash::{SYSRQ, TRACE},
+    crash::{trigger, BOTH, SYSRQ, TRACE},
     fixtures::equal,
     group,
     handover::{handed_over, ours_again},
@@ -92,7 +92,16 @@ const CASES: &[Case] = &[
             machine.append(SYSRQ)
         },
     ),
-    // The process dies when any driver sets the device up for a second time.
+    // The process dies when any driver sets the device up for a second time, a panic included.
+    case(
+        "gpu-process-panic-in-paint",
+        Dies(&["crash test", TRACE]),
+        |guests| {
+            let machine = gpu_process(guests.vt()).append("earlycon=virtgpu vm.lines=20");
+            machine.append(&trigger("paint-panic")).append("vm.lines=1")
+        },
+    )
+    .on(BOTH),
     case("gpu-process-handover", Own(goes_on_without), |guests| {
         let module = "console=tty0 earlycon=virtgpu vm.lines=20 vm.native vm.lines=20 \
             vm.do=busybox,sleep,8";
