@@ -380,7 +380,10 @@ mod firmware {
                 ..MAP
             },
         ] {
-            assert!(efi::rsdp_address(&mut Captured::new(), SYSTEM_TABLE, Some(map)).is_err());
+            assert_eq!(
+                efi::rsdp_address(&mut Captured::new(), SYSTEM_TABLE, Some(map)),
+                Err(efi::Error::MemoryMap(map))
+            );
         }
     }
 
@@ -1328,6 +1331,8 @@ mod firmware {
                 (0x000c_1b36, 4) => 0xffff_f000,
                 (0x000c_1b36, 6 | 10 | 11) => 0xffff_ffff,
                 (0x000c_1b36, 8 | 9) => 0xfff0_fff0,
+                // The frame buffer of `virtio-vga`.
+                (0x1050_1af4, 4) if self.registers[2] >> 16 == 0x0300 => 0xff80_0000,
                 (0x1050_1af4, 5) => 0xffff_f000,
                 (0x1050_1af4, 8) => 0xffff_c000,
                 (0x1050_1af4, 9) => 0xffff_ffff,
@@ -1527,6 +1532,16 @@ mod firmware {
     }
 
     #[test]
+    fn buses_without_a_bridge_to_them_are_not_enumerated_if_there_is_a_gpu() {
+        let mut machine = Machine::empty();
+        machine.add_gpu(Err(0), 8);
+        machine.add_gpu(Err(0x40), 8);
+        let (all, _, walk) = gpus(&mut machine, BusNumbers::Keep);
+        assert_eq!(all, [Some(at(0, 1, 0)), None, None, None]);
+        assert_eq!((walk.buses, walk.functions), (1, 1));
+    }
+
+    #[test]
     fn a_chain_of_bridges_to_a_high_bus() {
         let mut machine = Machine::empty();
         let upper = machine.add_bridge(Err(0), 8, [0x40, 0x4f]);
@@ -1641,6 +1656,37 @@ mod firmware {
         let mut circle = Machine::empty();
         circle.add_bridge(Err(0), 8, [0, 0xff]);
         assert!(path_from(circle, at(5, 0, 0)).0.as_slice().is_empty());
+    }
+
+    #[test]
+    fn a_path_has_the_nearest_bridges_if_there_are_too_many() {
+        let mut machine = Machine::empty();
+        let mut above = Err(0);
+        for bus in 1..=9 {
+            above = Ok(machine.add_bridge(above, 0, [bus, 9]));
+        }
+        let path = path_to(&mut machine, at(9, 0, 0));
+        let nearest = [1, 2, 3, 4, 5, 6, 7, 8].map(|bus| at(bus, 0, 0));
+        assert!(path.as_slice() == nearest);
+    }
+
+    #[test]
+    fn a_bridge_with_one_function_has_no_second_one() {
+        // Such a device may answer for all of its functions.
+        let mut machine = Machine::empty();
+        let first = machine.add_bridge(Err(0), 8, [0x20, 0x2f]);
+        let second = machine.add_bridge(Err(0), 9, [0x30, 0x3f]);
+        machine.add_gpu(Ok(second), 0);
+        machine.functions[first].registers[3] = 0x01 << 16;
+        let path = path_to(&mut machine, at(0x30, 0, 0));
+        assert!(path.as_slice().is_empty());
+        let walk = gpus(&mut machine, BusNumbers::Assign).2;
+        assert_eq!((walk.functions, walk.gpus), (1, 0));
+        machine.functions[first].registers[3] = 0x81 << 16;
+        let path = path_to(&mut machine, at(0x30, 0, 0));
+        assert!(path.as_slice() == [at(0, 1, 1)]);
+        let walk = gpus(&mut machine, BusNumbers::Assign).2;
+        assert_eq!((walk.functions, walk.gpus), (3, 1));
     }
 
     #[test]
@@ -2172,6 +2218,20 @@ mod firmware {
             allocator.assign(&mut machine, at(0, 1, 0), &Path::new()),
             Ok(0)
         );
+        assert_eq!(machine.register(0, 5), 0x3efe_f000);
+    }
+
+    #[test]
+    fn a_bar_with_an_address_keeps_it() {
+        // BAR 0 of a VGA device is its frame buffer.
+        let mut machine = Machine::empty();
+        machine.add_gpu(Err(0), 8);
+        machine.functions[0].registers[2] = 0x0300_0001;
+        machine.functions[0].registers[4] = 0x1000_0008;
+        let windows = windows();
+        let result = Allocator::new(&windows).assign(&mut machine, at(0, 1, 0), &Path::new());
+        assert_eq!(result, Ok(2));
+        assert_eq!(machine.register(0, 4), 0x1000_0008);
         assert_eq!(machine.register(0, 5), 0x3efe_f000);
     }
 
