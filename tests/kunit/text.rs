@@ -101,6 +101,13 @@ mod text {
     }
 
     #[test]
+    fn a_font_of_512_glyphs_has_cells_of_nine_glyph_bits() {
+        let bits = |count| Font::new(8, 8, count, &GLYPHS).map(|font| font.glyph_bits());
+        assert_eq!(bits(256), Ok(8));
+        assert_eq!(bits(512), Ok(9));
+    }
+
+    #[test]
     fn cells_are_the_vts() {
         assert_eq!(Cell::blank(8), Cell(0x0720));
         assert_eq!(Cell(0x1f41).glyph(8), 0x41);
@@ -549,6 +556,7 @@ mod text {
         // Bands for one tile, and for several; widths with and without a fast path.
         for (width, height, bytes, tiled) in [
             (8, 16, 2048, 1024),
+            (8, 15, 1920, 960),
             (8, 8, 1024, 384),
             (4, 6, 384, 96),
             (5, 7, 560, 280),
