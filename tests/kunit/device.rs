@@ -244,6 +244,8 @@ pub(crate) struct Model {
     pub(crate) status: Cell<u8>,
     /// The registers of queue 0 as the driver wrote them: size, descriptors, available, used.
     pub(crate) queue: [Cell<u64>; 4],
+    /// The MSI-X vectors of the configuration and of queue 0 (PCI), as an earlier driver left them.
+    pub(crate) vectors: [Cell<u16>; 2],
     /// Whether queue 0 is enabled.
     pub(crate) enabled: Cell<bool>,
     /// The number of queues.
@@ -401,6 +403,13 @@ impl Model {
         }
     }
 
+    fn descriptors(&self) -> u64 {
+        match self.selected.get() {
+            0 => self.queue_addresses().descriptors,
+            _ => self.fault().into(),
+        }
+    }
+
     fn driver_feature_bits(&self) -> u32 {
         self.expect(self.driver_half.get() < 2);
         (self.accepted.get() >> (32 * (self.driver_half.get() & 1))) as u32
@@ -468,6 +477,8 @@ impl Registers for PciRegisters<'_> {
         match offset {
             0x04 => self.0.feature_bits(),
             0x0c => self.0.driver_feature_bits(),
+            0x20 => self.0.descriptors() as u32,
+            0x24 => (self.0.descriptors() >> 32) as u32,
             _ => self.0.fault(),
         }
     }
@@ -481,10 +492,13 @@ impl Registers for PciRegisters<'_> {
 
     fn write16(&self, offset: usize, value: u16) {
         match offset {
-            0x10 => self.0.expect(value == 0xffff),
+            0x10 => self.0.vectors[0].set(value),
             0x16 => self.0.selected.set(value.into()),
             0x18 => self.0.set_queue(0, false, value.into()),
-            0x1a => self.0.expect(value == 0xffff),
+            0x1a => {
+                self.0.expect(self.0.selected.get() == 0);
+                self.0.vectors[1].set(value);
+            }
             0x1c => self.0.enable(value.into()),
             0x3a => self.0.reset_queue(value),
             _ => self.0.expect(false),

@@ -888,6 +888,29 @@ mod virtio {
         assert_eq!(two, Ok(CAPABILITIES));
     }
 
+    #[test]
+    fn msi_x_vectors_of_an_earlier_driver_are_removed() {
+        for model in [running(), model(VERSION_1)] {
+            model.vectors.iter().for_each(|vector| vector.set(1));
+            assert!(set_up_pci(&model).is_ok());
+            // VIRTIO_MSI_NO_VECTOR (section 4.1.5.1.2).
+            assert!(model.vectors.iter().all(|vector| vector.get() == 0xffff));
+            assert!(is_up(&model));
+        }
+    }
+
+    #[test]
+    fn queue_desc_has_the_value_that_was_written() {
+        let model = running();
+        model.enabled.set(false);
+        let mut pci = Pci::new(PciRegisters(&model), &CAPABILITIES);
+        pci.set_queue_desc(0, 0x0123_4567_89ab_cdef);
+        model.forget_selections();
+        assert_eq!(pci.queue_desc(0), Some(0x0123_4567_89ab_cdef));
+        assert_eq!(model.queue_addresses().descriptors, 0x0123_4567_89ab_cdef);
+        assert!(!model.fault.get());
+    }
+
     fn queue(memory: &'static Memory, act: Act) -> VirtQueue<(&'static Memory, Act)> {
         VirtQueue::new((memory, act), QUEUE_SIZE, Features::VERSION_1)
     }
