@@ -1258,6 +1258,29 @@ fn a_resource_of_another_driver_is_removed_from_a_scanout() {
 }
 
 #[test]
+fn a_scanout_without_an_earlier_picture_is_not_disabled() {
+    // Scanout 0 comes after the picture, and goes before there is text. It cannot be disabled.
+    let setting = Setting {
+        mode: (0, 0),
+        others: [(120, 150), (0, 0), (0, 0)],
+        ..SETTING
+    };
+    let rig = Rig::new(setting, Qemu::default()).unwrap();
+    let host = rig.host.clone();
+    let retained = RetainedScanouts::on(1, host.borrow().resources()[0]);
+    host.borrow_mut().set_mode(0, Some(SETTING.mode));
+    let mut rig = Rig::on(setting, host, true).unwrap();
+    assert_eq!(rig.display.scanouts().len(), 2);
+    rig.display.adopt_scanouts(retained);
+    rig.host.borrow_mut().set_mode(0, None);
+    let mut rig = rig.follow();
+    assert_eq!(rig.display.scanouts().len(), 1);
+    rig.display.drain().unwrap();
+    assert_eq!(rig.host.borrow().rejections, [""; 0]);
+    assert!(rig.host.borrow().scanout(1).is_some());
+}
+
+#[test]
 fn a_picture_survives_displays_that_change() {
     let mut rig = Rig::new(SETTING, Qemu::default()).unwrap();
     let (width, height) = SETTING.mode;

@@ -550,6 +550,7 @@ fn a_paused_log_keeps_text_and_sends_no_commands() {
         rig.log.flush_again();
         rig.log.blank();
         rig.log.finish();
+        assert!(!rig.log.drain());
         assert!(!rig.log.recover());
         assert_eq!(rig.log.retain_scanouts(), RetainedScanouts::default());
         assert_eq!(rig.calls(), calls);
@@ -750,6 +751,22 @@ fn the_start_and_the_trace_of_urgent_text_stay_on_the_screen() {
     assert!((7..10).contains(&trace));
     assert_eq!(text[trace + 1], " function 0");
     assert!(text.iter().any(|row| row.ends_with("rows left out ...")));
+    assert_eq!(text[29], " function 39");
+}
+
+#[test]
+fn the_trace_of_the_first_text_of_a_log_stays_on_the_screen() {
+    let mut rig = Rig::new(SETTING);
+    for line in 0..40 {
+        urgent(&mut rig, &format!("reason {line}\n"));
+    }
+    urgent(&mut rig, "Call trace:\n");
+    for line in 0..40 {
+        urgent(&mut rig, &format!(" function {line}\n"));
+    }
+    let text = rows(&mut rig);
+    assert_eq!(text[0], "reason 0");
+    assert!(text.contains(&"Call trace:".to_owned()));
     assert_eq!(text[29], " function 39");
 }
 
