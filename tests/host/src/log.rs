@@ -964,10 +964,7 @@ fn a_log_restarts_wherever_it_was_interrupted() {
                 break;
             }
             let font = rig.noise;
-            assert!(
-                rig.log.restart(|_, _| font.font()),
-                "after {interruptions}"
-            );
+            assert!(rig.log.restart(|_, _| font.font()), "after {interruptions}");
             rig.terminal = Terminal::new(20, 4);
             rig.write("restarted\n");
             rig.log.finish();
