@@ -197,15 +197,14 @@ impl ActiveDevice {
     fn prepare_for_panic(&mut self, is_torn: bool) -> Option<bool> {
         let Self { log, early, .. } = self;
         if let Some(log) = log.as_mut() {
-            if log.is_paused() {
-                if let Some(early) = early {
-                    early.map_notify_again()?;
-                }
+            let is_paused = log.is_paused();
+            if let Some(early) = early.as_ref().filter(|_| is_paused) {
+                early.map_notify_again()?;
+            }
+            if is_paused && !is_torn {
+                log.resume();
             }
             if !is_torn {
-                if log.is_paused() {
-                    log.resume();
-                }
                 return Some(false);
             }
         }

@@ -228,15 +228,14 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             &font,
             scroll,
             cells,
-            size_of_val(self.band),
+            self.band_bytes(),
         )?;
         let (old, before) = (self.own_scanouts(), self.layout.host_bytes());
         self.layout.grid = grid;
         self.font = font;
         self.layout.first_id ^= 1;
         self.top = grid.top(0);
-        // If the host has no memory for both, the screen is dark for a moment.
-        let unref_first = before.saturating_add(self.layout.host_bytes()) >= MAX_RESOURCE_BYTES;
+        let unref_first = !self.fits_beside(before);
         // A picture goes with the resource that it is on.
         if self.content == Content::Picture {
             self.content = Content::Own;
@@ -267,7 +266,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         scroll: Scroll,
         cells: usize,
     ) -> Result<(), DisplayError> {
-        let grid = lay_out(scanouts, &font, scroll, cells, size_of_val(self.band))?;
+        let grid = lay_out(scanouts, &font, scroll, cells, self.band_bytes())?;
         self.control.restart();
         let (old, before) = (self.own_scanouts(), self.layout.host_bytes());
         self.layout = Layout {
@@ -285,7 +284,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         self.busy = [0; MAX_HALVES];
         self.failed = None;
         self.is_made = false;
-        let unref_first = before.saturating_add(self.layout.host_bytes()) >= MAX_RESOURCE_BYTES;
+        let unref_first = !self.fits_beside(before);
         self.attempt(|display| {
             if unref_first {
                 let old = core::mem::take(&mut display.retained);
@@ -295,6 +294,12 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         });
         self.is_made = self.failed.is_none();
         self.failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Returns whether the host has memory for our resources beside earlier ones of `before` bytes.
+    /// If not, those have to go first, and the screen is dark for a moment.
+    fn fits_beside(&self, before: u64) -> bool {
+        before.saturating_add(self.layout.host_bytes()) < MAX_RESOURCE_BYTES
     }
 
     /// Returns the font of the text.
