@@ -492,11 +492,14 @@ impl Registers for PciRegisters<'_> {
 
     fn write16(&self, offset: usize, value: u16) {
         match offset {
-            0x10 => self.0.vectors[0].set(value),
+            0x10 => {
+                self.0.expect(value == 0xffff);
+                self.0.vectors[0].set(value);
+            }
             0x16 => self.0.selected.set(value.into()),
             0x18 => self.0.set_queue(0, false, value.into()),
             0x1a => {
-                self.0.expect(self.0.selected.get() == 0);
+                self.0.expect(value == 0xffff && self.0.selected.get() == 0);
                 self.0.vectors[1].set(value);
             }
             0x1c => self.0.enable(value.into()),
