@@ -59,7 +59,8 @@ struct State {
     runs: Cell<usize>,
     /// The number of runs after which the device stops.
     runs_left: Cell<usize>,
-    /// The number of accesses of the driver to the memory until it is interrupted.
+    /// The number of accesses of the driver, to the memory and to the notify register, until it is
+    /// interrupted.
     accesses_left: Cell<usize>,
     notify_register: RefCell<Option<Box<dyn Fn()>>>,
 }
@@ -143,12 +144,13 @@ impl Guest {
         self.0.runs_left.set(runs);
     }
 
-    /// Interrupts the driver for good at an access to the memory, after that many: it unwinds.
+    /// Interrupts the driver for good at an access to the memory or to the notify register, after
+    /// that many: it unwinds.
     pub(crate) fn interrupt_after(&self, accesses: usize) {
         self.0.accesses_left.set(accesses);
     }
 
-    /// Counts an access of the driver to the memory.
+    /// Counts an access of the driver.
     fn access(&self) {
         let left = self.0.accesses_left.get().checked_sub(1);
         self.0.accesses_left.set(left.unwrap_or(usize::MAX));

@@ -190,6 +190,23 @@ impl Rig {
         self.log.show();
     }
 
+    /// Restarts a log that was interrupted, on a blank screen. Returns whether it did.
+    fn restart(&mut self) -> bool {
+        let noise = self.noise;
+        let is_restarted = self.log.restart(|_, _| noise.font());
+        if is_restarted {
+            self.terminal = Terminal::new(self.log.grid().cols(), self.log.grid().rows());
+        }
+        is_restarted
+    }
+
+    /// Forgets that the host does not know a resource that is to be deleted.
+    fn ignore_rejected_unrefs(&self) {
+        let is_unref = |rejection: &String| rejection.contains("Unref");
+        let rejections = &mut self.host.borrow_mut().rejections;
+        rejections.retain(|rejection| !is_unref(rejection));
+    }
+
     /// Writes lines of text, one at a time.
     fn write_lines(&mut self, lines: std::ops::Range<usize>) {
         for line in lines {
@@ -726,15 +743,20 @@ fn urgent(rig: &mut Rig, text: &str) {
     rig.log.append(text.as_bytes(), ATTRIBUTE, true);
 }
 
+/// Adds numbered lines of urgent text that begin with `word`.
+fn urgent_lines(rig: &mut Rig, word: &str, count: usize) {
+    for line in 0..count {
+        urgent(rig, &format!("{word} {line}\n"));
+    }
+}
+
 #[test]
 fn the_start_and_the_trace_of_urgent_text_stay_on_the_screen() {
     let mut rig = Rig::new(SETTING);
     for line in 0..20 {
         rig.append(&format!("calm {line}\n"));
     }
-    for line in 0..40 {
-        urgent(&mut rig, &format!("reason {line}\n"));
-    }
+    urgent_lines(&mut rig, "reason", 40);
     urgent(&mut rig, "Call trace:\n");
     for line in 0..40 {
         urgent(&mut rig, &format!(" function {line}\n"));
@@ -757,13 +779,9 @@ fn the_start_and_the_trace_of_urgent_text_stay_on_the_screen() {
 #[test]
 fn the_trace_of_the_first_text_of_a_log_stays_on_the_screen() {
     let mut rig = Rig::new(SETTING);
-    for line in 0..40 {
-        urgent(&mut rig, &format!("reason {line}\n"));
-    }
+    urgent_lines(&mut rig, "reason", 40);
     urgent(&mut rig, "Call trace:\n");
-    for line in 0..40 {
-        urgent(&mut rig, &format!(" function {line}\n"));
-    }
+    urgent_lines(&mut rig, " function", 40);
     let text = rows(&mut rig);
     assert_eq!(text[0], "reason 0");
     assert!(text.contains(&"Call trace:".to_owned()));
@@ -789,13 +807,9 @@ fn urgent_text_scrolls_away_after_its_end() {
         assert_eq!(rows(&mut rig)[0], "calm 30");
         // The next urgent text is kept as the first one was.
         urgent(&mut rig, "second reason\n");
-        for line in 0..60 {
-            urgent(&mut rig, &format!("more {line}\n"));
-        }
+        urgent_lines(&mut rig, "more", 60);
         urgent(&mut rig, "Call trace:\n");
-        for line in 0..60 {
-            urgent(&mut rig, &format!(" function {line}\n"));
-        }
+        urgent_lines(&mut rig, " function", 60);
         let text = rows(&mut rig);
         assert_eq!(text[0], "second reason");
         assert!(text.contains(&"Call trace:".to_owned()));
@@ -904,9 +918,7 @@ fn a_device_that_stalls_during_a_font_change_shows_the_text_later() {
             if rig.log.has_failed() {
                 stalls += 1;
                 assert!(rig.log.recover(), "after {runs}");
-                // It may not know the resource that is to be deleted.
-                let is_unref = |rejection: &String| rejection.contains("Unref");
-                rig.host.borrow_mut().rejections.retain(|it| !is_unref(it));
+                rig.ignore_rejected_unrefs();
             }
             rig.write_lines(10..20);
             rig.check();
@@ -946,10 +958,10 @@ fn a_log_restarts_wherever_it_was_interrupted() {
             modes: &[(160, 64)],
             ..setting
         });
+        let noise: &Noise = Box::leak(Box::new(Noise::new(8, 14)));
         let mut interruptions = 0;
         loop {
             rig.write_lines(0..5);
-            let noise: &Noise = Box::leak(Box::new(Noise::new(8, 14)));
             rig.guest.interrupt_after(interruptions);
             let result = catch_unwind(AssertUnwindSafe(|| {
                 rig.log.append(b"one\ntwo\n", ATTRIBUTE, true);
@@ -960,17 +972,13 @@ fn a_log_restarts_wherever_it_was_interrupted() {
                 rig.log.finish();
             }));
             if result.is_ok() {
-                rig.guest.interrupt_after(usize::MAX);
                 break;
             }
-            let font = rig.noise;
-            assert!(rig.log.restart(|_, _| font.font()), "after {interruptions}");
-            rig.terminal = Terminal::new(20, 4);
+            assert!(rig.restart(), "after {interruptions}");
             rig.write("restarted\n");
             rig.log.finish();
             // The resource may have been deleted before the interruption.
-            let is_unref = |rejection: &String| rejection.contains("Unref");
-            rig.host.borrow_mut().rejections.retain(|it| !is_unref(it));
+            rig.ignore_rejected_unrefs();
             rig.check();
             interruptions += 1;
         }
@@ -985,12 +993,11 @@ fn a_log_does_not_restart_on_a_device_that_has_stalled() {
     rig.check();
     rig.guest.stop(true);
     rig.write("after\n");
-    let font = rig.noise;
-    assert!(!rig.log.restart(|_, _| font.font()));
+    assert!(!rig.restart());
     assert!(rig.log.has_failed());
     // Neither waits for the device again.
     let runs = rig.guest.runs();
-    assert!(!rig.log.restart(|_, _| font.font()));
+    assert!(!rig.restart());
     rig.log.abandon();
     assert_eq!(rig.guest.runs(), runs);
 }
@@ -1002,10 +1009,8 @@ fn after_a_restart_the_picture_stays_until_there_is_text() {
         rig.write_lines(0..40);
         rig.check();
         let before = rig.host.borrow().shown(0).to_vec();
-        let font = rig.noise;
-        assert!(rig.log.restart(|_, _| font.font()));
+        assert!(rig.restart());
         assert!(rig.host.borrow().shown(0) == before);
-        rig.terminal = Terminal::new(80, 30);
         rig.write_lines(0..3);
         rig.check();
         // The resources from before are gone.
@@ -1020,9 +1025,7 @@ fn a_restart_ends_a_pause() {
     rig.check();
     rig.log.pause();
     rig.log.append(b"interrupted\n", ATTRIBUTE, false);
-    let font = rig.noise;
-    assert!(rig.log.restart(|_, _| font.font()));
-    rig.terminal = Terminal::new(80, 30);
+    assert!(rig.restart());
     assert!(rig.log.is_vt_stale());
     rig.write("after\n");
     rig.check();

@@ -63,6 +63,17 @@ pub fn background(name: &str) -> String {
     format!("{} vm.do=busybox,sleep,1", trigger(name))
 }
 
+/// What a kernel says that panics while our driver paints.
+pub const IN_PAINT: &[&str] = &["crash test", TRACE];
+
+/// Has the kernel panic while our driver paints, after some lines.
+pub fn in_paint(machine: Machine) -> Machine {
+    let armed = machine
+        .append("vm.lines=20")
+        .append(&trigger("paint-panic"));
+    armed.append("vm.lines=1")
+}
+
 /// Returns a machine where a process has the console lock for ever.
 pub fn console_lock_held(guests: &Guests) -> Machine {
     dying(guests)

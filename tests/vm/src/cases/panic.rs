@@ -5,8 +5,8 @@
 use super::{
     case,
     crash::{
-        console_lock_held, dies, dying, dying_on, has_died, has_panic_end, lkdtm, provoke, trigger,
-        with_nmi, BOTH, END, FOUR, PANIC, SYSRQ, TRACE,
+        console_lock_held, dies, dying, dying_on, has_died, has_panic_end, in_paint, lkdtm,
+        provoke, trigger, with_nmi, BOTH, END, FOUR, IN_PAINT, PANIC, SYSRQ, TRACE,
     },
     fixtures::{equal, SMALL_GPU},
     group, long, Case,
@@ -207,7 +207,10 @@ const CASES: &[Case] = &[
             .append(SYSRQ)
     })
     .on(FOUR),
-    case("panic-in-paint", Dies(IN_PAINT), in_paint).on(BOTH),
+    case("panic-in-paint", Dies(IN_PAINT), |guests| {
+        in_paint(dying(guests))
+    })
+    .on(BOTH),
     case("panic-in-early-paint", Own(dies_early), |guests| {
         let armed = "earlycon=virtgpu virtgpu_bridge.test=paint-panic";
         early(guests).append(armed).direct()
@@ -326,7 +329,10 @@ const CASES: &[Case] = &[
 
 /// Cases that take long.
 const LONG_CASES: &[Case] = &[
-    case("panic-in-paint-100-times", Own(dies_often), in_paint).on(FOUR),
+    case("panic-in-paint-100-times", Own(dies_often), |guests| {
+        in_paint(dying(guests))
+    })
+    .on(FOUR),
     case(
         "panic-exception-in-paint-100-times",
         Own(faults_often),
@@ -447,15 +453,8 @@ fn comparable(rows: impl Iterator<Item = String>) -> Vec<String> {
         .collect()
 }
 
-/// What a kernel says that panics while we paint, and one that faults there.
-const IN_PAINT: &[&str] = &["crash test", TRACE];
-
+/// What a kernel says that faults while we paint.
 const IN_PAINT_BY_OOPS: &[&str] = &["Unable to handle kernel", TRACE];
-
-fn in_paint(guests: &Guests) -> Machine {
-    let machine = dying(guests).append("vm.lines=20");
-    machine.append(&trigger("paint-panic")).append("vm.lines=1")
-}
 
 fn oops_in_paint(guests: &Guests) -> Machine {
     let machine = dying(guests).append("vm.lines=20");
