@@ -307,9 +307,11 @@ impl<'a> Screen<'a> {
         Cell::blank(self.glyph_bits)
     }
 
-    /// Goes to the next row, if the byte that was written last is a newline.
+    /// Goes to the next row, if the byte that was written last is a newline. The cursor is hidden
+    /// then, as by all that may scroll.
     pub(crate) fn apply_newline(&mut self) {
         if core::mem::take(&mut self.newline_pending) {
+            self.set_cursor(None);
             self.newline();
         }
     }
