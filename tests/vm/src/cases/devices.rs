@@ -92,7 +92,7 @@ const CASES: &[Case] = &[
             machine.append(SYSRQ)
         },
     ),
-    // The process dies when any driver sets the device up for a second time: a panic must not do it.
+    // The process dies when any driver sets the device up for a second time. A panic must not.
     case("gpu-process-panic-in-paint", Dies(IN_PAINT), |guests| {
         in_paint(gpu_process(guests.vt()).append("earlycon=virtgpu"))
     })
