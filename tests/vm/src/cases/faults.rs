@@ -5,7 +5,7 @@
 use super::{
     case,
     crash::{has_died, SYSRQ, TRACE},
-    fixtures::{equal, WAITING},
+    fixtures::{equal, times, WAITING},
     group,
     handover::{changed_hands, ours_again},
     long, Case,
@@ -69,10 +69,11 @@ const CASES: &[Case] = &[
     })
     .needs(&[Need::Kmemleak]),
     case("gpu-stops", Own(stops), |guests| {
-        // Something is always written: should the driver read the device's configuration first,
-        // QEMU would wait for the process, and the guest with it.
-        let waits = "earlycon=virtgpu vm.noise=1 vm.wait vm.noise=0 vm.lines=60";
-        guests.vt().append(waits).direct().gpu_process()
+        let waits = format!(
+            "earlycon=virtgpu {} vm.lines=60",
+            "vm.wait vm.lines=5 ".repeat(STOPS)
+        );
+        guests.vt().append(&waits).direct().gpu_process()
     }),
     case("gpu-killed", Own(killed), |guests| {
         let waits = "earlycon=virtgpu vm.wait vm.lines=200";
@@ -174,6 +175,9 @@ const TIME_FOR_LEAKS: Duration = Duration::from_secs(600);
 
 /// How long the device's process stands still, at most: longer than the driver waits.
 const STOPPED: Duration = Duration::from_secs(20);
+
+/// How often it is stopped, at most.
+const STOPS: usize = 5;
 
 const MILLION: u32 = 1_000_000;
 
@@ -289,20 +293,31 @@ fn leaks(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
 /// the driver waits.
 fn stops(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
-    vm.wait_for(WAITING)?;
-    // Where the driver reads the device's configuration before it has waited in vain, QEMU waits
-    // for the process, and the guest with it, until that goes on.
-    let stopped = (0..5).any(|_| {
-        let stalled = vm.signal_gpu("-STOP").and_then(|()| {
-            vm.wait("a device that does not answer", STOPPED, |vm| {
-                Ok(vm.serial_has("the device does not answer")?.then_some(()))
-            })
+    let mut is_noticed = false;
+    for stop in 1..=STOPS {
+        vm.wait("the next wait", TIME_FOR_TEXT, |vm| {
+            Ok((times(vm, WAITING)? == stop).then_some(()))
+        })?;
+        if is_noticed {
+            vm.send("\n")?;
+            continue;
+        }
+        // A signal cuts off what the process sends to QEMU, and QEMU waits for the rest for ever.
+        // Hence it is stopped while it has nothing to do.
+        guests.has_log_end(&mut vm, Some("gpu"), out)?;
+        thread::sleep(Duration::from_secs(1));
+        vm.signal_gpu("-STOP")?;
+        vm.send("\n")?;
+        // Where the driver reads the device's configuration before it writes, QEMU waits for the
+        // process, and the guest with it, until that goes on.
+        let noticed = vm.wait("a device that does not answer", STOPPED, |vm| {
+            Ok(vm.serial_has("the device does not answer")?.then_some(()))
         });
-        vm.signal_gpu("-CONT").is_ok() && stalled.is_ok()
-    });
-    ensure!(stopped, "nobody says that the device does not answer");
+        is_noticed = noticed.is_ok();
+        vm.signal_gpu("-CONT")?;
+    }
+    ensure!(is_noticed, "nobody says that the device does not answer");
     vm.wait_for("the device answers again")?;
-    vm.send("\n")?;
     vm.wait_for(READY)?;
     let rows = guests.has_log_end(&mut vm, Some("gpu"), out)?;
     vm.check_kernel()?;
