@@ -208,6 +208,18 @@ impl<H: Hal + Clone> Control<H> {
         Ok(())
     }
 
+    /// Returns whether the device has completed the commands in the slots of `bits`. Does not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError::Queue`] if the queue failed, now or before.
+    pub(crate) fn is_done(&mut self, bits: u32) -> Result<bool, GpuError> {
+        let Self { queue, errors } = self;
+        queue.kick();
+        queue.poll_used(&mut |queue, slot| errors.check(queue, slot))?;
+        Ok(queue.in_flight() & bits == 0)
+    }
+
     /// Starts again after an operation was interrupted, as [`VirtQueue::restart`].
     pub(crate) fn restart(&mut self) {
         self.queue.restart();

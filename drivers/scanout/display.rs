@@ -117,6 +117,15 @@ enum Content {
     Own,
 }
 
+/// A part of the screen, in pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Area {
+    /// The columns.
+    pub(crate) x: Range<u32>,
+    /// The rows.
+    pub(crate) y: Range<u32>,
+}
+
 /// The halves that the slots of the band have at most. Most text is not wider than half a slot, and
 /// so does not wait for the text in the other half.
 const MAX_HALVES: usize = 2 * Band::MAX_SLOTS;
@@ -150,6 +159,8 @@ pub(crate) struct Display<'a, H> {
     failed: Option<GpuError>,
     /// Whether the device has our resources, and none of the font before.
     is_made: bool,
+    /// Whether the device is known to read the `offset` of a transfer as QEMU does.
+    reads_offset: bool,
 }
 
 impl RetainedScanouts {
@@ -204,6 +215,7 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             filled: [(0, 0); MAX_HALVES],
             failed: None,
             is_made: false,
+            reads_offset: false,
         };
         display.create()?;
         display.is_made = true;
@@ -386,6 +398,11 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
             self.control.add(&ResourceUnref::new(id))?;
         }
         self.drain()
+    }
+
+    /// Sets that the device is known to read the `offset` of a transfer as QEMU does.
+    pub(crate) fn set_reads_offset(&mut self) {
+        self.reads_offset = true;
     }
 
     /// Returns the length of the band's memory in bytes.
@@ -654,6 +671,131 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         }
     }
 
+    /// Blackens our resources for a framebuffer, without showing that; see
+    /// [`Display::draw_framebuffer`].
+    pub(crate) fn clear_for_framebuffer(&mut self) {
+        self.attempt(Self::clear_all);
+    }
+
+    /// Draws an area of a framebuffer, which covers all of the screen, over the text.
+    /// [`Display::show_framebuffer`] shows it. `copy` gets a column and a row of the framebuffer,
+    /// and the pixels from there on; it blackens those that the framebuffer does not have.
+    ///
+    /// If `waits`, all of the area is drawn. If not, only the text rows that can be begun without a
+    /// wait for the device. Returns the first row of pixels that is left.
+    ///
+    /// Where it is not known how the device reads the `offset` of a transfer, whole text rows are
+    /// drawn, or strips of them, from the left edge of a tile on: only so is a transfer right under
+    /// all readings; see [`Band`].
+    pub(crate) fn draw_framebuffer(
+        &mut self,
+        area: &Area,
+        waits: bool,
+        mut copy: impl FnMut(u32, u32, &mut [u32]),
+    ) -> Option<u32> {
+        let glyph = self.layout.grid.glyph();
+        let band = *self.layout.grid.band();
+        let is_exact = self.reads_offset && self.layout.grid.scroll() == Scroll::Pan;
+        let rows = area.y.start / glyph.height..area.y.end.div_ceil(glyph.height);
+        for row in rows.start..rows.end.min(self.layout.grid.window() as u32) {
+            let y = self.layout.grid.y(row);
+            // A wide text row may have more tiles than the band has slots: so it is not begun anew.
+            let mut may_wait = waits;
+            for tile_number in 0..band.tiles() {
+                let tile = band.tile(tile_number);
+                let (top, bottom) = (y + tile.scanlines.start, y + tile.scanlines.end);
+                let is_beside = bottom <= area.y.start
+                    || top >= area.y.end
+                    || tile.x >= area.x.end
+                    || tile.x + band.unit() as u32 <= area.x.start;
+                if is_beside {
+                    continue;
+                }
+                let right = area.x.end.min(tile.x + band.unit() as u32);
+                let part = match is_exact {
+                    false => Area {
+                        x: tile.x..right,
+                        y: tile.scanlines,
+                    },
+                    true => Area {
+                        x: area.x.start.max(tile.x)..right,
+                        y: area.y.start.max(top) - y..area.y.end.min(bottom) - y,
+                    },
+                };
+                let (left, width) = (part.x.start, right - part.x.start);
+                let cols = width.div_ceil(glyph.width) as usize;
+                if !may_wait && !self.is_free(cols, self.strip_slot(self.top + row, tile_number)) {
+                    return Some(y.max(area.y.start));
+                }
+                may_wait = true;
+                self.attempt(|display| {
+                    display.copy_part(row, tile_number, part, |line, to| {
+                        copy(left, y + line, to);
+                    })
+                });
+            }
+        }
+        None
+    }
+
+    /// Copies a part of a tile of a row of the window into the band, as for
+    /// [`Self::transfer_part`], and transfers it. `copy` gets a scanline of the row, and its
+    /// pixels.
+    fn copy_part(
+        &mut self,
+        row: u32,
+        tile_number: usize,
+        part: Area,
+        mut copy: impl FnMut(u32, &mut [u32]),
+    ) -> Result<(), GpuError> {
+        let (text_row, band) = (self.top + row, *self.layout.grid.band());
+        let glyph_width = self.layout.grid.glyph().width;
+        let width = part.x.end - part.x.start;
+        let cols = width.div_ceil(glyph_width) as usize;
+        let halves = self.wait_for_halves(cols, self.strip_slot(text_row, tile_number))?;
+        let first = self.first_col(&halves) * glyph_width as usize;
+        let Some(pixels) = self.band.get_mut(band.slot(halves.start / 2)) else {
+            return Ok(());
+        };
+        let scanlines = band.tile(tile_number).scanlines;
+        for (line, range) in scanlines.zip(band.pixel_rows(band.unit())) {
+            let start = range.start + first;
+            let pixels = pixels.get_mut(start..start + width as usize);
+            if let Some(pixels) = pixels.filter(|_| part.y.contains(&line)) {
+                copy(line, pixels);
+            }
+        }
+        self.transfer_part(text_row, tile_number, part, halves)
+    }
+
+    /// Shows an area of what [`Display::draw_framebuffer`] has drawn.
+    pub(crate) fn show_framebuffer(&mut self, area: &Area) {
+        self.attempt(|display| {
+            match display.content {
+                Content::Own => display.flush_area(area)?,
+                _ => display.show()?,
+            }
+            display.control.kick();
+            Ok(())
+        });
+    }
+
+    /// Adds the commands that flush an area of the window.
+    fn flush_area(&mut self, area: &Area) -> Result<(), GpuError> {
+        let top = self.layout.grid.y(self.top);
+        for index in 0..self.layout.resource_count() {
+            let Resource { id, size } = self.layout.resource(index);
+            let right = area.x.end.min(size.width);
+            let bottom = (top + area.y.end).min(size.height);
+            let (left, top) = (area.x.start, top + area.y.start);
+            if left < right && top < bottom {
+                let rect = Rect::new(left, top, right - left, bottom - top);
+                self.control.add(&ResourceFlush::new(rect, id))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Paints a tile of a text row with something else than text, and transfers it to the text rows
     /// `positions`. `paint` gets a column and a row of pixels of the text row, and the pixels from
     /// there on.
@@ -705,6 +847,31 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         halves.start % 2 * self.cols_per_half()
     }
 
+    /// Returns the halves that are painted next, for so many columns, or all of `slot`.
+    fn next_halves(&self, cols: usize, slot: Option<usize>) -> Halves {
+        match slot {
+            Some(slot) => 2 * slot..2 * slot + 2,
+            None if cols > self.cols_per_half() => {
+                let start = self.next.next_multiple_of(2) % self.half_count();
+                start..start + 2
+            }
+            None => self.next..self.next + 1,
+        }
+    }
+
+    /// Returns the commands that read halves: the bits that [`Control`] returned for them.
+    fn busy_bits(&self, halves: &Halves) -> u32 {
+        let busy = self.busy.get(halves.clone()).unwrap_or_default();
+        busy.iter().fold(0, |all, bits| all | bits)
+    }
+
+    /// Returns whether [`Self::wait_for_halves`] would not wait, or fail. The device has all
+    /// commands.
+    fn is_free(&mut self, cols: usize, slot: Option<usize>) -> bool {
+        let bits = self.busy_bits(&self.next_halves(cols, slot));
+        self.control.is_done(bits).unwrap_or(true)
+    }
+
     /// Returns the halves that are painted next, for so many columns, or all of `slot`. Waits until
     /// the device has read them.
     ///
@@ -712,18 +879,9 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
     ///
     /// The queue failed, now or before.
     fn wait_for_halves(&mut self, cols: usize, slot: Option<usize>) -> Result<Halves, GpuError> {
-        let halves = match slot {
-            Some(slot) => 2 * slot..2 * slot + 2,
-            None if cols > self.cols_per_half() => {
-                let start = self.next.next_multiple_of(2) % self.half_count();
-                start..start + 2
-            }
-            None => self.next..self.next + 1,
-        };
+        let halves = self.next_halves(cols, slot);
         self.next = halves.end % self.half_count();
-        let busy = self.busy.get(halves.clone()).unwrap_or_default();
-        let bits = busy.iter().fold(0, |all, bits| all | bits);
-        self.control.wait(bits)?;
+        self.control.wait(self.busy_bits(&halves))?;
         for half in halves.clone() {
             if let (Some(busy), Some(filled)) = (self.busy.get_mut(half), self.filled.get_mut(half))
             {
@@ -733,7 +891,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         Ok(halves)
     }
 
-    /// Adds the transfers of `width` pixels a row from halves of a slot to a tile of a text row.
+    /// Adds the transfers of the left `width` pixels of a tile of a text row, from halves of a
+    /// slot.
     fn transfer(
         &mut self,
         text_row: u32,
@@ -742,18 +901,36 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         halves: Halves,
     ) -> Result<(), GpuError> {
         let tile = self.layout.grid.band().tile(tile_number);
+        let part = Area {
+            x: tile.x..tile.x + width,
+            y: tile.scanlines,
+        };
+        self.transfer_part(text_row, tile_number, part, halves)
+    }
+
+    /// Adds the transfers of a part of a tile: columns of the resource, and scanlines of the text
+    /// row. A part that does not begin at the tile's upper left is right only if the device reads
+    /// the `offset` as QEMU does.
+    fn transfer_part(
+        &mut self,
+        text_row: u32,
+        tile_number: usize,
+        part: Area,
+        halves: Halves,
+    ) -> Result<(), GpuError> {
         let slot = halves.start / 2;
-        let y = self.layout.grid.y(text_row) + tile.scanlines.start;
-        let height = tile.scanlines.end - tile.scanlines.start;
+        let y = self.layout.grid.y(text_row) + part.y.start;
+        let (width, height) = (part.x.end - part.x.start, part.y.end - part.y.start);
         for index in 0..self.layout.resource_count() {
             let Resource { id, size } = self.layout.resource(index);
             let (rect, offset) = match self.layout.grid.scroll() {
                 Scroll::Pan => {
                     let x =
                         self.first_col(&halves) as u64 * u64::from(self.layout.grid.glyph().width);
+                    let rows = u64::from(part.y.start) * u64::from(size.width);
                     let offset = self.layout.grid.band().offset(slot, tile_number)
-                        + x * size_of::<u32>() as u64;
-                    (Rect::new(tile.x, y, width, height), offset)
+                        + (x + rows) * size_of::<u32>() as u64;
+                    (Rect::new(part.x.start, y, width, height), offset)
                 }
                 Scroll::Repaint if y < size.height => {
                     let (width, height) = (width.min(size.width), height.min(size.height - y));

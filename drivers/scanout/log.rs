@@ -26,6 +26,7 @@ use crate::{
     },
     scanout::{
         display::{
+            Area,
             Display,
             DisplayError,
             RetainedScanouts,
@@ -111,6 +112,17 @@ pub(crate) struct Options {
     pub(crate) adopts: bool,
 }
 
+/// The state of a framebuffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Framebuffer {
+    /// There is none: the text is on the screen.
+    None,
+    /// The resource is black, and the text is still shown.
+    Cleared,
+    /// It is shown.
+    Shown,
+}
+
 /// A screen that shows the log, or a virtual terminal.
 pub(crate) struct Log<'a, H> {
     display: Display<'a, H>,
@@ -127,6 +139,8 @@ pub(crate) struct Log<'a, H> {
     scroll: Scroll,
     /// Whether the device must not be accessed for a while: text is kept.
     paused: bool,
+    /// Whether a framebuffer is on the screen in place of the text, which is kept.
+    framebuffer: Framebuffer,
     /// Whether text was written that is not in the VT's buffer.
     vt_is_stale: bool,
     /// Whether the last text was urgent, and whether the urgent text held a call trace.
@@ -287,6 +301,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         };
         let unused = resource.wrapping_add(RESOURCE_IDS);
         let first = scanouts.first().map_or(0, |mode| mode.scanout);
+        let is_unknown = origin == Origin::Unknown;
         let scroll = match origin.probe(&mut control, first, unused)? {
             Origin::Honoured => Scroll::Pan,
             Origin::Ignored | Origin::Unknown => Scroll::Repaint,
@@ -301,7 +316,11 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         }
 
         let begin = (resource, negotiated.initial_state == InitialState::Adopted);
-        let display = Display::start(control, shown, font, scroll, begin, cells, band)?;
+        let mut display = Display::start(control, shown, font, scroll, begin, cells, band)?;
+        // Only QEMU's 2D device passes the probe of the origin.
+        if is_unknown && scroll == Scroll::Pan {
+            display.set_reads_offset();
+        }
 
         let (rows, memory) =
             Rows::mut_from_prefix(text.as_mut_bytes()).map_err(|_| LogError::NoFont)?;
@@ -317,6 +336,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
             cells,
             scroll,
             paused: false,
+            framebuffer: Framebuffer::None,
             vt_is_stale: false,
             urgent: false,
             traced: false,
@@ -460,6 +480,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         let result = (self.display).restart(shown, font, self.scroll, self.cells);
         (self.urgent, self.traced) = (false, false);
         (self.paused, self.vt_is_stale) = (false, true);
+        self.framebuffer = Framebuffer::None;
         self.error_reported = false;
         result.is_ok() && self.screen.reinit(*self.display.grid(), font.glyph_bits())
     }
@@ -509,7 +530,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     /// Returns whether [`Self::show`] draws the whole screen, which costs as much as fifty lines do
     /// where the screen pans.
     pub(crate) fn needs_repaint(&self) -> bool {
-        !self.paused && self.screen.needs_repaint()
+        self.shows_text() && self.screen.needs_repaint()
     }
 
     /// Returns whether rows that scroll are painted again, because the device is not known to pan.
@@ -524,9 +545,80 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         }
     }
 
-    /// Shows what changed. Returns whether anything did.
+    /// Shows what changed. Returns whether anything did. Keeps it while a framebuffer is shown.
     pub(crate) fn show(&mut self) -> bool {
-        !self.paused && self.screen.show(&mut self.display)
+        self.shows_text() && self.screen.show(&mut self.display)
+    }
+
+    /// Returns whether the text is drawn.
+    fn shows_text(&self) -> bool {
+        !self.paused && !self.has_framebuffer()
+    }
+
+    /// Returns whether a framebuffer is shown in place of the text.
+    pub(crate) fn has_framebuffer(&self) -> bool {
+        self.framebuffer != Framebuffer::None
+    }
+
+    /// Starts to show a framebuffer in place of the text. The text stays on the screen until
+    /// [`Log::show_framebuffer`]. Returns false if the device cannot be used.
+    pub(crate) fn start_framebuffer(&mut self) -> bool {
+        if self.paused || self.has_failed() {
+            return false;
+        }
+        if !self.has_framebuffer() {
+            self.display.clear_for_framebuffer();
+            self.framebuffer = Framebuffer::Cleared;
+        }
+        true
+    }
+
+    /// Draws an area of the framebuffer, if one is shown: see [`Display::draw_framebuffer`].
+    pub(crate) fn draw_framebuffer(
+        &mut self,
+        area: &Area,
+        waits: bool,
+        copy: impl FnMut(u32, u32, &mut [u32]),
+    ) -> Option<u32> {
+        match self.has_framebuffer() && !self.paused {
+            true => self.display.draw_framebuffer(area, waits, copy),
+            false => None,
+        }
+    }
+
+    /// Shows an area that was drawn; the first time all of the screen.
+    pub(crate) fn show_framebuffer(&mut self, area: &Area) {
+        if self.paused {
+            return;
+        }
+        match self.framebuffer {
+            Framebuffer::None => {}
+            Framebuffer::Shown => self.display.show_framebuffer(area),
+            Framebuffer::Cleared => {
+                self.framebuffer = Framebuffer::Shown;
+                self.display.show_framebuffer(&Area {
+                    x: 0..u32::MAX,
+                    y: 0..self.grid().y(self.grid().window() as u32),
+                });
+            }
+        }
+    }
+
+    /// Shows black in place of the framebuffer, if one is shown.
+    pub(crate) fn blacken_framebuffer(&mut self) {
+        if self.has_framebuffer() && !self.paused {
+            self.display.clear_for_framebuffer();
+            self.framebuffer = Framebuffer::Cleared;
+            self.show_framebuffer(&Area { x: 0..0, y: 0..0 });
+        }
+    }
+
+    /// Ends the framebuffer: the next [`Log::show`] draws all of the text.
+    pub(crate) fn end_framebuffer(&mut self) {
+        if self.has_framebuffer() {
+            self.framebuffer = Framebuffer::None;
+            self.screen.restore(&mut self.display);
+        }
     }
 
     /// Shows a picture until there is text, or, if it `scrolls` with the text, until text covers
@@ -556,7 +648,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
 
     /// Makes the screen black until [`Screen::unblank`].
     pub(crate) fn blank(&mut self) {
-        if !self.paused {
+        if self.shows_text() {
             self.screen.blank(&mut self.display);
         }
     }
@@ -574,7 +666,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         self.display.font()
     }
 
-    /// Continues with another font, on a blank screen.
+    /// Continues with another font, on a blank screen. A framebuffer ends.
     ///
     /// # Errors
     ///
@@ -584,6 +676,8 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         if let Err(DisplayError::Grid(_)) = result {
             return Ok(result?);
         }
+        // It was on the resource before.
+        self.framebuffer = Framebuffer::None;
         if !self.screen.reinit(*self.display.grid(), font.glyph_bits()) {
             return Err(LogError::NoFont);
         }
@@ -604,6 +698,8 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
             return false;
         }
         self.error_reported = false;
+        // A framebuffer begins anew, too.
+        self.framebuffer = Framebuffer::None;
         self.screen.restore(&mut self.display);
         self.show();
         !self.has_failed()

@@ -33,6 +33,7 @@ use crate::{
     qemu::Qemu,
     scanout::{
         display::{
+            Area,
             RetainedScanouts,
             RESOURCE_IDS, //
         },
@@ -983,6 +984,114 @@ fn a_log_restarts_wherever_it_was_interrupted() {
             interruptions += 1;
         }
         assert!(interruptions > 150, "{interruptions}");
+    }
+}
+
+/// Returns the pixel of a framebuffer at a position.
+fn framebuffer_pixel(seed: u32, x: u32, y: u32) -> u32 {
+    (x.wrapping_mul(0x9e37_79b9) ^ y.wrapping_mul(0x85eb_ca6b) ^ seed) & 0xff_ffff
+}
+
+/// Draws an area of a framebuffer of `size`, as the KMS driver does.
+fn draw_framebuffer(rig: &mut Rig, size: (u32, u32), area: &Area, seed: u32) {
+    let mut copy = |x, y, to: &mut [u32]| {
+        for (x, pixel) in (x..).zip(to) {
+            *pixel = match x < size.0 && y < size.1 {
+                true => framebuffer_pixel(seed, x, y),
+                false => 0,
+            };
+        }
+    };
+    // As much as goes without a wait, again and again.
+    let mut left = area.clone();
+    let mut tries = 0;
+    while let Some(row) = rig.log.draw_framebuffer(&left, false, &mut copy) {
+        assert!(left.y.contains(&row));
+        tries = if row > left.y.start { 0 } else { tries + 1 };
+        assert!(tries < 8, "row {row} of {size:?} is not begun");
+        left.y.start = row;
+        rig.guest.run();
+    }
+    rig.log.show_framebuffer(area);
+}
+
+#[test]
+fn a_framebuffer_is_shown_in_place_of_the_text_and_areas_of_it_change() {
+    // The last one has more tiles in a row than the band has slots.
+    let modes: [&[(u32, u32)]; 5] = [
+        &[(640, 480)],
+        &[(643, 487)],
+        &[(1920, 1080)],
+        &[(640, 480), (800, 600)],
+        &[(5120, 512)],
+    ];
+    // On a device that passes the probe of the origin, areas are exact.
+    let probed = Setting {
+        scroll: None,
+        offered: SETTING.offered.union(Features::INDIRECT_DESC),
+        ..SETTING
+    };
+    for setting in scrolls().into_iter().chain([probed]) {
+        for (modes, text) in modes.into_iter().zip([0, TEXT_WORDS, 0, TEXT_WORDS, 0]) {
+            let mut rig = Rig::new(Setting {
+                modes,
+                text,
+                ..setting
+            });
+            // The probe is a command that the host rejects.
+            rig.host.borrow_mut().rejections.clear();
+            rig.write_lines(0..45);
+            rig.check();
+            let repaints = setting.scroll == Some(Scroll::Repaint);
+            assert!(rig.log.grid().scroll() == Scroll::Pan || repaints || modes.len() > 1);
+            let size = modes[0];
+            let all = Area {
+                x: 0..size.0,
+                y: 0..size.1,
+            };
+            let mut expected = vec![0; (size.0 * size.1) as usize];
+            let mut paint = |area: &Area, seed| {
+                for y in area.y.clone() {
+                    for x in area.x.clone() {
+                        expected[(y * size.0 + x) as usize] = framebuffer_pixel(seed, x, y);
+                    }
+                }
+                expected.clone()
+            };
+            assert!(rig.log.start_framebuffer());
+            // Without a framebuffer the text is still there.
+            rig.log.finish();
+            draw_framebuffer(&mut rig, size, &all, 1);
+            paint(&all, 1);
+            let areas = [
+                (0..size.0, 0..16),
+                (5..6, 17..18),
+                (size.0 - 7..size.0, size.1 - 3..size.1),
+                (100..300, 31..99),
+                (330..331, 0..size.1),
+            ];
+            for (seed, (x, y)) in (2..).zip(areas) {
+                // Text that is written meanwhile is not drawn.
+                rig.write("hidden\n");
+                let area = Area { x, y };
+                draw_framebuffer(&mut rig, size, &area, seed);
+                rig.log.finish();
+                // The model keeps the whole picture: pixels outside of the area are as before.
+                let shown = paint(&area, seed);
+                let host = rig.host.borrow();
+                let scanout = host.shown(0);
+                let wrong = scanout
+                    .iter()
+                    .zip(&shown)
+                    .position(|(is, should)| is != should);
+                let position = wrong.map(|at| (at as u32 % size.0, at as u32 / size.0));
+                assert_eq!(position, None, "{modes:?} {area:?}");
+                assert_eq!(host.rejections, [""; 0]);
+            }
+            rig.log.end_framebuffer();
+            assert!(rig.log.show());
+            rig.check();
+        }
     }
 }
 
