@@ -6,7 +6,7 @@
 //!
 //! | folder | what it does | may use |
 //! |---|---|---|
-//! | [`console`] | the consoles: earlycon, the VT, nbcon, the module | [`device`], [`scanout`], [`text`], [`firmware`], [`linux`] |
+//! | [`console`] | the consoles: earlycon, the VT, nbcon, the module; framebuffers of programs | [`device`], [`scanout`], [`text`], [`firmware`], [`linux`] |
 //! | [`device`] | discovery, bring-up, which driver has the device, handover, sleep, kexec | [`scanout`] and all below |
 //! | [`scanout`] | text and pictures on scanouts | [`text`], [`gpu`], [`virtio`] |
 //! | [`text`] | cells, glyphs and rows: what has changed, as rectangles of pixels | |
@@ -31,6 +31,7 @@
 //! | Does the device pan? | [`gpu::origin`] |
 //! | When does virtio_gpu get the device? | `Handover::step()` in [`device::native`] decides when, `offer()` in [`device::handover`] gives it |
 //! | What runs in NMI? | `Nbcon::write()` and `died()` in [`console::nbcon`], with all that they call: `take_over()` and `with_reader()` in [`device::active`], [`scanout::log`] and below. In a panic or a debugger also `Early::write()` in [`console::earlycon`] and the callbacks of [`console::vt`], without the console lock |
+//! | How does a program draw? | `kms/kms.c`, a DRM driver, then [`console::framebuffer`], `draw_framebuffer()` in [`scanout::log`] and [`scanout::display`] |
 //! | Who may draw? | the owner of the screen: [`linux::owner`], with the value in [`device::active`] |
 //! | Which memory does the device access? | that of [`linux::queue_memory`], a part of `ImageMemory` in [`linux::early`] or of [`linux::dma_memory`] |
 //!

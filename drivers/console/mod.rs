@@ -7,6 +7,7 @@
 //! | [`earlycon`] | `earlycon=virtgpu`, from the kernel's first line on |
 //! | [`vt`] | the virtual terminal, from `console_init()` until the native driver's |
 //! | [`nbcon`], [`emergency`] | emergencies and panics, in any context; which records they show |
+//! | [`framebuffer`] | the framebuffer of a KMS client, in place of the text |
 //! | [`preferred`] | whether the log is on the screen, with each line once |
 //! | [`pacing`] | how often a screen is repainted that cannot pan |
 //! | [`module`] | all of the driver as a module |
@@ -15,6 +16,8 @@
 pub(crate) mod earlycon;
 #[cfg(not(MODULE))]
 pub(crate) mod emergency;
+#[cfg(not(MODULE))]
+pub(crate) mod framebuffer;
 #[cfg(MODULE)]
 pub(crate) mod module;
 #[cfg(not(MODULE))]

@@ -222,6 +222,13 @@ fn show_pending() {
     }
 }
 
+/// Shows records that were passed while another context owned the screen, which calls this next.
+pub(crate) fn show_missed() {
+    if prints_log() || TAKEN.load(Relaxed) {
+        show_pending();
+    }
+}
+
 /// Starts the timer that checks tty0; does nothing without virtual terminals.
 fn check_tty_later() {
     #[cfg(CONFIG_VT)]
@@ -333,6 +340,9 @@ fn show(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, last: u64, 
     reader.next = reader.next.max(least);
     let loglevel = u32::from(kmsg::console_level());
     let normal_loglevel = NORMAL_LOGLEVEL.load(Relaxed);
+    if has_screen() {
+        log.end_framebuffer();
+    }
     while reader.next <= last {
         let Some(record) = Record::read(reader.next, &mut reader.buffer) else {
             break;
@@ -363,6 +373,12 @@ fn show(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, last: u64, 
     } else {
         pacing::show(log);
     }
+}
+
+/// Returns whether tty0 has printed the last emergency.
+#[cfg(CONFIG_VT)]
+pub(crate) fn is_printed() -> bool {
+    console::tty_seq().is_none_or(|seq| seq >= END.load(Relaxed))
 }
 
 /// Checks whether tty0 has printed the last emergency. Takes the screen from the terminal if that
@@ -414,5 +430,10 @@ extern "C" fn rust_virtgpu_bridge_check_tty() {
 /// the console lock held.
 #[cfg(CONFIG_VT)]
 pub(crate) fn return_screen() -> bool {
-    !IN_PANIC.load(Relaxed) && TAKEN.xchg(false, Relaxed)
+    let is_returned = !IN_PANIC.load(Relaxed) && TAKEN.xchg(false, Relaxed);
+    if is_returned {
+        // A framebuffer may have been shown before.
+        work::update_framebuffer_later();
+    }
+    is_returned
 }

@@ -11,6 +11,7 @@ use kernel::sync::atomic::{
 use crate::console::vt;
 use crate::{
     console::{
+        framebuffer,
         nbcon,
         preferred, //
     },
@@ -49,12 +50,20 @@ pub(crate) fn init() {
 impl Observer for Consoles {
     fn started(&self) {
         nbcon::start(EARLYCON_HAS_LOG.load(Relaxed));
+        framebuffer::redraw();
     }
 
     fn redraw(&self) {
+        framebuffer::stop_drawing();
         nbcon::redraw();
         #[cfg(CONFIG_VT)]
         vt::redraw();
+        framebuffer::redraw();
+    }
+
+    fn polled(&self) {
+        #[cfg(CONFIG_VT)]
+        vt::return_to_graphics();
     }
 
     fn save(&self, _lock: &Locked) {

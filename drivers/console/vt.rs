@@ -20,6 +20,7 @@ use kernel::{
     },
     sync::atomic::{
         Atomic,
+        AtomicFlag,
         Relaxed, //
     }, //
 };
@@ -85,6 +86,8 @@ static GLYPHS: Atomic<u32> = Atomic::new(256);
 /// The font that the user has set.
 static FONT: Owned<Option<UserFont>> = Owned::new(None);
 
+/// Whether the VT core has blanked the screen.
+static IS_BLANK: AtomicFlag = AtomicFlag::new(false);
 static DRIVER: consw::Driver<Terminal> = consw::Driver::new();
 static UPDATES: Notifier<Vt<Terminal>> = Notifier::new();
 
@@ -100,9 +103,23 @@ pub(crate) fn init() {
 }
 
 /// Runs `f` on the log; returns `None` if there is none, or if an emergency or a panic has the
-/// screen.
+/// screen, or the KMS driver owns it: the end of a framebuffer draws all again.
 fn with_log<R>(f: impl FnOnce(&mut Log<'static, QueueMemory>) -> R) -> Option<R> {
     active::with_log(|log| (!nbcon::has_screen()).then(|| f(log)))?
+}
+
+/// Runs `f` as [`with_log`] does, but waits while the KMS driver owns the screen. May sleep.
+fn wait_for_log<R>(f: impl FnOnce(&mut Log<'static, QueueMemory>) -> R) -> Option<R> {
+    active::wait_for_log(|log| (!nbcon::has_screen()).then(|| f(log)))?
+}
+
+/// Blanks the screen, or shows its text again.
+fn blank_or_unblank(log: &mut Log<'static, QueueMemory>, blank: bool) {
+    if blank {
+        log.blank();
+    } else {
+        log.screen().unblank();
+    }
 }
 
 /// Draws the terminal on a screen that is blank, and perhaps another one than before. May sleep.
@@ -123,8 +140,15 @@ pub(crate) fn redraw() {
     });
     console::locked(|lock| {
         adapt_all(lock);
+        // That may have been missed while a framebuffer was drawn.
+        with_log(|log| blank_or_unblank(log, IS_BLANK.load(Relaxed)));
         Terminal::update(lock);
     });
+}
+
+/// Returns whether the console in the foreground is in graphics mode (KD_GRAPHICS).
+pub(crate) fn is_graphics(lock: &Locked) -> bool {
+    (DRIVER.foreground(lock)).is_some_and(|vc| !vc.is_text())
 }
 
 /// Stores the sizes of the screen.
@@ -204,6 +228,18 @@ extern "C" fn rust_virtgpu_bridge_blink() {
         };
     if let Some(delay_ms) = delay_ms {
         work::blink_later(delay_ms);
+    }
+}
+
+/// Gives the screen back to a framebuffer, if an emergency had it that tty0 has printed since. The
+/// VT core reports no update of a console in graphics mode, which would do that. May sleep.
+pub(crate) fn return_to_graphics() {
+    if nbcon::has_screen() {
+        console::locked(|lock| {
+            if is_graphics(lock) && nbcon::is_printed() {
+                restore(lock);
+            }
+        });
     }
 }
 
@@ -324,17 +360,19 @@ impl Consw for Terminal {
         });
     }
 
-    fn blank(vc: &Vc<'_>, blank: bool) {
+    fn blank(vc: &Vc<'_>, blank: bool, is_mode_switch: bool) {
+        if is_mode_switch {
+            // The picture stays until a program draws another one, or text comes back.
+            work::update_framebuffer_later();
+            if blank {
+                return;
+            }
+        }
         if !vc.is_visible() {
             return;
         }
-        with_log(|log| {
-            if blank {
-                log.blank();
-            } else {
-                log.screen().unblank();
-            }
-        });
+        IS_BLANK.store(blank, Relaxed);
+        with_log(|log| blank_or_unblank(log, blank));
     }
 
     fn set_palette(vc: &Vc<'_>) {
@@ -374,11 +412,13 @@ impl Consw for Terminal {
         if !vc.is_text() {
             return Err(EINVAL);
         }
-        let set = with_log(|log| {
+        let set = wait_for_log(|log| {
             let result = log.set_font(font.font());
             measure(log);
             result
         });
+        // A framebuffer was on the screen before, and is drawn again.
+        work::update_framebuffer_later();
         match set.ok_or(ENODEV)? {
             Err(LogError::Display(DisplayError::Grid(_))) => return Err(EINVAL),
             Ok(()) | Err(LogError::Display(DisplayError::Gpu(_))) => {}
@@ -392,7 +432,7 @@ impl Consw for Terminal {
     }
 
     fn with_font<R>(f: impl FnOnce(&Font<'static>) -> R) -> Option<R> {
-        with_log(|log| f(log.font()))
+        wait_for_log(|log| f(log.font()))
     }
 
     fn size() -> (usize, usize) {

@@ -72,7 +72,8 @@ use crate::{
         },
         pci_device::PciDevice,
         pm::kexec_in_progress,
-        queue_memory::QueueMemory, //
+        queue_memory::QueueMemory,
+        work, //
     },
     pci::Enumerated,
     scanout::{
@@ -117,6 +118,9 @@ pub(crate) trait Observer {
 
     /// Draws all text again: the screen is blank, and perhaps another one than before. May sleep.
     fn redraw(&self);
+
+    /// Checks the consoles, about once in a second while a device is bound. May sleep.
+    fn polled(&self);
 
     /// Saves text that is only on the screen, before the log ends.
     fn save(&self, lock: &Locked);
@@ -363,6 +367,12 @@ pub(crate) fn with_log<R>(f: impl FnOnce(&mut Log<'static, QueueMemory>) -> R) -
     Some(result)
 }
 
+/// Runs `f` on the log; returns `None` if there is none. Waits while another context owns the
+/// screen. May sleep.
+pub(crate) fn wait_for_log<R>(f: impl FnOnce(&mut Log<'static, QueueMemory>) -> R) -> Option<R> {
+    change(|slot| Some(f(slot.as_mut()?.log.as_mut()?)))
+}
+
 /// Runs `f` on the log, and on the reader of the kernel's log that goes with it; returns `None` if
 /// there is no log, or if another context owns the screen. In any context. Errors are not reported.
 pub(crate) fn with_reader<R>(
@@ -391,7 +401,8 @@ pub(crate) fn owner_has_faulted() -> bool {
     DEVICE.mark_dead()
 }
 
-/// Runs `f` on the active device. Waits while an emergency on another CPU owns the screen.
+/// Runs `f` on the active device. Waits while an emergency on another CPU, or the KMS driver, owns
+/// the screen.
 fn change<R>(f: impl FnOnce(&mut AtomicOption<ActiveDevice>) -> R) -> R {
     DEVICE.with(|(device, _), is_torn| {
         if is_torn {
@@ -475,6 +486,11 @@ pub(crate) fn removed(device: DeviceId) {
     if had_screen {
         stopped();
     }
+}
+
+/// Returns whether the device is bound to this driver. May sleep.
+pub(crate) fn is_bound() -> bool {
+    locked(|slot| slot.as_mut().is_some_and(|device| device.bound.is_some()))
 }
 
 /// Returns whether `device` is the discovered one.
@@ -688,9 +704,10 @@ fn bring_up_after(event: &str) -> bool {
     result.is_ok()
 }
 
-/// Recovers a device that had timed out or was reset, and follows changes of its displays. Returns
-/// whether the device is bound, so that it is to be polled again.
+/// Recovers a device that had timed out or was reset, follows changes of its displays, and has the
+/// consoles checked. Returns whether the device is bound, so that it is to be polled again.
 pub(crate) fn poll() -> bool {
+    notify(|observer| observer.polled());
     recover();
     follow_displays()
 }
@@ -810,6 +827,8 @@ fn recover() {
         }
         Some(_) => "answers again",
     };
+    // The text is on the screen again.
+    work::update_framebuffer_later();
     pr_info!("the device {what}, the screen goes on\n");
 }
 

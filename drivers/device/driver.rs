@@ -109,6 +109,7 @@ fn probe(device: BusDevice) -> Result {
             handover::bound(device);
             work::poll_device_later();
             active::started();
+            handover::offer_to_kms();
             return Ok(());
         }
         Err(error) => error,
@@ -126,6 +127,7 @@ fn probe(device: BusDevice) -> Result {
 /// Releases a device.
 fn remove(device: BusDevice) {
     if handover::is_active(device) {
+        let _guard = Mutex::Probe.lock();
         handover::released();
         active::remove(handover::is_offering());
     }

@@ -38,12 +38,17 @@ use crate::{
             Device,
             DeviceRef, //
         },
+        kms,
+        mutex::Mutex,
         notifier::{
             Bus,
             BusNotifier,
             Notifier, //
         },
-        parameters,
+        parameters::{
+            self,
+            Framebuffer, //
+        },
         uevent,
         work, //
     }, //
@@ -54,6 +59,12 @@ static STATE: Atomic<u32> = Atomic::new(Handover::empty().bits());
 /// The address of the `struct device_driver` that had [`DEVICE`] when it was bound: this driver's
 /// for the bus of the device.
 static DRIVER: Atomic<usize> = Atomic::new(0);
+
+/// The time in seconds, from the start of user space on, that the native driver has to come before
+/// the KMS driver gets the device.
+const KMS_DELAY_S: u32 = 5;
+/// How much of that time is over.
+static SECONDS: Atomic<u32> = Atomic::new(0);
 
 /// The device that is bound to this driver, or was bound last.
 static DEVICE: DeviceRef = DeviceRef::none();
@@ -153,8 +164,40 @@ pub(crate) fn bound(device: BusDevice) {
     }
 }
 
+/// Lets the KMS driver have the device, which is bound: at once, or later, if the native driver is
+/// expected. Programs would have to move from one DRM device to the other, with the screen dark in
+/// between. May sleep.
+pub(crate) fn offer_to_kms() {
+    let when = parameters::framebuffer();
+    if when == Framebuffer::Never {
+        return;
+    }
+    DEVICE.with(kms::set_device);
+    if when == Framebuffer::Auto && parameters::hands_over() {
+        SECONDS.store(0, Relaxed);
+        work::start_kms_later();
+    } else {
+        kms::start();
+    }
+}
+
+/// Gives the device to the KMS driver when the native driver has had time to come, as the work of
+/// [`work::start_kms_later`].
+#[no_mangle]
+extern "C" fn rust_virtgpu_bridge_start_kms() {
+    if work::is_user_space_running() {
+        SECONDS.store(SECONDS.load(Relaxed) + 1, Relaxed);
+    }
+    if SECONDS.load(Relaxed) < KMS_DELAY_S {
+        work::start_kms_later();
+    } else {
+        kms::start();
+    }
+}
+
 /// Handles the release of the device, for any reason. May sleep.
 pub(crate) fn released() {
+    kms::released();
     uevent::remove_child();
     DEVICE.with(|device| device.set_keeps_picture(false));
 }
@@ -217,8 +260,15 @@ extern "C" fn rust_virtgpu_bridge_handover() {
 
 /// Gives the device to the native driver, and takes it back if that driver does not use it.
 fn offer() {
+    kms::released();
     let start = ticks();
     if !active::reset_for_native() {
+        let guard = Mutex::Probe.lock();
+        // A user may have unbound it meanwhile.
+        if active::is_bound() {
+            offer_to_kms();
+        }
+        drop(guard);
         // virtio-pci would wait for the reset for ever, or find the device FAILED.
         update(Event::ResetFailed);
         pr_warn!(

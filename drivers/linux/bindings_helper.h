@@ -27,4 +27,5 @@
 
 #include <video/nomodeset.h>
 
+#include "../kms/kms.h"
 #include "helpers.h"

@@ -81,8 +81,9 @@ pub(crate) trait Consw {
     /// Brings a console to the foreground.
     fn switch(vc: &Vc<'_>);
 
-    /// Blanks the screen, or unblanks it.
-    fn blank(vc: &Vc<'_>, blank: bool);
+    /// Blanks the screen, or unblanks it. `is_mode_switch` says that the console gets into graphics
+    /// mode (KD_GRAPHICS; `blank`), or into text mode.
+    fn blank(vc: &Vc<'_>, blank: bool, is_mode_switch: bool);
 
     /// Changes the colours.
     fn set_palette(vc: &Vc<'_>);
@@ -303,9 +304,10 @@ callbacks! {
         vc,
         _lock: Locked,
         blank: bindings::vesa_blank_mode,
-        _mode_switch: bool
+        mode_switch: bool
     ) -> bool, false {
-        T::blank(&vc, blank != bindings::vesa_blank_mode::VESA_NO_BLANKING);
+        let blanks = blank != bindings::vesa_blank_mode::VESA_NO_BLANKING;
+        T::blank(&vc, blanks, mode_switch);
         blank == bindings::vesa_blank_mode::VESA_NO_BLANKING
     }
 

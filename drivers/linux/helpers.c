@@ -102,6 +102,15 @@ const char *virtgpu_bridge_handover(void)
 	return handover;
 }
 
+static char *framebuffer = "auto";
+module_param(framebuffer, charp, 0444);
+MODULE_PARM_DESC(framebuffer, "When there is a KMS device: auto, always or never");
+
+const char *virtgpu_bridge_framebuffer(void)
+{
+	return framebuffer;
+}
+
 /* For modinfo and sysfs. The driver parses this parameter before the kernel parses parameters. */
 static char *picture = "clear";
 module_param(picture, charp, 0444);
@@ -116,6 +125,9 @@ static struct mutex mutexes[] = {
 	[VIRTGPU_BRIDGE_MUTEX_CONSOLE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_CONSOLE]),
 	[VIRTGPU_BRIDGE_MUTEX_PROBE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_PROBE]),
 	[VIRTGPU_BRIDGE_MUTEX_DEVICE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_DEVICE]),
+	[VIRTGPU_BRIDGE_MUTEX_KMS] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_KMS]),
+	[VIRTGPU_BRIDGE_MUTEX_FRAMEBUFFER] =
+		__MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_FRAMEBUFFER]),
 };
 
 void virtgpu_bridge_lock(enum virtgpu_bridge_mutex which)
@@ -235,6 +247,11 @@ bool virtgpu_bridge_finish_probe(struct device *dev)
 bool virtgpu_bridge_schedules(void)
 {
 	return system_state > SYSTEM_BOOTING && system_state <= SYSTEM_RUNNING;
+}
+
+bool virtgpu_bridge_is_running(void)
+{
+	return system_state == SYSTEM_RUNNING;
 }
 
 phys_addr_t virtgpu_bridge_image_address(const void *at)

@@ -11,6 +11,8 @@ struct earlycon_device;
 struct notifier_block;
 struct pci_dev;
 struct platform_driver;
+struct virtgpu_bridge_kms_area;
+struct virtgpu_bridge_kms_ops;
 
 void virtgpu_bridge_dma_wmb(void);
 void virtgpu_bridge_dma_rmb(void);
@@ -43,6 +45,8 @@ enum virtgpu_bridge_mutex {
 	VIRTGPU_BRIDGE_MUTEX_CONSOLE,
 	VIRTGPU_BRIDGE_MUTEX_PROBE,
 	VIRTGPU_BRIDGE_MUTEX_DEVICE,
+	VIRTGPU_BRIDGE_MUTEX_KMS,
+	VIRTGPU_BRIDGE_MUTEX_FRAMEBUFFER,
 };
 
 phys_addr_t virtgpu_bridge_image_address(const void *at);
@@ -50,6 +54,7 @@ void __iomem *virtgpu_bridge_map_page(phys_addr_t address);
 void virtgpu_bridge_unmap_page(void);
 
 const char *virtgpu_bridge_handover(void);
+const char *virtgpu_bridge_framebuffer(void);
 bool virtgpu_bridge_kexec_in_progress(void);
 void virtgpu_bridge_lock(enum virtgpu_bridge_mutex which);
 void virtgpu_bridge_unlock(enum virtgpu_bridge_mutex which);
@@ -69,9 +74,12 @@ void virtgpu_bridge_handover_later(void);
 void virtgpu_bridge_finish_handover(void);
 void virtgpu_bridge_poll_device_later(void);
 bool virtgpu_bridge_schedules(void);
+bool virtgpu_bridge_is_running(void);
 void virtgpu_bridge_show_frame_later(void);
 void virtgpu_bridge_blink_later(unsigned int milliseconds);
 void virtgpu_bridge_check_tty_later(void);
+void virtgpu_bridge_update_framebuffer_later(void);
+void virtgpu_bridge_start_kms_later(void);
 
 /* Rust functions that hooks.c calls or registers. */
 int rust_virtgpu_bridge_earlycon_setup(struct earlycon_device *device, const char *options);
@@ -84,6 +92,14 @@ void rust_virtgpu_bridge_poll_device(void);
 void rust_virtgpu_bridge_show_frame(void);
 void rust_virtgpu_bridge_blink(void);
 void rust_virtgpu_bridge_check_tty(void);
+void rust_virtgpu_bridge_update_framebuffer(void);
+void rust_virtgpu_bridge_start_kms(void);
+void rust_virtgpu_bridge_kms_register(const struct virtgpu_bridge_kms_ops *ops);
+void rust_virtgpu_bridge_kms_unregister(void);
+void rust_virtgpu_bridge_kms_size(unsigned int *width, unsigned int *height);
+void rust_virtgpu_bridge_kms_set_active(bool active);
+void rust_virtgpu_bridge_kms_set_master(bool has_master);
+void rust_virtgpu_bridge_kms_draw(const struct virtgpu_bridge_kms_area *area);
 #endif
 
 #endif

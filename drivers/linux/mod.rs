@@ -16,6 +16,7 @@
 //! | [`pci_driver`], [`pci_device`], [`pci_fixup`], [`platform_driver`] | drivers and devices on a bus |
 //! | [`early`], [`io_mapping`], [`registers`], [`notify`] | registers and memory before and after `ioremap()` |
 //! | [`queue_memory`], [`dma_memory`] | memory that is shared with the device |
+//! | [`kms`] | the KMS driver, which may be a module, and pixels of its framebuffers |
 //! | [`kmsg`], [`parameters`], [`spcr`] | the kernel's log, parameters, ACPI's SPCR table |
 
 pub(crate) mod arch;
@@ -35,6 +36,8 @@ pub(crate) mod early;
 pub(crate) mod earlycon;
 pub(crate) mod font;
 pub(crate) mod io_mapping;
+#[cfg(not(MODULE))]
+pub(crate) mod kms;
 #[cfg(not(MODULE))]
 pub(crate) mod kmsg;
 #[cfg(MODULE)]

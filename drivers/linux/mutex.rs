@@ -17,6 +17,10 @@ pub(crate) enum Mutex {
     Probe = bindings::virtgpu_bridge_mutex_VIRTGPU_BRIDGE_MUTEX_PROBE,
     /// The reference to the device that is, or was, bound.
     Device = bindings::virtgpu_bridge_mutex_VIRTGPU_BRIDGE_MUTEX_DEVICE,
+    /// Registering the KMS driver, and calling it.
+    Kms = bindings::virtgpu_bridge_mutex_VIRTGPU_BRIDGE_MUTEX_KMS,
+    /// Drawing a framebuffer.
+    Framebuffer = bindings::virtgpu_bridge_mutex_VIRTGPU_BRIDGE_MUTEX_FRAMEBUFFER,
 }
 
 impl Mutex {

@@ -55,7 +55,7 @@ const RETRY_US: i64 = 500;
 /// A value that one context at a time may use, and that a panic can take over.
 ///
 /// An emergency that finds the value owned gives up. A task with the console lock waits for it:
-/// only emergencies and panics own the value without that lock.
+/// only emergencies, panics and the KMS driver, for short times, own the value without that lock.
 pub(crate) struct Owned<T> {
     /// 0, [`DEAD`], or the context that owns the value; see [`context`].
     owner: Atomic<usize>,

@@ -86,6 +86,35 @@ pub(crate) fn hands_over() -> bool {
     !nomodeset
 }
 
+/// When there is a KMS device.
+#[cfg(not(MODULE))]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framebuffer {
+    /// When the native driver has had time to come.
+    Auto,
+    /// As soon as the device is bound.
+    Always,
+    /// At no time.
+    Never,
+}
+
+/// Returns `virtgpu_bridge.framebuffer=auto|always|never`; warns of another value, and returns the
+/// default, `auto`.
+#[cfg(not(MODULE))]
+pub(crate) fn framebuffer() -> Framebuffer {
+    // SAFETY: As in `scroll()`.
+    let word = unsafe { CStr::from_char_ptr(bindings::virtgpu_bridge_framebuffer()) };
+    match word.to_bytes() {
+        b"always" => return Framebuffer::Always,
+        b"never" => return Framebuffer::Never,
+        b"auto" => {}
+        _ => kernel::pr_warn!(
+            "virtgpu_bridge.framebuffer= is not auto, always or never; taking auto\n"
+        ),
+    }
+    Framebuffer::Auto
+}
+
 /// Returns the console loglevel that the command line sets, at any position, before the kernel has
 /// parsed all parameters: see [`consoles::level`].
 #[cfg(not(MODULE))]

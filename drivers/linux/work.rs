@@ -20,6 +20,12 @@ pub(crate) fn is_possible() -> bool {
     unsafe { bindings::virtgpu_bridge_schedules() }
 }
 
+/// Returns whether user space runs, and the machine neither sleeps nor stops. In any context.
+pub(crate) fn is_user_space_running() -> bool {
+    // SAFETY: The function reads `system_state`, a word, in any context.
+    unsafe { bindings::virtgpu_bridge_is_running() }
+}
+
 /// Queues a work item that calls `rust_virtgpu_bridge_show_frame()` after 1/60 s. In any context.
 pub(crate) fn show_frame_later() {
     // SAFETY: The function queues an irq_work of the driver. `irq_work_queue()` (kernel/irq_work.c)
@@ -48,6 +54,20 @@ pub(crate) fn check_tty_later() {
     // SAFETY: The function queues an irq_work, here and on other CPUs, which may be done in any
     // context; from NMI it leaves the other CPUs out.
     unsafe { bindings::virtgpu_bridge_check_tty_later() };
+}
+
+/// Queues a work item that calls `rust_virtgpu_bridge_start_kms()` after 1 s. In any context but
+/// NMI.
+pub(crate) fn start_kms_later() {
+    // SAFETY: `queue_delayed_work()` may be called in any context but NMI. The callers are a probe,
+    // a work item and the work item itself.
+    unsafe { bindings::virtgpu_bridge_start_kms_later() };
+}
+
+/// Queues a work item that calls `rust_virtgpu_bridge_update_framebuffer()`. In any context.
+pub(crate) fn update_framebuffer_later() {
+    // SAFETY: The function calls `irq_work_queue()`, which is allowed in any context.
+    unsafe { bindings::virtgpu_bridge_update_framebuffer_later() };
 }
 
 /// Queues a work item that calls `rust_virtgpu_bridge_handover()`. In any context but NMI.

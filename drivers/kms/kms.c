@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A KMS driver on a screen that virtgpu_bridge has: one plane, one CRTC and one connector. A shadow
+ * plane gives the built-in driver the areas that have changed, which it copies into the memory that
+ * its text is drawn in.
+ *
+ * In C, because DRM's tables and initialisers are macros and inline functions.
+ */
+#include <linux/module.h>
+
+#include <drm/drm_atomic.h>
+#include <drm/drm_atomic_helper.h>
+#include <drm/drm_connector.h>
+#include <drm/drm_crtc_helper.h>
+#include <drm/drm_damage_helper.h>
+#include <drm/drm_drv.h>
+#include <drm/drm_encoder.h>
+#include <drm/drm_fourcc.h>
+#include <drm/drm_framebuffer.h>
+#include <drm/drm_gem_atomic_helper.h>
+#include <drm/drm_gem_framebuffer_helper.h>
+#include <drm/drm_gem_shmem_helper.h>
+#include <drm/drm_managed.h>
+#include <drm/drm_modeset_helper_vtables.h>
+#include <drm/drm_modeset_lock.h>
+#include <drm/drm_print.h>
+#include <drm/drm_probe_helper.h>
+#include <drm/drm_vblank.h>
+#include <drm/drm_vblank_helper.h>
+
+#include "kms.h"
+
+/* The longest side of a framebuffer, in pixels. */
+#define MAX_SIDE 16384
+
+struct bridge_kms {
+	struct drm_device drm;
+	struct drm_plane plane;
+	struct drm_crtc crtc;
+	struct drm_encoder encoder;
+	struct drm_connector connector;
+};
+
+/* The DRM device; none while the device is not bound. The callbacks come one at a time. */
+static struct bridge_kms *kms;
+
+static int plane_atomic_check(struct drm_plane *plane, struct drm_atomic_commit *commit)
+{
+	struct drm_plane_state *state = drm_atomic_get_new_plane_state(commit, plane);
+	struct drm_crtc_state *crtc_state = NULL;
+
+	if (state->crtc)
+		crtc_state = drm_atomic_get_new_crtc_state(commit, state->crtc);
+	return drm_atomic_helper_check_plane_state(state, crtc_state, DRM_PLANE_NO_SCALING,
+						   DRM_PLANE_NO_SCALING, false, false);
+}
+
+static void plane_atomic_update(struct drm_plane *plane, struct drm_atomic_commit *commit)
+{
+	struct drm_plane_state *old_state = drm_atomic_get_old_plane_state(commit, plane);
+	struct drm_plane_state *state = drm_atomic_get_new_plane_state(commit, plane);
+	struct drm_shadow_plane_state *shadow = to_drm_shadow_plane_state(state);
+	struct drm_framebuffer *fb = state->fb;
+	unsigned int left = state->src.x1 >> 16, top = state->src.y1 >> 16;
+	struct drm_atomic_helper_damage_iter iter;
+	struct drm_rect damage;
+	int idx;
+
+	/* Memory of another device cannot be read as the others': nothing is drawn. */
+	if (!fb || !state->visible || shadow->data[0].is_iomem)
+		return;
+	if (!drm_dev_enter(plane->dev, &idx))
+		return;
+	if (drm_gem_fb_begin_cpu_access(fb, DMA_FROM_DEVICE))
+		goto out;
+	drm_atomic_helper_damage_iter_init(&iter, old_state, state);
+	drm_atomic_for_each_plane_damage(&iter, &damage) {
+		struct virtgpu_bridge_kms_area area = {
+			.pixels = shadow->data[0].vaddr + top * fb->pitches[0] + left * 4,
+			.pitch = fb->pitches[0],
+			.width = drm_rect_width(&state->src) >> 16,
+			.height = drm_rect_height(&state->src) >> 16,
+			.x1 = damage.x1 - left,
+			.y1 = damage.y1 - top,
+			.x2 = damage.x2 - left,
+			.y2 = damage.y2 - top,
+		};
+
+		virtgpu_bridge_kms_draw(&area);
+	}
+	drm_gem_fb_end_cpu_access(fb, DMA_FROM_DEVICE);
+out:
+	drm_dev_exit(idx);
+}
+
+static const struct drm_plane_helper_funcs plane_helper_funcs = {
+	DRM_GEM_SHADOW_PLANE_HELPER_FUNCS,
+	.atomic_check = plane_atomic_check,
+	.atomic_update = plane_atomic_update,
+};
+
+static const struct drm_plane_funcs plane_funcs = {
+	.update_plane = drm_atomic_helper_update_plane,
+	.disable_plane = drm_atomic_helper_disable_plane,
+	.destroy = drm_plane_cleanup,
+	DRM_GEM_SHADOW_PLANE_FUNCS,
+};
+
+static enum drm_mode_status crtc_mode_valid(struct drm_crtc *crtc,
+					    const struct drm_display_mode *mode)
+{
+	unsigned int width, height;
+
+	virtgpu_bridge_kms_size(&width, &height);
+	if (mode->hdisplay != width)
+		return MODE_ONE_WIDTH;
+	if (mode->vdisplay != height)
+		return MODE_ONE_HEIGHT;
+	return MODE_OK;
+}
+
+static int crtc_atomic_check(struct drm_crtc *crtc, struct drm_atomic_commit *commit)
+{
+	struct drm_crtc_state *state = drm_atomic_get_new_crtc_state(commit, crtc);
+
+	return state->enable ? drm_atomic_helper_check_crtc_primary_plane(state) : 0;
+}
+
+/* Once a device is unplugged, its programs do not change what is on the screen. */
+static void set_active(struct drm_device *drm, bool active)
+{
+	int idx;
+
+	if (drm_dev_enter(drm, &idx)) {
+		virtgpu_bridge_kms_set_active(active);
+		drm_dev_exit(idx);
+	}
+}
+
+static void crtc_atomic_enable(struct drm_crtc *crtc, struct drm_atomic_commit *commit)
+{
+	set_active(crtc->dev, true);
+	drm_crtc_vblank_on(crtc);
+}
+
+static void crtc_atomic_disable(struct drm_crtc *crtc, struct drm_atomic_commit *commit)
+{
+	set_active(crtc->dev, false);
+	drm_crtc_vblank_atomic_disable(crtc, commit);
+}
+
+static const struct drm_crtc_helper_funcs crtc_helper_funcs = {
+	.mode_valid = crtc_mode_valid,
+	.atomic_check = crtc_atomic_check,
+	.atomic_flush = drm_crtc_vblank_atomic_flush,
+	.atomic_enable = crtc_atomic_enable,
+	.atomic_disable = crtc_atomic_disable,
+};
+
+static const struct drm_crtc_funcs crtc_funcs = {
+	.reset = drm_atomic_helper_crtc_reset,
+	.destroy = drm_crtc_cleanup,
+	.set_config = drm_atomic_helper_set_config,
+	.page_flip = drm_atomic_helper_page_flip,
+	.atomic_duplicate_state = drm_atomic_helper_crtc_duplicate_state,
+	.atomic_destroy_state = drm_atomic_helper_crtc_destroy_state,
+	DRM_CRTC_VBLANK_TIMER_FUNCS,
+};
+
+static const struct drm_encoder_funcs encoder_funcs = {
+	.destroy = drm_encoder_cleanup,
+};
+
+static struct drm_display_mode screen_mode(void)
+{
+	unsigned int width, height;
+
+	virtgpu_bridge_kms_size(&width, &height);
+	return (struct drm_display_mode) { DRM_MODE_INIT(60, width, height, 0, 0) };
+}
+
+static int connector_get_modes(struct drm_connector *connector)
+{
+	const struct drm_display_mode mode = screen_mode();
+
+	/* Without a screen there is no mode. */
+	return mode.hdisplay ? drm_connector_helper_get_modes_fixed(connector, &mode) : 0;
+}
+
+static const struct drm_connector_helper_funcs connector_helper_funcs = {
+	.get_modes = connector_get_modes,
+};
+
+static const struct drm_connector_funcs connector_funcs = {
+	.fill_modes = drm_helper_probe_single_connector_modes,
+	.destroy = drm_connector_cleanup,
+	.reset = drm_atomic_helper_connector_reset,
+	.atomic_duplicate_state = drm_atomic_helper_connector_duplicate_state,
+	.atomic_destroy_state = drm_atomic_helper_connector_destroy_state,
+};
+
+static const struct drm_mode_config_funcs mode_config_funcs = {
+	.fb_create = drm_gem_fb_create_with_dirty,
+	.atomic_check = drm_atomic_helper_check,
+	.atomic_commit = drm_atomic_helper_commit,
+};
+
+static void set_master(struct drm_device *drm, bool has_master)
+{
+	int idx;
+
+	if (drm_dev_enter(drm, &idx)) {
+		virtgpu_bridge_kms_set_master(has_master);
+		drm_dev_exit(idx);
+	}
+}
+
+static void master_set(struct drm_device *dev, struct drm_file *file, bool from_open)
+{
+	set_master(dev, true);
+}
+
+static void master_drop(struct drm_device *dev, struct drm_file *file)
+{
+	set_master(dev, false);
+}
+
+DEFINE_DRM_GEM_FOPS(bridge_fops);
+
+static const struct drm_driver bridge_driver = {
+	.driver_features = DRIVER_MODESET | DRIVER_GEM | DRIVER_ATOMIC,
+	.name = "virtgpu_bridge",
+	.desc = "The screen of virtgpu_bridge",
+	.major = 1,
+	.fops = &bridge_fops,
+	.master_set = master_set,
+	.master_drop = master_drop,
+	DRM_GEM_SHMEM_DRIVER_OPS,
+};
+
+static int init_mode_config(struct bridge_kms *kms)
+{
+	static const u32 formats[] = { DRM_FORMAT_XRGB8888 };
+	struct drm_device *drm = &kms->drm;
+	int ret;
+
+	ret = drmm_mode_config_init(drm);
+	if (ret)
+		return ret;
+	drm->mode_config.max_width = MAX_SIDE;
+	drm->mode_config.max_height = MAX_SIDE;
+	drm->mode_config.preferred_depth = 24;
+	drm->mode_config.funcs = &mode_config_funcs;
+
+	ret = drm_universal_plane_init(drm, &kms->plane, 0, &plane_funcs, formats,
+				       ARRAY_SIZE(formats), NULL, DRM_PLANE_TYPE_PRIMARY, NULL);
+	if (ret)
+		return ret;
+	drm_plane_helper_add(&kms->plane, &plane_helper_funcs);
+	drm_plane_enable_fb_damage_clips(&kms->plane);
+
+	ret = drm_crtc_init_with_planes(drm, &kms->crtc, &kms->plane, NULL, &crtc_funcs, NULL);
+	if (ret)
+		return ret;
+	drm_crtc_helper_add(&kms->crtc, &crtc_helper_funcs);
+
+	ret = drm_encoder_init(drm, &kms->encoder, &encoder_funcs, DRM_MODE_ENCODER_VIRTUAL, NULL);
+	if (ret)
+		return ret;
+	kms->encoder.possible_crtcs = drm_crtc_mask(&kms->crtc);
+
+	ret = drm_connector_init(drm, &kms->connector, &connector_funcs,
+				 DRM_MODE_CONNECTOR_VIRTUAL);
+	if (ret)
+		return ret;
+	drm_connector_helper_add(&kms->connector, &connector_helper_funcs);
+	ret = drm_connector_attach_encoder(&kms->connector, &kms->encoder);
+	if (ret)
+		return ret;
+
+	ret = drm_vblank_init(drm, 1);
+	if (ret)
+		return ret;
+	drm_mode_config_reset(drm);
+	return 0;
+}
+
+static void bound(struct device *parent)
+{
+	struct bridge_kms *new;
+	int ret;
+
+	new = __drm_dev_alloc(parent, &bridge_driver, sizeof(*new),
+			      offsetof(struct bridge_kms, drm));
+	if (IS_ERR(new)) {
+		dev_err(parent, "no KMS device: error %pe\n", new);
+		return;
+	}
+	ret = init_mode_config(new);
+	if (!ret)
+		ret = drm_dev_register(&new->drm, 0);
+	if (ret) {
+		drm_err(&new->drm, "no KMS device: error %pe\n", ERR_PTR(ret));
+		drm_dev_put(&new->drm);
+		return;
+	}
+	kms = new;
+}
+
+static void released(void)
+{
+	if (!kms)
+		return;
+	drm_dev_unplug(&kms->drm);
+	drm_atomic_helper_shutdown(&kms->drm);
+	drm_dev_put(&kms->drm);
+	kms = NULL;
+	virtgpu_bridge_kms_set_active(false);
+	virtgpu_bridge_kms_set_master(false);
+}
+
+static void resized(void)
+{
+	if (kms)
+		drm_kms_helper_hotplug_event(&kms->drm);
+}
+
+static void redraw(void)
+{
+	struct drm_framebuffer *fb;
+
+	if (!kms)
+		return;
+	drm_modeset_lock(&kms->plane.mutex, NULL);
+	fb = kms->plane.state->fb;
+	if (fb)
+		drm_framebuffer_get(fb);
+	drm_modeset_unlock(&kms->plane.mutex);
+	if (fb) {
+		drm_atomic_helper_dirtyfb(fb, NULL, 0, 0, NULL, 0);
+		drm_framebuffer_put(fb);
+	}
+}
+
+static const struct virtgpu_bridge_kms_ops ops = {
+	.bound = bound,
+	.released = released,
+	.resized = resized,
+	.redraw = redraw,
+};
+
+static int __init bridge_kms_init(void)
+{
+	virtgpu_bridge_kms_register(&ops);
+	return 0;
+}
+
+/* After the built-in native driver had its chance, at device_initcall_sync. */
+late_initcall(bridge_kms_init);
+
+static void __exit bridge_kms_exit(void)
+{
+	virtgpu_bridge_kms_unregister();
+}
+module_exit(bridge_kms_exit);
+
+/* That of the uevent by which virtgpu_bridge asks for the native driver, while it has a device. */
+MODULE_ALIAS("virtio:d00000010v*");
+MODULE_DESCRIPTION("KMS driver on the screen of virtgpu_bridge");
+MODULE_LICENSE("GPL");
