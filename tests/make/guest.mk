@@ -26,6 +26,29 @@ $(systemd-boot):
 		--include=grub-efi-arm64-bin,systemd-boot-efi trixie $(loaders)
 	@touch $@
 
+# What programs for the guest are linked with, of Debian's too.
+sysroot := $(build)/sysroot-arm64
+libc := $(sysroot)/usr/lib/aarch64-linux-gnu/libc.a
+$(libc):
+	@rm -rf $(sysroot)
+	@tests/progress $(log)/sysroot.log 'unpacking the arm64 C library' 20 mmdebstrap --variant=extract \
+		--mode=$$([ "$$(id -u)" = 0 ] && echo root || echo auto) --architectures=arm64 \
+		--aptopt='APT::Install-Recommends "false"' --include=libc6-dev,libgcc-14-dev trixie $(sysroot)
+	@touch $@
+
+# What draws on a DRM device in the guest. It is linked statically, with a std that is built for it:
+# a compiler brings one for its own machine only.
+kms := $(build)/guest/aarch64-unknown-linux-gnu/release/kms
+kms-flags := -Ctarget-feature=+crt-static -Clink-arg=--target=aarch64-linux-gnu \
+	     -Clink-arg=-fuse-ld=lld -Clink-arg=--sysroot=$(sysroot)
+$(kms): $(wildcard tests/guest-kms/src/*.rs) tests/guest-kms/Cargo.toml tests/guest-kms/Cargo.lock | $(libc)
+	@RUSTC_BOOTSTRAP=1 CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=clang \
+		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='$(kms-flags)' \
+		tests/progress $(log)/kms.log 'building what draws in the guest' 45 \
+		cargo build --locked --release -Zbuild-std=std,panic_abort --target aarch64-unknown-linux-gnu \
+		--manifest-path tests/guest-kms/Cargo.toml --target-dir $(build)/guest
+	@touch $@
+
 # What writes lines in the guest, on Rust's core alone.
 writer := $(build)/guest/aarch64-unknown-none/release/writer
 $(writer): tests/guest/Cargo.toml tests/guest/Cargo.lock tests/guest/src/main.rs

@@ -6,7 +6,8 @@ vm := $(build)/target/debug/vm
 # The same build makes this one, and `stack`, which tests/style runs.
 bench-program := $(build)/target/debug/bench
 
-$(vm): $(shell find tests/vm -name '*.rs' -o -name Cargo.toml -o -path '*/initramfs/*') tests/Cargo.lock
+$(vm): $(shell find tests/vm -name '*.rs' -o -name Cargo.toml -o -path '*/initramfs/*') tests/Cargo.lock \
+	tests/guest-kms/src/pattern.rs
 	@tests/progress $(log)/vm-build.log 'building the VM tests' 60 \
 		cargo build $(cargo-flags) -p vm
 	@touch $@
@@ -35,9 +36,9 @@ guest-modules = --module $(build)/module-$(name)/drivers/virtgpu_bridge.ko \
 		$$(printf -- '--module %s ' $(build)/native-$(name)/*.ko)
 endif
 
-vm-test: image $(modular) $(if $(small),,modules $(debian)) handoff $(systemd-boot) $(vm) $(sample)
+vm-test: image $(modular) $(if $(small),,modules $(debian)) handoff $(systemd-boot) $(kms) $(vm) $(sample)
 	@$(vm) test $(guest) --plain-image $(build)/Image-plain-$(name) --modular-image $(modular) \
-		$(guest-modules) --handoff $(efi) $(if $(small),,--debian $(dir $(debian))) \
+		$(guest-modules) --program $(kms) --handoff $(efi) $(if $(small),,--debian $(dir $(debian))) \
 		$(choice) --out build/vm-$(name) | tee $(log)/vm-test-$(name).log
 
 # Of a kernel that was built for vm-test.

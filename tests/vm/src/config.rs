@@ -18,6 +18,8 @@ pub enum Need {
     NativeBuiltIn,
     /// The native driver as modules.
     NativeModules,
+    /// Our KMS driver.
+    Kms,
     /// Modules that can be unloaded.
     Modules,
     /// Virtio as modules.
@@ -52,7 +54,8 @@ pub enum Need {
     /// A log that fits on the tallest screen: that of a kernel with KASAN is longer.
     ShortLog,
     /// No KASAN. It finds that virtio_gpu writes beyond its array when it shows a panic, and that
-    /// it leaks when its device has died.
+    /// it leaks when its device has died. And its own instructions are most of those that a case
+    /// counts.
     NoKasan,
     /// This version, or a later one.
     Since(u32, u32),
@@ -67,6 +70,7 @@ impl Need {
             Self::Firmware => "EFI and ACPI",
             Self::NativeBuiltIn => "virtio_gpu built in",
             Self::NativeModules => "virtio_gpu as modules",
+            Self::Kms => "virtgpu_bridge_kms",
             Self::Modules => "modules that can be unloaded",
             Self::VirtioModules => "virtio as modules",
             Self::Lkdtm => "lkdtm",
@@ -165,6 +169,7 @@ impl Configs {
             Need::Firmware => image.has("EFI") && image.has("ACPI"),
             Need::NativeBuiltIn => image.has("DRM_VIRTIO_GPU"),
             Need::NativeModules => self.modular.is("DRM_VIRTIO_GPU", "m"),
+            Need::Kms => image.has("VIRTGPU_BRIDGE_KMS"),
             Need::Modules => image.has("MODULE_UNLOAD"),
             Need::VirtioModules => image.is("VIRTIO_PCI", "m"),
             Need::Lkdtm => image.has("LKDTM"),

@@ -67,10 +67,12 @@ impl Kernels {
 }
 
 impl Guests {
-    /// Returns the machines of `kernels`; `modules` go to the initramfs, which is written to `out`.
+    /// Returns the machines of `kernels`; `modules` and `programs` go to the initramfs, which is
+    /// written to `out`.
     pub fn new(
         kernels: Kernels,
         modules: &[PathBuf],
+        programs: &[PathBuf],
         kernel_source: &Path,
         out: &Path,
     ) -> Result<Self> {
@@ -80,7 +82,7 @@ impl Guests {
         fs::create_dir_all(out)?;
         let initrd = out.join("initramfs.cpio");
         let fonts = Fonts::read(kernel_source)?;
-        initramfs::write(&initrd, modules, &fonts)?;
+        initramfs::write(&initrd, modules, programs, &fonts)?;
         let sample = out.join("sample.cpio");
         initramfs::write_sample(&sample)?;
         Ok(Self {

@@ -71,20 +71,20 @@ pub fn write_bench(path: &Path, writer: &Path, fonts: &Fonts) -> Result<()> {
 /// Heights of fonts for users to load.
 const HEIGHTS: [usize; 2] = [16, 22];
 
-/// Writes the archive to `path`, with `modules` at the guest's root.
-pub fn write(path: &Path, modules: &[PathBuf], fonts: &Fonts) -> Result<()> {
+/// Writes the archive to `path`, with `modules` at the guest's root, and `programs` in /bin.
+pub fn write(path: &Path, modules: &[PathBuf], programs: &[PathBuf], fonts: &Fonts) -> Result<()> {
     let mut files = vec![
         (file("init", 0o755), INIT.to_vec()),
         (file("bin/busybox", 0o755), busybox()?),
         (link("bin/sh"), b"busybox".to_vec()),
     ];
     for module in modules {
-        let name = module
-            .file_name()
-            .and_then(|name| name.to_str())
-            .context("the module has no name")?;
-        let bytes = fs::read(module).with_context(|| format!("no module {}", module.display()))?;
+        let (name, bytes) = read(module)?;
         files.push((file(name, 0o644), bytes));
+    }
+    for program in programs {
+        let (name, bytes) = read(program)?;
+        files.push((file(&format!("bin/{name}"), 0o755), bytes));
     }
     for height in HEIGHTS {
         let psf = fonts.first().psf(height);
@@ -94,6 +94,14 @@ pub fn write(path: &Path, modules: &[PathBuf], fonts: &Fonts) -> Result<()> {
         files.push((file(&format!("streams/{number:03}"), 0o644), stream.bytes));
     }
     archive(path, &["bin", "dev", "proc", "streams", "sys"], files)
+}
+
+/// Returns a file's name, and what is in it.
+fn read(path: &Path) -> Result<(&str, Vec<u8>)> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("{} has no name", path.display()))?;
+    let bytes = fs::read(path).with_context(|| format!("no {}", path.display()))?;
+    Ok((name, bytes))
 }
 
 fn busybox() -> Result<Vec<u8>> {

@@ -13,6 +13,7 @@
 //! | `initramfs.rs` | what the guest runs                                             |
 //! | `font.rs`      | the kernel's fonts                                              |
 //! | `screen.rs`    | a screenshot, read cell by cell                                 |
+//! | `painted.rs`   | a screenshot, compared pixel by pixel with what the guest drew   |
 //! | `streams.rs`   | bytes for a terminal                                            |
 //! | `log.rs`       | the serial port's log, laid out as on a screen and compared     |
 //! | `tally.rs`     | counts of results                                               |
@@ -24,6 +25,9 @@ pub mod font;
 pub mod guests;
 pub mod initramfs;
 pub mod log;
+pub mod painted;
+#[path = "../../guest-kms/src/pattern.rs"]
+mod pattern;
 mod process;
 pub mod qemu;
 pub mod screen;

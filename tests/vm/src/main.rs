@@ -60,6 +60,9 @@ enum Cli {
         /// native driver's for the other.
         #[arg(long = "module", value_name = "FILE")]
         modules: Vec<PathBuf>,
+        /// Programs for the guest, which cases call.
+        #[arg(long = "program", value_name = "FILE")]
+        programs: Vec<PathBuf>,
         /// The folder of the UEFI driver, and of its boot loader.
         #[arg(long, value_name = "FOLDER")]
         handoff: PathBuf,
@@ -126,7 +129,7 @@ fn dispatch(cli: Cli) -> Result<Option<Tally>> {
             let Guest { image, fonts, out } = guest;
             println!("booting {} under UEFI firmware", image.display());
             let kernels = Kernels::all(&image);
-            run::run(&Guests::new(kernels, &[], &fonts, &out)?, window, &out)?;
+            run::run(&Guests::new(kernels, &[], &[], &fonts, &out)?, window, &out)?;
             return Ok(None);
         }
         Cli::Test {
@@ -134,6 +137,7 @@ fn dispatch(cli: Cli) -> Result<Option<Tally>> {
             plain_image,
             modular_image,
             modules,
+            programs,
             handoff,
             debian,
             choice,
@@ -147,7 +151,8 @@ fn dispatch(cli: Cli) -> Result<Option<Tally>> {
                 modular: modular_image,
                 console: chosen.configs.console().into(),
             };
-            let mut guests = Guests::new(kernels, &modules, &fonts, &out)?.with_handoff(&handoff);
+            let mut guests =
+                Guests::new(kernels, &modules, &programs, &fonts, &out)?.with_handoff(&handoff);
             if let Some(folder) = debian {
                 guests = guests.with_debian(&folder)?;
             }
@@ -166,7 +171,7 @@ fn dispatch(cli: Cli) -> Result<Option<Tally>> {
         Cli::Survey { guest } => {
             let Guest { image, fonts, out } = guest;
             let kernels = Kernels::all(&image);
-            survey::run(&Guests::new(kernels, &[], &fonts, &out)?, &out)?;
+            survey::run(&Guests::new(kernels, &[], &[], &fonts, &out)?, &out)?;
             return Ok(None);
         }
         Cli::Kunit {

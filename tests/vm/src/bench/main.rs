@@ -77,7 +77,7 @@ fn run(cli: Cli) -> Result<Tally> {
         plain: cli.plain_image,
         ..Kernels::all(&cli.image)
     };
-    let guests = Guests::new(kernels, &[], &cli.fonts, &cli.out)?;
+    let guests = Guests::new(kernels, &[], &[], &cli.fonts, &cli.out)?;
     let initrd = cli.out.join("bench.cpio");
     initramfs::write_bench(&initrd, &cli.writer, &guests.fonts)?;
     let extra = Extra {

@@ -10,6 +10,7 @@
 //! | `uefi.rs` | the UEFI driver |
 //! | `devices.rs` | devices other than QEMU's 2D device |
 //! | `handover.rs` | the native driver |
+//! | `kms.rs` | programs that draw on a DRM device |
 //! | `prompts.rs` | the passphrase of a disk |
 //! | `displays.rs` | displays that change, come and go |
 //! | `vt.rs` | virtual terminals |
@@ -37,6 +38,7 @@ mod fixtures;
 mod handover;
 mod iommu;
 mod kexec;
+mod kms;
 mod module;
 mod panic;
 mod prompts;
@@ -57,6 +59,7 @@ pub static SUBJECTS: &[&[Group]] = &[
     uefi::GROUPS,
     devices::GROUPS,
     handover::GROUPS,
+    kms::GROUPS,
     prompts::GROUPS,
     displays::GROUPS,
     vt::GROUPS,

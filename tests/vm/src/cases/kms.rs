@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Cases of programs that draw on a DRM device, whose screen is compared pixel by pixel.
+
+use super::{
+    case,
+    crash::{background, provoke, trigger, BOTH, SYSRQ, TRACE},
+    fixtures::{equal, times, WAITING},
+    group,
+    handover::changed_hands,
+    Case,
+    Expect::{Dies, Own},
+    Group,
+};
+use anyhow::{bail, ensure, Context, Result};
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+use vm::{
+    config::Need,
+    guests::{Guests, GPU, READY},
+    painted::Painted,
+    qemu::{Machine, Vm},
+    screen::Picture,
+    vnc::Viewer,
+};
+
+/// The cases.
+pub const GROUPS: &[Group] = &[group(CASES, &[Need::Vt, Need::Kms])];
+
+const CASES: &[Case] = &[
+    case("kms-native", Own(every_step), |guests| {
+        native(guests, EVERY_STEP)
+    }),
+    case("kms-bridge", Own(every_step), |guests| {
+        bridge(guests, EVERY_STEP)
+    }),
+    case("kms-bridge-repaint", Own(every_step), |guests| {
+        bridge(guests, EVERY_STEP).append("virtgpu_bridge.scroll=repaint")
+    }),
+    case("kms-bridge-random", Own(survives_random), |guests| {
+        bridge(
+            guests,
+            "open show=1 random=1:3000 close open show=2 wait hold",
+        )
+    }),
+    case("kms-bridge-killed", Own(killed), |guests| {
+        bridge(guests, "open show=1 wait hold")
+            .append("vm.wait vm.do=kill,-9,$! vm.do=busybox,sleep,1 vm.lines=60")
+    }),
+    case("kms-bridge-master", Own(has_masters), |guests| {
+        bridge(
+            guests,
+            "open show=1 wait drop wait master wait graphics drop wait text wait master wait \
+            closefb close wait hold",
+        )
+    }),
+    case(
+        "kms-bridge-panic",
+        Dies(&["sysrq triggered crash", TRACE]),
+        |guests| {
+            bridge(guests, "open show=1 say=shown flip=100000 hold")
+                .append("vm.do=busybox,sleep,3")
+                .append(SYSRQ)
+        },
+    )
+    .on(BOTH),
+    case(
+        "kms-bridge-panic-in-paint",
+        Dies(&["crash test", TRACE]),
+        |guests| {
+            bridge(guests, "open show=1 say=shown flip=100000 hold")
+                .append("vm.do=busybox,sleep,3")
+                .append(&trigger("paint-panic"))
+                .append("vm.do=busybox,sleep,3")
+        },
+    )
+    .on(BOTH),
+    // A process has the console lock for some seconds, so that tty0 does not print the warning.
+    case("kms-bridge-warning", Own(returns), |guests| {
+        let steps = "open show=1 graphics say=shown sleep=15000 wait hold";
+        let machine = bridge(guests, steps).append("vm.do=busybox,sleep,2");
+        let machine = machine.append(&background("hold-short"));
+        provoke(machine, "WARNING")
+    })
+    .needs(&[Need::SpinningLocks]),
+    case("kms-bridge-suspend", Own(sleeps), |guests| {
+        bridge(
+            guests,
+            "open show=1 say=shown sleep=9000 dirty=10:20:100:20:3 wait hold",
+        )
+        .append("vm.do=busybox,sleep,2 vm.sleep=freeze vm.lines=3")
+    }),
+    case("kms-bridge-off", Own(stays_dark), |guests| {
+        bridge(guests, "open show=1 off say=shown sleep=9000 wait hold")
+            .append("vm.do=busybox,sleep,2 vm.sleep=freeze vm.lines=3")
+    }),
+    // That turns the CRTC off, but was not the master any more.
+    case("kms-bridge-next-master", Own(has_text), |guests| {
+        bridge(guests, "open show=1 drop close open wait hold")
+    }),
+    // A new font makes a new resource for the text.
+    case("kms-bridge-font", Own(keeps_picture), |guests| {
+        bridge(guests, "open show=1 say=shown sleep=6000 wait hold")
+            .append("vm.do=busybox,sleep,1 vm.font=/8x22.psf")
+    }),
+    case("kms-bridge-resize", Own(follows), |guests| {
+        bridge(guests, "open show=1 wait hotplug show=2 wait hold")
+    }),
+    // virtio_gpu has the same alias, and refuses with nomodeset.
+    case("kms-bridge-module", Own(comes_and_goes), |guests| {
+        let draws =
+            "vm.do=kms,open,info,show=1,wait,close vm.rmmod=virtgpu_bridge_kms vm.lines=60 ";
+        let machine = guests
+            .modular()
+            .append("console=tty0 nomodeset vm.lines=60 vm.modprobe");
+        machine
+            .append(draws)
+            .append("vm.wait vm.modprobe")
+            .append(draws)
+            .direct()
+            .device(GPU)
+    })
+    .needs(&[Need::NativeModules]),
+    case("kms-bridge-cost", Own(costs), |guests| {
+        bridge(
+            guests,
+            "open show=1 cost=1000:100:100:20:20 cost=0:0:1280:800:5 say=counted hold",
+        )
+        .option("-icount", "shift=0,sleep=off")
+        .option("-smp", "1")
+    })
+    .needs(&[Need::NoKasan]),
+    case("kms-bridge-handover", Own(gives_way), |guests| {
+        handover(guests).append("vm.native vm.lines=60")
+    }),
+    case("kms-bridge-ten-handovers", Own(gives_way_often), |guests| {
+        let again = "vm.native vm.lines=3 vm.native=0 vm.lines=3 ".repeat(10);
+        handover(guests).append(&format!("{again}vm.lines=60"))
+    }),
+];
+
+/// Steps that draw in each way.
+const EVERY_STEP: &str = "open info show=1 wait dirty=10:20:100:20:3 wait \
+    dirty=1200:700:300:300:4 wait atomic=5 wait damage=333:77:55:111:6 wait flip=9 wait off \
+    say=dark hold";
+
+/// The size of QEMU's screen.
+const SIZE: (usize, usize) = (1280, 800);
+
+/// How long a screen may take to show what was drawn.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Returns a guest whose device the native driver has, in which `kms` does these steps in the
+/// background.
+fn native(guests: &Guests, steps: &str) -> Machine {
+    let steps: Vec<&str> = steps.split_whitespace().collect();
+    let machine = guests.modular().append("console=tty0 vm.native");
+    let machine = machine.append(&format!("vm.do=kms,{},&", steps.join(",")));
+    machine.direct().device(GPU)
+}
+
+/// Returns a guest whose device the bridge keeps, in which `kms` does these steps in the
+/// background.
+fn bridge(guests: &Guests, steps: &str) -> Machine {
+    let steps: Vec<&str> = steps.split_whitespace().collect();
+    let machine = guests.vt().append("earlycon=virtgpu vm.lines=60");
+    let machine = machine.append(&format!("vm.do=kms,{},&", steps.join(",")));
+    machine.direct().device(GPU)
+}
+
+/// Returns a guest in which `kms` draws on our device, and holds it, when the native driver comes.
+fn handover(guests: &Guests) -> Machine {
+    let machine = guests
+        .modular()
+        .append("console=tty0 earlycon=virtgpu virtgpu_bridge.framebuffer=always vm.lines=60")
+        .append("vm.modprobe=virtgpu_bridge_kms vm.do=kms,open,show=1,say=shown,flip=100000,hold,& vm.do=busybox,sleep,3");
+    machine.direct().device(GPU)
+}
+
+/// Checks that the text is on the screen while there is no master and no terminal in graphics mode,
+/// and the picture else.
+fn has_masters(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    let picture = Painted::new(SIZE, 1);
+    // After `show`, `drop`, `master`, `graphics drop`, `text`, `master` and `close`.
+    for (before, is_picture) in [true, false, true, true, false, true, false]
+        .into_iter()
+        .enumerate()
+    {
+        let number = before + 1;
+        if is_picture {
+            shows(&mut vm, number, &picture).with_context(|| format!("wait {number}"))?;
+        } else if number < 4 {
+            waits(&mut vm, number)?;
+            guests.has_same_text(&mut vm, None, out)?;
+        } else {
+            // Linux writes no log to a terminal in graphics mode: that line is missing.
+            waits(&mut vm, number)?;
+            let words = ["vm: line 60 the quick", "kms: waiting"];
+            let text = guests.wait_for_words(&mut vm, &words, out)?;
+            let waits = text.matches("kms: waiting").count();
+            ensure!(waits == number - 1, "{waits} of {number} lines are there");
+        }
+        vm.send("\n")?;
+    }
+    vm.check()?;
+    Ok("the text when there is no master, and the picture else".into())
+}
+
+/// Checks that the picture is there after sleep.
+fn sleeps(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_for("suspend exit")?;
+    shows(
+        &mut vm,
+        1,
+        &Painted::new(SIZE, 1).with([10, 20, 100, 20], 3),
+    )?;
+    vm.check()?;
+    Ok("the picture is there".into())
+}
+
+/// Checks that the screen is black after a suspend, as the program left it.
+fn stays_dark(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_for("suspend exit")?;
+    waits(&mut vm, 1)?;
+    has_not_failed(&vm)?;
+    let (_, dark) = vm.screenshot("dark.png", None)?;
+    ensure!(is_black(&dark), "the screen is not off");
+    vm.check()?;
+    Ok("it is black".into())
+}
+
+/// Checks that the text is on the screen while the program waits.
+fn has_text(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    waits(&mut vm, 1)?;
+    has_not_failed(&vm)?;
+    let rows = guests.has_same_text(&mut vm, None, out)?;
+    Ok(equal(rows))
+}
+
+fn is_black(picture: &Picture) -> bool {
+    (0..picture.height).all(|y| (0..picture.width).all(|x| picture.at(x, y) == 0))
+}
+
+/// Checks that a warning takes the screen, and gives it back.
+fn returns(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    guests.wait_for_words(&mut vm, &["WARNING: ", TRACE], out)?;
+    shows(&mut vm, 1, &Painted::new(SIZE, 1))?;
+    vm.check_crashed()?;
+    Ok("the warning, and then the picture".into())
+}
+
+/// Checks that the picture is there when the program waits.
+fn keeps_picture(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    shows(&mut vm, 1, &Painted::new(SIZE, 1))?;
+    vm.check()?;
+    Ok("the picture is there".into())
+}
+
+/// Checks that a program learns of another size of the screen, and can draw in that.
+fn follows(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    const OTHER: (u16, u16) = (1024, 768);
+    let socket = out.join("vnc");
+    let viewed = format!("unix:{}", socket.display());
+    let mut vm = machine.clone().option("-vnc", &viewed).start(out)?;
+    shows(&mut vm, 1, &Painted::new(SIZE, 1))?;
+    let mut viewer = Viewer::connect(&socket)?;
+    vm.send("\n")?;
+    // The program begins to listen.
+    thread::sleep(Duration::from_secs(1));
+    viewer.resize(OTHER.0, OTHER.1)?;
+    let size = (OTHER.0.into(), OTHER.1.into());
+    shows(&mut vm, 2, &Painted::new(size, 2))?;
+    vm.check()?;
+    Ok(format!(
+        "{}x{} pixels, then {}x{}",
+        SIZE.0, SIZE.1, size.0, size.1
+    ))
+}
+
+/// Checks that a module loaded by its alias draws, and leaves the text when it is removed, twice.
+fn comes_and_goes(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    for time in 1..=2 {
+        shows(&mut vm, time, &Painted::new(SIZE, 1))?;
+        vm.send("\n")?;
+        vm.wait_for([WAITING, READY][time - 1])?;
+        guests.has_log_end(&mut vm, None, out)?;
+        vm.send("\n")?;
+    }
+    let drivers = times(&vm, "info: driver virtgpu_bridge")?;
+    ensure!(drivers == 2, "{drivers} of 2 devices are the module's");
+    vm.check()?;
+    Ok("text, picture, text, twice".into())
+}
+
+/// The instructions that an update of so many pixels may cost.
+const COSTS: [(&str, u64); 2] = [("100x20", 26_000), ("1280x800", 900_000)];
+
+/// Counts the instructions of an update: a nanosecond is one.
+fn costs(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_for("kms: counted")?;
+    has_not_failed(&vm)?;
+    let serial = vm.serial()?;
+    let log = String::from_utf8_lossy(&serial);
+    let mut seen = Vec::new();
+    for (size, limit) in COSTS {
+        let cost = log.split_once(&format!("kms: cost: {size} pixels in "));
+        let (cost, _) = (cost.and_then(|(_, cost)| cost.split_once(' ')))
+            .with_context(|| format!("nobody tells the cost of {size} pixels"))?;
+        let cost: u64 = cost.parse()?;
+        ensure!(
+            cost <= limit,
+            "{size} pixels cost {cost} instructions, not {limit}"
+        );
+        seen.push(format!("{size} pixels: {cost} instructions"));
+    }
+    vm.check()?;
+    Ok(seen.join(", "))
+}
+
+/// Checks that the native driver gets the screen, whatever programs hold.
+fn gives_way(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = guests.same_text(machine, None, out)?;
+    ensure!(vm.serial_has("kms: shown")?, "nothing was drawn before");
+    changed_hands(&vm, 1, 0)?;
+    Ok(equal(rows))
+}
+
+fn gives_way_often(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let (vm, rows) = guests.same_text(machine, None, out)?;
+    ensure!(vm.serial_has("kms: shown")?, "nothing was drawn before");
+    changed_hands(&vm, 10, 10)?;
+    Ok(equal(rows))
+}
+
+/// Waits until `kms` has come to its `wait` of that number.
+fn waits(vm: &mut Vm, number: usize) -> Result<()> {
+    vm.wait(&format!("wait {number} of kms"), PATIENCE * 12, |vm| {
+        Ok((times(vm, "kms: waiting")? >= number).then_some(()))
+    })
+}
+
+/// Waits until `kms` has come to its `wait` of that number, and the screen shows what it drew.
+fn shows(vm: &mut Vm, number: usize, painted: &Painted) -> Result<()> {
+    waits(vm, number)?;
+    has_not_failed(vm)?;
+    let begun = Instant::now();
+    loop {
+        let (path, picture) = vm.screenshot(&format!("screen-{number}.png"), None)?;
+        match painted.check(&picture) {
+            Ok(()) => return Ok(()),
+            Err(_) if begun.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(200)),
+            Err(error) => return Err(error.context(format!("see {}", path.display()))),
+        }
+    }
+}
+
+/// Fails with the first step of `kms` that did.
+fn has_not_failed(vm: &Vm) -> Result<()> {
+    let serial = vm.serial()?;
+    let log = String::from_utf8_lossy(&serial);
+    let failed = |line: &&str| {
+        let step = line.split_once("kms: ").map_or("", |(_, step)| step);
+        step.contains(": E") || step.contains("did not fail") || step.contains(": error ")
+    };
+    match log.lines().find(failed) {
+        Some(line) => bail!("the guest says '{}'", line.trim()),
+        None => Ok(()),
+    }
+}
+
+/// Checks each way to draw.
+fn every_step(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    let shown = Painted::new(SIZE, 1);
+    let inside = shown.clone().with([10, 20, 100, 20], 3);
+    let beyond = inside.clone().with([1200, 700, 300, 300], 4);
+    let committed = Painted::new(SIZE, 5);
+    let damaged = committed.clone().with([333, 77, 55, 111], 6);
+    // The ninth flip after picture 1 is to picture 2.
+    let flipped = Painted::new(SIZE, 2);
+    let pictures = [shown, inside, beyond, committed, damaged, flipped];
+    for (before, painted) in pictures.iter().enumerate() {
+        shows(&mut vm, before + 1, painted)?;
+        vm.send("\n")?;
+    }
+    vm.wait_for("kms: dark")?;
+    has_not_failed(&vm)?;
+    let (_, dark) = vm.screenshot("dark.png", None)?;
+    let is_native = machine.words().contains("vm.native");
+    // QEMU says in its own words that the native driver's is off.
+    ensure!(is_black(&dark) != is_native, "the screen is not off");
+    let serial = vm.serial()?;
+    let log = String::from_utf8_lossy(&serial);
+    let driver = match is_native {
+        true => "info: driver virtio_gpu",
+        false => "info: driver virtgpu_bridge",
+    };
+    for words in [driver, "info: mode 1280x800@"] {
+        ensure!(log.contains(words), "nobody says 'kms: {words}'");
+    }
+    let flips = log.split_once("kms: flip: ");
+    let (_, flips) = flips.context("nobody tells of flips")?;
+    vm.check()?;
+    Ok(format!(
+        "{} pictures, {}",
+        pictures.len(),
+        flips.lines().next().unwrap_or_default().trim()
+    ))
+}
+
+/// Checks that wrong arguments harm nobody, and that a screen comes afterwards.
+fn survives_random(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_for("kms: random done")?;
+    shows(&mut vm, 1, &Painted::new(SIZE, 2))?;
+    vm.check()?;
+    Ok("the picture is there".into())
+}
+
+/// Checks that the console comes back when the program is killed.
+fn killed(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_for(WAITING)?;
+    shows(&mut vm, 1, &Painted::new(SIZE, 1))?;
+    // It is a line for either, and the second one ends the wait of the other.
+    vm.send("\n")?;
+    vm.send("\n")?;
+    let rows = guests.has_same_text(&mut vm, None, out)?;
+    Ok(equal(rows))
+}
