@@ -53,13 +53,13 @@ use crate::{
 /// The screen of the KMS driver.
 struct Framebuffer;
 
-/// Whether the CRTC is active.
+/// Set while the CRTC is active.
 static IS_ACTIVE: AtomicFlag = AtomicFlag::new(false);
-/// Whether the CRTC is active, or was under the present DRM master.
+/// Set when the CRTC becomes active, until the DRM master changes while it is not.
 static WAS_ACTIVE: AtomicFlag = AtomicFlag::new(false);
-/// Whether there is a DRM master.
+/// Set while there is a DRM master.
 static HAS_MASTER: AtomicFlag = AtomicFlag::new(false);
-/// Whether the KMS driver draws. Changed with [`Mutex::Framebuffer`] locked.
+/// Set while the KMS driver draws. Changed with [`Mutex::Framebuffer`] locked.
 static IS_DRAWN: AtomicFlag = AtomicFlag::new(false);
 /// The size of the screen in pixels, as the KMS driver knows it: the width in the upper half.
 static SIZE: Atomic<u64> = Atomic::new(0);
@@ -80,7 +80,7 @@ pub(crate) fn redraw() {
     if SIZE.xchg(size, Relaxed) != size {
         kms::resized();
     }
-    if IS_ACTIVE.load(Relaxed) || WAS_ACTIVE.load(Relaxed) {
+    if was_active() {
         work::update_framebuffer_later();
     }
 }
@@ -90,9 +90,8 @@ pub(crate) fn redraw() {
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_update_framebuffer() {
     let is_active = IS_ACTIVE.load(Relaxed);
-    let is_wanted = console::locked(|_lock| {
-        (is_active || WAS_ACTIVE.load(Relaxed)) && (HAS_MASTER.load(Relaxed) || is_graphics(_lock))
-    });
+    let is_wanted =
+        console::locked(|_lock| was_active() && (HAS_MASTER.load(Relaxed) || is_graphics(_lock)));
     let mut was_drawn = !(is_wanted && is_active) && set_drawn(false);
     let start_or_end = |log: &mut Log<'static, QueueMemory>| {
         let had = log.has_framebuffer();
@@ -137,6 +136,11 @@ pub(crate) fn stop_drawing() {
 fn set_drawn(is_drawn: bool) -> bool {
     let _guard = Mutex::Framebuffer.lock();
     IS_DRAWN.xchg(is_drawn, Relaxed)
+}
+
+/// Returns whether the CRTC is active, or was under the present DRM master.
+fn was_active() -> bool {
+    IS_ACTIVE.load(Relaxed) || WAS_ACTIVE.load(Relaxed)
 }
 
 /// Returns whether the virtual terminal in the foreground is in graphics mode.

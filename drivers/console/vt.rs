@@ -86,7 +86,7 @@ static GLYPHS: Atomic<u32> = Atomic::new(256);
 /// The font that the user has set.
 static FONT: Owned<Option<UserFont>> = Owned::new(None);
 
-/// Whether the VT core has blanked the screen.
+/// Set while the VT core has the screen blanked.
 static IS_BLANK: AtomicFlag = AtomicFlag::new(false);
 static DRIVER: consw::Driver<Terminal> = consw::Driver::new();
 static UPDATES: Notifier<Vt<Terminal>> = Notifier::new();

@@ -63,7 +63,7 @@ static DRIVER: Atomic<usize> = Atomic::new(0);
 /// The time in seconds, from the start of user space on, that the native driver has to come before
 /// the KMS driver gets the device.
 const KMS_DELAY_S: u32 = 5;
-/// How much of that time is over.
+/// Counts the seconds of that time that are over.
 static SECONDS: Atomic<u32> = Atomic::new(0);
 
 /// The device that is bound to this driver, or was bound last.

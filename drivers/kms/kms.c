@@ -127,25 +127,25 @@ static int crtc_atomic_check(struct drm_crtc *crtc, struct drm_atomic_commit *co
 }
 
 /* Once a device is unplugged, its programs do not change what is on the screen. */
-static void set_active(struct drm_device *drm, bool active)
+static void set_if_plugged(struct drm_device *drm, void (*set)(bool value), bool value)
 {
 	int idx;
 
 	if (drm_dev_enter(drm, &idx)) {
-		virtgpu_bridge_kms_set_active(active);
+		set(value);
 		drm_dev_exit(idx);
 	}
 }
 
 static void crtc_atomic_enable(struct drm_crtc *crtc, struct drm_atomic_commit *commit)
 {
-	set_active(crtc->dev, true);
+	set_if_plugged(crtc->dev, virtgpu_bridge_kms_set_active, true);
 	drm_crtc_vblank_on(crtc);
 }
 
 static void crtc_atomic_disable(struct drm_crtc *crtc, struct drm_atomic_commit *commit)
 {
-	set_active(crtc->dev, false);
+	set_if_plugged(crtc->dev, virtgpu_bridge_kms_set_active, false);
 	drm_crtc_vblank_atomic_disable(crtc, commit);
 }
 
@@ -205,24 +205,14 @@ static const struct drm_mode_config_funcs mode_config_funcs = {
 	.atomic_commit = drm_atomic_helper_commit,
 };
 
-static void set_master(struct drm_device *drm, bool has_master)
-{
-	int idx;
-
-	if (drm_dev_enter(drm, &idx)) {
-		virtgpu_bridge_kms_set_master(has_master);
-		drm_dev_exit(idx);
-	}
-}
-
 static void master_set(struct drm_device *dev, struct drm_file *file, bool from_open)
 {
-	set_master(dev, true);
+	set_if_plugged(dev, virtgpu_bridge_kms_set_master, true);
 }
 
 static void master_drop(struct drm_device *dev, struct drm_file *file)
 {
-	set_master(dev, false);
+	set_if_plugged(dev, virtgpu_bridge_kms_set_master, false);
 }
 
 DEFINE_DRM_GEM_FOPS(bridge_fops);

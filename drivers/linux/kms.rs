@@ -30,7 +30,7 @@ static OPERATIONS: Atomic<*const bindings::virtgpu_bridge_kms_ops> = Atomic::new
 /// The bound device, to which this has a reference; null if there is none. Changed with
 /// [`Mutex::Kms`] locked, as the next one.
 static DEVICE: Atomic<*mut kernel_bindings::device> = Atomic::new(ptr::null_mut());
-/// Whether the KMS driver has the device, or gets it when it registers.
+/// Set while the KMS driver has the device, or gets it when it registers.
 static IS_STARTED: AtomicFlag = AtomicFlag::new(false);
 
 /// Calls one of the callbacks, if the KMS driver is there. The caller has locked [`Mutex::Kms`].
@@ -178,7 +178,7 @@ impl Pixels {
     }
 }
 
-/// What the KMS driver calls. All functions but [`Screen::size`] may sleep.
+/// Handles the calls of the KMS driver. All functions but [`Screen::size`] may sleep.
 pub(crate) trait Screen {
     /// Returns the size of the screen in pixels; 0 if there is none.
     fn size() -> (u32, u32);

@@ -159,7 +159,7 @@ pub(crate) struct Display<'a, H> {
     failed: Option<GpuError>,
     /// Whether the device has our resources, and none of the font before.
     is_made: bool,
-    /// Whether the device is known to read the `offset` of a transfer as QEMU does.
+    /// Set if the device is known to read the `offset` of a transfer as QEMU does.
     reads_offset: bool,
 }
 

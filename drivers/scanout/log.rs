@@ -139,7 +139,7 @@ pub(crate) struct Log<'a, H> {
     scroll: Scroll,
     /// Whether the device must not be accessed for a while: text is kept.
     paused: bool,
-    /// Whether a framebuffer is on the screen in place of the text, which is kept.
+    /// The framebuffer that is shown in place of the text, which is kept.
     framebuffer: Framebuffer,
     /// Whether text was written that is not in the VT's buffer.
     vt_is_stale: bool,
