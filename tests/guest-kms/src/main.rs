@@ -13,7 +13,7 @@
 //! | `open`, `open=PATH` | opens the device, /dev/dri/card0, for which it waits a little |
 //! | `info` | says what the device has |
 //! | `show=SEED` | shows a new buffer with picture SEED by SETCRTC |
-//! | `dirty=X:Y:W:H:SEED` | paints that part of picture SEED into the buffer, and says so by DIRTYFB |
+//! | `dirty=X:Y:W:H:SEED` | paints that part of picture SEED into the buffer; DIRTYFB |
 //! | `atomic=SEED` | as `show`, by an atomic commit |
 //! | `damage=X:Y:W:H:SEED` | as `dirty`, by an atomic commit with FB_DAMAGE_CLIPS |
 //! | `paint=X:Y:W:H:SEED` | paints, and says nothing |

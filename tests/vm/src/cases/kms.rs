@@ -156,28 +156,28 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Returns a guest whose device the native driver has, in which `kms` does these steps in the
 /// background.
 fn native(guests: &Guests, steps: &str) -> Machine {
-    let steps: Vec<&str> = steps.split_whitespace().collect();
-    let machine = guests.modular().append("console=tty0 vm.native");
-    let machine = machine.append(&format!("vm.do=kms,{},&", steps.join(",")));
-    machine.direct().device(GPU)
+    drawing(guests.modular().append("console=tty0 vm.native"), steps)
 }
 
 /// Returns a guest whose device the bridge keeps, in which `kms` does these steps in the
 /// background.
 fn bridge(guests: &Guests, steps: &str) -> Machine {
+    drawing(guests.vt().append("earlycon=virtgpu vm.lines=60"), steps)
+}
+
+/// Returns the machine with a GPU, on which `kms` does these steps in the background.
+fn drawing(machine: Machine, steps: &str) -> Machine {
     let steps: Vec<&str> = steps.split_whitespace().collect();
-    let machine = guests.vt().append("earlycon=virtgpu vm.lines=60");
     let machine = machine.append(&format!("vm.do=kms,{},&", steps.join(",")));
     machine.direct().device(GPU)
 }
 
 /// Returns a guest in which `kms` draws on our device, and holds it, when the native driver comes.
 fn handover(guests: &Guests) -> Machine {
-    let machine = guests
-        .modular()
-        .append("console=tty0 earlycon=virtgpu virtgpu_bridge.framebuffer=always vm.lines=60")
-        .append("vm.modprobe=virtgpu_bridge_kms vm.do=kms,open,show=1,say=shown,flip=100000,hold,& vm.do=busybox,sleep,3");
-    machine.direct().device(GPU)
+    let words = "console=tty0 earlycon=virtgpu virtgpu_bridge.framebuffer=always vm.lines=60 \
+        vm.modprobe=virtgpu_bridge_kms";
+    let steps = "open show=1 say=shown flip=100000 hold";
+    drawing(guests.modular().append(words), steps).append("vm.do=busybox,sleep,3")
 }
 
 /// Checks that the text is on the screen while there is no master and no terminal in graphics mode,
@@ -328,18 +328,25 @@ fn costs(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(seen.join(", "))
 }
 
-/// Checks that the native driver gets the screen, whatever programs hold.
 fn gives_way(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
-    let (vm, rows) = guests.same_text(machine, None, out)?;
-    ensure!(vm.serial_has("kms: shown")?, "nothing was drawn before");
-    changed_hands(&vm, 1, 0)?;
-    Ok(equal(rows))
+    has_given_way(guests, machine, (1, 0), out)
 }
 
 fn gives_way_often(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    has_given_way(guests, machine, (10, 10), out)
+}
+
+/// Checks that the native driver gets the screen so many times, and we get it back so many times,
+/// whatever programs hold.
+fn has_given_way(
+    guests: &Guests,
+    machine: &Machine,
+    (given, returned): (usize, usize),
+    out: &Path,
+) -> Result<String> {
     let (vm, rows) = guests.same_text(machine, None, out)?;
     ensure!(vm.serial_has("kms: shown")?, "nothing was drawn before");
-    changed_hands(&vm, 10, 10)?;
+    changed_hands(&vm, given, returned)?;
     Ok(equal(rows))
 }
 
