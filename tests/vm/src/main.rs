@@ -214,7 +214,11 @@ fn test(guests: &Guests, runs: &[Run], jobs: usize, out: &Path) -> Tally {
                 while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let started = Instant::now();
                     let name = run.name();
-                    let result = run.run(guests, live, &out.join(&name));
+                    let folder = out.join(&name);
+                    let result = run.run(guests, live, &folder);
+                    if result.is_ok() && !live {
+                        discard_large_files(&folder);
+                    }
                     let (word, what) = match &result {
                         Ok(seen) => ("ok  ", seen.clone()),
                         Err(error) => ("FAIL", format!("{error:#}")),
@@ -232,4 +236,20 @@ fn test(guests: &Guests, runs: &[Run], jobs: usize, out: &Path) -> Tally {
         }
     });
     tally.into_inner().unwrap_or_default()
+}
+
+/// Deletes the files of a case that has passed, but for what people read: disks, firmware's
+/// variables and memory take 100 MB of some cases.
+fn discard_large_files(folder: &Path) {
+    const LARGEST_KEPT: u64 = 4 << 20;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => discard_large_files(&path),
+            Ok(metadata) if metadata.len() > LARGEST_KEPT => {
+                let _ = fs::remove_file(path);
+            }
+            _ => (),
+        }
+    }
 }
