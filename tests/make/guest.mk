@@ -9,6 +9,11 @@ $(sample): $(wildcard samples/initramfs/*)
 	@tests/progress $(log)/debian.log 'unpacking the arm64 userland' 20 \
 		samples/initramfs/build $@ $(guest-root)
 
+# The sample with a graphical session.
+session := $(build)/session.cpio
+$(session): $(wildcard samples/session/*)
+	@tests/progress $(log)/session.log 'a graphical session of arm64 packages' 2 samples/session/build $@
+
 # Debian's own initramfs, made by its mkinitramfs on the kernel that there is, and a disk that it
 # opens.
 debian := $(build)/debian-initramfs/initramfs

@@ -36,9 +36,9 @@ guest-modules = --module $(build)/module-$(name)/drivers/virtgpu_bridge.ko \
 		$$(printf -- '--module %s ' $(build)/native-$(name)/*.ko)
 endif
 
-vm-test: image $(modular) $(if $(small),,modules $(debian)) handoff $(systemd-boot) $(kms) $(vm) $(sample)
+vm-test: image $(modular) handoff $(if $(small),,modules $(debian) $(systemd-boot) $(session)) $(kms) $(vm) $(sample)
 	@$(vm) test $(guest) --plain-image $(build)/Image-plain-$(name) --modular-image $(modular) \
-		$(guest-modules) --program $(kms) --handoff $(efi) $(if $(small),,--debian $(dir $(debian))) \
+		$(guest-modules) --program $(kms) --handoff $(efi) $(if $(small),,--debian $(dir $(debian)) --session $(session)) \
 		$(choice) --out build/vm-$(name) | tee $(log)/vm-test-$(name).log
 
 # Of a kernel that was built for vm-test.

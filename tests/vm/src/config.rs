@@ -36,6 +36,8 @@ pub enum Need {
     Iommu,
     /// A keyboard.
     Keyboard,
+    /// Input devices that programs read.
+    Evdev,
     /// A virtio console.
     Hvc,
     /// Disks.
@@ -79,6 +81,7 @@ impl Need {
             Self::Kmemleak => "kmemleak",
             Self::Iommu => "IOMMU drivers",
             Self::Keyboard => "virtio-input",
+            Self::Evdev => "evdev",
             Self::Hvc => "virtio-console",
             Self::Disk => "virtio-blk",
             Self::Crypt => "dm-crypt",
@@ -180,6 +183,7 @@ impl Configs {
             Need::Kmemleak => image.has("DEBUG_KMEMLEAK"),
             Need::Iommu => image.has("ARM_SMMU_V3") && image.has("VIRTIO_IOMMU"),
             Need::Keyboard => image.has("VIRTIO_INPUT"),
+            Need::Evdev => image.has("INPUT_EVDEV"),
             Need::Hvc => image.has("VIRTIO_CONSOLE"),
             Need::Disk => image.has("VIRTIO_BLK"),
             Need::Crypt => image.has("DM_CRYPT"),

@@ -70,6 +70,36 @@ impl Font {
         file
     }
 
+    /// Returns a font file (BDF 2.1) for Xorg, with the name [`Font::BDF`]: the printable ASCII
+    /// glyphs. The font is 8 px wide.
+    pub fn bdf(&self) -> String {
+        let (name, height) = (Self::BDF, self.height);
+        // All but the last four rows are above the baseline.
+        let descent = height / 4;
+        let ascent = height - descent;
+        let characters = b' '..=b'~';
+        let count = characters.len();
+        let mut file = format!(
+            "STARTFONT 2.1\nFONT {name}\nSIZE {height} 75 75\n\
+            FONTBOUNDINGBOX 8 {height} 0 -{descent}\nSTARTPROPERTIES 3\nSPACING \"C\"\n\
+            FONT_ASCENT {ascent}\nFONT_DESCENT {descent}\nENDPROPERTIES\nCHARS {count}\n"
+        );
+        for byte in characters {
+            file += &format!(
+                "STARTCHAR {byte}\nENCODING {byte}\nSWIDTH 500 0\nDWIDTH 8 0\n\
+                BBX 8 {height} 0 -{descent}\nBITMAP\n"
+            );
+            for row in self.glyph(byte) {
+                file += &format!("{row:02X}\n");
+            }
+            file += "ENDCHAR\n";
+        }
+        file + "ENDFONT\n"
+    }
+
+    /// The name of [`Font::bdf`].
+    pub const BDF: &str = "kernel";
+
     /// Returns the byte that stands for all that look like `byte`; a printable ASCII one where
     /// there is any.
     pub fn lookalike(&self, byte: u8) -> u8 {

@@ -40,6 +40,7 @@ pub struct Guests {
     handoff: PathBuf,
     /// Debian's own initramfs, and the disk that it opens.
     debian: [PathBuf; 2],
+    session: PathBuf,
 }
 
 /// Kernels of one version.
@@ -92,6 +93,7 @@ impl Guests {
             sample,
             handoff: PathBuf::new(),
             debian: Default::default(),
+            session: PathBuf::new(),
         })
     }
 
@@ -108,6 +110,7 @@ impl Guests {
             sample: PathBuf::new(),
             handoff: PathBuf::new(),
             debian: Default::default(),
+            session: PathBuf::new(),
         }
     }
 
@@ -117,6 +120,13 @@ impl Guests {
         initramfs::write_debian(&initramfs, &folder.join("initramfs"))?;
         let debian = [initramfs, folder.join("disk")];
         Ok(Self { debian, ..self })
+    }
+
+    /// With the sample's graphical session, which is in that file.
+    pub fn with_session(self, packed: &Path) -> Result<Self> {
+        let session = self.initrd.with_file_name("session.cpio");
+        initramfs::write_session(&session, packed, &self.fonts)?;
+        Ok(Self { session, ..self })
     }
 
     /// With the UEFI driver in that folder.
@@ -176,6 +186,15 @@ impl Guests {
             .device("virtio-blk-pci,drive=disk")
             .needing(Need::NativeModules)
             .needing(Need::Crypt)
+    }
+
+    /// Returns a guest with the driver, whose device no other driver gets, that runs the sample's
+    /// graphical session.
+    pub fn session(&self, what: &str) -> Machine {
+        (self.image().needing(Need::Kms).needing(Need::Evdev))
+            .initrd(&self.session)
+            .append(&format!("console=tty0 nomodeset session=\"{what}\""))
+            .option("-m", "1G")
     }
 
     /// Returns the same with the native driver built in, which gets the device.

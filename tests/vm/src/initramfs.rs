@@ -3,7 +3,10 @@
 //! The guest's initramfs: busybox of Debian's arm64, our init script and perhaps a module, as a
 //! newc cpio archive.
 
-use crate::{font::Fonts, streams};
+use crate::{
+    font::{Font, Fonts},
+    streams,
+};
 use anyhow::{Context, Result};
 use cpio::{newc, newc::ModeFileType};
 use std::{
@@ -51,6 +54,38 @@ pub fn write_debian(path: &Path, packed: &Path) -> Result<()> {
     let mut archive = File::options().append(true).open(path)?;
     Ok(archive.write_all(&packed)?)
 }
+
+/// Writes the sample with a graphical session, which is in `packed`, to `path`. Its xterm fills the
+/// screen, in the font of the console.
+pub fn write_session(path: &Path, packed: &Path, fonts: &Fonts) -> Result<()> {
+    let name = Font::BDF;
+    let resources = format!(
+        "XTerm*font: {name}\nXTerm*geometry: 160x50+0+0\nXTerm*borderWidth: 0\n\
+        XTerm*internalBorder: 0\nXTerm*background: black\nXTerm*foreground: rgb:aa/aa/aa\n"
+    );
+    let files = [
+        (XTERM, resources),
+        ("usr/share/fonts/X11/misc/kernel.bdf", fonts.first().bdf()),
+        (
+            "usr/share/fonts/X11/misc/fonts.dir",
+            format!("1\nkernel.bdf {name}\n"),
+        ),
+    ];
+    let mut bytes = fs::read(packed).with_context(|| format!("no {}", packed.display()))?;
+    let directories = ["usr/share/fonts/X11", "usr/share/fonts/X11/misc"];
+    let directories = directories.map(|name| (directory(name), Vec::new()));
+    let files = files.map(|(name, text)| (file(name, 0o644), text.into_bytes()));
+    let entries = directories.into_iter().chain(files);
+    // What follows replaces what was there.
+    let inputs = entries
+        .enumerate()
+        .map(|(ino, (entry, bytes))| (entry.ino(ino as u32 + 1), Cursor::new(bytes)));
+    bytes = cpio::write_cpio(inputs, bytes)?;
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Where the session's xterm finds what it looks like.
+const XTERM: &str = "etc/X11/xterm.resources";
 
 /// Writes lines as the kernel's command line says.
 const BENCH: &[u8] = include_bytes!("../initramfs/bench");

@@ -69,6 +69,9 @@ enum Cli {
         /// The folder of Debian's own initramfs, and of the disk that it opens.
         #[arg(long, value_name = "FOLDER")]
         debian: Option<PathBuf>,
+        /// The sample with a graphical session.
+        #[arg(long, value_name = "FILE")]
+        session: Option<PathBuf>,
         #[command(flatten)]
         choice: Choice,
         /// How many machines run at a time.
@@ -140,6 +143,7 @@ fn dispatch(cli: Cli) -> Result<Option<Tally>> {
             programs,
             handoff,
             debian,
+            session,
             choice,
             jobs,
         } => {
@@ -155,6 +159,9 @@ fn dispatch(cli: Cli) -> Result<Option<Tally>> {
                 Guests::new(kernels, &modules, &programs, &fonts, &out)?.with_handoff(&handoff);
             if let Some(folder) = debian {
                 guests = guests.with_debian(&folder)?;
+            }
+            if let Some(packed) = session {
+                guests = guests.with_session(&packed)?;
             }
             let tally = test(&guests, &chosen.runs, jobs, &out);
             chosen.say_what_is_left_out();

@@ -780,6 +780,39 @@ impl Vm {
         Ok(())
     }
 
+    /// Moves the pointer of a tablet to that place of a screen of that size, in pixels.
+    pub fn point(&mut self, (x, y): (u32, u32), (width, height): (u32, u32)) -> Result<()> {
+        // The upper end of QEMU's axes.
+        const RANGE: u32 = 0x7fff;
+        let axis = |axis: &str, pixel: u32, pixels: u32| {
+            json!({ "type": "abs", "data": { "axis": axis,
+            "value": (pixel * RANGE).div_ceil(pixels) } })
+        };
+        self.send_input(&[axis("x", x, width), axis("y", y, height)])
+    }
+
+    /// Presses a button of the mouse and releases it, that many times.
+    pub fn click(&mut self, button: &str, times: u32) -> Result<()> {
+        for is_down in [true, false].repeat(times as usize) {
+            let data = json!({ "down": is_down, "button": button });
+            self.send_input(&[json!({ "type": "btn", "data": data })])?;
+            thread::sleep(Duration::from_millis(40));
+        }
+        Ok(())
+    }
+
+    fn send_input(&mut self, events: &[serde_json::Value]) -> Result<()> {
+        let events = events.iter().cloned().map(serde_json::from_value);
+        let command = qmp::input_send_event {
+            device: None,
+            head: None,
+            events: events.collect::<Result<_, serde_json::Error>>()?,
+        };
+        let monitor = self.monitor()?;
+        monitor.execute(&command).context("QMP input-send-event")?;
+        Ok(())
+    }
+
     /// Takes a screenshot of the display, or of the first one of the device with that id.
     pub fn screenshot(&mut self, name: &str, device: Option<&str>) -> Result<(PathBuf, Picture)> {
         self.screenshot_of(name, device.map(|device| (device, 0)))

@@ -11,6 +11,7 @@
 //! | `devices.rs` | devices other than QEMU's 2D device |
 //! | `handover.rs` | the native driver |
 //! | `kms.rs` | programs that draw on a DRM device |
+//! | `sessions.rs` | graphical sessions |
 //! | `prompts.rs` | the passphrase of a disk |
 //! | `displays.rs` | displays that change, come and go |
 //! | `vt.rs` | virtual terminals |
@@ -42,6 +43,7 @@ mod kms;
 mod module;
 mod panic;
 mod prompts;
+mod sessions;
 mod sleep;
 mod uefi;
 mod vt;
@@ -60,6 +62,7 @@ pub static SUBJECTS: &[&[Group]] = &[
     devices::GROUPS,
     handover::GROUPS,
     kms::GROUPS,
+    sessions::GROUPS,
     prompts::GROUPS,
     displays::GROUPS,
     vt::GROUPS,
