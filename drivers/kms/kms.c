@@ -275,6 +275,17 @@ static int init_mode_config(struct bridge_kms *kms)
 	return 0;
 }
 
+/* A program that is not the master, as plymouth at its start, learns what was probed before. */
+static void probe_connector(struct bridge_kms *kms)
+{
+	struct drm_mode_config *config = &kms->drm.mode_config;
+
+	mutex_lock(&config->mutex);
+	drm_helper_probe_single_connector_modes(&kms->connector, config->max_width,
+						config->max_height);
+	mutex_unlock(&config->mutex);
+}
+
 static void bound(struct device *parent)
 {
 	struct bridge_kms *new;
@@ -287,8 +298,10 @@ static void bound(struct device *parent)
 		return;
 	}
 	ret = init_mode_config(new);
-	if (!ret)
+	if (!ret) {
+		probe_connector(new);
 		ret = drm_dev_register(&new->drm, 0);
+	}
 	if (ret) {
 		drm_err(&new->drm, "no KMS device: error %pe\n", ERR_PTR(ret));
 		drm_dev_put(&new->drm);
@@ -311,8 +324,10 @@ static void released(void)
 
 static void resized(void)
 {
-	if (kms)
-		drm_kms_helper_hotplug_event(&kms->drm);
+	if (!kms)
+		return;
+	probe_connector(kms);
+	drm_kms_helper_hotplug_event(&kms->drm);
 }
 
 static void redraw(void)
