@@ -17,9 +17,9 @@ $(session): $(wildcard samples/session/*)
 # Debian's own initramfs, made by its mkinitramfs on the kernel that there is, and a disk that it
 # opens.
 debian := $(build)/debian-initramfs/initramfs
-$(debian): tests/debian-initramfs tests/vm/initramfs/mkinitramfs | $(build)/Image-$(name)
+$(debian): $(wildcard samples/splash/*) | $(build)/Image-$(name)
 	@tests/progress $(log)/debian-initramfs.log "Debian's mkinitramfs, in a virtual machine" 10 \
-		tests/debian-initramfs $(build)/Image-$(name) $(dir $@)
+		samples/splash/build $(build)/Image-$(name) $(dir $@)
 
 # Boot loaders, of Debian's too.
 loaders := $(build)/loaders-arm64

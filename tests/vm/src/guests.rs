@@ -114,10 +114,10 @@ impl Guests {
         }
     }
 
-    /// With Debian's own initramfs, and the disk that this opens, of `folder`.
-    pub fn with_debian(self, folder: &Path) -> Result<Self> {
+    /// With Debian's own initramfs, and the disk that this opens, of `folder`; with these modules.
+    pub fn with_debian(self, folder: &Path, modules: &[PathBuf]) -> Result<Self> {
         let initramfs = self.initrd.with_file_name("debian.cpio");
-        initramfs::write_debian(&initramfs, &folder.join("initramfs"))?;
+        initramfs::write_debian(&initramfs, &folder.join("initramfs"), modules)?;
         let debian = [initramfs, folder.join("disk")];
         Ok(Self { debian, ..self })
     }
@@ -169,22 +169,33 @@ impl Guests {
         self.modular().initrd(&self.sample)
     }
 
-    /// Returns a guest with the driver that runs Debian's own initramfs, which opens a disk. No
-    /// word names a console.
+    /// Returns a guest with the driver, and the native one as modules, that runs Debian's own
+    /// initramfs, which opens a disk. No word names a console.
     pub fn debian(&self) -> Machine {
+        self.debian_on(&self.kernels.modular)
+            .needing(Need::NativeModules)
+    }
+
+    /// Returns the same with the native driver built in, and our KMS driver.
+    pub fn debian_with_drm(&self) -> Machine {
+        self.debian_on(&self.kernels.image)
+            .needing(Need::NativeBuiltIn)
+            .needing(Need::Kms)
+    }
+
+    fn debian_on(&self, image: &Path) -> Machine {
         let [initramfs, disk] = &self.debian;
         let drive = format!(
             "if=none,id=disk,format=raw,snapshot=on,file={}",
             disk.display()
         );
-        Machine::new(&self.kernels.modular)
+        Machine::new(image)
             .without("console=ttyAMA0")
             .without("console=nowhere")
             .initrd(initramfs)
             .append("kunit.enable=0 boot=vm")
             .option("-drive", &drive)
             .device("virtio-blk-pci,drive=disk")
-            .needing(Need::NativeModules)
             .needing(Need::Crypt)
     }
 

@@ -44,13 +44,23 @@ pub fn write_sample(path: &Path) -> Result<()> {
 /// What Debian's initramfs does instead of mounting a root file system.
 const PROMPTS: &[u8] = include_bytes!("../initramfs/prompts");
 
-/// Writes Debian's own initramfs, as `tests/debian-initramfs` leaves it in `packed`, with what it
-/// does at last.
-pub fn write_debian(path: &Path, packed: &Path) -> Result<()> {
+/// Loads modules into a kernel that runs Debian's initramfs.
+const MODULES: &[u8] = include_bytes!("../initramfs/modules");
+
+/// Writes Debian's own initramfs, as `samples/splash/build` leaves it in `packed`, with what it
+/// does at last, and with `modules`.
+pub fn write_debian(path: &Path, packed: &Path, modules: &[PathBuf]) -> Result<()> {
     let packed = fs::read(packed).with_context(|| format!("no {}", packed.display()))?;
     // What is compressed may follow what is not.
-    let files = vec![(file("scripts/vm", 0o644), PROMPTS.to_vec())];
-    archive(path, &["scripts"], files)?;
+    let mut files = vec![
+        (file("scripts/vm", 0o644), PROMPTS.to_vec()),
+        (file("conf/conf.d/vm", 0o644), MODULES.to_vec()),
+    ];
+    for module in modules {
+        let (name, bytes) = read(module)?;
+        files.push((file(&format!("vm/{name}"), 0o644), bytes));
+    }
+    archive(path, &["scripts", "conf", "conf/conf.d", "vm"], files)?;
     let mut archive = File::options().append(true).open(path)?;
     Ok(archive.write_all(&packed)?)
 }

@@ -158,7 +158,7 @@ fn dispatch(cli: Cli) -> Result<Option<Tally>> {
             let mut guests =
                 Guests::new(kernels, &modules, &programs, &fonts, &out)?.with_handoff(&handoff);
             if let Some(folder) = debian {
-                guests = guests.with_debian(&folder)?;
+                guests = guests.with_debian(&folder, &modules)?;
             }
             if let Some(packed) = session {
                 guests = guests.with_session(&packed)?;

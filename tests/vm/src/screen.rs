@@ -8,7 +8,7 @@
 use crate::font::{Font, Fonts};
 use anyhow::{ensure, Context, Result};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs::File,
     io::{BufReader, BufWriter},
     ops::Range,
@@ -104,6 +104,11 @@ impl Picture {
         let first = pairs.position(|(one, two)| one != two)?;
         let rest = pairs.filter(|(one, two)| one != two).count();
         Some((1 + rest, (first % self.width, first / self.width)))
+    }
+
+    /// Returns how many colours there are.
+    pub fn colours(&self) -> usize {
+        self.pixels.iter().collect::<BTreeSet<_>>().len()
     }
 
     /// Returns whether every pixel is black.

@@ -3,13 +3,18 @@
 //! Cases of an initramfs that asks for the passphrase of a disk on the screen.
 
 use super::{case, fixtures::boot, group, Case, Expect::Own, Group};
-use anyhow::{ensure, Result};
-use std::{fs, path::Path, thread, time::Duration};
+use anyhow::{bail, ensure, Result};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 use vm::{
     config::Need,
     guests::{Guests, GPU},
     qemu::{Machine, Vm, LIMIT},
-    screen::Screen,
+    screen::{Picture, Screen},
 };
 
 /// The cases.
@@ -47,6 +52,14 @@ const CASES: &[Case] = &[
     case("prompt-splash-log", Own(unlocked), |guests| {
         asks(guests, "earlycon=virtgpu console=tty0 splash")
     }),
+    case("prompt-picture", Own(same_picture), |guests| {
+        shows(guests.debian_with_drm())
+    }),
+    case("prompt-picture-handover", Own(half_typed), |guests| {
+        let words = "vm.kms virtgpu_bridge.framebuffer=always";
+        shows(guests.debian().append(words))
+    })
+    .needs(&[Need::Kms]),
     case("prompt-splash-wrong", Own(refused_first), |guests| {
         asks(guests, "console=tty0 quiet splash")
     }),
@@ -87,10 +100,87 @@ fn passphrase(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
 /// What asks, with plymouth and without.
 const PROMPT: &str = "Please unlock disk disk:";
 
+/// What the guest says when the disk is open.
+const OPENED: &str = "vm: 'what was locked' is read";
+
 /// Returns a machine that asks for a passphrase, with a keyboard.
 fn asks(guests: &Guests, words: &str) -> Machine {
     let machine = guests.debian().append(words).direct();
     machine.device(GPU).device("virtio-keyboard-pci")
+}
+
+/// Returns the machine, which asks for a passphrase in a picture.
+fn shows(machine: Machine) -> Machine {
+    let machine = machine.append("console=tty0 quiet splash").direct();
+    machine.device(GPU).device("virtio-keyboard-pci")
+}
+
+/// Half of the passphrase, and the other one.
+const HALVES: [&str; 2] = ["o p e n spc", "s e s a m e ret"];
+
+/// Checks that the picture is the one that the native driver's screen shows, while half of the
+/// passphrase is typed, and that the other half opens the disk.
+fn same_picture(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut native = machine.start(&out.join("native"))?;
+    let expected = typed_half(&mut native)?;
+    native.press(HALVES[1])?;
+    native.wait_for(OPENED)?;
+    drop(native);
+    let mut vm = machine.clone().append("nomodeset").start(out)?;
+    let found = typed_half(&mut vm)?;
+    if let Some((count, first)) = found.differs(&expected) {
+        bail!("{count} pixels are not the native driver's, the first one at {first:?}");
+    }
+    vm.press(HALVES[1])?;
+    opened(&mut vm)?;
+    Ok("the picture is as on virtio_gpu".into())
+}
+
+/// Checks that plymouth goes on on the native driver's device, with what was typed before.
+fn half_typed(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    let before = typed_half(&mut vm)?;
+    vm.send("\n")?;
+    vm.wait_for("handed over to the native driver")?;
+    vm.wait(
+        "the same picture on the native driver's screen",
+        LIMIT,
+        |vm| {
+            let (_, picture) = vm.screenshot("after.png", None)?;
+            Ok((picture == before).then_some(()))
+        },
+    )?;
+    vm.press(HALVES[1])?;
+    vm.wait_for(OPENED)?;
+    vm.check()?;
+    Ok("the same picture, and what was typed".into())
+}
+
+/// Waits for a picture that asks, and types half of the passphrase. Returns the picture that shows
+/// that.
+fn typed_half(vm: &mut Vm) -> Result<Picture> {
+    // Text has sixteen colours at most; plymouth's picture has smooth letters.
+    let asks = settled(vm, |picture| picture.colours() > 16)?;
+    vm.press(HALVES[0])?;
+    settled(vm, |picture| *picture != asks)
+}
+
+/// Waits until the screen shows what it should for three seconds.
+fn settled(vm: &mut Vm, is_right: impl Fn(&Picture) -> bool) -> Result<Picture> {
+    let mut seen: Option<(Picture, Instant)> = None;
+    vm.wait("a picture that stays", LIMIT, |vm| {
+        let (_, picture) = vm.screenshot("screen.png", None)?;
+        match &seen {
+            Some((before, since)) if *before == picture => {
+                let stays = since.elapsed() > Duration::from_secs(3);
+                Ok((stays && is_right(&picture)).then_some(picture))
+            }
+            _ => {
+                seen = Some((picture, Instant::now()));
+                Ok(None)
+            }
+        }
+    })
 }
 
 fn unlocked(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
@@ -142,7 +232,7 @@ fn answer(vm: &mut Vm, keys: &str) -> Result<()> {
 
 /// Checks that the disk was opened, and no other driver had the screen.
 fn opened(vm: &mut Vm) -> Result<()> {
-    vm.wait_for("vm: 'what was locked' is read")?;
+    vm.wait_for(OPENED)?;
     ensure!(
         !vm.serial_has("Initialized virtio_gpu")?,
         "virtio_gpu was there"

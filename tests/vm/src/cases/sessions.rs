@@ -159,7 +159,8 @@ fn is_described(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     let words = [
         "Driver: virtgpu_bridge (The screen of virtgpu_bridge)",
-        "Type: virtual",
+        "Status: connected",
+        "1280x800",
         "XRGB8888",
         "FB_DAMAGE_CLIPS",
     ];
