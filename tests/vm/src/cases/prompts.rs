@@ -136,7 +136,7 @@ fn same_picture(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok("the picture is as on virtio_gpu".into())
 }
 
-/// Checks that plymouth goes on on the native driver's device, with what was typed before.
+/// Checks that plymouth continues on the native driver's device, with what was typed before.
 fn half_typed(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     let before = typed_half(&mut vm)?;
