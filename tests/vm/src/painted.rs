@@ -11,6 +11,8 @@ use std::ops::Range;
 pub struct Painted {
     width: usize,
     height: usize,
+    /// The size of the picture; the screen is black beyond it.
+    drawn: (u32, u32),
     /// The picture that was drawn first.
     seed: u32,
     /// Parts of other pictures, the last one on top.
@@ -30,8 +32,18 @@ impl Painted {
         Self {
             width,
             height,
+            drawn: (width as u32, height as u32),
             seed,
             parts: Vec::new(),
+        }
+    }
+
+    /// Puts the picture on a screen of another size.
+    pub fn on(self, (width, height): (usize, usize)) -> Self {
+        Self {
+            width,
+            height,
+            ..self
         }
     }
 
@@ -47,6 +59,9 @@ impl Painted {
 
     /// Returns a pixel, as 0x00RRGGBB.
     fn at(&self, x: u32, y: u32) -> u32 {
+        if x >= self.drawn.0 || y >= self.drawn.1 {
+            return 0;
+        }
         let mut parts = self.parts.iter().rev();
         let part = parts.find(|part| part.columns.contains(&x) && part.rows.contains(&y));
         pixel(x, y, part.map_or(self.seed, |part| part.seed))
@@ -103,6 +118,15 @@ mod tests {
         let error = painted.check(&shown(&under)).unwrap_err().to_string();
         assert!(error.starts_with("1 of 180000 pixels differ, the first one at 595,5: "));
         assert!(Painted::new((300, 600), 1).check(&shown(&painted)).is_err());
+    }
+
+    #[test]
+    fn a_screen_is_black_beyond_the_picture() {
+        let painted = Painted::new(SIZE, 1).on((300, 400));
+        let picture = shown(&painted);
+        painted.check(&picture).unwrap();
+        assert_eq!(picture.at(299, 300), 0);
+        assert_eq!(picture.at(299, 299), pixel(299, 299, 1));
     }
 
     #[test]

@@ -156,7 +156,7 @@ fn with_two_viewers(machine: &Machine, out: &Path) -> Result<(Machine, [PathBuf;
 }
 
 /// Starts it with the second one plugged in.
-fn with_second(machine: &Machine, size: (u16, u16), out: &Path) -> Result<(Vm, Viewer)> {
+pub fn with_second(machine: &Machine, size: (u16, u16), out: &Path) -> Result<(Vm, Viewer)> {
     let (machine, sockets) = with_two_viewers(machine, out)?;
     let mut vm = machine.paused().start(out)?;
     let mut viewer = Viewer::connect(&sockets[1])?;
@@ -167,7 +167,7 @@ fn with_second(machine: &Machine, size: (u16, u16), out: &Path) -> Result<(Vm, V
 }
 
 /// Checks that each display has the end of the log, as much as fits on all that are plugged in.
-fn same_text_on(
+pub fn same_text_on(
     guests: &Guests,
     vm: &mut Vm,
     scanouts: [Option<(u16, u16)>; 2],

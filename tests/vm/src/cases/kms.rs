@@ -5,6 +5,7 @@
 use super::{
     case,
     crash::{background, provoke, trigger, BOTH, SYSRQ, TRACE},
+    displays::{same_text_on, with_second, TWO},
     fixtures::{equal, times, WAITING},
     group,
     handover::changed_hands,
@@ -105,6 +106,19 @@ const CASES: &[Case] = &[
     case("kms-bridge-font", Own(keeps_picture), |guests| {
         bridge(guests, "open show=1 say=shown sleep=6000 wait hold")
             .append("vm.do=busybox,sleep,1 vm.font=/8x22.psf")
+    }),
+    // The terminal is blanked meanwhile, and again by the time that the text is back.
+    case("kms-bridge-blank", Own(is_not_blanked), |guests| {
+        bridge(
+            guests,
+            "open show=1 say=shown sleep=5000 wait close sleep=4000 say=closed hold",
+        )
+        .append("consoleblank=2")
+    }),
+    case("kms-bridge-two-displays", Own(on_both), |guests| {
+        let steps = "vm.do=kms,open,info,show=1,dirty=600:700:300:300:4,wait,close,wait,hold,&";
+        let machine = guests.vt().append("vm.lines=60").append(steps);
+        machine.direct().device(&format!("{GPU},{TWO}"))
     }),
     case("kms-bridge-resize", Own(follows), |guests| {
         bridge(guests, "open show=1 wait hotplug show=2 wait hold")
@@ -242,6 +256,43 @@ fn has_text(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     has_not_failed(&vm)?;
     let rows = guests.has_same_text(&mut vm, None, out)?;
     Ok(equal(rows))
+}
+
+/// Checks that a terminal that is blanked blanks no picture, and is blanked again after that.
+fn is_not_blanked(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    shows(&mut vm, 1, &Painted::new(SIZE, 1))?;
+    vm.send("\n")?;
+    vm.wait("a black screen", PATIENCE * 3, |vm| {
+        let (_, picture) = vm.screenshot("black.png", None)?;
+        Ok((picture.is_blank() && is_black(&picture)).then_some(()))
+    })?;
+    vm.check()?;
+    Ok("the picture, and then black".into())
+}
+
+/// Checks that two displays of different sizes show the picture, as far as it goes.
+fn on_both(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let second = (640, 960);
+    let (mut vm, _viewer) = with_second(machine, second, out)?;
+    let painted = Painted::new(SIZE, 1).with([600, 700, 300, 300], 4);
+    let narrow = painted.clone().on((second.0.into(), second.1.into()));
+    waits(&mut vm, 1)?;
+    has_not_failed(&vm)?;
+    for (display, painted) in [(0, &painted), (1, &narrow)] {
+        let name = format!("display-{display}.png");
+        vm.wait("the picture", PATIENCE, |vm| {
+            let (_, picture) = vm.screenshot_of(&name, Some(("gpu", display)))?;
+            Ok(painted.check(&picture).is_ok().then_some(()))
+        })
+        .with_context(|| format!("see {name}"))?;
+    }
+    vm.send("\n")?;
+    waits(&mut vm, 2)?;
+    let second = Some(second);
+    let seen = same_text_on(guests, &mut vm, [Some((1280, 800)), second], out)?;
+    vm.check()?;
+    Ok(format!("the picture on both, and then {seen}"))
 }
 
 fn is_black(picture: &Picture) -> bool {
