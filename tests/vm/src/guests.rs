@@ -234,6 +234,11 @@ impl Guests {
             })
     }
 
+    /// Has a machine run the init of the cases, with its programs.
+    pub fn with_programs(&self, machine: Machine) -> Machine {
+        machine.initrd(&self.initrd)
+    }
+
     /// Returns the kernel without the driver.
     pub fn plain_image(&self) -> &Path {
         &self.kernels.plain

@@ -3,7 +3,7 @@
 //! What this driver's consoles cost, and others, side by side.
 
 use crate::{
-    first_text,
+    first_text, framebuffer,
     measure::{self, Boot, Clock, Phase},
     peers::{self, Extra, Peer, Shown},
     plot,
@@ -237,6 +237,7 @@ impl Bencher<'_> {
             ("short", Self::all_shortest),
             ("boot", Self::whole_boots),
             ("first text", Self::first_texts),
+            ("framebuffer", Self::framebuffers),
             ("VNC", Self::vnc),
             ("wall", Self::wall),
         ] {
@@ -308,6 +309,20 @@ impl Bencher<'_> {
             sheet
                 .other
                 .insert(format!("first text, {name}"), text.from_start as f64);
+        }
+        Ok(())
+    }
+
+    /// Instructions for an update of a framebuffer, in the mode of firmware's and in QEMU's.
+    fn framebuffers(&self, sheet: &mut Sheet) -> Result<()> {
+        for device in &framebuffer::DEVICES {
+            let mode = usual(device.peer);
+            let folder = self.folder(&format!("{} framebuffer", device.name));
+            let costs = device.count(self.guests, self.extra, mode, &folder)?;
+            for ((width, height), cost) in framebuffer::SIZES.into_iter().zip(costs) {
+                let name = format!("{}, {width}x{height} pixels", device.name);
+                sheet.other.insert(name, cost);
+            }
         }
         Ok(())
     }
@@ -441,6 +456,22 @@ impl Bencher<'_> {
                 "QEMU's CPU time with VNC, of fbcon's",
                 vnc(VT) / vnc(FBCON),
                 0.5,
+            ),
+            goal(
+                "an update of 100x20 pixels",
+                other("virtgpu_bridge, 100x20 pixels"),
+                20_000.0,
+            ),
+            goal(
+                "an update of 1280x800 pixels",
+                other("virtgpu_bridge, 1280x800 pixels"),
+                600_000.0,
+            ),
+            goal(
+                "a frame of 800x600, of simpledrm's",
+                other("virtgpu_bridge, 800x600 pixels")
+                    / other("simpledrm on ramfb, 800x600 pixels"),
+                1.5,
             ),
             goal("KiB of memory", self.extra.memory as f64 / 1024.0, 256.0),
             goal(

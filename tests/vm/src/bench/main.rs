@@ -2,16 +2,18 @@
 
 //! Counts what lines cost on this driver's consoles and on others.
 //!
-//! | file            | what                                                            |
-//! |-----------------|-----------------------------------------------------------------|
-//! | `compare.rs`    | the cases, their tables and the baseline                        |
-//! | `peers.rs`      | the consoles that are measured, and their machines              |
-//! | `measure.rs`    | a boot that writes lines: what they cost, what the screen shows |
-//! | `first_text.rs` | instructions until there is text                                |
-//! | `plot.rs`       | plots                                                           |
+//! | file             | what                                                            |
+//! |------------------|-----------------------------------------------------------------|
+//! | `compare.rs`     | the cases, their tables and the baseline                        |
+//! | `peers.rs`       | the consoles that are measured, and their machines              |
+//! | `measure.rs`     | a boot that writes lines: what they cost, what the screen shows |
+//! | `framebuffer.rs` | what an update of a framebuffer costs                           |
+//! | `first_text.rs`  | instructions until there is text                                |
+//! | `plot.rs`        | plots                                                           |
 
 mod compare;
 mod first_text;
+mod framebuffer;
 mod measure;
 mod peers;
 mod plot;
@@ -51,6 +53,9 @@ struct Cli {
     /// What writes lines in the guest.
     #[arg(long)]
     writer: PathBuf,
+    /// What draws in the guest.
+    #[arg(long)]
+    kms: PathBuf,
     /// The driver's own memory in the kernel's image, in bytes.
     #[arg(long)]
     memory: u64,
@@ -77,7 +82,7 @@ fn run(cli: Cli) -> Result<Tally> {
         plain: cli.plain_image,
         ..Kernels::all(&cli.image)
     };
-    let guests = Guests::new(kernels, &[], &[], &cli.fonts, &cli.out)?;
+    let guests = Guests::new(kernels, &[], &[cli.kms], &cli.fonts, &cli.out)?;
     let initrd = cli.out.join("bench.cpio");
     initramfs::write_bench(&initrd, &cli.writer, &guests.fonts)?;
     let extra = Extra {
