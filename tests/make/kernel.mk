@@ -67,15 +67,16 @@ $(build)/Image-$(name): $(build)/Image-plain-$(name) $(driver-files) | grafted
 	@tests/progress $(log)/image-$(name).log 'kernel $(name) with the driver' 100 $(kmake) Image
 	@cp $(obj)/arch/arm64/boot/Image $@
 
-# The same without the tests in it, and as distributions have it: with the native driver as modules,
-# and an fbcon that does not take over before there is text. A copy of the build tree saves turning
-# it back and forth.
-native := virtio_dma_buf drm_kms_helper drm_client_lib drm_shmem_helper virtio-gpu virtgpu_bridge_kms
+# The same without the tests in it, and as distributions have it: with DRM and the native driver as
+# modules, and an fbcon that does not take over before there is text. A copy of the build tree saves
+# turning it back and forth.
+native := drm virtio_dma_buf drm_kms_helper drm_client_lib drm_shmem_helper virtio-gpu \
+	  virtgpu_bridge_kms
 $(build)/Image-modular-$(name): $(build)/Image-$(name)
 	@[ ! $(obj)/.stamp-config -nt $(obj)-modular/.stamp-config ] || \
 		{ rm -rf $(obj)-modular && cp -a $(obj) $(obj)-modular; }
 	@$(obj)/source/scripts/config --file $(obj)-modular/.config -e VIRTGPU_BRIDGE -m VIRTGPU_BRIDGE_KMS \
-		-d VIRTGPU_BRIDGE_KUNIT_TEST -d VIRTGPU_BRIDGE_CRASH_TEST -m DRM_VIRTIO_GPU \
+		-d VIRTGPU_BRIDGE_KUNIT_TEST -d VIRTGPU_BRIDGE_CRASH_TEST -m DRM -m DRM_VIRTIO_GPU \
 		-e FRAMEBUFFER_CONSOLE_DEFERRED_TAKEOVER
 	@$(kmake-modular) -s olddefconfig
 	@tests/progress $(log)/modular-image-$(name).log 'kernel $(name) with native modules' 250 \
