@@ -32,7 +32,7 @@ choice := --config $(obj)/.config --modular-config $(modular-obj)/.config --kern
 ifneq ($(filter modules,$(VARIANT)),)
 guest-modules = $$(find $(obj) -name '*.ko' -printf '--module %p ')
 else ifeq ($(small),)
-guest-modules = --module $(build)/module-$(name)/drivers/virtgpu_bridge.ko \
+guest-modules = $$(printf -- '--plain-module %s ' $(build)/module-$(name)/drivers/*.ko) \
 		$$(printf -- '--module %s ' $(build)/native-$(name)/*.ko)
 endif
 

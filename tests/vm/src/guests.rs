@@ -49,6 +49,8 @@ pub struct Kernels {
     pub image: PathBuf,
     /// The same without the driver.
     pub plain: PathBuf,
+    /// The driver as modules, for that one.
+    pub plain_modules: Vec<PathBuf>,
     /// With the driver built in, and the native one as modules.
     pub modular: PathBuf,
     /// What `console=` calls the driver's screen: `tty0`, where there are virtual terminals.
@@ -61,6 +63,7 @@ impl Kernels {
         Self {
             image: image.to_owned(),
             plain: image.to_owned(),
+            plain_modules: Vec::new(),
             modular: image.to_owned(),
             console: "tty0".into(),
         }
@@ -83,7 +86,7 @@ impl Guests {
         fs::create_dir_all(out)?;
         let initrd = out.join("initramfs.cpio");
         let fonts = Fonts::read(kernel_source)?;
-        initramfs::write(&initrd, modules, programs, &fonts)?;
+        initramfs::write(&initrd, modules, &kernels.plain_modules, programs, &fonts)?;
         let sample = out.join("sample.cpio");
         initramfs::write_sample(&sample)?;
         Ok(Self {

@@ -116,8 +116,15 @@ pub fn write_bench(path: &Path, writer: &Path, fonts: &Fonts) -> Result<()> {
 /// Heights of fonts for users to load.
 const HEIGHTS: [usize; 2] = [16, 22];
 
-/// Writes the archive to `path`, with `modules` at the guest's root, and `programs` in /bin.
-pub fn write(path: &Path, modules: &[PathBuf], programs: &[PathBuf], fonts: &Fonts) -> Result<()> {
+/// Writes the archive to `path`, with `modules` at the guest's root, those for the kernel without
+/// the driver in /plain, and `programs` in /bin.
+pub fn write(
+    path: &Path,
+    modules: &[PathBuf],
+    plain_modules: &[PathBuf],
+    programs: &[PathBuf],
+    fonts: &Fonts,
+) -> Result<()> {
     let mut files = vec![
         (file("init", 0o755), INIT.to_vec()),
         (file("bin/busybox", 0o755), busybox()?),
@@ -126,6 +133,10 @@ pub fn write(path: &Path, modules: &[PathBuf], programs: &[PathBuf], fonts: &Fon
     for module in modules {
         let (name, bytes) = read(module)?;
         files.push((file(name, 0o644), bytes));
+    }
+    for module in plain_modules {
+        let (name, bytes) = read(module)?;
+        files.push((file(&format!("plain/{name}"), 0o644), bytes));
     }
     for program in programs {
         let (name, bytes) = read(program)?;
@@ -138,7 +149,8 @@ pub fn write(path: &Path, modules: &[PathBuf], programs: &[PathBuf], fonts: &Fon
     for (number, stream) in streams::all().into_iter().enumerate() {
         files.push((file(&format!("streams/{number:03}"), 0o644), stream.bytes));
     }
-    archive(path, &["bin", "dev", "proc", "streams", "sys"], files)
+    let folders = ["bin", "dev", "plain", "proc", "streams", "sys"];
+    archive(path, &folders, files)
 }
 
 /// Returns a file's name, and what is in it.

@@ -56,8 +56,10 @@ enum Cli {
         /// The same kernel with the native driver as modules.
         #[arg(long)]
         modular_image: PathBuf,
-        /// Modules for the guest: virtgpu_bridge.ko for the kernel without the driver, and the
-        /// native driver's for the other.
+        /// The driver as modules, for the kernel without it.
+        #[arg(long = "plain-module", value_name = "FILE")]
+        plain_modules: Vec<PathBuf>,
+        /// Modules for the other kernels: the native driver's, and what goes with it.
         #[arg(long = "module", value_name = "FILE")]
         modules: Vec<PathBuf>,
         /// Programs for the guest, which cases call.
@@ -139,6 +141,7 @@ fn dispatch(cli: Cli) -> Result<Option<Tally>> {
             guest,
             plain_image,
             modular_image,
+            plain_modules,
             modules,
             programs,
             handoff,
@@ -152,6 +155,7 @@ fn dispatch(cli: Cli) -> Result<Option<Tally>> {
             let kernels = Kernels {
                 image,
                 plain: plain_image,
+                plain_modules,
                 modular: modular_image,
                 console: chosen.configs.console().into(),
             };

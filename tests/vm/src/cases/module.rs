@@ -37,5 +37,5 @@ const CASES: &[Case] = &[
     }),
 ];
 
-const INSMOD: &str = "vm.insmod=/virtgpu_bridge.ko";
+const INSMOD: &str = "vm.insmod=/plain/virtgpu_bridge.ko";
 const RMMOD: &str = "vm.rmmod=virtgpu_bridge";
