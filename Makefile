@@ -18,7 +18,7 @@ help:
 	@echo '  check-all       check, and the same on other kernels and with debug options'
 	@echo '  bench           what a line costs, here and on other consoles; build/bench/ (BASELINE=1 keeps it)'
 	@echo '  image           build/Image, the kernel with the driver built in'
-	@echo '  modules         build/virtgpu_bridge.ko (KDIR=: for the kernel built there)'
+	@echo '  modules         build/virtgpu_bridge*.ko, the driver as modules (KDIR=: for the kernel built there)'
 	@echo '  handoff         build/handoff/, the UEFI driver that keeps firmware's picture for the kernel'
 	@echo '  graft ungraft   put the driver into the kernel tree KDIR=, or take it out again'
 	@echo '  kunit host-test vm-test bench-check style    parts of check (ONLY= picks VM cases by name)'

@@ -7,6 +7,8 @@
 //! the screen is black. Otherwise the text is shown, with all that was written meanwhile. A panic,
 //! and an emergency that tty0 does not print, take the screen.
 //!
+//! The text of the module is the log alone, and graphics mode does not matter there.
+//!
 //! The KMS driver reports the changes of these conditions with locks of DRM held, under which the
 //! console lock must not be taken. So a work item evaluates them.
 
@@ -24,11 +26,19 @@ use kernel::{
     }, //
 };
 
-#[cfg(CONFIG_VT)]
+#[cfg(MODULE)]
+use crate::console::legacy::{
+    self as printer,
+    wait_for_log, //
+};
+#[cfg(all(CONFIG_VT, not(MODULE)))]
 use crate::console::vt;
+#[cfg(not(MODULE))]
 use crate::{
-    console::nbcon,
-    device::active,
+    console::nbcon as printer,
+    device::active::wait_for_log, //
+};
+use crate::{
     linux::{
         console::{
             self,
@@ -75,7 +85,7 @@ const MAX_SLEEPS: u32 = 200;
 
 /// Handles a screen that is new, or has another size. May sleep.
 pub(crate) fn redraw() {
-    let size = console::locked(|_| active::wait_for_log(|log| log.size())).unwrap_or((0, 0));
+    let size = console::locked(|_| wait_for_log(|log| log.size())).unwrap_or((0, 0));
     let size = u64::from(size.0) << 32 | u64::from(size.1);
     if SIZE.xchg(size, Relaxed) != size {
         kms::resized();
@@ -89,14 +99,16 @@ pub(crate) fn redraw() {
 /// [`work::update_framebuffer_later`].
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_update_framebuffer() {
+    // The KMS driver may have kept the console from the screen.
+    #[cfg(MODULE)]
+    printer::catch_up();
     let is_active = IS_ACTIVE.load(Relaxed);
-    let is_wanted =
-        console::locked(|_lock| was_active() && (HAS_MASTER.load(Relaxed) || is_graphics(_lock)));
+    let is_wanted = console::locked(|lock| is_wanted(lock));
     let mut was_drawn = !(is_wanted && is_active) && set_drawn(false);
     let start_or_end = |log: &mut Log<'static, QueueMemory>| {
         let had = log.has_framebuffer();
         // The owner of the screen alone takes it for an emergency.
-        let has = is_wanted && !nbcon::has_screen() && log.start_framebuffer();
+        let has = is_wanted && !printer::has_screen() && log.start_framebuffer();
         if !has {
             log.end_framebuffer();
             // Nobody else draws the text.
@@ -108,8 +120,7 @@ extern "C" fn rust_virtgpu_bridge_update_framebuffer() {
         }
         (had, has)
     };
-    let (had, has) =
-        console::locked(|_| active::wait_for_log(start_or_end)).unwrap_or((false, false));
+    let (had, has) = console::locked(|_| wait_for_log(start_or_end)).unwrap_or((false, false));
     if has && is_active {
         if !set_drawn(true) || !had {
             kms::redraw();
@@ -117,9 +128,9 @@ extern "C" fn rust_virtgpu_bridge_update_framebuffer() {
         return;
     }
     was_drawn |= set_drawn(false);
-    if !has && (had || was_drawn) && !nbcon::has_screen() {
-        nbcon::redraw();
-        #[cfg(CONFIG_VT)]
+    if !has && (had || was_drawn) && !printer::has_screen() {
+        printer::redraw();
+        #[cfg(all(CONFIG_VT, not(MODULE)))]
         vt::redraw();
     }
 }
@@ -143,9 +154,15 @@ fn was_active() -> bool {
     IS_ACTIVE.load(Relaxed) || WAS_ACTIVE.load(Relaxed)
 }
 
-/// Returns whether the virtual terminal in the foreground is in graphics mode.
+/// Returns whether a framebuffer is wanted on the screen, or black in its place.
+fn is_wanted(lock: &Locked) -> bool {
+    was_active() && (HAS_MASTER.load(Relaxed) || is_graphics(lock))
+}
+
+/// Returns whether the virtual terminal in the foreground is in graphics mode. The module does not
+/// learn of such changes.
 fn is_graphics(_lock: &Locked) -> bool {
-    #[cfg(CONFIG_VT)]
+    #[cfg(all(CONFIG_VT, not(MODULE)))]
     if vt::is_graphics(_lock) {
         return true;
     }
@@ -189,7 +206,7 @@ impl Screen for Framebuffer {
             };
             // A device that does not answer is given up as it is for text.
             let waits = sleeps >= MAX_SLEEPS;
-            let next = active::wait_for_log(|log| {
+            let next = wait_for_log(|log| {
                 let next = log.draw_framebuffer(&part, waits, |x, y, to| pixels.copy(x, y, to));
                 if next.is_none() && end == all.y.end {
                     log.show_framebuffer(&all);
@@ -206,7 +223,8 @@ impl Screen for Framebuffer {
             }
         }
         // It may have found the screen owned.
-        nbcon::show_missed();
+        #[cfg(not(MODULE))]
+        printer::show_missed();
     }
 }
 

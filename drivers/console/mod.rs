@@ -10,14 +10,15 @@
 //! | [`framebuffer`] | the framebuffer of a KMS client, in place of the text |
 //! | [`preferred`] | whether the log is on the screen, with each line once |
 //! | [`pacing`] | how often a screen is repainted that cannot pan |
-//! | [`module`] | all of the driver as a module |
+//! | [`module`], [`legacy`] | the driver as a module: its device; the log on it |
 
 #[cfg(not(MODULE))]
 pub(crate) mod earlycon;
 #[cfg(not(MODULE))]
 pub(crate) mod emergency;
-#[cfg(not(MODULE))]
 pub(crate) mod framebuffer;
+#[cfg(MODULE)]
+pub(crate) mod legacy;
 #[cfg(MODULE)]
 pub(crate) mod module;
 #[cfg(not(MODULE))]

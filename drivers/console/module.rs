@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The module: the log on a virtio-gpu that no other driver has, from `insmod`, or a bind in sysfs,
-//! to `rmmod` or an unbind. The first device that can be brought up shows the log.
+//! to `rmmod` or an unbind. The first device that can be brought up shows the log, and the KMS
+//! driver gets it.
 
 use kernel::{
     error::{
@@ -23,55 +24,37 @@ use kernel::{
 };
 
 use crate::{
+    console::{
+        framebuffer,
+        legacy::{
+            self,
+            ActiveDevice, //
+        }, //
+    },
     device::{
-        bound::{
-            BoundDevice,
-            Stop, //
-        },
+        bound::BoundDevice,
         bring_up::{
             self,
             BringUpError, //
         }, //
     },
     linux::{
-        atomic_option::AtomicOption,
-        clock::{
-            begin_use,
-            ticks, //
-        },
-        console,
-        legacy_console::{
-            self,
-            LegacyConsole, //
-        },
-        owner::{
-            oops_in_progress,
-            Owned, //
-        },
+        clock::ticks,
+        kms,
         pci_device::PciDevice,
         pci_driver::{
             self,
             Driver, //
-        },
-        queue_memory::QueueMemory, //
-    },
-    scanout::log::Log, //
+        }, //
+    }, //
 };
 
-static DEVICE: Owned<Option<ActiveDevice>> = Owned::new(None);
 static DRIVER: pci_driver::Registration<Module> = pci_driver::Registration::new();
-static CONSOLE: legacy_console::Registration<Module> = legacy_console::Registration::new();
 /// Set while a device shows the log, or is about to.
 static CLAIMED: AtomicFlag = AtomicFlag::new(false);
 
-/// The PCI driver and the legacy console of the module.
+/// The PCI driver of the module.
 struct Module;
-
-/// A device that shows the log.
-struct ActiveDevice {
-    log: AtomicOption<Log<'static, QueueMemory>>,
-    device: BoundDevice,
-}
 
 /// Registers the driver, which probes devices without a driver, and logs the reason if no device
 /// shows the log. May sleep.
@@ -106,6 +89,7 @@ pub(crate) fn register(module: &'static ThisModule) -> Result {
 /// Unregisters the driver, which releases its device. May sleep.
 pub(crate) fn unregister() {
     DRIVER.unregister();
+    legacy::unregister();
 }
 
 impl Driver for Module {
@@ -120,15 +104,14 @@ impl Driver for Module {
         }
         match ActiveDevice::new(device) {
             Ok(mut active) => {
-                if let Some(log) = active.log.as_mut() {
-                    bring_up::announce(device, log, start);
-                }
-                console::locked(|_| DEVICE.try_with(|slot| *slot = Some(active)));
+                active.announce(device, start);
                 // SAFETY: This call has set `CLAIMED`, so there is no other one here. The call that
-                // had set it before has unregistered the console, in `remove()`, before clearing
-                // it, or has not registered one. The module unregisters the driver before it is
-                // unloaded, which calls `remove()`.
-                unsafe { CONSOLE.register() };
+                // had set it before has stopped the log, in `remove()`, before clearing it, or has
+                // not started one. Before the module is unloaded, `unregister()` above calls both.
+                unsafe { legacy::start(active) };
+                framebuffer::redraw();
+                kms::set_device(device);
+                kms::start();
                 Ok(())
             }
             Err(error) => {
@@ -143,56 +126,14 @@ impl Driver for Module {
     }
 
     fn remove(device: PciDevice) {
-        stop(BoundDevice::reset);
+        kms::released();
+        legacy::stop(BoundDevice::reset);
         pr_info!("{}: given back\n", format_args!("{device}"));
         CLAIMED.store(false, Release);
     }
 
     // Keep the picture for the next kernel.
     fn shutdown(_device: PciDevice) {
-        stop(BoundDevice::quiesce);
-    }
-}
-
-/// Ends the log, and stops the device.
-fn stop(how: Stop) {
-    CONSOLE.unregister();
-    // The console does not write any more, so the device can be stopped while the other consoles
-    // print.
-    begin_use();
-    let active = console::locked(|_| DEVICE.try_with(Option::take)).flatten();
-    if let Some(mut active) = active {
-        let log = active.log.take();
-        if let Some(error) = log.and_then(|log| how(&mut active.device, log)) {
-            bring_up::report_missing_text(error);
-        }
-    }
-}
-
-impl LegacyConsole for Module {
-    fn write(text: &[u8]) {
-        let error = DEVICE.try_with(|active| {
-            let log = active.as_mut()?.log.as_mut()?;
-            log.write(text, oops_in_progress());
-            log.take_error()
-        });
-        if let Some(Some(error)) = error {
-            bring_up::report_missing_text(error);
-        }
-    }
-}
-
-impl ActiveDevice {
-    /// Brings a device up.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the device cannot be used, and leaves it as it was before.
-    fn new(device: PciDevice) -> Result<Self, BringUpError> {
-        begin_use();
-        let mut device = BoundDevice::pci(device)?;
-        let mut log = AtomicOption::none();
-        device.bring_up_dma(&mut log)?;
-        Ok(Self { log, device })
+        legacy::stop(BoundDevice::quiesce);
     }
 }

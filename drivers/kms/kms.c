@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A KMS driver on a screen that virtgpu_bridge has: one plane, one CRTC and one connector. A shadow
- * plane gives the built-in driver the areas that have changed, which it copies into the memory that
- * its text is drawn in.
+ * plane gives virtgpu_bridge the areas that have changed, which it copies into the memory that its
+ * text is drawn in.
  *
  * In C, because DRM's tables and initialisers are macros and inline functions.
  */
@@ -369,7 +369,9 @@ static void __exit bridge_kms_exit(void)
 }
 module_exit(bridge_kms_exit);
 
+#if !IS_MODULE(CONFIG_VIRTGPU_BRIDGE)
 /* That of the uevent by which virtgpu_bridge asks for the native driver, while it has a device. */
 MODULE_ALIAS("virtio:d00000010v*");
+#endif
 MODULE_DESCRIPTION("KMS driver on the screen of virtgpu_bridge");
 MODULE_LICENSE("GPL");

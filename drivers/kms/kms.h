@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the KMS driver and the built-in driver, which has the device, call of each other. */
+/* What the KMS driver and virtgpu_bridge, which has the device, call of each other. */
 #ifndef VIRTGPU_BRIDGE_KMS_H
 #define VIRTGPU_BRIDGE_KMS_H
 

@@ -157,6 +157,15 @@ impl Console {
         self.0.get()
     }
 
+    /// Returns the sequence number of the record that a legacy console prints now, or prints next.
+    /// It is exact with the console lock held.
+    #[cfg(MODULE)]
+    pub(crate) fn seq(&self) -> u64 {
+        // SAFETY: The console is allocated. The printk core may change the number meanwhile: the
+        // read is volatile, of an aligned word, and any earlier value will do.
+        unsafe { (&raw const (*self.0.get()).seq).read_volatile() }
+    }
+
     /// Adds the console to the printk core's list. It is enabled without a `console=` on the
     /// command line.
     ///

@@ -74,6 +74,33 @@ bool virtgpu_bridge_behind_iommu(struct device *dev)
 	return use_dma_iommu(dev);
 }
 
+static struct mutex mutexes[] = {
+	[VIRTGPU_BRIDGE_MUTEX_CONSOLE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_CONSOLE]),
+	[VIRTGPU_BRIDGE_MUTEX_PROBE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_PROBE]),
+	[VIRTGPU_BRIDGE_MUTEX_DEVICE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_DEVICE]),
+	[VIRTGPU_BRIDGE_MUTEX_KMS] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_KMS]),
+	[VIRTGPU_BRIDGE_MUTEX_FRAMEBUFFER] =
+		__MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_FRAMEBUFFER]),
+};
+
+void virtgpu_bridge_lock(enum virtgpu_bridge_mutex which)
+{
+	mutex_lock(&mutexes[which]);
+}
+
+void virtgpu_bridge_unlock(enum virtgpu_bridge_mutex which)
+{
+	mutex_unlock(&mutexes[which]);
+}
+
+/*
+ * Returns whether no other CPU is online. A panic stops CPUs and sets them offline, even this one.
+ */
+bool virtgpu_bridge_is_only_cpu(void)
+{
+	return cpumask_any_but(cpu_online_mask, raw_smp_processor_id()) >= nr_cpu_ids;
+}
+
 #ifdef MODULE
 /*
  * Copies the name of the driver that has the device to name. Returns whether the device has a
@@ -121,25 +148,6 @@ static char *console = "auto";
 module_param(console, charp, 0444);
 MODULE_PARM_DESC(console, "Whether the log is on the screen where nobody says so: auto or never");
 
-static struct mutex mutexes[] = {
-	[VIRTGPU_BRIDGE_MUTEX_CONSOLE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_CONSOLE]),
-	[VIRTGPU_BRIDGE_MUTEX_PROBE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_PROBE]),
-	[VIRTGPU_BRIDGE_MUTEX_DEVICE] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_DEVICE]),
-	[VIRTGPU_BRIDGE_MUTEX_KMS] = __MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_KMS]),
-	[VIRTGPU_BRIDGE_MUTEX_FRAMEBUFFER] =
-		__MUTEX_INITIALIZER(mutexes[VIRTGPU_BRIDGE_MUTEX_FRAMEBUFFER]),
-};
-
-void virtgpu_bridge_lock(enum virtgpu_bridge_mutex which)
-{
-	mutex_lock(&mutexes[which]);
-}
-
-void virtgpu_bridge_unlock(enum virtgpu_bridge_mutex which)
-{
-	mutex_unlock(&mutexes[which]);
-}
-
 /*
  * Sets Bus Master Enable in a panic. Does nothing if the lock of configuration space is held, since
  * its owner may be stopped.
@@ -164,14 +172,6 @@ bool virtgpu_bridge_memory_is_private(void)
 int virtgpu_bridge_pci_domain(struct pci_dev *dev)
 {
 	return pci_domain_nr(dev->bus);
-}
-
-/*
- * Returns whether no other CPU is online. A panic stops CPUs and sets them offline, even this one.
- */
-bool virtgpu_bridge_is_only_cpu(void)
-{
-	return cpumask_any_but(cpu_online_mask, raw_smp_processor_id()) >= nr_cpu_ids;
 }
 
 static DEFINE_MUTEX(thread_lock);

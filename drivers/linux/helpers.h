@@ -23,9 +23,33 @@ const char *virtgpu_bridge_scroll(void);
 
 unsigned long virtgpu_bridge_context(void);
 bool virtgpu_bridge_behind_iommu(struct device *dev);
+bool virtgpu_bridge_is_only_cpu(void);
+
+/* The mutexes, named after the state that they guard; see mutex.rs. */
+enum virtgpu_bridge_mutex {
+	VIRTGPU_BRIDGE_MUTEX_CONSOLE,
+	VIRTGPU_BRIDGE_MUTEX_PROBE,
+	VIRTGPU_BRIDGE_MUTEX_DEVICE,
+	VIRTGPU_BRIDGE_MUTEX_KMS,
+	VIRTGPU_BRIDGE_MUTEX_FRAMEBUFFER,
+};
+
+void virtgpu_bridge_lock(enum virtgpu_bridge_mutex which);
+void virtgpu_bridge_unlock(enum virtgpu_bridge_mutex which);
+void virtgpu_bridge_update_framebuffer_later(void);
+
+/* Rust functions that hooks.c calls. */
+void rust_virtgpu_bridge_update_framebuffer(void);
+void rust_virtgpu_bridge_kms_register(const struct virtgpu_bridge_kms_ops *ops);
+void rust_virtgpu_bridge_kms_unregister(void);
+void rust_virtgpu_bridge_kms_size(unsigned int *width, unsigned int *height);
+void rust_virtgpu_bridge_kms_set_active(bool active);
+void rust_virtgpu_bridge_kms_set_master(bool has_master);
+void rust_virtgpu_bridge_kms_draw(const struct virtgpu_bridge_kms_area *area);
 
 #if defined(MODULE) || defined(__BINDGEN__)
 bool virtgpu_bridge_driver_name(struct device *dev, char *name, size_t size);
+void virtgpu_bridge_finish_framebuffer_update(void);
 #endif
 
 #if !defined(MODULE) || defined(__BINDGEN__)
@@ -40,15 +64,6 @@ extern bool console_irqwork_blocked;
  */
 extern raw_spinlock_t pci_lock;
 
-/* The mutexes, named after the state that they guard; see mutex.rs. */
-enum virtgpu_bridge_mutex {
-	VIRTGPU_BRIDGE_MUTEX_CONSOLE,
-	VIRTGPU_BRIDGE_MUTEX_PROBE,
-	VIRTGPU_BRIDGE_MUTEX_DEVICE,
-	VIRTGPU_BRIDGE_MUTEX_KMS,
-	VIRTGPU_BRIDGE_MUTEX_FRAMEBUFFER,
-};
-
 phys_addr_t virtgpu_bridge_image_address(const void *at);
 void __iomem *virtgpu_bridge_map_page(phys_addr_t address);
 void virtgpu_bridge_unmap_page(void);
@@ -56,12 +71,9 @@ void virtgpu_bridge_unmap_page(void);
 const char *virtgpu_bridge_handover(void);
 const char *virtgpu_bridge_framebuffer(void);
 bool virtgpu_bridge_kexec_in_progress(void);
-void virtgpu_bridge_lock(enum virtgpu_bridge_mutex which);
-void virtgpu_bridge_unlock(enum virtgpu_bridge_mutex which);
 void virtgpu_bridge_set_master(struct pci_dev *dev);
 int virtgpu_bridge_pci_domain(struct pci_dev *dev);
 void virtgpu_bridge_remove_framebuffers(struct pci_dev *dev);
-bool virtgpu_bridge_is_only_cpu(void);
 bool virtgpu_bridge_memory_is_private(void);
 unsigned int virtgpu_bridge_address_bits(void);
 void virtgpu_bridge_lock_thread(void);
@@ -78,7 +90,6 @@ bool virtgpu_bridge_is_running(void);
 void virtgpu_bridge_show_frame_later(void);
 void virtgpu_bridge_blink_later(unsigned int milliseconds);
 void virtgpu_bridge_check_tty_later(void);
-void virtgpu_bridge_update_framebuffer_later(void);
 void virtgpu_bridge_start_kms_later(void);
 
 /* Rust functions that hooks.c calls or registers. */
@@ -92,14 +103,7 @@ void rust_virtgpu_bridge_poll_device(void);
 void rust_virtgpu_bridge_show_frame(void);
 void rust_virtgpu_bridge_blink(void);
 void rust_virtgpu_bridge_check_tty(void);
-void rust_virtgpu_bridge_update_framebuffer(void);
 void rust_virtgpu_bridge_start_kms(void);
-void rust_virtgpu_bridge_kms_register(const struct virtgpu_bridge_kms_ops *ops);
-void rust_virtgpu_bridge_kms_unregister(void);
-void rust_virtgpu_bridge_kms_size(unsigned int *width, unsigned int *height);
-void rust_virtgpu_bridge_kms_set_active(bool active);
-void rust_virtgpu_bridge_kms_set_master(bool has_master);
-void rust_virtgpu_bridge_kms_draw(const struct virtgpu_bridge_kms_area *area);
 #endif
 
 #endif

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The entry points that Linux calls, declared by macros that exist only in C: initcalls, the early
- * console, the PCI fixup, work items and timers. Each calls a Rust function. A module has none.
+ * console, the PCI fixup, work items and timers. Each calls a Rust function. A module has those of
+ * framebuffers alone.
  */
 #include <linux/console.h>
 #include <linux/cpumask.h>
@@ -19,7 +20,71 @@
 #include "../kms/kms.h"
 #include "helpers.h"
 
-#ifndef MODULE
+#if IS_ENABLED(CONFIG_VIRTGPU_BRIDGE_KMS)
+void virtgpu_bridge_kms_register(const struct virtgpu_bridge_kms_ops *ops)
+{
+	rust_virtgpu_bridge_kms_register(ops);
+}
+EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_register);
+
+void virtgpu_bridge_kms_unregister(void)
+{
+	rust_virtgpu_bridge_kms_unregister();
+}
+EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_unregister);
+
+void virtgpu_bridge_kms_size(unsigned int *width, unsigned int *height)
+{
+	rust_virtgpu_bridge_kms_size(width, height);
+}
+EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_size);
+
+void virtgpu_bridge_kms_set_active(bool active)
+{
+	rust_virtgpu_bridge_kms_set_active(active);
+}
+EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_set_active);
+
+void virtgpu_bridge_kms_set_master(bool has_master)
+{
+	rust_virtgpu_bridge_kms_set_master(has_master);
+}
+EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_set_master);
+
+void virtgpu_bridge_kms_draw(const struct virtgpu_bridge_kms_area *area)
+{
+	rust_virtgpu_bridge_kms_draw(area);
+}
+EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_draw);
+#endif
+
+static void update_framebuffer(struct work_struct *work)
+{
+	rust_virtgpu_bridge_update_framebuffer();
+}
+
+static DECLARE_WORK(update_framebuffer_work, update_framebuffer);
+
+/* Run by irq_work, since the code that prints may hold a lock of workqueues. */
+static void queue_update_framebuffer(struct irq_work *work)
+{
+	queue_work(system_freezable_wq, &update_framebuffer_work);
+}
+
+static DEFINE_IRQ_WORK(update_framebuffer_irq_work, queue_update_framebuffer);
+
+void virtgpu_bridge_update_framebuffer_later(void)
+{
+	irq_work_queue(&update_framebuffer_irq_work);
+}
+
+#ifdef MODULE
+void virtgpu_bridge_finish_framebuffer_update(void)
+{
+	irq_work_sync(&update_framebuffer_irq_work);
+	flush_work(&update_framebuffer_work);
+}
+#else
 EARLYCON_DECLARE(virtgpu, rust_virtgpu_bridge_earlycon_setup);
 arch_initcall(rust_virtgpu_bridge_arch_init);
 DECLARE_PCI_FIXUP_EARLY(PCI_ANY_ID, PCI_ANY_ID, rust_virtgpu_bridge_pci_fixup);
@@ -80,44 +145,6 @@ void virtgpu_bridge_show_frame_later(void)
 	irq_work_queue(&show_frame_irq_work);
 }
 
-#if IS_ENABLED(CONFIG_VIRTGPU_BRIDGE_KMS)
-void virtgpu_bridge_kms_register(const struct virtgpu_bridge_kms_ops *ops)
-{
-	rust_virtgpu_bridge_kms_register(ops);
-}
-EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_register);
-
-void virtgpu_bridge_kms_unregister(void)
-{
-	rust_virtgpu_bridge_kms_unregister();
-}
-EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_unregister);
-
-void virtgpu_bridge_kms_size(unsigned int *width, unsigned int *height)
-{
-	rust_virtgpu_bridge_kms_size(width, height);
-}
-EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_size);
-
-void virtgpu_bridge_kms_set_active(bool active)
-{
-	rust_virtgpu_bridge_kms_set_active(active);
-}
-EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_set_active);
-
-void virtgpu_bridge_kms_set_master(bool has_master)
-{
-	rust_virtgpu_bridge_kms_set_master(has_master);
-}
-EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_set_master);
-
-void virtgpu_bridge_kms_draw(const struct virtgpu_bridge_kms_area *area)
-{
-	rust_virtgpu_bridge_kms_draw(area);
-}
-EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_draw);
-#endif
-
 static void start_kms(struct work_struct *work)
 {
 	rust_virtgpu_bridge_start_kms();
@@ -128,26 +155,6 @@ static DECLARE_DELAYED_WORK(start_kms_work, start_kms);
 void virtgpu_bridge_start_kms_later(void)
 {
 	queue_delayed_work(system_freezable_power_efficient_wq, &start_kms_work, HZ);
-}
-
-static void update_framebuffer(struct work_struct *work)
-{
-	rust_virtgpu_bridge_update_framebuffer();
-}
-
-static DECLARE_WORK(update_framebuffer_work, update_framebuffer);
-
-/* Run by irq_work, since the code that prints may hold a lock of workqueues. */
-static void queue_update_framebuffer(struct irq_work *work)
-{
-	queue_work(system_freezable_wq, &update_framebuffer_work);
-}
-
-static DEFINE_IRQ_WORK(update_framebuffer_irq_work, queue_update_framebuffer);
-
-void virtgpu_bridge_update_framebuffer_later(void)
-{
-	irq_work_queue(&update_framebuffer_irq_work);
 }
 
 #ifdef CONFIG_VT

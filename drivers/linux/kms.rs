@@ -18,9 +18,12 @@ use kernel::{
     }, //
 };
 
+#[cfg(not(MODULE))]
+use crate::linux::driver_core::Device;
+#[cfg(MODULE)]
+use crate::linux::pci_device::PciDevice;
 use crate::linux::{
     bindings,
-    driver_core::Device,
     mutex::Mutex, //
 };
 
@@ -51,11 +54,28 @@ macro_rules! call {
 }
 
 /// Keeps `device`, which is bound, for the KMS driver. May sleep.
+#[cfg(not(MODULE))]
 pub(crate) fn set_device(device: &Device) {
+    // SAFETY: The device is valid as long as `device` lives.
+    unsafe { keep(device.as_ptr()) };
+}
+
+/// Keeps `device`, which is being bound, for the KMS driver. May sleep.
+#[cfg(MODULE)]
+pub(crate) fn set_device(device: PciDevice) {
+    // SAFETY: By the invariants of `PciDevice` it is valid.
+    unsafe { keep(device.as_device()) };
+}
+
+/// Refers to a device, unless there is one.
+///
+/// # Safety
+///
+/// The device is valid until this returns.
+unsafe fn keep(device: *mut kernel_bindings::device) {
     let _guard = Mutex::Kms.lock();
     if DEVICE.load(Relaxed).is_null() {
-        let device = device.as_ptr();
-        // SAFETY: The device is valid as long as `device` lives: it may be referenced.
+        // SAFETY: By the safety requirement: it may be referenced.
         unsafe { kernel_bindings::get_device(device) };
         DEVICE.store(device, Relaxed);
     }

@@ -68,6 +68,12 @@ impl<T: LegacyConsole> Registration<T> {
         }
     }
 
+    /// Returns the sequence number of the record that is written now, or written next. It is exact
+    /// with the console lock held.
+    pub(crate) fn seq(&self) -> u64 {
+        self.console.seq()
+    }
+
     /// Removes the console from the list. [`LegacyConsole::write`] does not run any more when this
     /// returns. May sleep.
     pub(crate) fn unregister(&self) {

@@ -36,17 +36,13 @@ pub(crate) mod early;
 pub(crate) mod earlycon;
 pub(crate) mod font;
 pub(crate) mod io_mapping;
-#[cfg(not(MODULE))]
 pub(crate) mod kms;
-#[cfg(not(MODULE))]
 pub(crate) mod kmsg;
 #[cfg(MODULE)]
 pub(crate) mod legacy_console;
-#[cfg(not(MODULE))]
 pub(crate) mod mutex;
 #[cfg(not(MODULE))]
 pub(crate) mod nbcon;
-#[cfg(not(MODULE))]
 pub(crate) mod notifier;
 pub(crate) mod notify;
 pub(crate) mod owner;
@@ -68,5 +64,4 @@ pub(crate) mod table;
 pub(crate) mod uevent;
 #[cfg(all(CONFIG_VT, not(MODULE)))]
 pub(crate) mod vc;
-#[cfg(not(MODULE))]
 pub(crate) mod work;

@@ -41,7 +41,7 @@ use kernel::{
     }, //
 };
 
-#[cfg(CONFIG_VT)]
+#[cfg(all(CONFIG_VT, not(MODULE)))]
 use crate::linux::console::Locked;
 use crate::linux::{
     bindings as bridge_bindings,
@@ -81,6 +81,15 @@ impl<E: Event> Notifier<E> {
             }),
             is_registered: AtomicFlag::new(false),
             kind: PhantomData,
+        }
+    }
+
+    /// Calls `remove` with the notifier if it is registered. When `remove` returns, no callback
+    /// runs.
+    #[cfg(MODULE)]
+    fn unregister_with(&'static self, remove: impl FnOnce(*mut bindings::notifier_block)) {
+        if self.is_registered.xchg(false, Relaxed) {
+            remove(self.block.get());
         }
     }
 
@@ -131,6 +140,17 @@ impl<T: DieNotifier> Notifier<Die<T>> {
             // SAFETY: `register_with()` passes a static notifier that is in no list.
             // `register_die_notifier()` (kernel/notifier.c) takes the lock of its list.
             unsafe { bridge_bindings::register_die_notifier(block.cast()) }
+        });
+    }
+
+    /// Removes the notifier from the kernel's list, if it is there. May sleep.
+    #[cfg(MODULE)]
+    pub(crate) fn unregister(&'static self) {
+        self.unregister_with(|block| {
+            // SAFETY: `unregister_with()` passes a notifier that is in the list.
+            // `unregister_die_notifier()` (kernel/notifier.c) waits until nobody walks the list
+            // (`synchronize_rcu()`).
+            unsafe { bridge_bindings::unregister_die_notifier(block.cast()) };
         });
     }
 }
@@ -250,11 +270,11 @@ impl<T: BusNotifier> Notifier<Bus<T>> {
 }
 
 /// The kind of event that a [`VtNotifier`] handles.
-#[cfg(CONFIG_VT)]
+#[cfg(all(CONFIG_VT, not(MODULE)))]
 pub(crate) struct Vt<T>(PhantomData<T>);
 
 /// Handles updates of the virtual terminals.
-#[cfg(CONFIG_VT)]
+#[cfg(all(CONFIG_VT, not(MODULE)))]
 pub(crate) trait VtNotifier {
     /// Handles changes of the screen by the VT core. Called by `notify_update()`
     /// (drivers/tty/vt/vt.c).
@@ -262,7 +282,7 @@ pub(crate) trait VtNotifier {
     fn updated(lock: &Locked);
 }
 
-#[cfg(CONFIG_VT)]
+#[cfg(all(CONFIG_VT, not(MODULE)))]
 impl<T: VtNotifier> Event for Vt<T> {
     unsafe fn handle(event: c_ulong, _: *mut c_void) {
         if event == bridge_bindings::VT_UPDATE as c_ulong {
@@ -274,7 +294,7 @@ impl<T: VtNotifier> Event for Vt<T> {
     }
 }
 
-#[cfg(CONFIG_VT)]
+#[cfg(all(CONFIG_VT, not(MODULE)))]
 impl<T: VtNotifier> Notifier<Vt<T>> {
     /// Adds the notifier to the kernel's list, unless it is there.
     pub(crate) fn register(&'static self) {

@@ -16,40 +16,36 @@
 
 use core::cell::UnsafeCell;
 
-use kernel::sync::atomic::{
-    Acquire,
-    Atomic,
-    AtomicFlag,
-    Relaxed,
-    Release, //
+use kernel::{
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        AtomicFlag,
+        Relaxed,
+        Release, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
 
-#[cfg(not(MODULE))]
-use kernel::time::{
-    delay::fsleep,
-    Delta, //
-};
-
-#[cfg(not(MODULE))]
-use crate::linux::clock::{
-    microseconds_since,
-    ticks, //
-};
 use crate::linux::{
     bindings,
-    clock::begin_use, //
+    clock::{
+        begin_use,
+        microseconds_since,
+        ticks, //
+    }, //
 };
 
 /// The time in microseconds that a panic waits for another CPU that owns the value, before it goes
 /// on without the value.
-#[cfg(not(MODULE))]
 const PANIC_WAIT_US: u64 = 1_000_000;
 /// The time in microseconds that a panic waits at its last line. It is longer than one use of the
 /// value may wait for the device; see [`Hal::wait`](crate::virtio::Hal::wait).
-#[cfg(not(MODULE))]
 const LAST_PANIC_WAIT_US: u64 = 7_000_000;
 /// The time in microseconds that [`Owned::with`] sleeps between two attempts.
-#[cfg(not(MODULE))]
 const RETRY_US: i64 = 500;
 
 /// A value that one context at a time may use, and that a panic can take over.
@@ -64,7 +60,6 @@ pub(crate) struct Owned<T> {
 
 /// The owner has faulted, does not run again, and may have left the value half changed. No context
 /// has this number, since it contains the address of a task.
-#[cfg(not(MODULE))]
 const DEAD: usize = 1;
 
 // SAFETY: `try_with()` and `with()` give the value to one context at a time, on any CPU: one atomic
@@ -104,7 +99,6 @@ impl<T> Owned<T> {
     ///
     /// May sleep. The wait is bounded, since each use of the value is; see
     /// [`Hal::wait`](crate::virtio::Hal::wait).
-    #[cfg(not(MODULE))]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T, bool) -> R) -> R {
         let is_torn = loop {
             match self.acquire() {
@@ -124,7 +118,6 @@ impl<T> Owned<T> {
     /// Returns `None` if another CPU owns the value and still runs. That CPU has [`PANIC_WAIT_US`]
     /// to finish, once. If this is the panic's `last` line, it has [`LAST_PANIC_WAIT_US`], after
     /// which the value is taken over.
-    #[cfg(not(MODULE))]
     pub(crate) fn take_over<R>(&self, last: bool, f: impl FnOnce(&mut T, bool) -> R) -> Option<R> {
         static WAITED: AtomicFlag = AtomicFlag::new(false);
 
@@ -159,7 +152,6 @@ impl<T> Owned<T> {
 
     /// Marks the owner as dead if it is this context, which has faulted and does not continue.
     /// Returns whether it was.
-    #[cfg(not(MODULE))]
     pub(crate) fn mark_dead(&self) -> bool {
         (self.owner).cmpxchg(context(), DEAD, Release).is_ok()
     }
@@ -180,7 +172,6 @@ impl<T> Owned<T> {
     }
 
     /// Makes this context the owner if the owner is dead. Returns whether that was so.
-    #[cfg(not(MODULE))]
     fn acquire_from_dead(&self) -> bool {
         (self.owner).cmpxchg(DEAD, context(), Acquire).is_ok()
     }
@@ -201,13 +192,11 @@ pub(crate) fn panic_on_this_cpu() -> bool {
 }
 
 /// Returns whether the current context must not sleep: in a panic, or in an interrupt.
-#[cfg(not(MODULE))]
 pub(crate) fn must_not_sleep() -> bool {
     panic_on_this_cpu() || context() & LEVEL != 0
 }
 
 /// Returns whether no other CPU is online any more.
-#[cfg(not(MODULE))]
 pub(crate) fn is_only_cpu() -> bool {
     // SAFETY: The function reads the mask of the CPUs that are online, and may be called in any
     // context.
@@ -222,7 +211,6 @@ pub(crate) fn oops_in_progress() -> bool {
 }
 
 /// The bits of [`context`] for the level of interruption.
-#[cfg(not(MODULE))]
 const LEVEL: usize = 3;
 
 /// Returns a number of the current context: the current task, which is the same on any CPU, and the

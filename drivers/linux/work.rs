@@ -70,6 +70,15 @@ pub(crate) fn update_framebuffer_later() {
     unsafe { bindings::virtgpu_bridge_update_framebuffer_later() };
 }
 
+/// Waits until the work of [`update_framebuffer_later`] is done, which nobody queues any more. May
+/// sleep. The caller holds neither the console lock nor a mutex of the driver.
+#[cfg(MODULE)]
+pub(crate) fn finish_framebuffer_update() {
+    // SAFETY: `irq_work_sync()` and `flush_work()` wait for work that may take the console lock,
+    // the driver's mutexes and locks of DRM. The caller, the module's `exit()`, holds none of them.
+    unsafe { bindings::virtgpu_bridge_finish_framebuffer_update() };
+}
+
 /// Queues a work item that calls `rust_virtgpu_bridge_handover()`. In any context but NMI.
 pub(crate) fn handover_later() {
     // SAFETY: `queue_work()` may be called in any context but NMI. The callers are notifiers of

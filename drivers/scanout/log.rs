@@ -466,7 +466,6 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     /// Starts the log again after its last operation was interrupted anywhere, on a blank screen.
     /// The device is not reset. `font` is as in [`Log::start`]. Returns false if the device failed,
     /// now or before; it needs a reset then.
-    #[cfg(not(MODULE))]
     pub(crate) fn restart(&mut self, font: impl Fn(u32, u32) -> Option<Font<'a>>) -> bool {
         if !self.drain_interrupted() {
             return false;
@@ -499,7 +498,6 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
 
     /// Waits until the device has used all commands in the queue, after an operation was
     /// interrupted. Returns whether it has: not if it failed, now or before.
-    #[cfg(not(MODULE))]
     fn drain_interrupted(&mut self) -> bool {
         if self.has_failed() {
             return false;

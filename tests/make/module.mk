@@ -12,8 +12,9 @@ $(build)/module-$(name)/drivers/virtgpu_bridge.ko: $(driver-files) $(bitflags)/s
 	@touch $@
 
 modules: $(build)/module-$(name)/drivers/virtgpu_bridge.ko
-	@cp $< $(build)/virtgpu_bridge.ko
-	@echo 'build/virtgpu_bridge.ko'
+	@rm -f $(build)/virtgpu_bridge_kms.ko
+	@cp $(dir $<)*.ko $(build)
+	@cd $(dir $<) && printf '$(build)/%s\n' *.ko
 
 graft: $(bitflags)/src/lib.rs
 	@tests/graft $(or $(KDIR),$(error graft needs KDIR=, a kernel source tree)) $(bitflags)

@@ -6,11 +6,11 @@ use super::{
     case,
     crash::{background, provoke, trigger, BOTH, SYSRQ, TRACE},
     displays::{same_text_on, with_second, TWO},
-    fixtures::{equal, times, WAITING},
+    fixtures::{equal, times, ALONE, FBCON, WAITING},
     group,
     handover::changed_hands,
     Case,
-    Expect::{Dies, Own},
+    Expect::{Dies, Own, Text},
     Group,
 };
 use anyhow::{bail, ensure, Context, Result};
@@ -52,11 +52,7 @@ const CASES: &[Case] = &[
             .append("vm.wait vm.do=kill,-9,$! vm.do=busybox,sleep,1 vm.lines=60")
     }),
     case("kms-bridge-master", Own(has_masters), |guests| {
-        bridge(
-            guests,
-            "open show=1 wait drop wait master wait graphics drop wait text wait master wait \
-            closefb close wait hold",
-        )
+        bridge(guests, MASTERS)
     }),
     case(
         "kms-bridge-panic",
@@ -147,6 +143,46 @@ const CASES: &[Case] = &[
         .option("-smp", "1")
     })
     .needs(&[Need::NoKasan]),
+    case("kms-module", Own(every_step), |guests| {
+        module_and_log(guests, EVERY_STEP)
+    }),
+    case("kms-module-master", Own(has_masters), |guests| {
+        module_and_log(guests, MASTERS)
+    }),
+    // Lines are written while the KMS driver owns the screen.
+    case("kms-module-killed", Own(killed), |guests| {
+        module_and_log(guests, "open show=1 flip=300 wait hold")
+            .append("vm.do=pid=$! vm.ticks vm.do=busybox,sleep,3 vm.noise=0 vm.wait")
+            .append("vm.do=kill,-9,$pid vm.do=busybox,sleep,1")
+    }),
+    case(
+        "kms-module-panic",
+        Dies(&["sysrq triggered crash", TRACE]),
+        |guests| {
+            module(guests, "open show=1 say=shown flip=100000 hold")
+                .append("vm.do=busybox,sleep,3")
+                .append(SYSRQ)
+        },
+    )
+    .on(BOTH),
+    case("kms-module-again", Own(comes_and_goes), |guests| {
+        let draws = "vm.do=kms,open,info,show=1,wait,close vm.rmmod=virtgpu_bridge_kms \
+            vm.lines=60 ";
+        let machine = with_modules(guests).append(draws);
+        machine
+            .append("vm.wait vm.rmmod=virtgpu_bridge")
+            .append(INSMOD)
+            .append(draws)
+            .direct()
+            .device(GPU)
+    }),
+    case("kms-module-gives-back", Text, |guests| {
+        let lent = guests.plain().append("vm.unbind=virtio-pci").append(INSMOD);
+        lent.append("vm.do=kms,open,show=1,close")
+            .append("vm.rmmod=virtgpu_bridge_kms vm.rmmod=virtgpu_bridge vm.bind=virtio-pci")
+            .append(FBCON)
+            .device(GPU)
+    }),
     case("kms-bridge-handover", Own(gives_way), |guests| {
         handover(guests).append("vm.native vm.lines=60")
     }),
@@ -160,6 +196,13 @@ const CASES: &[Case] = &[
 const EVERY_STEP: &str = "open info show=1 wait dirty=10:20:100:20:3 wait \
     dirty=1200:700:300:300:4 wait atomic=5 wait damage=333:77:55:111:6 wait flip=9 wait off \
     say=dark hold";
+
+/// Steps of a program that becomes the master, and ceases to be that.
+const MASTERS: &str = "open show=1 wait drop wait master wait graphics drop wait text wait \
+    master wait closefb close wait hold";
+
+/// Loads the driver as modules.
+const INSMOD: &str = "vm.insmod=/plain/virtgpu_bridge.ko vm.insmod=/plain/virtgpu_bridge_kms.ko";
 
 /// The size of QEMU's screen.
 const SIZE: (usize, usize) = (1280, 800);
@@ -179,6 +222,21 @@ fn bridge(guests: &Guests, steps: &str) -> Machine {
     drawing(guests.vt().append("earlycon=virtgpu vm.lines=60"), steps)
 }
 
+/// Returns a guest with the driver as modules, to which the device belongs.
+fn with_modules(guests: &Guests) -> Machine {
+    guests.plain().append(ALONE).append(INSMOD)
+}
+
+/// Returns the same, in which `kms` does these steps in the background.
+fn module(guests: &Guests, steps: &str) -> Machine {
+    drawing(with_modules(guests), steps)
+}
+
+/// Returns the same after some lines.
+fn module_and_log(guests: &Guests, steps: &str) -> Machine {
+    drawing(with_modules(guests).append("vm.lines=60"), steps)
+}
+
 /// Returns the machine with a GPU, on which `kms` does these steps in the background.
 fn drawing(machine: Machine, steps: &str) -> Machine {
     let steps: Vec<&str> = steps.split_whitespace().collect();
@@ -195,19 +253,20 @@ fn handover(guests: &Guests) -> Machine {
 }
 
 /// Checks that the text is on the screen while there is no master and no terminal in graphics mode,
-/// and the picture else.
+/// which does not matter to the module; and the picture else.
 fn has_masters(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let mut vm = machine.start(out)?;
     let picture = Painted::new(SIZE, 1);
+    let is_module = machine.words().contains(INSMOD);
     // After `show`, `drop`, `master`, `graphics drop`, `text`, `master` and `close`.
-    for (before, is_picture) in [true, false, true, true, false, true, false]
+    for (before, is_picture) in [true, false, true, !is_module, false, true, false]
         .into_iter()
         .enumerate()
     {
         let number = before + 1;
         if is_picture {
             shows(&mut vm, number, &picture).with_context(|| format!("wait {number}"))?;
-        } else if number < 4 {
+        } else if number < 4 || is_module {
             waits(&mut vm, number)?;
             guests.has_same_text(&mut vm, None, out)?;
         } else {

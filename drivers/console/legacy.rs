@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The console of the module: the kernel's log on the device that the module has.
+//!
+//! The printk core passes each record with the console lock held. If the KMS driver owns the screen
+//! at that moment, the record is missed: a work item, or the next record, reads it from the
+//! kernel's log. A panic takes the screen from any owner, and from a framebuffer.
+
+use kernel::sync::atomic::{
+    Atomic,
+    AtomicFlag,
+    Relaxed, //
+};
+
+use crate::{
+    device::{
+        bound::{
+            BoundDevice,
+            Stop, //
+        },
+        bring_up::{
+            self,
+            BringUpError, //
+        }, //
+    },
+    linux::{
+        atomic_option::AtomicOption,
+        clock::begin_use,
+        console,
+        font::default_font,
+        kmsg::{
+            self,
+            Record, //
+        },
+        legacy_console::{
+            LegacyConsole,
+            Registration, //
+        },
+        notifier::{
+            Die,
+            DieNotifier,
+            Notifier, //
+        },
+        owner::{
+            oops_in_progress,
+            panic_on_this_cpu,
+            Owned, //
+        },
+        pci_device::PciDevice,
+        queue_memory::QueueMemory,
+        work, //
+    },
+    scanout::{
+        log::Log,
+        reader::LogReader, //
+    },
+    text::ATTRIBUTE, //
+};
+
+static DEVICE: Owned<(AtomicOption<ActiveDevice>, LogReader)> =
+    Owned::new((AtomicOption::none(), LogReader::new()));
+static CONSOLE: Registration<Legacy> = Registration::new();
+static FAULTS: Notifier<Die<Legacy>> = Notifier::new();
+
+/// The sequence number of the first record that was missed, or [`NONE`].
+static MISSED: Atomic<u64> = Atomic::new(NONE);
+/// The value of [`MISSED`] if no record was missed.
+const NONE: u64 = u64::MAX;
+
+/// Set when a panic has taken the screen.
+static IN_PANIC: AtomicFlag = AtomicFlag::new(false);
+/// The number of times that a panic has started the log again.
+static PANIC_RESTARTS: Atomic<u64> = Atomic::new(0);
+/// The largest number of these: once because the interrupted code was changing the state, and once
+/// because of a fault of the driver's own.
+const MAX_PANIC_RESTARTS: u64 = 2;
+
+/// The console.
+struct Legacy;
+
+/// A device that shows the log.
+pub(crate) struct ActiveDevice {
+    log: AtomicOption<Log<'static, QueueMemory>>,
+    device: BoundDevice,
+}
+
+impl ActiveDevice {
+    /// Brings a device up.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the device cannot be used, and leaves it as it was before.
+    pub(crate) fn new(device: PciDevice) -> Result<Self, BringUpError> {
+        begin_use();
+        let mut device = BoundDevice::pci(device)?;
+        let mut log = AtomicOption::none();
+        device.bring_up_dma(&mut log)?;
+        Ok(Self { log, device })
+    }
+
+    /// Logs which device it is, and the time that this took since `start` (in ticks).
+    pub(crate) fn announce(&mut self, device: PciDevice, start: u64) {
+        if let Some(log) = self.log.as_mut() {
+            bring_up::announce(device, log, start);
+        }
+    }
+}
+
+/// Shows the log on a device. May sleep.
+///
+/// # Safety
+///
+/// No device shows the log. [`stop`] and [`unregister`] are called before the module is unloaded.
+pub(crate) unsafe fn start(device: ActiveDevice) {
+    console::locked(|_| DEVICE.with(|(slot, _), _| slot.put(device)));
+    FAULTS.register();
+    // SAFETY: By the safety requirement there was no device, so that the console is not registered:
+    // `stop()` has unregistered it. The module is unloaded after that.
+    unsafe { CONSOLE.register() };
+}
+
+/// Ends the log, and stops the device. May sleep.
+pub(crate) fn stop(how: Stop) {
+    CONSOLE.unregister();
+    // The console does not write any more, so the device can be stopped while the other consoles
+    // print.
+    let active = console::locked(|_| DEVICE.with(|(slot, _), _| slot.take()));
+    begin_use();
+    if let Some(mut active) = active {
+        let log = active.log.take();
+        if let Some(error) = log.and_then(|log| how(&mut active.device, log)) {
+            bring_up::report_missing_text(error);
+        }
+    }
+    MISSED.store(NONE, Relaxed);
+}
+
+/// Ends what the console has begun, before the module is unloaded. May sleep.
+pub(crate) fn unregister() {
+    FAULTS.unregister();
+    work::finish_framebuffer_update();
+}
+
+/// Runs `f` on the log; returns `None` if there is none. Waits while another context owns the
+/// screen. May sleep.
+pub(crate) fn wait_for_log<R>(f: impl FnOnce(&mut Log<'static, QueueMemory>) -> R) -> Option<R> {
+    with_reader(|log, _| f(log))
+}
+
+/// Does the same with what reads the kernel's log.
+fn with_reader<R>(
+    f: impl FnOnce(&mut Log<'static, QueueMemory>, &mut LogReader) -> R,
+) -> Option<R> {
+    DEVICE.with(|(device, reader), is_torn| {
+        let log = device.as_mut()?.log.as_mut()?;
+        // The last owner has faulted, perhaps while it was changing the virtqueue.
+        if is_torn {
+            log.restart(default_font);
+        }
+        Some(f(log, reader))
+    })
+}
+
+/// Shows the text again, after a framebuffer. May sleep.
+pub(crate) fn redraw() {
+    console::locked(|_| wait_for_log(|log| log.show()));
+}
+
+/// Returns whether a panic has the screen, so that no framebuffer is shown.
+pub(crate) fn has_screen() -> bool {
+    IN_PANIC.load(Relaxed)
+}
+
+/// Writes the records that were missed. May sleep.
+pub(crate) fn catch_up() {
+    console::locked(|_| {
+        with_reader(|log, reader| {
+            write_missed(log, reader, CONSOLE.seq());
+            log.show();
+        });
+    });
+}
+
+/// Appends the records that were missed before the record `end`. The caller holds the console lock,
+/// or panics.
+fn write_missed(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, end: u64) {
+    let mut next = MISSED.xchg(NONE, Relaxed);
+    while next < end {
+        let Some(record) = Record::read(next, &mut reader.buffer) else {
+            return;
+        };
+        if record.seq >= end {
+            return;
+        }
+        if record.seq > next {
+            log.append_dropped(record.seq - next);
+        }
+        next = record.seq + 1;
+        if record.level() >= kmsg::console_level() {
+            continue;
+        }
+        for (_, line) in record.lines() {
+            log.append(line, ATTRIBUTE, oops_in_progress());
+            log.append(b"\n", ATTRIBUTE, oops_in_progress());
+        }
+    }
+}
+
+/// Writes text of a panic, and takes the screen over for that.
+fn write_in_panic(text: &[u8], seq: u64) {
+    DEVICE.take_over(false, |(device, reader), is_torn| {
+        let log = device.as_mut()?.log.as_mut()?;
+        if is_torn {
+            // A fault of the driver's own would come again and again.
+            let restarts = PANIC_RESTARTS.load(Relaxed);
+            PANIC_RESTARTS.store(restarts + 1, Relaxed);
+            if restarts >= MAX_PANIC_RESTARTS || !log.restart(default_font) {
+                return None;
+            }
+            // The screen is blank.
+            let rows = log.grid().rows() as u64;
+            MISSED.store(seq.saturating_sub(rows), Relaxed);
+        }
+        IN_PANIC.store(true, Relaxed);
+        log.end_framebuffer();
+        write_missed(log, reader, seq);
+        log.write(text, true);
+        Some(())
+    });
+}
+
+impl LegacyConsole for Legacy {
+    fn write(text: &[u8]) {
+        let seq = CONSOLE.seq();
+        if panic_on_this_cpu() {
+            return write_in_panic(text, seq);
+        }
+        let written = DEVICE.try_with(|(device, reader)| {
+            let log = device.as_mut()?.log.as_mut()?;
+            write_missed(log, reader, seq);
+            log.write(text, oops_in_progress());
+            log.take_error()
+        });
+        match written {
+            None => {
+                // An earlier record may have been missed, too.
+                let _ = MISSED.cmpxchg(NONE, seq, Relaxed);
+                work::update_framebuffer_later();
+            }
+            Some(Some(error)) => bring_up::report_missing_text(error),
+            Some(None) => {}
+        }
+    }
+}
+
+impl DieNotifier for Legacy {
+    fn died() {
+        DEVICE.mark_dead();
+    }
+}
