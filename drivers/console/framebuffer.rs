@@ -7,7 +7,9 @@
 //! the screen is black. Otherwise the text is shown, with all that was written meanwhile. A panic,
 //! and an emergency that tty0 does not print, take the screen.
 //!
-//! The text of the module is the log alone, and graphics mode does not matter there.
+//! The text of the module is the log alone, and graphics mode does not matter there. But fbcon may
+//! draw the virtual terminals in a framebuffer of its own: from then on that is shown in place of
+//! the log, and a panic alone has text of ours on the screen.
 //!
 //! The KMS driver reports the changes of these conditions with locks of DRM held, under which the
 //! console lock must not be taken. So a work item evaluates them.
@@ -69,6 +71,8 @@ static IS_ACTIVE: AtomicFlag = AtomicFlag::new(false);
 static WAS_ACTIVE: AtomicFlag = AtomicFlag::new(false);
 /// Set while there is a DRM master.
 static HAS_MASTER: AtomicFlag = AtomicFlag::new(false);
+/// Set from the first framebuffer of fbcon's on the CRTC on, until that is gone.
+static HAS_CONSOLE: AtomicFlag = AtomicFlag::new(false);
 /// Set while the KMS driver draws. Changed with [`Mutex::Framebuffer`] locked.
 static IS_DRAWN: AtomicFlag = AtomicFlag::new(false);
 /// The size of the screen in pixels, as the KMS driver knows it: the width in the upper half.
@@ -90,7 +94,7 @@ pub(crate) fn redraw() {
     if SIZE.xchg(size, Relaxed) != size {
         kms::resized();
     }
-    if was_active() {
+    if was_active() || HAS_CONSOLE.load(Relaxed) {
         work::update_framebuffer_later();
     }
 }
@@ -156,7 +160,7 @@ fn was_active() -> bool {
 
 /// Returns whether a framebuffer is wanted on the screen, or black in its place.
 fn is_wanted(lock: &Locked) -> bool {
-    was_active() && (HAS_MASTER.load(Relaxed) || is_graphics(lock))
+    HAS_CONSOLE.load(Relaxed) || was_active() && (HAS_MASTER.load(Relaxed) || is_graphics(lock))
 }
 
 /// Returns whether the virtual terminal in the foreground is in graphics mode. The module does not
@@ -188,6 +192,12 @@ impl Screen for Framebuffer {
         WAS_ACTIVE.store(IS_ACTIVE.load(Relaxed), Relaxed);
         HAS_MASTER.store(has_master, Relaxed);
         work::update_framebuffer_later();
+    }
+
+    fn set_console(has_console: bool) {
+        if HAS_CONSOLE.xchg(has_console, Relaxed) != has_console {
+            work::update_framebuffer_later();
+        }
     }
 
     fn draw(pixels: &Pixels, x: Range<u32>, y: Range<u32>) {

@@ -4,10 +4,14 @@
  * plane gives virtgpu_bridge the areas that have changed, which it copies into the memory that its
  * text is drawn in.
  *
+ * virtgpu_bridge is the virtual terminal itself if it is built in. As a module it shows the log
+ * alone: then fbcon gets the device, if the kernel has fbdev emulation.
+ *
  * In C, because DRM's tables and initialisers are macros and inline functions.
  */
 #include <linux/module.h>
 
+#include <drm/clients/drm_client_setup.h>
 #include <drm/drm_atomic.h>
 #include <drm/drm_atomic_helper.h>
 #include <drm/drm_connector.h>
@@ -15,6 +19,8 @@
 #include <drm/drm_damage_helper.h>
 #include <drm/drm_drv.h>
 #include <drm/drm_encoder.h>
+#include <drm/drm_fb_helper.h>
+#include <drm/drm_fbdev_shmem.h>
 #include <drm/drm_fourcc.h>
 #include <drm/drm_framebuffer.h>
 #include <drm/drm_gem_atomic_helper.h>
@@ -55,6 +61,14 @@ static int plane_atomic_check(struct drm_plane *plane, struct drm_atomic_commit 
 						   DRM_PLANE_NO_SCALING, false, false);
 }
 
+/* Returns whether it is what fbdev emulation draws in, for fbcon. Called while plugged. */
+static bool is_fbdev(struct drm_framebuffer *fb)
+{
+	struct drm_fb_helper *helper = fb->dev->fb_helper;
+
+	return helper && helper->fb == fb;
+}
+
 static void plane_atomic_update(struct drm_plane *plane, struct drm_atomic_commit *commit)
 {
 	struct drm_plane_state *old_state = drm_atomic_get_old_plane_state(commit, plane);
@@ -71,6 +85,8 @@ static void plane_atomic_update(struct drm_plane *plane, struct drm_atomic_commi
 		return;
 	if (!drm_dev_enter(plane->dev, &idx))
 		return;
+	if (is_fbdev(fb))
+		virtgpu_bridge_kms_set_console(true);
 	if (drm_gem_fb_begin_cpu_access(fb, DMA_FROM_DEVICE))
 		goto out;
 	drm_atomic_helper_damage_iter_init(&iter, old_state, state);
@@ -226,6 +242,7 @@ static const struct drm_driver bridge_driver = {
 	.master_set = master_set,
 	.master_drop = master_drop,
 	DRM_GEM_SHMEM_DRIVER_OPS,
+	DRM_FBDEV_SHMEM_DRIVER_OPS,
 };
 
 static int init_mode_config(struct bridge_kms *kms)
@@ -308,6 +325,8 @@ static void bound(struct device *parent)
 		return;
 	}
 	kms = new;
+	if (IS_MODULE(CONFIG_VIRTGPU_BRIDGE))
+		drm_client_setup(&new->drm, NULL);
 }
 
 static void released(void)
@@ -318,6 +337,7 @@ static void released(void)
 	drm_atomic_helper_shutdown(&kms->drm);
 	drm_dev_put(&kms->drm);
 	kms = NULL;
+	virtgpu_bridge_kms_set_console(false);
 	virtgpu_bridge_kms_set_active(false);
 	virtgpu_bridge_kms_set_master(false);
 }

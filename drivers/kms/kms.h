@@ -35,6 +35,7 @@ void virtgpu_bridge_kms_unregister(void);
 void virtgpu_bridge_kms_size(unsigned int *width, unsigned int *height);
 void virtgpu_bridge_kms_set_active(bool active);
 void virtgpu_bridge_kms_set_master(bool has_master);
+void virtgpu_bridge_kms_set_console(bool has_console);
 void virtgpu_bridge_kms_draw(const struct virtgpu_bridge_kms_area *area);
 
 #endif

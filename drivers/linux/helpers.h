@@ -45,6 +45,7 @@ void rust_virtgpu_bridge_kms_unregister(void);
 void rust_virtgpu_bridge_kms_size(unsigned int *width, unsigned int *height);
 void rust_virtgpu_bridge_kms_set_active(bool active);
 void rust_virtgpu_bridge_kms_set_master(bool has_master);
+void rust_virtgpu_bridge_kms_set_console(bool has_console);
 void rust_virtgpu_bridge_kms_draw(const struct virtgpu_bridge_kms_area *area);
 
 #if defined(MODULE) || defined(__BINDGEN__)

@@ -51,6 +51,12 @@ void virtgpu_bridge_kms_set_master(bool has_master)
 }
 EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_set_master);
 
+void virtgpu_bridge_kms_set_console(bool has_console)
+{
+	rust_virtgpu_bridge_kms_set_console(has_console);
+}
+EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_set_console);
+
 void virtgpu_bridge_kms_draw(const struct virtgpu_bridge_kms_area *area)
 {
 	rust_virtgpu_bridge_kms_draw(area);

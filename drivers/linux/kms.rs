@@ -209,6 +209,9 @@ pub(crate) trait Screen {
     /// Handles a DRM master that comes, or goes.
     fn set_master(has_master: bool);
 
+    /// Handles fbcon, which has the CRTC, or has gone.
+    fn set_console(has_console: bool);
+
     /// Draws the columns `x` and the rows `y` of a framebuffer.
     fn draw(pixels: &Pixels, x: Range<u32>, y: Range<u32>);
 }
@@ -262,6 +265,12 @@ macro_rules! declare_kms_screen {
         #[no_mangle]
         extern "C" fn rust_virtgpu_bridge_kms_set_master(has_master: bool) {
             <$type as $crate::linux::kms::Screen>::set_master(has_master);
+        }
+
+        /// Handles fbcon, which has the CRTC, or has gone.
+        #[no_mangle]
+        extern "C" fn rust_virtgpu_bridge_kms_set_console(has_console: bool) {
+            <$type as $crate::linux::kms::Screen>::set_console(has_console);
         }
 
         /// Draws an area of the framebuffer.

@@ -155,6 +155,24 @@ const CASES: &[Case] = &[
             .append("vm.do=pid=$! vm.ticks vm.do=busybox,sleep,3 vm.noise=0 vm.wait")
             .append("vm.do=kill,-9,$pid vm.do=busybox,sleep,1")
     }),
+    case("kms-module-vt", Own(has_terminal), |guests| {
+        module(
+            guests,
+            "open show=1 say=shown sleep=3000 wait close wait hold",
+        )
+        .append(LINE_OF_TERMINAL)
+        .append("vm.do=busybox,sleep,2 vm.do=echo,written,meanwhile,>/dev/tty1")
+    }),
+    case(
+        "kms-module-vt-panic",
+        Dies(&["sysrq triggered crash", TRACE]),
+        |guests| {
+            let machine = with_modules(guests).append(LINE_OF_TERMINAL);
+            let machine = machine.append("vm.do=busybox,sleep,1").append(SYSRQ);
+            machine.direct().device(GPU)
+        },
+    )
+    .on(BOTH),
     case(
         "kms-module-panic",
         Dies(&["sysrq triggered crash", TRACE]),
@@ -168,13 +186,20 @@ const CASES: &[Case] = &[
     case("kms-module-again", Own(comes_and_goes), |guests| {
         let draws = "vm.do=kms,open,info,show=1,wait,close vm.rmmod=virtgpu_bridge_kms \
             vm.lines=60 ";
-        let machine = with_modules(guests).append(draws);
+        let machine = with_modules(guests).append(LINE_OF_TERMINAL).append(draws);
         machine
             .append("vm.wait vm.rmmod=virtgpu_bridge")
             .append(INSMOD)
             .append(draws)
             .direct()
             .device(GPU)
+    }),
+    case("kms-module-unbind", Own(binds_again), |guests| {
+        let steps = "open show=1 say=shown flip=100000 hold";
+        module(guests, steps).append(
+            "vm.do=busybox,sleep,2 vm.unbind=virtgpu_bridge vm.lines=3 vm.bind=virtgpu_bridge \
+            vm.do=kms,open=/dev/dri/card1,show=2,wait,close vm.do=echo,the,terminal,again,>/dev/tty1",
+        )
     }),
     case("kms-module-gives-back", Text, |guests| {
         let lent = guests.plain().append("vm.unbind=virtio-pci").append(INSMOD);
@@ -204,6 +229,9 @@ const MASTERS: &str = "open show=1 wait drop wait master wait graphics drop wait
 /// Loads the driver as modules.
 const INSMOD: &str = "vm.insmod=/plain/virtgpu_bridge.ko vm.insmod=/plain/virtgpu_bridge_kms.ko";
 
+/// Writes a line to a terminal, whose text is not the log.
+const LINE_OF_TERMINAL: &str = "vm.do=echo,the,terminal,>/dev/tty1";
+
 /// The size of QEMU's screen.
 const SIZE: (usize, usize) = (1280, 800);
 
@@ -227,14 +255,16 @@ fn with_modules(guests: &Guests) -> Machine {
     guests.plain().append(ALONE).append(INSMOD)
 }
 
-/// Returns the same, in which `kms` does these steps in the background.
+/// Returns the same, in which fbcon draws the terminals, and `kms` does these steps in the
+/// background.
 fn module(guests: &Guests, steps: &str) -> Machine {
     drawing(with_modules(guests), steps)
 }
 
-/// Returns the same after some lines.
+/// Returns the same, in which there are no terminals on the screen, but the log.
 fn module_and_log(guests: &Guests, steps: &str) -> Machine {
-    drawing(with_modules(guests).append("vm.lines=60"), steps)
+    let machine = with_modules(guests).append("vm.lines=60");
+    drawing(machine.append("drm_client_lib.active="), steps)
 }
 
 /// Returns the machine with a GPU, on which `kms` does these steps in the background.
@@ -412,6 +442,35 @@ fn comes_and_goes(guests: &Guests, machine: &Machine, out: &Path) -> Result<Stri
     Ok("text, picture, text, twice".into())
 }
 
+/// Checks that a terminal is on the screen while no program draws there, with what was written to
+/// it meanwhile.
+fn has_terminal(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_for("kms: shown")?;
+    shows(&mut vm, 1, &Painted::new(SIZE, 1))?;
+    vm.send("\n")?;
+    waits(&mut vm, 2)?;
+    let text = guests.wait_for_words(&mut vm, &["the terminal", "written meanwhile"], out)?;
+    ensure!(!text.contains("kms: waiting"), "the log is on the screen");
+    has_not_failed(&vm)?;
+    vm.check()?;
+    Ok("a picture, and then the terminal".into())
+}
+
+/// Checks that there is a DRM device, and a terminal, after the device was unbound under a program
+/// and bound again.
+fn binds_again(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    waits(&mut vm, 1)?;
+    ensure!(vm.serial_has("kms: shown")?, "nothing was drawn before");
+    shows_picture(&mut vm, 1, &Painted::new(SIZE, 2))?;
+    vm.send("\n")?;
+    let text = guests.wait_for_words(&mut vm, &["the terminal again"], out)?;
+    ensure!(!text.contains("kms: waiting"), "the log is on the screen");
+    vm.check()?;
+    Ok("a picture, and then the terminal".into())
+}
+
 /// The instructions that an update of so many pixels may cost.
 const COSTS: [(&str, u64); 2] = [("100x20", 26_000), ("1280x800", 900_000)];
 
@@ -471,6 +530,11 @@ fn waits(vm: &mut Vm, number: usize) -> Result<()> {
 fn shows(vm: &mut Vm, number: usize, painted: &Painted) -> Result<()> {
     waits(vm, number)?;
     has_not_failed(vm)?;
+    shows_picture(vm, number, painted)
+}
+
+/// Waits until the screen shows what `kms` drew. Its steps may have failed.
+fn shows_picture(vm: &mut Vm, number: usize, painted: &Painted) -> Result<()> {
     let begun = Instant::now();
     loop {
         let (path, picture) = vm.screenshot(&format!("screen-{number}.png"), None)?;
