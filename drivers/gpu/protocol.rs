@@ -26,11 +26,17 @@ use zerocopy_derive::{
 const FORMAT_B8G8R8X8: u32 = 2;
 /// VIRTIO_GPU_MAX_SCANOUTS: the maximum number of scanouts (section 5.7.6.8).
 pub(crate) const MAX_SCANOUTS: usize = 16;
+/// The size of the blocks of an EDID, in bytes.
+const EDID_BLOCK_BYTES: usize = 128;
+/// The maximum size of an EDID, in bytes (section 5.7.6.8).
+const MAX_EDID_BYTES: usize = 1024;
 
 /// VIRTIO_GPU_RESP_OK_NODATA (section 5.7.6.7).
 pub(crate) const OK_NODATA: u32 = 0x1100;
 /// VIRTIO_GPU_RESP_OK_DISPLAY_INFO (section 5.7.6.7).
 const OK_DISPLAY_INFO: u32 = 0x1101;
+/// VIRTIO_GPU_RESP_OK_EDID (section 5.7.6.7).
+const OK_EDID: u32 = 0x1104;
 /// VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER (section 5.7.6.7).
 pub(crate) const ERR_INVALID_PARAMETER: u32 = 0x1205;
 /// VIRTIO_GPU_CMD_RESOURCE_UNREF, the type of [`ResourceUnref`] (section 5.7.6.7).
@@ -90,7 +96,7 @@ impl Rect {
 /// A command of the control queue (section 5.7.6.8).
 pub(crate) trait Command: IntoBytes + Immutable {
     /// The structure of the response to a successful command.
-    type Response: FromBytes + IntoBytes + Immutable + Default;
+    type Response: FromBytes + IntoBytes + Immutable;
     /// The type of that response (section 5.7.6.7).
     const OK: u32;
 }
@@ -206,6 +212,11 @@ commands! {
     /// pixels, and the device does not access that memory any more.
     ResourceDetachBacking = 0x0107 -> Header, OK_NODATA, { resource_id: U32, padding: U32 }
     new(resource: u32) { resource_id: U32::new(resource) }
+
+    /// VIRTIO_GPU_CMD_GET_EDID: returns the EDID of the display of a scanout. For devices with
+    /// VIRTIO_GPU_F_EDID.
+    GetEdid = 0x010a -> Edid, OK_EDID, { scanout: U32, padding: U32 }
+    new(scanout: u32) { scanout: U32::new(scanout) }
 }
 
 /// `struct virtio_gpu_mem_entry`: a range of guest memory in a backing store (section 5.7.6.8).
@@ -271,5 +282,30 @@ impl DisplayInfo {
                 height,
             })
         })
+    }
+}
+
+/// `struct virtio_gpu_resp_edid`: the response to [`GetEdid`] (section 5.7.6.8).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Edid {
+    header: Header,
+    size: U32,
+    padding: U32,
+    edid: [u8; MAX_EDID_BYTES],
+}
+
+impl Edid {
+    /// The offset of the EDID, in bytes.
+    pub(crate) const OFFSET: usize = core::mem::offset_of!(Self, edid);
+
+    /// Returns the EDID, whose content is not checked: one to eight blocks of 128 bytes. Returns
+    /// nothing if its size is another.
+    pub(crate) fn edid(&self) -> &[u8] {
+        let size = self.size.get() as usize;
+        match self.edid.get(..size) {
+            Some(edid) if size % EDID_BLOCK_BYTES == 0 => edid,
+            _ => &[],
+        }
     }
 }

@@ -16,7 +16,9 @@ use zerocopy::{
 use crate::{
     gpu::{
         protocol::{
+            Edid,
             GetDisplayInfo,
+            GetEdid,
             Mode,
             MAX_SCANOUTS, //
         },
@@ -55,6 +57,7 @@ use crate::{
             Addresses,
             Negotiated, //
         },
+        Features,
         Hal,
         VirtQueue, //
     }, //
@@ -133,6 +136,8 @@ pub(crate) struct Log<'a, H> {
     mode_override: Option<(Mode, Mode)>,
     /// The state of the device before it was set up.
     initial_state: InitialState,
+    /// Whether the device can be asked for an EDID.
+    has_edid: bool,
     /// The number of cells that are set aside.
     cells: usize,
     /// How the screen scrolls, if there is memory for it.
@@ -333,6 +338,7 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
             scanouts,
             mode_override,
             initial_state: negotiated.initial_state,
+            has_edid: negotiated.features.contains(Features::EDID),
             cells,
             scroll,
             paused: false,
@@ -424,6 +430,41 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
     /// the device does not answer, nothing has changed.
     pub(crate) fn scanouts_changed(&mut self) -> bool {
         !self.paused && scanouts_differ(self.display.control(), self.scanouts, self.mode_override)
+    }
+
+    /// Asks the device for the EDID of the first scanout that shows the text, if EDID was
+    /// negotiated (section 5.7.6.8, VIRTIO_GPU_CMD_GET_EDID). Does not wait. Returns whether
+    /// [`Log::edid`] returns it later.
+    pub(crate) fn request_edid(&mut self) -> bool {
+        let command = self.get_edid();
+        // The next text finds that the queue has failed.
+        command.is_some_and(|command| self.display.control().post(&command).unwrap_or(false))
+    }
+
+    /// Reads the EDID that [`Log::request_edid`] has asked for, to the start of `memory`. Returns
+    /// its size in bytes, which is 0 if there is none or if `memory` is too small for the response.
+    /// Returns `None` if the device has not responded yet. Does not wait.
+    pub(crate) fn edid(&mut self, memory: &mut [u8]) -> Option<usize> {
+        let (Some(command), Ok((response, _))) =
+            (self.get_edid(), Edid::mut_from_prefix(&mut *memory))
+        else {
+            return Some(0);
+        };
+        match self.display.control().posted_response(&command, response) {
+            Ok(false) => None,
+            Err(_) => Some(0),
+            Ok(true) => {
+                let size = response.edid().len();
+                memory.copy_within(Edid::OFFSET..Edid::OFFSET + size, 0);
+                Some(size)
+            }
+        }
+    }
+
+    /// Returns the command that asks for the EDID; `None` if it must not be sent.
+    fn get_edid(&self) -> Option<GetEdid> {
+        let scanout = self.scanouts().first()?.scanout;
+        (self.has_edid && !self.paused && !self.has_failed()).then(|| GetEdid::new(scanout))
     }
 
     /// Returns what stays on the device for the next log: see [`Display::retain_scanouts`].

@@ -11,6 +11,8 @@ bitflags::bitflags! {
         const GPU = 0x1f;
         /// VIRTIO_GPU_F_VIRGL (section 5.7.3): the device supports 3D mode, rendering on the host.
         const VIRGL = 1 << 0;
+        /// VIRTIO_GPU_F_EDID (section 5.7.3): the device tells the EDIDs of its displays.
+        const EDID = 1 << 1;
         /// VIRTIO_GPU_F_RESOURCE_BLOB (section 5.7.3): a resource may be the guest's own pages.
         const RESOURCE_BLOB = 1 << 3;
         /// VIRTIO_GPU_F_CONTEXT_INIT (section 5.7.3): the device has several types of contexts.

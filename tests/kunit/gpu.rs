@@ -23,7 +23,9 @@ mod gpu {
                 Command,
                 DisplayInfo,
                 DisplayOne,
+                Edid,
                 GetDisplayInfo,
+                GetEdid,
                 Header,
                 MemEntry,
                 Mode,
@@ -72,6 +74,8 @@ mod gpu {
         assert_eq!(size_of::<MemEntry>(), 16);
         assert_eq!(size_of::<DisplayOne>(), 24);
         assert_eq!(size_of::<DisplayInfo>(), 24 + 16 * 24);
+        assert_eq!(size_of::<GetEdid>(), 32);
+        assert_eq!(size_of::<Edid>(), 24 + 8 + 1024);
     }
 
     #[test]
@@ -106,6 +110,8 @@ mod gpu {
         assert!(is(&ResourceAttachBacking::new(7, 404), 0x106, &[7, 404]));
         // resource_id, padding
         assert!(is(&ResourceDetachBacking::new(7), 0x107, &[7, 0]));
+        // scanout, padding
+        assert!(is(&GetEdid::new(3), 0x10a, &[3, 0]));
         // addr, length, padding
         let entry = MemEntry::new(0x1_2345_6789, 0x14000);
         assert_eq!(

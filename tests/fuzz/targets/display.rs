@@ -18,7 +18,9 @@ use super::{
 use crate::{
     gpu::{
         protocol::{
+            Edid,
             GetDisplayInfo,
+            GetEdid,
             Mode, //
         },
         Control,
@@ -135,6 +137,10 @@ impl ReferenceDevice {
                     }
                     _ => 48,
                 }
+            }
+            0x10a => {
+                assert!(word(24) < 16, "scanout {}", word(24));
+                32
             }
             command => panic!("command {command:#x}"),
         };
@@ -348,6 +354,13 @@ pub(super) fn run(input: &[u8]) -> bool {
                     screen.mark_all_drawn();
                 }
             }
+            14 if steps.u8() & 1 != 0 => {
+                let (get, mut edid) = (GetEdid::new(first.scanout), Edid::new_zeroed());
+                let control = display.control();
+                let _ = control.post(&get);
+                let _ = control.posted_response(&get, &mut edid);
+                assert!(edid.edid().len() <= 1024 && edid.edid().len() % 128 == 0);
+            }
             14 => {
                 let info = display.control().call(&GetDisplayInfo::new(), None);
                 if let Ok(info) = info {
@@ -397,7 +410,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let write = |text: &[u8]| [&[0, 7, text.len() as u8], text].concat();
     let line = write(b"[    0.000000] Booting Linux on physical CPU 0x0\n");
     let rest = [
-        6, 39, 7, 1, 2, 15, 8, 9, 4, 1, 2, 3, 0, 10, 8, 18, 11, 0, 11, 1, 6, 3, 15,
+        6, 39, 7, 1, 2, 15, 14, 0, 14, 1, 8, 9, 4, 1, 2, 3, 0, 10, 8, 18, 11, 0, 11, 1, 6, 3, 15,
     ];
     let steps = [&line[..], &line, &rest, &line].concat();
     let picture = [&[13, 0, 90, 0, 0][..], &steps].concat();

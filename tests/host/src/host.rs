@@ -66,6 +66,12 @@ pub(crate) struct Host<P> {
     pub(crate) commands_left: Option<usize>,
     /// The differences from QEMU's 2D device.
     pub(crate) differences: Differences,
+    /// The response to GET_EDID, if it is not the one with [`edid`].
+    pub(crate) edid_response: Option<Vec<u8>>,
+    /// Whether GET_EDID is not answered.
+    pub(crate) ignores_edid: bool,
+    /// The scanouts for which GET_EDID was sent.
+    pub(crate) edid_requests: Vec<u32>,
     /// The resources that were flushed since the device was idle.
     busy: Vec<u32>,
     /// The last scanout that each resource was set on.
@@ -87,6 +93,9 @@ impl<P: Pictures> Host<P> {
             rejections: Vec::new(),
             commands_left: None,
             differences: Differences::default(),
+            edid_response: None,
+            ignores_edid: false,
+            edid_requests: Vec::new(),
             busy: Vec::new(),
             set_on: HashMap::new(),
         }
@@ -134,7 +143,7 @@ impl<P: Pictures> Host<P> {
 
     fn run(&mut self, memory: &Memory, request: Request) -> Result<(), u32> {
         match request {
-            Request::GetDisplayInfo => {}
+            Request::GetDisplayInfo | Request::GetEdid { .. } => {}
             Request::Create {
                 id,
                 format,
@@ -283,11 +292,35 @@ impl<P: Pictures> Host<P> {
     }
 }
 
+/// Returns the EDID of a scanout's display: two blocks of bytes that name it.
+pub(crate) fn edid(scanout: u32) -> Vec<u8> {
+    (0..256).map(|at| (at ^ scanout ^ 0x5a) as u8).collect()
+}
+
+/// Returns a response of type OK_EDID that says that its EDID has `size` bytes.
+pub(crate) fn edid_response(size: u32, edid: &[u8]) -> Vec<u8> {
+    let mut response = vec![0; 1056];
+    response[..4].copy_from_slice(&OK_EDID.to_le_bytes());
+    response[24..28].copy_from_slice(&size.to_le_bytes());
+    response[32..][..edid.len()].copy_from_slice(edid);
+    response
+}
+
 impl<P: Pictures> Backend for Host<P> {
+    fn answers(&self, request: &[u8]) -> bool {
+        let is_edid = matches!(Request::parse(request), Some(Request::GetEdid { .. }));
+        !(self.ignores_edid && is_edid)
+    }
+
     fn execute(&mut self, memory: &Memory, bytes: &[u8]) -> Vec<u8> {
         let request = Request::parse(bytes);
         if let Some(Request::GetDisplayInfo) = request {
             return self.display_info();
+        }
+        if let Some(Request::GetEdid { scanout }) = request {
+            self.edid_requests.push(scanout);
+            let response = self.edid_response.clone();
+            return response.unwrap_or_else(|| edid_response(256, &edid(scanout)));
         }
         let text = format!("{request:x?}");
         let result = match (request, &mut self.commands_left) {

@@ -27,8 +27,10 @@ use crate::{
         SilentDevice, //
     },
     host::{
-        Differences, //
-        Host,
+        edid,
+        edid_response,
+        Differences,
+        Host, //
     },
     qemu::Qemu,
     scanout::{
@@ -65,7 +67,8 @@ use crate::{
         QueueNotify,
         VirtQueue,
         Width, //
-    }, //
+    },
+    wire::ERR_UNSPEC, //
 };
 
 /// The parameters of a log.
@@ -77,6 +80,8 @@ struct Setting {
     mode: Option<(u32, u32)>,
     offered: Features,
     differences: Differences,
+    /// What was negotiated besides VERSION_1 and EVENT_IDX.
+    features: Features,
     initial_state: InitialState,
     /// The size in bytes of the memory that the device sees, without the queue's.
     shared: usize,
@@ -96,6 +101,7 @@ const SETTING: Setting = Setting {
         keeps_shown: false,
         one_scanout: false,
     },
+    features: Features::empty(),
     initial_state: InitialState::Idle,
     shared: (240 << 10) - QUEUE_BYTES,
     text: 0,
@@ -139,7 +145,7 @@ impl Rig {
         ));
         let negotiated = Negotiated {
             offered: setting.offered,
-            features: Features::VERSION_1 | Features::EVENT_IDX,
+            features: Features::VERSION_1 | Features::EVENT_IDX | setting.features,
             queue: addresses,
             queue_notify: QueueNotify {
                 offset: 0,
@@ -1199,4 +1205,168 @@ fn the_picture_of_a_log_stays_until_the_next_log_has_text() {
             assert_eq!(next.host.borrow().resources(), [NEXT]);
         }
     }
+}
+
+/// The memory in which an EDID is read, in bytes.
+const EDID_MEMORY: usize = 1056;
+
+/// A device with EDID, whose scanout 0 is not enabled.
+const WITH_EDID: Setting = Setting {
+    modes: &[(0, 0), (640, 480), (800, 600)],
+    features: Features::EDID,
+    ..SETTING
+};
+
+impl Rig {
+    /// Asks for the EDID, and lets the device run; `None` if it cannot be asked or does not answer.
+    fn edid(&mut self) -> Option<Vec<u8>> {
+        if !self.log.request_edid() {
+            return None;
+        }
+        let mut memory = [0x99; EDID_MEMORY];
+        assert_eq!(self.log.edid(&mut memory), None);
+        self.guest.run();
+        let size = self.log.edid(&mut memory)?;
+        Some(memory[..size].to_vec())
+    }
+}
+
+#[test]
+fn the_edid_is_that_of_the_first_scanout_that_shows_the_text() {
+    let mut rig = Rig::new(WITH_EDID);
+    rig.write("before\n");
+    assert_eq!(rig.edid(), Some(edid(1)));
+    assert_eq!(rig.host.borrow().edid_requests, [1]);
+    rig.write("after\n");
+    rig.check();
+    // It does not fit less memory.
+    assert!(rig.log.request_edid());
+    rig.guest.run();
+    assert_eq!(rig.log.edid(&mut [0; EDID_MEMORY - 1]), Some(0));
+    // Text that is not shown yet is in no command before it.
+    let runs = rig.guest.runs();
+    rig.append("later\n");
+    assert_eq!(rig.edid(), Some(edid(1)));
+    assert_eq!(rig.guest.runs(), runs + 1);
+    rig.log.show();
+    rig.check();
+}
+
+#[test]
+fn no_edid_is_asked_for_that_was_not_negotiated() {
+    let offered = SETTING.offered | Features::EDID;
+    let mut rig = Rig::new(Setting { offered, ..SETTING });
+    let kicks = rig.guest.kicks();
+    assert_eq!(rig.edid(), None);
+    assert_eq!(rig.log.edid(&mut [0; EDID_MEMORY]), Some(0));
+    rig.log.finish();
+    assert_eq!(rig.guest.kicks(), kicks);
+    assert_eq!(rig.host.borrow().edid_requests, [0; 0]);
+    // Nor while the device must not be accessed.
+    let mut rig = Rig::new(WITH_EDID);
+    rig.log.pause();
+    assert_eq!(rig.edid(), None);
+    rig.log.resume();
+    assert_eq!(rig.edid(), Some(edid(1)));
+}
+
+#[test]
+fn an_edid_of_an_impossible_size_is_none() {
+    let mut rig = Rig::new(WITH_EDID);
+    let bytes = [0x77; 1024];
+    for (size, length) in [
+        (0, 0),
+        (1, 0),
+        (127, 0),
+        (128, 128),
+        (129, 0),
+        (1024, 1024),
+        (1025, 0),
+        (1152, 0),
+        (1 << 31, 0),
+        (u32::MAX, 0),
+        (u32::MAX - 127, 0),
+    ] {
+        rig.host.borrow_mut().edid_response = Some(edid_response(size, &bytes));
+        assert_eq!(rig.edid(), Some(bytes[..length].to_vec()), "size {size}");
+    }
+    rig.write("text\n");
+    rig.check();
+}
+
+#[test]
+fn a_device_that_refuses_an_edid_has_none() {
+    let mut rig = Rig::new(WITH_EDID);
+    let valid = edid_response(256, &edid(1));
+    for kind in [ERR_UNSPEC, 0x1100, 0, u32::MAX] {
+        let mut response = valid.clone();
+        response[..4].copy_from_slice(&kind.to_le_bytes());
+        rig.host.borrow_mut().edid_response = Some(response);
+        assert_eq!(rig.edid(), Some(Vec::new()), "type {kind:#x}");
+    }
+    // It is no error of the text's.
+    rig.write("text\n");
+    rig.check();
+}
+
+#[test]
+fn what_the_device_did_not_write_of_an_edid_is_zero() {
+    let mut rig = Rig::new(WITH_EDID);
+    let valid = edid_response(256, &edid(1));
+    for length in [0, 3, 4, 24, 25, 28, 32, 33, 160, 287, 288] {
+        // One that is complete is not what the next one is taken for.
+        rig.host.borrow_mut().edid_response = None;
+        assert_eq!(rig.edid(), Some(edid(1)));
+        rig.host.borrow_mut().edid_response = Some(valid[..length].to_vec());
+        let expected = match length {
+            0..=25 => Vec::new(),
+            _ => {
+                let mut edid = valid[32..32 + 256].to_vec();
+                edid[length.saturating_sub(32).min(256)..].fill(0);
+                edid
+            }
+        };
+        assert_eq!(rig.edid(), Some(expected), "{length} bytes");
+    }
+    rig.write("text\n");
+    rig.check();
+}
+
+#[test]
+fn an_edid_that_never_comes_harms_no_text() {
+    for setting in scrolls() {
+        let mut rig = Rig::new(Setting {
+            features: Features::EDID,
+            ..setting
+        });
+        rig.host.borrow_mut().ignores_edid = true;
+        rig.write("before\n");
+        assert_eq!(rig.edid(), None);
+        // There is one request at a time.
+        assert!(!rig.log.request_edid());
+        rig.write_lines(0..200);
+        assert!(!rig.log.scanouts_changed());
+        assert!(rig.log.drain());
+        rig.check();
+    }
+}
+
+#[test]
+fn an_edid_that_comes_late_harms_no_text() {
+    let mut rig = Rig::new(WITH_EDID);
+    rig.guest.stop(true);
+    let mut memory = [0; EDID_MEMORY];
+    assert!(rig.log.request_edid());
+    assert_eq!(rig.log.edid(&mut memory), None);
+    // No wait has been in vain so far.
+    assert!(!rig.log.has_failed());
+    rig.write("text\n");
+    assert!(!rig.log.drain());
+    assert_eq!(rig.log.edid(&mut memory), Some(0));
+    assert!(!rig.log.request_edid());
+    rig.guest.stop(false);
+    rig.guest.run();
+    assert!(rig.log.recover());
+    assert_eq!(rig.edid(), Some(edid(1)));
+    rig.check();
 }

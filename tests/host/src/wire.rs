@@ -7,6 +7,8 @@
 pub(crate) const OK_NODATA: u32 = 0x1100;
 /// VIRTIO_GPU_RESP_OK_DISPLAY_INFO.
 pub(crate) const OK_DISPLAY_INFO: u32 = 0x1101;
+/// VIRTIO_GPU_RESP_OK_EDID.
+pub(crate) const OK_EDID: u32 = 0x1104;
 /// VIRTIO_GPU_RESP_ERR_UNSPEC.
 pub(crate) const ERR_UNSPEC: u32 = 0x1200;
 /// VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY.
@@ -78,6 +80,9 @@ pub(crate) enum Request {
         id: u32,
         entries: Vec<(u64, u32)>,
     },
+    GetEdid {
+        scanout: u32,
+    },
 }
 
 impl Request {
@@ -145,6 +150,7 @@ impl Request {
                     },
                 )
             }
+            0x10a => (32, Self::GetEdid { scanout: word(24)? }),
             _ => return None,
         };
         (bytes.len() == size).then_some(request)
