@@ -87,16 +87,32 @@ const SLEEP_US: i64 = 50;
 /// The number of times to sleep for one row, before the driver waits for the device.
 const MAX_SLEEPS: u32 = 200;
 
+/// The time in milliseconds to sleep while the device has not returned the EDID.
+const EDID_SLEEP_MS: i64 = 2;
+
+/// The number of times to sleep for the EDID. A device that is not done then has none.
+const MAX_EDID_SLEEPS: u32 = 250;
+
 /// Handles a screen that is new, or has another size. May sleep.
 pub(crate) fn redraw() {
-    let size = console::locked(|_| wait_for_log(|log| log.size())).unwrap_or((0, 0));
-    let size = u64::from(size.0) << 32 | u64::from(size.1);
-    if SIZE.xchg(size, Relaxed) != size {
-        kms::resized();
+    if update_size() {
+        kms::changed();
     }
     if was_active() || HAS_CONSOLE.load(Relaxed) {
         work::update_framebuffer_later();
     }
+}
+
+/// Stores the size of the screen. Returns whether it is another than before. May sleep.
+fn update_size() -> bool {
+    let (width, height) = with_log(|log| log.size()).unwrap_or((0, 0));
+    let size = u64::from(width) << 32 | u64::from(height);
+    SIZE.xchg(size, Relaxed) != size
+}
+
+/// Runs `f` on the log, with the console lock; returns `None` if there is none. May sleep.
+fn with_log<R>(f: impl FnOnce(&mut Log<'static, QueueMemory>) -> R) -> Option<R> {
+    console::locked(|_| wait_for_log(f))
 }
 
 /// Shows the framebuffer or the text, as the conditions require: the work of
@@ -124,7 +140,7 @@ extern "C" fn rust_virtgpu_bridge_update_framebuffer() {
         }
         (had, has)
     };
-    let (had, has) = console::locked(|_| wait_for_log(start_or_end)).unwrap_or((false, false));
+    let (had, has) = with_log(start_or_end).unwrap_or((false, false));
     if has && is_active {
         if !set_drawn(true) || !had {
             kms::redraw();
@@ -177,6 +193,19 @@ impl Screen for Framebuffer {
     fn size() -> (u32, u32) {
         let size = SIZE.load(Relaxed);
         ((size >> 32) as u32, size as u32)
+    }
+
+    fn edid(memory: &mut [u8]) -> usize {
+        if !with_log(|log| log.request_edid()).unwrap_or(false) {
+            return 0;
+        }
+        for _ in 0..MAX_EDID_SLEEPS {
+            fsleep(Delta::from_millis(EDID_SLEEP_MS));
+            if let Some(size) = with_log(|log| log.edid(memory)).unwrap_or(Some(0)) {
+                return size;
+            }
+        }
+        0
     }
 
     fn set_active(is_active: bool) {

@@ -75,8 +75,10 @@ pub(crate) static MEMORY: ImageMemory<{ MEMORY_BYTES / 4 }> = ImageMemory::new()
 pub(crate) static NOTIFY: NotifyRegister = NotifyRegister::new();
 
 /// The optional features that the driver uses. RING_RESET is for the next kernel, which may adopt
-/// the device.
-const FEATURES: Features = Features::EVENT_IDX.union(Features::RING_RESET);
+/// the device, and EDID for programs that draw, on a device of this kernel or the next.
+const FEATURES: Features = Features::EVENT_IDX
+    .union(Features::RING_RESET)
+    .union(Features::EDID);
 
 /// The reason why a device is not used.
 pub(crate) enum BringUpError {

@@ -10,6 +10,8 @@
  * In C, because DRM's tables and initialisers are macros and inline functions.
  */
 #include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/slab.h>
 
 #include <drm/clients/drm_client_setup.h>
 #include <drm/drm_atomic.h>
@@ -18,6 +20,7 @@
 #include <drm/drm_crtc_helper.h>
 #include <drm/drm_damage_helper.h>
 #include <drm/drm_drv.h>
+#include <drm/drm_edid.h>
 #include <drm/drm_encoder.h>
 #include <drm/drm_fb_helper.h>
 #include <drm/drm_fbdev_shmem.h>
@@ -203,6 +206,45 @@ static int connector_get_modes(struct drm_connector *connector)
 	return mode.hdisplay ? drm_connector_helper_get_modes_fixed(connector, &mode) : 0;
 }
 
+/* An EDID as the device has it. */
+struct raw_edid {
+	size_t size;
+	u8 memory[VIRTGPU_BRIDGE_KMS_EDID_MEMORY];
+};
+
+static int copy_edid_block(void *data, u8 *block, unsigned int number, size_t length)
+{
+	const struct raw_edid *edid = data;
+	size_t start = (size_t)number * EDID_LENGTH;
+
+	if (start + length > edid->size)
+		return -EINVAL;
+	memcpy(block, edid->memory + start, length);
+	return 0;
+}
+
+/*
+ * Gives the connector the EDID that the screen has now, if it is valid. The device is asked here,
+ * and not for each probe of the connector, which comes with locks under which it cannot be asked.
+ */
+static void update_edid(struct bridge_kms *kms)
+{
+	struct mutex *lock = &kms->drm.mode_config.mutex;
+	const struct drm_edid *edid;
+	struct raw_edid *raw;
+
+	raw = kzalloc_obj(*raw);
+	if (!raw)
+		return;
+	raw->size = virtgpu_bridge_kms_edid(raw->memory, sizeof(raw->memory));
+	mutex_lock(lock);
+	edid = drm_edid_read_custom(&kms->connector, copy_edid_block, raw);
+	drm_edid_connector_update(&kms->connector, edid);
+	mutex_unlock(lock);
+	drm_edid_free(edid);
+	kfree(raw);
+}
+
 static const struct drm_connector_helper_funcs connector_helper_funcs = {
 	.get_modes = connector_get_modes,
 };
@@ -281,6 +323,7 @@ static int init_mode_config(struct bridge_kms *kms)
 	if (ret)
 		return ret;
 	drm_connector_helper_add(&kms->connector, &connector_helper_funcs);
+	drm_connector_attach_edid_property(&kms->connector);
 	ret = drm_connector_attach_encoder(&kms->connector, &kms->encoder);
 	if (ret)
 		return ret;
@@ -316,6 +359,7 @@ static void bound(struct device *parent)
 	}
 	ret = init_mode_config(new);
 	if (!ret) {
+		update_edid(new);
 		probe_connector(new);
 		ret = drm_dev_register(&new->drm, 0);
 	}
@@ -342,10 +386,11 @@ static void released(void)
 	virtgpu_bridge_kms_set_master(false);
 }
 
-static void resized(void)
+static void changed(void)
 {
 	if (!kms)
 		return;
+	update_edid(kms);
 	probe_connector(kms);
 	drm_kms_helper_hotplug_event(&kms->drm);
 }
@@ -370,7 +415,7 @@ static void redraw(void)
 static const struct virtgpu_bridge_kms_ops ops = {
 	.bound = bound,
 	.released = released,
-	.resized = resized,
+	.changed = changed,
 	.redraw = redraw,
 };
 

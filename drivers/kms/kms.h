@@ -13,8 +13,8 @@ struct virtgpu_bridge_kms_ops {
 	void (*bound)(struct device *parent);
 	/* The device is about to be released, after a call of bound(). */
 	void (*released)(void);
-	/* The screen has another size than before. */
-	void (*resized)(void);
+	/* The screen is another one than before, perhaps of another size. */
+	void (*changed)(void);
 	/* All of the framebuffer is to be drawn. */
 	void (*redraw)(void);
 };
@@ -30,9 +30,17 @@ struct virtgpu_bridge_kms_area {
 	unsigned int x1, y1, x2, y2;
 };
 
+/* The memory that the EDID takes when it is read, in bytes. */
+#define VIRTGPU_BRIDGE_KMS_EDID_MEMORY 1056
+
 void virtgpu_bridge_kms_register(const struct virtgpu_bridge_kms_ops *ops);
 void virtgpu_bridge_kms_unregister(void);
 void virtgpu_bridge_kms_size(unsigned int *width, unsigned int *height);
+/*
+ * Reads the EDID to the start of the memory, which is initialised. Returns its size in bytes, 0 if
+ * there is none. Its content is not checked. Takes the console lock: no lock of DRM's is held.
+ */
+size_t virtgpu_bridge_kms_edid(void *memory, size_t length);
 void virtgpu_bridge_kms_set_active(bool active);
 void virtgpu_bridge_kms_set_master(bool has_master);
 void virtgpu_bridge_kms_set_console(bool has_console);

@@ -43,6 +43,7 @@ void rust_virtgpu_bridge_update_framebuffer(void);
 void rust_virtgpu_bridge_kms_register(const struct virtgpu_bridge_kms_ops *ops);
 void rust_virtgpu_bridge_kms_unregister(void);
 void rust_virtgpu_bridge_kms_size(unsigned int *width, unsigned int *height);
+size_t rust_virtgpu_bridge_kms_edid(void *memory, size_t length);
 void rust_virtgpu_bridge_kms_set_active(bool active);
 void rust_virtgpu_bridge_kms_set_master(bool has_master);
 void rust_virtgpu_bridge_kms_set_console(bool has_console);

@@ -39,6 +39,12 @@ void virtgpu_bridge_kms_size(unsigned int *width, unsigned int *height)
 }
 EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_size);
 
+size_t virtgpu_bridge_kms_edid(void *memory, size_t length)
+{
+	return rust_virtgpu_bridge_kms_edid(memory, length);
+}
+EXPORT_SYMBOL_GPL(virtgpu_bridge_kms_edid);
+
 void virtgpu_bridge_kms_set_active(bool active)
 {
 	rust_virtgpu_bridge_kms_set_active(active);

@@ -5,12 +5,16 @@
 
 use core::{
     ops::Range,
-    ptr, //
+    ptr,
+    slice, //
 };
 
 use kernel::{
     bindings as kernel_bindings,
-    ffi::c_uint,
+    ffi::{
+        c_uint,
+        c_void, //
+    },
     sync::atomic::{
         Atomic,
         AtomicFlag,
@@ -110,10 +114,10 @@ pub(crate) fn redraw() {
     call!(redraw());
 }
 
-/// Tells the KMS driver that the screen has another size. May sleep.
-pub(crate) fn resized() {
+/// Tells the KMS driver that the screen is another one, perhaps of another size. May sleep.
+pub(crate) fn changed() {
     let _guard = Mutex::Kms.lock();
-    call!(resized());
+    call!(changed());
 }
 
 /// Registers the KMS driver, and gives it the device, if it may have that.
@@ -203,6 +207,11 @@ pub(crate) trait Screen {
     /// Returns the size of the screen in pixels; 0 if there is none.
     fn size() -> (u32, u32);
 
+    /// Reads the EDID of the screen to the start of `memory`. Returns its size in bytes: 0 if there
+    /// is none, or if `memory` is too small for the device's response. Its content is not checked.
+    /// The caller does not hold the console lock, or a lock of DRM's.
+    fn edid(memory: &mut [u8]) -> usize;
+
     /// Handles a CRTC that becomes active, or inactive.
     fn set_active(is_active: bool);
 
@@ -224,6 +233,17 @@ pub(crate) trait Screen {
 pub(crate) unsafe fn size<T: Screen>(width: *mut c_uint, height: *mut c_uint) {
     // SAFETY: By the safety requirement.
     unsafe { (*width, *height) = T::size() };
+}
+
+/// Reads the EDID of the screen, as [`Screen::edid`].
+///
+/// # Safety
+///
+/// `memory` is the start of `length` bytes that are valid and initialised. Nobody else accesses
+/// them until this returns.
+pub(crate) unsafe fn edid<T: Screen>(memory: *mut c_void, length: usize) -> usize {
+    // SAFETY: By the safety requirement.
+    T::edid(unsafe { slice::from_raw_parts_mut(memory.cast(), length) })
 }
 
 /// Draws an area.
@@ -253,6 +273,20 @@ macro_rules! declare_kms_screen {
         ) {
             // SAFETY: By the safety requirement.
             unsafe { $crate::linux::kms::size::<$type>(width, height) };
+        }
+
+        /// Reads the EDID of the screen.
+        ///
+        /// # Safety
+        ///
+        /// Called by the KMS driver alone; see [`edid`](crate::linux::kms::edid).
+        #[no_mangle]
+        unsafe extern "C" fn rust_virtgpu_bridge_kms_edid(
+            memory: *mut kernel::ffi::c_void,
+            length: usize,
+        ) -> usize {
+            // SAFETY: By the safety requirement.
+            unsafe { $crate::linux::kms::edid::<$type>(memory, length) }
         }
 
         /// Handles a CRTC that becomes active, or inactive.

@@ -340,7 +340,10 @@ impl Card {
             }
             lines.push(match self.property(connector, "EDID") {
                 Ok((_, blob)) if blob != 0 => {
-                    format!("edid of {} bytes", self.get_property_blob(blob)?.len())
+                    let edid = self.get_property_blob(blob)?;
+                    let (width, height) = info.size().unwrap_or_default();
+                    let (bytes, hash) = (edid.len(), hash(&edid));
+                    format!("edid of {bytes} bytes, hash {hash:08x}, {width}x{height} mm")
                 }
                 _ => "edid none".into(),
             });
@@ -371,6 +374,12 @@ impl Card {
         }
         Ok(lines)
     }
+}
+
+/// Returns a hash of bytes (FNV-1a), by which two of them can be compared in a log.
+fn hash(bytes: &[u8]) -> u32 {
+    let next = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    bytes.iter().fold(0x811c_9dc5, next)
 }
 
 /// Waits until there is something to read.

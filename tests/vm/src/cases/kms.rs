@@ -117,7 +117,23 @@ const CASES: &[Case] = &[
         machine.direct().device(&format!("{GPU},{TWO}"))
     }),
     case("kms-bridge-resize", Own(follows), |guests| {
-        bridge(guests, "open show=1 wait hotplug show=2 wait hold")
+        bridge(guests, "open info show=1 wait hotplug show=2 wait hold")
+    }),
+    case("kms-edid", Own(has_same_edid), |guests| {
+        let guest = guests.modular().append(BRIDGE_FIRST);
+        guest
+            .append("vm.do=kms,open,info vm.native vm.do=kms,open,info")
+            .direct()
+            .device(GPU)
+    })
+    .needs(&[Need::NativeModules]),
+    case("kms-edid-off", Own(has_no_edid), |guests| {
+        let steps = "open info show=1 wait hold";
+        drawing_on(
+            guests.vt().append("earlycon=virtgpu vm.lines=60"),
+            &format!("{GPU},edid=off"),
+            steps,
+        )
     }),
     // virtio_gpu has the same alias, and refuses with nomodeset.
     case("kms-bridge-module", Own(comes_and_goes), |guests| {
@@ -232,6 +248,10 @@ const INSMOD: &str = "vm.insmod=/plain/virtgpu_bridge.ko vm.insmod=/plain/virtgp
 /// Writes a line to a terminal, whose text is not the log.
 const LINE_OF_TERMINAL: &str = "vm.do=echo,the,terminal,>/dev/tty1";
 
+/// Words by which the bridge's DRM device is there before the native driver comes.
+const BRIDGE_FIRST: &str = "console=tty0 earlycon=virtgpu virtgpu_bridge.framebuffer=always \
+    vm.lines=60 vm.modprobe=virtgpu_bridge_kms";
+
 /// The size of QEMU's screen.
 const SIZE: (usize, usize) = (1280, 800);
 
@@ -269,17 +289,20 @@ fn module_and_log(guests: &Guests, steps: &str) -> Machine {
 
 /// Returns the machine with a GPU, on which `kms` does these steps in the background.
 fn drawing(machine: Machine, steps: &str) -> Machine {
+    drawing_on(machine, GPU, steps)
+}
+
+/// Returns the machine with this GPU, on which `kms` does these steps in the background.
+fn drawing_on(machine: Machine, gpu: &str, steps: &str) -> Machine {
     let steps: Vec<&str> = steps.split_whitespace().collect();
     let machine = machine.append(&format!("vm.do=kms,{},&", steps.join(",")));
-    machine.direct().device(GPU)
+    machine.direct().device(gpu)
 }
 
 /// Returns a guest in which `kms` draws on our device, and holds it, when the native driver comes.
 fn handover(guests: &Guests) -> Machine {
-    let words = "console=tty0 earlycon=virtgpu virtgpu_bridge.framebuffer=always vm.lines=60 \
-        vm.modprobe=virtgpu_bridge_kms";
     let steps = "open show=1 say=shown flip=100000 hold";
-    drawing(guests.modular().append(words), steps).append("vm.do=busybox,sleep,3")
+    drawing(guests.modular().append(BRIDGE_FIRST), steps).append("vm.do=busybox,sleep,3")
 }
 
 /// Checks that the text is on the screen while there is no master and no terminal in graphics mode,
@@ -405,6 +428,48 @@ fn keeps_picture(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok("the picture is there".into())
 }
 
+/// Returns what `kms` says of EDIDs, in this order.
+fn edids(vm: &Vm) -> Result<Vec<String>> {
+    let serial = vm.serial()?;
+    let log = String::from_utf8_lossy(&serial);
+    let edid = |line: &str| Some(line.split_once(": edid ")?.1.trim().to_owned());
+    Ok(log.lines().filter_map(edid).collect())
+}
+
+/// Checks that the EDID is the one that the native driver has after ours.
+fn has_same_edid(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    vm.wait_for(READY)?;
+    for driver in ["virtgpu_bridge", "virtio_gpu"] {
+        let count = times(&vm, &format!("info: driver {driver}"))?;
+        ensure!(count == 1, "{count} programs were on {driver}");
+    }
+    let edids = edids(&vm)?;
+    let [ours, native] = &edids[..] else {
+        bail!("{} EDIDs, not two", edids.len());
+    };
+    ensure!(
+        ours == native,
+        "ours: {ours}; the native driver's: {native}"
+    );
+    ensure!(
+        ours.contains("bytes, hash ") && !ours.contains(", 0x0 mm"),
+        "it is {ours}"
+    );
+    vm.check()?;
+    Ok(format!("the same as virtio_gpu: {ours}"))
+}
+
+/// Checks that a device without EDID has a screen all the same.
+fn has_no_edid(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    shows(&mut vm, 1, &Painted::new(SIZE, 1))?;
+    let edids = edids(&vm)?;
+    ensure!(edids == ["none"], "it is {edids:?}");
+    vm.check()?;
+    Ok("no EDID, and the picture".into())
+}
+
 /// Checks that a program learns of another size of the screen, and can draw in that.
 fn follows(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     const OTHER: (u16, u16) = (1024, 768);
@@ -419,9 +484,22 @@ fn follows(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     viewer.resize(OTHER.0, OTHER.1)?;
     let size = (OTHER.0.into(), OTHER.1.into());
     shows(&mut vm, 2, &Painted::new(size, 2))?;
+    let edids = edids(&vm)?;
+    let [before, after] = &edids[..] else {
+        bail!("{} EDIDs, not two", edids.len());
+    };
+    let millimetres = |edid: &str| edid.split(", ").last().map(str::to_owned);
+    ensure!(
+        before.contains("hash ") && after.contains("hash "),
+        "before: {before}; after: {after}"
+    );
+    ensure!(
+        before != after && millimetres(before) != millimetres(after),
+        "it has not changed: {after}"
+    );
     vm.check()?;
     Ok(format!(
-        "{}x{} pixels, then {}x{}",
+        "{}x{} pixels, then {}x{}; {before}, then {after}",
         SIZE.0, SIZE.1, size.0, size.1
     ))
 }
