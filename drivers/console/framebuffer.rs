@@ -93,6 +93,12 @@ const EDID_SLEEP_MS: i64 = 2;
 /// The number of times to sleep for the EDID. A device that is not done then has none.
 const MAX_EDID_SLEEPS: u32 = 250;
 
+/// Handles displays that have changed, even if the screen has the same size. May sleep.
+pub(crate) fn displays_changed() {
+    update_size();
+    kms::changed();
+}
+
 /// Handles a screen that is new, or has another size. May sleep.
 pub(crate) fn redraw() {
     if update_size() {

@@ -61,6 +61,10 @@ impl Observer for Consoles {
         framebuffer::redraw();
     }
 
+    fn displays_changed(&self) {
+        framebuffer::displays_changed();
+    }
+
     fn polled(&self) {
         #[cfg(CONFIG_VT)]
         vt::return_to_graphics();

@@ -119,6 +119,9 @@ pub(crate) trait Observer {
     /// Draws all text again: the screen is blank, and perhaps another one than before. May sleep.
     fn redraw(&self);
 
+    /// Handles displays that have changed. The screen may be the same as before. May sleep.
+    fn displays_changed(&self);
+
     /// Checks the consoles, about once in a second while a device is bound. May sleep.
     fn polled(&self);
 
@@ -712,11 +715,11 @@ pub(crate) fn poll() -> bool {
     follow_displays()
 }
 
-/// Starts the log anew if the host has changed the displays. The old picture stays until there is
-/// the new one. Returns whether the device is bound.
+/// Starts the log anew if the host has changed the displays, and notifies the consoles. The old
+/// picture stays until there is the new one. Returns whether the device is bound.
 #[inline(never)]
 fn follow_displays() -> bool {
-    let (is_bound, changed) = locked(|slot| {
+    let (is_bound, has_event, differs) = locked(|slot| {
         let Some(ActiveDevice {
             log,
             bound,
@@ -724,10 +727,10 @@ fn follow_displays() -> bool {
             ..
         }) = slot.as_mut()
         else {
-            return (false, false);
+            return (false, false, false);
         };
         let Some(device) = bound.as_mut() else {
-            return (false, false);
+            return (false, false, false);
         };
         // If the device runs in a process of its own, QEMU waits for that process when the
         // configuration is read. If the process executes a command, it may wait for QEMU to take a
@@ -739,9 +742,12 @@ fn follow_displays() -> bool {
         };
         let has_event = is_settled && device.displays_changed();
         let differs = log.as_mut().is_none_or(Log::scanouts_changed);
-        (true, has_event && differs)
+        (true, has_event, differs)
     });
-    if !changed {
+    if !(has_event && differs) {
+        if has_event {
+            notify(|observer| observer.displays_changed());
+        }
         return is_bound;
     }
     let start = ticks();
@@ -780,6 +786,7 @@ fn follow_displays() -> bool {
         Some(Err(error)) => bring_up::report_error("the display has changed", &error),
         None => {}
         Some(Ok(())) => {
+            notify(|observer| observer.displays_changed());
             notify(|observer| observer.redraw());
             locked(|slot| {
                 let log = slot.as_mut()?.log.as_mut()?;

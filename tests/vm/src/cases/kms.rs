@@ -119,6 +119,9 @@ const CASES: &[Case] = &[
     case("kms-bridge-resize", Own(follows), |guests| {
         bridge(guests, "open info show=1 wait hotplug show=2 wait hold")
     }),
+    case("kms-bridge-same-size", Own(hears), |guests| {
+        bridge(guests, "open show=1 wait hotplug wait hold")
+    }),
     case("kms-edid", Own(has_same_edid), |guests| {
         let guest = guests.modular().append(BRIDGE_FIRST);
         guest
@@ -468,6 +471,26 @@ fn has_no_edid(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     ensure!(edids == ["none"], "it is {edids:?}");
     vm.check()?;
     Ok("no EDID, and the picture".into())
+}
+
+/// Checks that a program learns of a display that has changed, if it has the same size.
+fn hears(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let socket = out.join("vnc");
+    let viewed = format!("unix:{}", socket.display());
+    let mut vm = machine.clone().option("-vnc", &viewed).start(out)?;
+    shows(&mut vm, 1, &Painted::new(SIZE, 1))?;
+    let mut viewer = Viewer::connect(&socket)?;
+    vm.send("\n")?;
+    // The program begins to listen.
+    thread::sleep(Duration::from_secs(1));
+    viewer.resize(SIZE.0 as u16, SIZE.1 as u16)?;
+    shows(&mut vm, 2, &Painted::new(SIZE, 1))?;
+    let edids = edids(&vm)?;
+    let [edid] = &edids[..] else {
+        bail!("{} EDIDs, not one", edids.len());
+    };
+    vm.check()?;
+    Ok(format!("the same picture, {edid}"))
 }
 
 /// Checks that a program learns of another size of the screen, and can draw in that.
