@@ -314,7 +314,8 @@ fn start_device<'a>(
     hal: SharedMemory<'a>,
 ) -> Option<Control<SharedMemory<'a>>> {
     let requested = Requested {
-        features: Features::RING_RESET,
+        // The kernel adopts the device with these: with EDID it can read the display's.
+        features: Features::RING_RESET | Features::EDID,
         addresses: Addresses::Physical,
         adopts: false,
     };

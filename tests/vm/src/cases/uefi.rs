@@ -5,7 +5,7 @@
 //! Firmware's shell loads the driver and starts a boot loader (`tests/uefi`) that loads nothing,
 //! from a disk whose files are a folder of the host's; or the kernel; or GRUB does.
 
-use super::{case, fixtures::equal, group, Case, Expect::Own, Group};
+use super::{case, fixtures::equal, group, kexec::ADOPTED, Case, Expect::Own, Group};
 use anyhow::{bail, ensure, Context, Result};
 use std::{
     ffi::OsStr,
@@ -14,6 +14,7 @@ use std::{
     process::Command,
 };
 use vm::{
+    config::Need,
     guests::{Guests, GPU, READY},
     qemu::{Board, Machine, Vm, SNAKE_OIL},
     screen::Picture,
@@ -90,6 +91,11 @@ const CASES: &[Case] = &[
     case("handoff-grub", Own(grub), |guests| {
         guests.early().device(GPU)
     }),
+    case("handoff-edid", Own(has_edid), |guests| {
+        let guest = guests.vt().append("earlycon=virtgpu");
+        guest.append("vm.do=kms,open,info").device(GPU)
+    })
+    .needs(&[Need::Vt, Need::Kms]),
     case("uefi-dark", Own(dark), |_| {
         let counted = aavmf().option("-icount", "shift=0,sleep=off");
         counted.option("-smp", "1").device(GPU)
@@ -514,6 +520,20 @@ fn grub(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     start_entry(&mut vm)?;
     vm.send("\x1b")?;
     goes_on(guests, vm, out)
+}
+
+/// Checks that the kernel has the EDID of a device that it has adopted from the driver.
+fn has_edid(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = start_by_shell(guests, machine, out)?;
+    vm.wait_for(READY)?;
+    ensure!(vm.serial_has(ADOPTED)?, "nobody says '{ADOPTED}'");
+    let log = String::from_utf8_lossy(&vm.serial()?).into_owned();
+    let edid = log.split_once("kms: info: edid ").map(|(_, edid)| edid);
+    let edid = edid.and_then(|edid| edid.lines().next());
+    let edid = edid.context("nobody tells of an EDID")?.trim();
+    ensure!(edid.contains("bytes, hash "), "it is {edid}");
+    vm.check()?;
+    Ok(format!("the EDID of an adopted device: {edid}"))
 }
 
 /// Checks that the kernel boots and has its log on the screen, which keeps firmware's picture until
