@@ -55,6 +55,11 @@ const CASES: &[Case] = &[
     case("prompt-picture", Own(same_picture), |guests| {
         shows(guests.debian_with_drm())
     }),
+    // The device comes while plymouth waits for one.
+    case("prompt-picture-late", Own(half_typed), |guests| {
+        shows(guests.debian().append("vm.kms"))
+    })
+    .needs(&[Need::Kms]),
     case("prompt-picture-handover", Own(half_typed), |guests| {
         let words = "vm.kms virtgpu_bridge.framebuffer=always";
         shows(guests.debian().append(words))
