@@ -116,6 +116,11 @@ const CASES: &[Case] = &[
         let machine = guests.vt().append("vm.lines=60").append(steps);
         machine.direct().device(&format!("{GPU},{TWO}"))
     }),
+    case("kms-bridge-plug", Own(plugged), |guests| {
+        let steps = "vm.do=kms,open,show=1,wait,hotplug,show=2,wait,hotplug,show=3,wait,hold,&";
+        let machine = guests.vt().append("vm.lines=60").append(steps);
+        machine.direct().device(&format!("{GPU},{TWO}"))
+    }),
     case("kms-bridge-resize", Own(follows), |guests| {
         bridge(guests, "open info show=1 wait hotplug show=2 wait hold")
     }),
@@ -392,22 +397,47 @@ fn on_both(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let (mut vm, _viewer) = with_second(machine, second, out)?;
     let painted = Painted::new(SIZE, 1).with([600, 700, 300, 300], 4);
     let narrow = painted.clone().on((second.0.into(), second.1.into()));
-    waits(&mut vm, 1)?;
-    has_not_failed(&vm)?;
-    for (display, painted) in [(0, &painted), (1, &narrow)] {
-        let name = format!("display-{display}.png");
-        vm.wait("the picture", PATIENCE, |vm| {
-            let (_, picture) = vm.screenshot_of(&name, Some(("gpu", display)))?;
-            Ok(painted.check(&picture).is_ok().then_some(()))
-        })
-        .with_context(|| format!("see {name}"))?;
-    }
+    shows_on(&mut vm, 1, &[&painted, &narrow])?;
     vm.send("\n")?;
     waits(&mut vm, 2)?;
     let second = Some(second);
     let seen = same_text_on(guests, &mut vm, [Some((1280, 800)), second], out)?;
     vm.check()?;
     Ok(format!("the picture on both, and then {seen}"))
+}
+
+/// Checks that a program draws on while the second display is unplugged, and another one plugged
+/// in.
+fn plugged(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let (mut vm, mut viewer) = with_second(machine, (640, 960), out)?;
+    let picture = |seed| Painted::new(SIZE, seed);
+    shows_on(&mut vm, 1, &[&picture(1), &picture(1).on((640, 960))])?;
+    vm.send("\n")?;
+    // The program begins to listen.
+    thread::sleep(Duration::from_secs(1));
+    viewer.resize(0, 0)?;
+    shows_on(&mut vm, 2, &[&picture(2)])?;
+    vm.send("\n")?;
+    thread::sleep(Duration::from_secs(1));
+    viewer.resize(1024, 768)?;
+    shows_on(&mut vm, 3, &[&picture(3), &picture(3).on((1024, 768))])?;
+    vm.check()?;
+    Ok("a picture on two displays, on one, and on two".into())
+}
+
+/// Waits until `kms` has come to its `wait` of that number, and each display shows its picture.
+fn shows_on(vm: &mut Vm, number: usize, displays: &[&Painted]) -> Result<()> {
+    waits(vm, number)?;
+    has_not_failed(vm)?;
+    for (display, painted) in displays.iter().enumerate() {
+        let name = format!("display-{display}-{number}.png");
+        vm.wait("the picture", PATIENCE, |vm| {
+            let (_, picture) = vm.screenshot_of(&name, Some(("gpu", display as i64)))?;
+            Ok(painted.check(&picture).is_ok().then_some(()))
+        })
+        .with_context(|| format!("see {name}"))?;
+    }
+    Ok(())
 }
 
 fn is_black(picture: &Picture) -> bool {
