@@ -75,7 +75,6 @@
 //! |---|---|---|
 //! | the wait for one answer of the device | 3 s | a host under load is slow, and not dead |
 //! | all waits of one use of the screen | 6 s | a device that answers late does not keep the console lock from others |
-//! | the wait for an EDID | 0.5 s | without it the display has none; text does not wait for it |
 //! | waits for a device that has timed out | none | text costs nothing then; once a second the driver checks whether the device answers |
 //! | recoveries of a device | 8 | each may end in another timeout |
 //! | the wait of a panic for a running CPU that owns the screen | 1 s, once; 7 s at the last line | a line takes less, and other CPUs are to be stopped soon; a device may keep the owner for 6 s |

@@ -71,7 +71,7 @@ static IS_ACTIVE: AtomicFlag = AtomicFlag::new(false);
 static WAS_ACTIVE: AtomicFlag = AtomicFlag::new(false);
 /// Set while there is a DRM master.
 static HAS_MASTER: AtomicFlag = AtomicFlag::new(false);
-/// Set from the first framebuffer of fbcon's on the CRTC on, until that is gone.
+/// Set from the first frame that fbcon draws on, until the DRM device is gone.
 static HAS_CONSOLE: AtomicFlag = AtomicFlag::new(false);
 /// Set while the KMS driver draws. Changed with [`Mutex::Framebuffer`] locked.
 static IS_DRAWN: AtomicFlag = AtomicFlag::new(false);
@@ -86,12 +86,6 @@ const SLEEP_US: i64 = 50;
 
 /// The number of times to sleep for one row, before the driver waits for the device.
 const MAX_SLEEPS: u32 = 200;
-
-/// The time in milliseconds to sleep while the device has not returned the EDID.
-const EDID_SLEEP_MS: i64 = 2;
-
-/// The number of times to sleep for the EDID. A device that is not done then has none.
-const MAX_EDID_SLEEPS: u32 = 250;
 
 /// Handles displays that have changed, even if the screen has the same size. May sleep.
 pub(crate) fn displays_changed() {
@@ -127,7 +121,12 @@ fn with_log<R>(f: impl FnOnce(&mut Log<'static, QueueMemory>) -> R) -> Option<R>
 extern "C" fn rust_virtgpu_bridge_update_framebuffer() {
     // The KMS driver may have kept the console from the screen.
     #[cfg(MODULE)]
-    printer::catch_up();
+    {
+        printer::catch_up();
+        if printer::owner_has_faulted() {
+            return;
+        }
+    }
     let is_active = IS_ACTIVE.load(Relaxed);
     let is_wanted = console::locked(|lock| is_wanted(lock));
     let mut was_drawn = !(is_wanted && is_active) && set_drawn(false);
@@ -202,16 +201,7 @@ impl Screen for Framebuffer {
     }
 
     fn edid(memory: &mut [u8]) -> usize {
-        if !with_log(|log| log.request_edid()).unwrap_or(false) {
-            return 0;
-        }
-        for _ in 0..MAX_EDID_SLEEPS {
-            fsleep(Delta::from_millis(EDID_SLEEP_MS));
-            if let Some(size) = with_log(|log| log.edid(memory)).unwrap_or(Some(0)) {
-                return size;
-            }
-        }
-        0
+        with_log(|log| log.edid(memory)).unwrap_or(0)
     }
 
     fn set_active(is_active: bool) {

@@ -67,6 +67,10 @@ static MISSED: Atomic<u64> = Atomic::new(NONE);
 /// The value of [`MISSED`] if no record was missed.
 const NONE: u64 = u64::MAX;
 
+/// The sequence number of the first record of a panic, or [`NONE`].
+static FIRST_OF_PANIC: Atomic<u64> = Atomic::new(NONE);
+/// Set when the owner of the screen has faulted: the driver itself, which may fault again.
+static OWNER_FAULTED: AtomicFlag = AtomicFlag::new(false);
 /// Set when a panic has taken the screen.
 static IN_PANIC: AtomicFlag = AtomicFlag::new(false);
 /// The number of times that a panic has started the log again.
@@ -74,6 +78,9 @@ static PANIC_RESTARTS: Atomic<u64> = Atomic::new(0);
 /// The largest number of these: once because the interrupted code was changing the state, and once
 /// because of a fault of the driver's own.
 const MAX_PANIC_RESTARTS: u64 = 2;
+
+/// What the last line of a panic has.
+const END_OF_PANIC: &[u8] = b"---[ end Kernel panic";
 
 /// The console.
 struct Legacy;
@@ -171,8 +178,17 @@ pub(crate) fn has_screen() -> bool {
     IN_PANIC.load(Relaxed)
 }
 
-/// Writes the records that were missed. May sleep.
+/// Returns whether the driver has faulted while it owned the screen. The task that did may have
+/// held locks, so no framebuffer is shown any more.
+pub(crate) fn owner_has_faulted() -> bool {
+    OWNER_FAULTED.load(Relaxed)
+}
+
+/// Writes the records that were missed, if there are any. May sleep.
 pub(crate) fn catch_up() {
+    if MISSED.load(Relaxed) == NONE {
+        return;
+    }
     console::locked(|_| {
         with_reader(|log, reader| {
             write_missed(log, reader, CONSOLE.seq());
@@ -184,7 +200,8 @@ pub(crate) fn catch_up() {
 /// Appends the records that were missed before the record `end`. The caller holds the console lock,
 /// or panics.
 fn write_missed(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, end: u64) {
-    let mut next = MISSED.xchg(NONE, Relaxed);
+    let first = MISSED.xchg(NONE, Relaxed);
+    let mut next = first;
     while next < end {
         let Some(record) = Record::read(next, &mut reader.buffer) else {
             return;
@@ -196,37 +213,53 @@ fn write_missed(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, end
             log.append_dropped(record.seq - next);
         }
         next = record.seq + 1;
-        if record.level() >= kmsg::console_level() {
+        // The printk core has passed the first one, whatever its level is.
+        if record.seq != first && record.level() >= kmsg::console_level() {
             continue;
         }
+        let is_urgent = match IN_PANIC.load(Relaxed) {
+            true => record.seq >= FIRST_OF_PANIC.load(Relaxed),
+            false => oops_in_progress(),
+        };
         for (_, line) in record.lines() {
-            log.append(line, ATTRIBUTE, oops_in_progress());
-            log.append(b"\n", ATTRIBUTE, oops_in_progress());
+            log.append(line, ATTRIBUTE, is_urgent);
+            log.append(b"\n", ATTRIBUTE, is_urgent);
         }
     }
 }
 
-/// Writes text of a panic, and takes the screen over for that.
+/// Writes text of a panic, and takes the screen over for that. Its last line waits longest, and is
+/// drawn even if the driver itself has faulted: nothing is lost by another fault then.
 fn write_in_panic(text: &[u8], seq: u64) {
-    DEVICE.take_over(false, |(device, reader), is_torn| {
-        let log = device.as_mut()?.log.as_mut()?;
-        if is_torn {
+    let _ = FIRST_OF_PANIC.cmpxchg(NONE, seq, Relaxed);
+    let is_last = (text.windows(END_OF_PANIC.len())).any(|words| words == END_OF_PANIC);
+    let written = (is_last || !owner_has_faulted()).then(|| {
+        DEVICE.take_over(is_last, |(device, reader), is_torn| {
+            let log = device.as_mut()?.log.as_mut()?;
             // A fault of the driver's own would come again and again.
-            let restarts = PANIC_RESTARTS.load(Relaxed);
-            PANIC_RESTARTS.store(restarts + 1, Relaxed);
-            if restarts >= MAX_PANIC_RESTARTS || !log.restart(default_font) {
+            if PANIC_RESTARTS.load(Relaxed) > MAX_PANIC_RESTARTS {
                 return None;
             }
-            // The screen is blank.
-            let rows = log.grid().rows() as u64;
-            MISSED.store(seq.saturating_sub(rows), Relaxed);
-        }
-        IN_PANIC.store(true, Relaxed);
-        log.end_framebuffer();
-        write_missed(log, reader, seq);
-        log.write(text, true);
-        Some(())
+            if is_torn {
+                PANIC_RESTARTS.store(PANIC_RESTARTS.load(Relaxed) + 1, Relaxed);
+                if PANIC_RESTARTS.load(Relaxed) > MAX_PANIC_RESTARTS || !log.restart(default_font) {
+                    return None;
+                }
+                // The screen is blank: as much as it holds, and all of the panic.
+                let rows = log.grid().rows() as u64;
+                let first = FIRST_OF_PANIC.load(Relaxed);
+                MISSED.store(seq.saturating_sub(rows).min(first), Relaxed);
+            }
+            IN_PANIC.store(true, Relaxed);
+            log.end_framebuffer();
+            write_missed(log, reader, seq);
+            log.write(text, true);
+            Some(())
+        })
     });
+    if written.flatten().is_none() {
+        let _ = MISSED.cmpxchg(NONE, seq, Relaxed);
+    }
 }
 
 impl LegacyConsole for Legacy {
@@ -255,6 +288,8 @@ impl LegacyConsole for Legacy {
 
 impl DieNotifier for Legacy {
     fn died() {
-        DEVICE.mark_dead();
+        if DEVICE.mark_dead() {
+            OWNER_FAULTED.store(true, Relaxed);
+        }
     }
 }

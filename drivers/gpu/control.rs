@@ -108,26 +108,6 @@ impl Errors {
     }
 }
 
-/// Checks that a response is of the type that means success.
-///
-/// # Errors
-///
-/// [`GpuError::Response`] if it is not.
-fn check_response<C: Command>(command: &C, response: &C::Response) -> Result<(), GpuError> {
-    let kind = |bytes: &[u8]| match Header::read_from_prefix(bytes) {
-        Ok((header, _)) => header.kind.get(),
-        Err(_) => 0,
-    };
-    let response_kind = kind(response.as_bytes());
-    if response_kind == C::OK {
-        return Ok(());
-    }
-    Err(GpuError::Response(ErrorResponse {
-        command: kind(command.as_bytes()),
-        response: response_kind,
-    }))
-}
-
 impl<H: Hal + Clone> Control<H> {
     /// Creates the control queue on `queue`, which is number 0 of its device.
     pub(crate) fn new(queue: VirtQueue<H>) -> Self {
@@ -172,15 +152,41 @@ impl<H: Hal + Clone> Control<H> {
         command: &C,
         extra: Option<BufferElement>,
     ) -> Result<C::Response, GpuError> {
-        let Self { queue, errors } = self;
         let mut response = C::Response::new_zeroed();
+        self.call_into(command, extra, &mut response)?;
+        Ok(response)
+    }
+
+    /// Does the same, and stores the response in `response`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::call`].
+    pub(crate) fn call_into<C: Command>(
+        &mut self,
+        command: &C,
+        extra: Option<BufferElement>,
+        response: &mut C::Response,
+    ) -> Result<(), GpuError> {
+        let Self { queue, errors } = self;
         queue.call(
             command.as_bytes(),
             extra,
             response.as_mut_bytes(),
             &mut |queue, slot| errors.check(queue, slot),
         )?;
-        check_response(command, &response).map(|()| response)
+        let kind = |bytes: &[u8]| match Header::read_from_prefix(bytes) {
+            Ok((header, _)) => header.kind.get(),
+            Err(_) => 0,
+        };
+        let response_kind = kind(response.as_bytes());
+        if response_kind == C::OK {
+            return Ok(());
+        }
+        Err(GpuError::Response(ErrorResponse {
+            command: kind(command.as_bytes()),
+            response: response_kind,
+        }))
     }
 
     /// Sends a command and waits for the response. Treats an error response as success.
@@ -193,39 +199,6 @@ impl<H: Hal + Clone> Control<H> {
             Err(GpuError::Response(_)) => Ok(()),
             result => result.map(drop),
         }
-    }
-
-    /// Sends a command whose response nobody waits for, as [`VirtQueue::post`]. Returns whether it
-    /// was sent. [`Control::posted_response`] returns the response.
-    ///
-    /// # Errors
-    ///
-    /// [`GpuError::Queue`] if the queue failed, now or before.
-    pub(crate) fn post<C: Command>(&mut self, command: &C) -> Result<bool, GpuError> {
-        let Self { queue, errors } = self;
-        let completed = &mut |queue: &VirtQueue<H>, slot| errors.check(queue, slot);
-        let response_bytes = size_of::<C::Response>();
-        Ok(queue.post(command.as_bytes(), response_bytes, completed)?)
-    }
-
-    /// Stores the response to the last command that was posted, a `C`. Returns false if the device
-    /// has not responded yet. Does not wait.
-    ///
-    /// # Errors
-    ///
-    /// [`GpuError::Queue`] if the queue failed, now or before, [`GpuError::Response`] if the
-    /// command did.
-    pub(crate) fn posted_response<C: Command>(
-        &mut self,
-        command: &C,
-        response: &mut C::Response,
-    ) -> Result<bool, GpuError> {
-        let Self { queue, errors } = self;
-        let completed = &mut |queue: &VirtQueue<H>, slot| errors.check(queue, slot);
-        if !queue.posted_response(response.as_mut_bytes(), completed)? {
-            return Ok(false);
-        }
-        check_response(command, response).map(|()| true)
     }
 
     /// Makes the added commands available to the device, as [`VirtQueue::kick`].

@@ -64,12 +64,15 @@ static int plane_atomic_check(struct drm_plane *plane, struct drm_atomic_commit 
 						   DRM_PLANE_NO_SCALING, false, false);
 }
 
-/* Returns whether it is what fbdev emulation draws in, for fbcon. Called while plugged. */
-static bool is_fbdev(struct drm_framebuffer *fb)
+/*
+ * Returns whether it is what fbcon draws in, by fbdev emulation. DRM shows that buffer at each last
+ * close of the device, whether fbcon uses it or not. Called while plugged.
+ */
+static bool is_fbcon(struct drm_framebuffer *fb)
 {
 	struct drm_fb_helper *helper = fb->dev->fb_helper;
 
-	return helper && helper->fb == fb;
+	return helper && helper->fb == fb && helper->info && helper->info->fbcon_par;
 }
 
 static void plane_atomic_update(struct drm_plane *plane, struct drm_atomic_commit *commit)
@@ -88,7 +91,7 @@ static void plane_atomic_update(struct drm_plane *plane, struct drm_atomic_commi
 		return;
 	if (!drm_dev_enter(plane->dev, &idx))
 		return;
-	if (is_fbdev(fb))
+	if (is_fbcon(fb))
 		virtgpu_bridge_kms_set_console(true);
 	if (drm_gem_fb_begin_cpu_access(fb, DMA_FROM_DEVICE))
 		goto out;

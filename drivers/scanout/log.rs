@@ -432,39 +432,27 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
         !self.paused && scanouts_differ(self.display.control(), self.scanouts, self.mode_override)
     }
 
-    /// Asks the device for the EDID of the first scanout that shows the text, if EDID was
-    /// negotiated (section 5.7.6.8, VIRTIO_GPU_CMD_GET_EDID). Does not wait. Returns whether
-    /// [`Log::edid`] returns it later.
-    pub(crate) fn request_edid(&mut self) -> bool {
-        let command = self.get_edid();
-        // The next text finds that the queue has failed.
-        command.is_some_and(|command| self.display.control().post(&command).unwrap_or(false))
-    }
-
-    /// Reads the EDID that [`Log::request_edid`] has asked for, to the start of `memory`. Returns
-    /// its size in bytes, which is 0 if there is none or if `memory` is too small for the response.
-    /// Returns `None` if the device has not responded yet. Does not wait.
-    pub(crate) fn edid(&mut self, memory: &mut [u8]) -> Option<usize> {
-        let (Some(command), Ok((response, _))) =
-            (self.get_edid(), Edid::mut_from_prefix(&mut *memory))
-        else {
-            return Some(0);
+    /// Reads the EDID of the first scanout that shows the text, if EDID was negotiated (section
+    /// 5.7.6.8, VIRTIO_GPU_CMD_GET_EDID), to the start of `memory`. Returns its size in bytes: 0 if
+    /// there is none, or if `memory` is too small for the response. Waits for the device.
+    pub(crate) fn edid(&mut self, memory: &mut [u8]) -> usize {
+        let may_ask = self.has_edid && !self.paused && !self.has_failed();
+        let (true, Some(mode), Ok((response, _))) = (
+            may_ask,
+            self.scanouts().first(),
+            Edid::mut_from_prefix(&mut *memory),
+        ) else {
+            return 0;
         };
-        match self.display.control().posted_response(&command, response) {
-            Ok(false) => None,
-            Err(_) => Some(0),
-            Ok(true) => {
-                let size = response.edid().len();
-                memory.copy_within(Edid::OFFSET..Edid::OFFSET + size, 0);
-                Some(size)
-            }
+        let command = GetEdid::new(mode.scanout);
+        let control = self.display.control();
+        // The next text finds that the queue has failed.
+        if control.call_into(&command, None, response).is_err() {
+            return 0;
         }
-    }
-
-    /// Returns the command that asks for the EDID; `None` if it must not be sent.
-    fn get_edid(&self) -> Option<GetEdid> {
-        let scanout = self.scanouts().first()?.scanout;
-        (self.has_edid && !self.paused && !self.has_failed()).then(|| GetEdid::new(scanout))
+        let size = response.edid().len();
+        memory.copy_within(Edid::OFFSET..Edid::OFFSET + size, 0);
+        size
     }
 
     /// Returns what stays on the device for the next log: see [`Display::retain_scanouts`].

@@ -22,9 +22,7 @@ pub(crate) const REQUEST_BYTES: usize = 64;
 /// Maximum length in bytes of the response to a command that [`VirtQueue::add`] adds.
 pub(crate) const RESPONSE_BYTES: usize = 32;
 /// Maximum length in bytes of the response of a [`VirtQueue::call`].
-pub(crate) const LARGE_RESPONSE_BYTES: usize = 1024;
-/// Maximum length in bytes of the response to a command that [`VirtQueue::post`] adds.
-pub(crate) const POSTED_RESPONSE_BYTES: usize = 2048;
+pub(crate) const LARGE_RESPONSE_BYTES: usize = 3072;
 
 // The layout of the queue's memory: offsets in bytes from its start.
 const DESCRIPTORS: usize = 0;
@@ -33,9 +31,8 @@ const USED: usize = AVAILABLE + 256;
 const REQUESTS: usize = 2048;
 const RESPONSES: usize = REQUESTS + SLOTS as usize * REQUEST_BYTES;
 const LARGE_RESPONSE: usize = RESPONSES + SLOTS as usize * RESPONSE_BYTES;
-const POSTED_RESPONSE: usize = LARGE_RESPONSE + LARGE_RESPONSE_BYTES;
 /// Bytes of shared memory that a queue takes, from offset 0 on.
-pub(crate) const QUEUE_BYTES: usize = POSTED_RESPONSE + POSTED_RESPONSE_BYTES;
+pub(crate) const QUEUE_BYTES: usize = LARGE_RESPONSE + LARGE_RESPONSE_BYTES;
 
 const _: () = assert!(AVAILABLE + 6 + 2 * 2 * SLOTS as usize <= USED);
 const _: () = assert!(USED + 6 + 8 * 2 * SLOTS as usize <= REQUESTS);
@@ -114,12 +111,8 @@ pub(crate) struct VirtQueue<H> {
     kicked_idx: u16,
     /// The used index up to which [`VirtQueue::poll_used`] has read the used ring.
     last_used_idx: u16,
-    /// A bit for each slot that the device has, without that of `posted`.
+    /// A bit for each slot that the device has.
     in_flight: u32,
-    /// A bit for each slot that the device does not have for a posted command.
-    usable: u32,
-    /// The bit of the slot that the device has for a posted command, or 0.
-    posted: u32,
     failed: Option<QueueError>,
 }
 
@@ -166,8 +159,6 @@ impl<H: Hal + Clone> VirtQueue<H> {
             kicked_idx: idx,
             last_used_idx: idx,
             in_flight: 0,
-            usable: u32::MAX >> (32 - u32::from(size / 2)),
-            posted: 0,
             failed: None,
         }
     }
@@ -184,8 +175,7 @@ impl<H: Hal + Clone> VirtQueue<H> {
         &self.hal
     }
 
-    /// Returns a bit for each slot that the device has, as of the last poll, without that of a
-    /// posted command.
+    /// Returns a bit for each slot that the device has, as of the last poll.
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight
     }
@@ -275,67 +265,6 @@ impl<H: Hal + Clone> VirtQueue<H> {
         Ok(())
     }
 
-    /// Adds a command that nobody waits for, and makes it available to the device. Does not wait.
-    /// Returns false if there is no slot for it, or if the device still has the posted command
-    /// before. [`VirtQueue::posted_response`] returns the response.
-    ///
-    /// # Errors
-    ///
-    /// As [`VirtQueue::add`].
-    pub(crate) fn post(
-        &mut self,
-        request: &[u8],
-        response_bytes: usize,
-        completed: &mut impl FnMut(&Self, u16),
-    ) -> Result<bool, QueueError> {
-        self.poll_used(completed)?;
-        if request.len() > REQUEST_BYTES || response_bytes > POSTED_RESPONSE_BYTES {
-            return Err(QueueError::TooLarge);
-        }
-        // A `call` uses the first two slots.
-        let free = self.usable & !self.in_flight & !0b11;
-        if self.posted != 0 || free == 0 {
-            return Ok(false);
-        }
-        // An older response must not pass for the one to this command.
-        for offset in (0..POSTED_RESPONSE_BYTES).step_by(size_of::<u64>()) {
-            self.hal.store64(POSTED_RESPONSE + offset, 0);
-        }
-        let response = BufferElement {
-            offset: POSTED_RESPONSE,
-            length: response_bytes,
-        };
-        let slot = 31 - free.leading_zeros();
-        self.fill_slot(slot as u16, request, None, response);
-        self.posted = 1 << slot;
-        self.in_flight &= !self.posted;
-        self.usable &= !self.posted;
-        self.kick();
-        Ok(true)
-    }
-
-    /// Copies what the device wrote for the last posted command into `response`. Returns false if
-    /// it has not used the command yet. Does not wait.
-    ///
-    /// # Errors
-    ///
-    /// As [`VirtQueue::poll_used`].
-    pub(crate) fn posted_response(
-        &mut self,
-        response: &mut [u8],
-        completed: &mut impl FnMut(&Self, u16),
-    ) -> Result<bool, QueueError> {
-        self.poll_used(completed)?;
-        if self.posted != 0 {
-            return Ok(false);
-        }
-        let length = response.len().min(POSTED_RESPONSE_BYTES);
-        if let Some(response) = response.get_mut(..length) {
-            self.hal.copy_out(POSTED_RESPONSE, response);
-        }
-        Ok(true)
-    }
-
     /// Makes the added commands available to the device (section 2.7.13.3), and notifies it if it
     /// wants that (section 2.7.10). Does nothing if there are none, or if the queue failed.
     pub(crate) fn kick(&mut self) {
@@ -377,10 +306,7 @@ impl<H: Hal + Clone> VirtQueue<H> {
         if used_idx == self.last_used_idx {
             return Ok(());
         }
-        let count = u32::from(used_idx.wrapping_sub(self.last_used_idx));
-        if count > self.in_flight.count_ones()
-            && count > (self.in_flight | self.posted).count_ones()
-        {
+        if u32::from(used_idx.wrapping_sub(self.last_used_idx)) > self.in_flight.count_ones() {
             return self.fail(QueueError::Corrupt);
         }
         self.hal.read_barrier();
@@ -392,13 +318,7 @@ impl<H: Hal + Clone> VirtQueue<H> {
                 _ => return self.fail(QueueError::Corrupt),
             };
             if self.in_flight & (1 << slot) == 0 {
-                if self.posted != 1 << slot {
-                    return self.fail(QueueError::Corrupt);
-                }
-                self.last_used_idx = self.last_used_idx.wrapping_add(1);
-                self.usable |= self.posted;
-                self.posted = 0;
-                continue;
+                return self.fail(QueueError::Corrupt);
             }
             // In this order: a panic between the two loses a slot, and not the queue.
             self.last_used_idx = self.last_used_idx.wrapping_add(1);
@@ -443,21 +363,16 @@ impl<H: Hal + Clone> VirtQueue<H> {
     }
 
     /// Makes a queue that has stalled usable again, if the device has completed all commands by
-    /// now, but perhaps not the posted one. Returns whether it did.
+    /// now. Returns whether it did.
     pub(crate) fn recover(&mut self, completed: &mut impl FnMut(&Self, u16)) -> bool {
-        let count = u32::from((self.hal.load16(USED + IDX)).wrapping_sub(self.last_used_idx));
-        let (least, most) = (self.in_flight, self.in_flight | self.posted);
-        let done = (least.count_ones()..=most.count_ones()).contains(&count);
+        let used_idx = self.hal.load16(USED + IDX);
+        let done =
+            u32::from(used_idx.wrapping_sub(self.last_used_idx)) == self.in_flight.count_ones();
         if self.failed != Some(QueueError::Stalled) || !done {
             return false;
         }
         self.failed = None;
-        let result = self.poll_used(completed);
-        if result.is_ok() && self.in_flight != 0 {
-            // The posted command was one of those that were used.
-            self.failed = Some(QueueError::Stalled);
-        }
-        self.failed.is_none()
+        self.poll_used(completed).is_ok()
     }
 
     /// Remembers `error` as the queue's state, and returns it.
@@ -468,7 +383,9 @@ impl<H: Hal + Clone> VirtQueue<H> {
 
     /// Returns the first slot that the device does not have.
     fn free_slot(&self) -> Option<u16> {
-        let free = !self.in_flight & self.usable;
+        // A bit for each slot; there are at most 32.
+        let slots = u32::MAX >> (32 - u32::from(self.size / 2));
+        let free = !self.in_flight & slots;
         (free != 0).then(|| free.trailing_zeros() as u16)
     }
 

@@ -152,7 +152,7 @@ impl Memory {
         }
     }
 
-    pub(crate) fn copy_in(&self, at: usize, from: &[u8]) {
+    fn copy_in(&self, at: usize, from: &[u8]) {
         for (byte, to) in from.iter().zip(self.bytes.iter().skip(at)) {
             to.store(*byte, Relaxed);
         }

@@ -35,7 +35,6 @@ mod virtio {
         },
         queue::{
             QueueError,
-            POSTED_RESPONSE_BYTES,
             REQUEST_BYTES,
             RESPONSE_BYTES, //
         },
@@ -1041,116 +1040,6 @@ mod virtio {
             queue.add(&request[1..], RESPONSE_BYTES, &mut |_, _| ()),
             Ok(0)
         );
-    }
-
-    #[test]
-    fn nobody_waits_for_a_posted_command() {
-        static MEMORY: Memory = Memory::new();
-        let mut queue = queue(&MEMORY, nothing);
-        let mut response = [0xff; 8];
-        assert_eq!(queue.post(b"posted", 1056, &mut |_, _| ()), Ok(true));
-        assert_eq!((MEMORY.available(), MEMORY.kicks()), (1, 1));
-        let (request, answer) = (MEMORY.head(0), MEMORY.head(0) + 1);
-        let (_, bytes, flags, next) = MEMORY.descriptor(request);
-        assert_eq!((bytes, flags, next), (6, 1, answer));
-        let (at, bytes, flags, _) = MEMORY.descriptor(answer);
-        assert!(at < 8192 && at + 1056 <= 8192 && bytes == 1056 && flags == 2);
-        assert_eq!(queue.in_flight(), 0);
-        // There is one at a time.
-        assert_eq!(queue.post(b"other", 24, &mut |_, _| ()), Ok(false));
-        assert_eq!(MEMORY.available(), 1);
-        assert_eq!(
-            queue.posted_response(&mut response, &mut |_, _| ()),
-            Ok(false)
-        );
-        assert_eq!(response, [0xff; 8]);
-        // The response of a call, and the other slots, are not those of the posted command.
-        for number in 1..4 {
-            assert!(queue.add(&[0], 4, &mut |_, _| ()).is_ok());
-            queue.kick();
-            MEMORY.set_used_entry(number - 1, MEMORY.head(number).into(), 4);
-            MEMORY.set_used(number);
-            let mut back = 0;
-            assert_eq!(queue.poll_used(&mut |_, _| back += 1), Ok(()));
-            assert_eq!((back, queue.in_flight()), (1, 0));
-        }
-        MEMORY.copy_in(at, &[1, 2, 3, 4]);
-        MEMORY.set_used_entry(3, request.into(), 4);
-        MEMORY.set_used(4);
-        let mut back = 0;
-        assert_eq!(
-            queue.posted_response(&mut response, &mut |_, _| back += 1),
-            Ok(true)
-        );
-        assert_eq!(response, [1, 2, 3, 4, 0, 0, 0, 0]);
-        assert_eq!(back, 0);
-        // It is used once.
-        MEMORY.set_used_entry(4, request.into(), 4);
-        MEMORY.set_used(5);
-        let corrupt = Err(QueueError::Corrupt);
-        assert_eq!(queue.poll_used(&mut |_, _| ()), corrupt);
-        assert_eq!(
-            queue.post(b"posted", 24, &mut |_, _| ()),
-            Err(QueueError::Corrupt)
-        );
-    }
-
-    #[test]
-    fn a_posted_command_waits_for_no_slot() {
-        static MEMORY: Memory = Memory::new();
-        let mut queue = queue(&MEMORY, nothing);
-        // The device has no answer to it, and all others to the rest.
-        let answers_others = |memory: &'static Memory| {
-            for index in memory.used()..memory.available().saturating_sub(1) {
-                memory.set_used_entry(index, memory.head(index + 1).into(), 4);
-                memory.set_used(index + 1);
-            }
-        };
-        assert_eq!(queue.post(b"posted", 24, &mut |_, _| ()), Ok(true));
-        for _ in 0..3 {
-            assert!(queue.add(&[0], 4, &mut |_, _| ()).is_ok());
-        }
-        let stalled = Err(QueueError::Stalled);
-        assert_eq!(queue.add(&[0], 4, &mut |_, _| ()), stalled);
-        assert!(!queue.recover(&mut |_, _| ()));
-        answers_others(&MEMORY);
-        let mut back = 0;
-        assert!(queue.recover(&mut |_, _| back += 1));
-        assert_eq!((back, queue.in_flight()), (3, 0));
-        // A queue of two slots has none for it, and neither has one whose slots are in use.
-        static SMALL: Memory = Memory::new();
-        let hal = (&SMALL, nothing as fn(&Memory));
-        let mut queue = VirtQueue::new(hal, 4, Features::VERSION_1);
-        assert_eq!(queue.post(b"posted", 24, &mut |_, _| ()), Ok(false));
-        static BUSY: Memory = Memory::new();
-        let hal = (&BUSY, nothing as fn(&Memory));
-        let mut queue = VirtQueue::new(hal, QUEUE_SIZE, Features::VERSION_1);
-        for _ in 0..QUEUE_SIZE / 2 {
-            assert!(queue.add(&[0], 4, &mut |_, _| ()).is_ok());
-        }
-        assert_eq!(queue.post(b"posted", 24, &mut |_, _| ()), Ok(false));
-        assert_eq!(
-            queue.post(b"posted", POSTED_RESPONSE_BYTES + 1, &mut |_, _| ()),
-            Err(QueueError::TooLarge)
-        );
-    }
-
-    #[test]
-    fn a_queue_recovers_when_others_than_the_posted_command_are_done() {
-        static MEMORY: Memory = Memory::new();
-        let mut queue = queue(&MEMORY, nothing);
-        assert_eq!(queue.post(b"posted", 24, &mut |_, _| ()), Ok(true));
-        assert!(queue.add(&[0], 4, &mut |_, _| ()).is_ok());
-        let wait = queue.wait(&mut |_, _| (), |queue| queue.in_flight() == 0);
-        assert_eq!(wait, Err(QueueError::Stalled));
-        queue.kick();
-        MEMORY.set_used_entry(0, MEMORY.head(0).into(), 4);
-        MEMORY.set_used(1);
-        assert!(!queue.recover(&mut |_, _| ()));
-        assert_eq!(queue.poll_used(&mut |_, _| ()), Err(QueueError::Stalled));
-        MEMORY.set_used_entry(1, 0, 4);
-        MEMORY.set_used(2);
-        assert!(queue.recover(&mut |_, _| ()));
     }
 
     #[test]

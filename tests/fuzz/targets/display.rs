@@ -356,9 +356,7 @@ pub(super) fn run(input: &[u8]) -> bool {
             }
             14 if steps.u8() & 1 != 0 => {
                 let (get, mut edid) = (GetEdid::new(first.scanout), Edid::new_zeroed());
-                let control = display.control();
-                let _ = control.post(&get);
-                let _ = control.posted_response(&get, &mut edid);
+                let _ = display.control().call_into(&get, None, &mut edid);
                 assert!(edid.edid().len() <= 1024 && edid.edid().len() % 128 == 0);
             }
             14 => {

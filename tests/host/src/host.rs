@@ -68,8 +68,6 @@ pub(crate) struct Host<P> {
     pub(crate) differences: Differences,
     /// The response to GET_EDID, if it is not the one with [`edid`].
     pub(crate) edid_response: Option<Vec<u8>>,
-    /// Whether GET_EDID is not answered.
-    pub(crate) ignores_edid: bool,
     /// The scanouts for which GET_EDID was sent.
     pub(crate) edid_requests: Vec<u32>,
     /// The resources that were flushed since the device was idle.
@@ -94,7 +92,6 @@ impl<P: Pictures> Host<P> {
             commands_left: None,
             differences: Differences::default(),
             edid_response: None,
-            ignores_edid: false,
             edid_requests: Vec::new(),
             busy: Vec::new(),
             set_on: HashMap::new(),
@@ -307,11 +304,6 @@ pub(crate) fn edid_response(size: u32, edid: &[u8]) -> Vec<u8> {
 }
 
 impl<P: Pictures> Backend for Host<P> {
-    fn answers(&self, request: &[u8]) -> bool {
-        let is_edid = matches!(Request::parse(request), Some(Request::GetEdid { .. }));
-        !(self.ignores_edid && is_edid)
-    }
-
     fn execute(&mut self, memory: &Memory, bytes: &[u8]) -> Vec<u8> {
         let request = Request::parse(bytes);
         if let Some(Request::GetDisplayInfo) = request {

@@ -1218,16 +1218,10 @@ const WITH_EDID: Setting = Setting {
 };
 
 impl Rig {
-    /// Asks for the EDID, and lets the device run; `None` if it cannot be asked or does not answer.
-    fn edid(&mut self) -> Option<Vec<u8>> {
-        if !self.log.request_edid() {
-            return None;
-        }
+    fn edid(&mut self) -> Vec<u8> {
         let mut memory = [0x99; EDID_MEMORY];
-        assert_eq!(self.log.edid(&mut memory), None);
-        self.guest.run();
-        let size = self.log.edid(&mut memory)?;
-        Some(memory[..size].to_vec())
+        let size = self.log.edid(&mut memory);
+        memory[..size].to_vec()
     }
 }
 
@@ -1235,21 +1229,13 @@ impl Rig {
 fn the_edid_is_that_of_the_first_scanout_that_shows_the_text() {
     let mut rig = Rig::new(WITH_EDID);
     rig.write("before\n");
-    assert_eq!(rig.edid(), Some(edid(1)));
+    assert_eq!(rig.edid(), edid(1));
     assert_eq!(rig.host.borrow().edid_requests, [1]);
     rig.write("after\n");
     rig.check();
     // It does not fit less memory.
-    assert!(rig.log.request_edid());
-    rig.guest.run();
-    assert_eq!(rig.log.edid(&mut [0; EDID_MEMORY - 1]), Some(0));
-    // Text that is not shown yet is in no command before it.
-    let runs = rig.guest.runs();
-    rig.append("later\n");
-    assert_eq!(rig.edid(), Some(edid(1)));
-    assert_eq!(rig.guest.runs(), runs + 1);
-    rig.log.show();
-    rig.check();
+    assert_eq!(rig.log.edid(&mut [0; EDID_MEMORY - 1]), 0);
+    assert_eq!(rig.host.borrow().edid_requests, [1]);
 }
 
 #[test]
@@ -1257,17 +1243,16 @@ fn no_edid_is_asked_for_that_was_not_negotiated() {
     let offered = SETTING.offered | Features::EDID;
     let mut rig = Rig::new(Setting { offered, ..SETTING });
     let kicks = rig.guest.kicks();
-    assert_eq!(rig.edid(), None);
-    assert_eq!(rig.log.edid(&mut [0; EDID_MEMORY]), Some(0));
+    assert!(rig.edid().is_empty());
     rig.log.finish();
     assert_eq!(rig.guest.kicks(), kicks);
     assert_eq!(rig.host.borrow().edid_requests, [0; 0]);
     // Nor while the device must not be accessed.
     let mut rig = Rig::new(WITH_EDID);
     rig.log.pause();
-    assert_eq!(rig.edid(), None);
+    assert!(rig.edid().is_empty());
     rig.log.resume();
-    assert_eq!(rig.edid(), Some(edid(1)));
+    assert_eq!(rig.edid(), edid(1));
 }
 
 #[test]
@@ -1288,7 +1273,7 @@ fn an_edid_of_an_impossible_size_is_none() {
         (u32::MAX - 127, 0),
     ] {
         rig.host.borrow_mut().edid_response = Some(edid_response(size, &bytes));
-        assert_eq!(rig.edid(), Some(bytes[..length].to_vec()), "size {size}");
+        assert_eq!(rig.edid(), bytes[..length].to_vec(), "size {size}");
     }
     rig.write("text\n");
     rig.check();
@@ -1302,7 +1287,7 @@ fn a_device_that_refuses_an_edid_has_none() {
         let mut response = valid.clone();
         response[..4].copy_from_slice(&kind.to_le_bytes());
         rig.host.borrow_mut().edid_response = Some(response);
-        assert_eq!(rig.edid(), Some(Vec::new()), "type {kind:#x}");
+        assert!(rig.edid().is_empty(), "type {kind:#x}");
     }
     // It is no error of the text's.
     rig.write("text\n");
@@ -1316,7 +1301,7 @@ fn what_the_device_did_not_write_of_an_edid_is_zero() {
     for length in [0, 3, 4, 24, 25, 28, 32, 33, 160, 287, 288] {
         // One that is complete is not what the next one is taken for.
         rig.host.borrow_mut().edid_response = None;
-        assert_eq!(rig.edid(), Some(edid(1)));
+        assert_eq!(rig.edid(), edid(1));
         rig.host.borrow_mut().edid_response = Some(valid[..length].to_vec());
         let expected = match length {
             0..=25 => Vec::new(),
@@ -1326,47 +1311,24 @@ fn what_the_device_did_not_write_of_an_edid_is_zero() {
                 edid
             }
         };
-        assert_eq!(rig.edid(), Some(expected), "{length} bytes");
+        assert_eq!(rig.edid(), expected, "{length} bytes");
     }
     rig.write("text\n");
     rig.check();
 }
 
 #[test]
-fn an_edid_that_never_comes_harms_no_text() {
-    for setting in scrolls() {
-        let mut rig = Rig::new(Setting {
-            features: Features::EDID,
-            ..setting
-        });
-        rig.host.borrow_mut().ignores_edid = true;
-        rig.write("before\n");
-        assert_eq!(rig.edid(), None);
-        // There is one request at a time.
-        assert!(!rig.log.request_edid());
-        rig.write_lines(0..200);
-        assert!(!rig.log.scanouts_changed());
-        assert!(rig.log.drain());
-        rig.check();
-    }
-}
-
-#[test]
-fn an_edid_that_comes_late_harms_no_text() {
+fn text_comes_back_after_an_edid_that_comes_late() {
     let mut rig = Rig::new(WITH_EDID);
     rig.guest.stop(true);
-    let mut memory = [0; EDID_MEMORY];
-    assert!(rig.log.request_edid());
-    assert_eq!(rig.log.edid(&mut memory), None);
-    // No wait has been in vain so far.
-    assert!(!rig.log.has_failed());
+    assert!(rig.edid().is_empty());
     rig.write("text\n");
-    assert!(!rig.log.drain());
-    assert_eq!(rig.log.edid(&mut memory), Some(0));
-    assert!(!rig.log.request_edid());
+    // A device that has stalled is not asked again.
+    assert!(rig.edid().is_empty());
     rig.guest.stop(false);
     rig.guest.run();
     assert!(rig.log.recover());
-    assert_eq!(rig.edid(), Some(edid(1)));
+    rig.log.show();
+    assert_eq!(rig.edid(), edid(1));
     rig.check();
 }
