@@ -170,6 +170,11 @@ const CASES: &[Case] = &[
     case("kms-module", Own(every_step), |guests| {
         module_and_log(guests, EVERY_STEP)
     }),
+    // DRM shows the buffer of fbdev emulation when the device is closed, which fbcon does not draw
+    // in here.
+    case("kms-module-fbdev", Own(has_text), |guests| {
+        module(guests, "open close wait hold").append("fbcon=map:1")
+    }),
     case("kms-module-master", Own(has_masters), |guests| {
         module_and_log(guests, MASTERS)
     }),
