@@ -3,7 +3,7 @@
 //! Cases of programs that people know, on the DRM device of the bridge.
 
 use super::{case, crash::TRACE, group, Case, Expect::Own, Group};
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{bail, Context, Result};
 use std::{
     path::Path,
     thread,
