@@ -69,6 +69,8 @@ const NONE: u64 = u64::MAX;
 
 /// The sequence number of the first record of a panic, or [`NONE`].
 static FIRST_OF_PANIC: Atomic<u64> = Atomic::new(NONE);
+/// The console's log level before a panic, which raises it. Records from before are shown by this.
+static LEVEL: Atomic<u32> = Atomic::new(0);
 /// Set when the owner of the screen has faulted: the driver itself, which may fault again.
 static OWNER_FAULTED: AtomicFlag = AtomicFlag::new(false);
 /// Set when a panic has taken the screen.
@@ -200,6 +202,9 @@ pub(crate) fn catch_up() {
 /// Appends the records that were missed before the record `end`. The caller holds the console lock,
 /// or panics.
 fn write_missed(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, end: u64) {
+    if !oops_in_progress() && !IN_PANIC.load(Relaxed) {
+        LEVEL.store(kmsg::console_level().into(), Relaxed);
+    }
     let first = MISSED.xchg(NONE, Relaxed);
     let mut next = first;
     while next < end {
@@ -213,12 +218,18 @@ fn write_missed(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, end
             log.append_dropped(record.seq - next);
         }
         next = record.seq + 1;
-        // The printk core has passed the first one, whatever its level is.
-        if record.seq != first && record.level() >= kmsg::console_level() {
+        let is_of_panic = record.seq >= FIRST_OF_PANIC.load(Relaxed);
+        let is_shown = match IN_PANIC.load(Relaxed) && !is_of_panic {
+            true => u32::from(record.level()) < LEVEL.load(Relaxed),
+            false => record.level() < kmsg::console_level(),
+        };
+        // The printk core has passed the first one of those that were missed, whatever its level
+        // is, but not the first one that is shown again.
+        if !is_shown && (record.seq != first || IN_PANIC.load(Relaxed)) {
             continue;
         }
         let is_urgent = match IN_PANIC.load(Relaxed) {
-            true => record.seq >= FIRST_OF_PANIC.load(Relaxed),
+            true => is_of_panic,
             false => oops_in_progress(),
         };
         for (_, line) in record.lines() {

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 use vm::{
+    config::Need,
     guests::{Guests, GPU, TIME_FOR_TEXT},
     qemu::{Machine, Vm},
     screen::Picture,
@@ -30,7 +31,8 @@ const CASES: &[Case] = &[
             guests,
             "modetest -M virtgpu_bridge -s Virtual-1:1280x800 -v",
         )
-    }),
+    })
+    .needs(&[Need::NoKasan]),
     case("session-drm-info", Own(is_described), |guests| {
         says(guests, "drm_info")
     }),
