@@ -81,7 +81,7 @@ static PANIC_RESTARTS: Atomic<u64> = Atomic::new(0);
 /// because of a fault of the driver's own.
 const MAX_PANIC_RESTARTS: u64 = 2;
 
-/// What the last line of a panic has.
+/// Marks the last line of a panic.
 const END_OF_PANIC: &[u8] = b"---[ end Kernel panic";
 
 /// The console.

@@ -136,7 +136,7 @@ pub(crate) struct Log<'a, H> {
     mode_override: Option<(Mode, Mode)>,
     /// The state of the device before it was set up.
     initial_state: InitialState,
-    /// Whether the device can be asked for an EDID.
+    /// Set if the device can be asked for an EDID.
     has_edid: bool,
     /// The number of cells that are set aside.
     cells: usize,

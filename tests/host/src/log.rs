@@ -80,7 +80,7 @@ struct Setting {
     mode: Option<(u32, u32)>,
     offered: Features,
     differences: Differences,
-    /// What was negotiated besides VERSION_1 and EVENT_IDX.
+    /// Features that were negotiated besides VERSION_1 and EVENT_IDX.
     features: Features,
     initial_state: InitialState,
     /// The size in bytes of the memory that the device sees, without the queue's.

@@ -83,14 +83,9 @@ pub fn write_session(path: &Path, packed: &Path, fonts: &Fonts) -> Result<()> {
     ];
     let mut bytes = fs::read(packed).with_context(|| format!("no {}", packed.display()))?;
     let directories = ["usr/share/fonts/X11", "usr/share/fonts/X11/misc"];
-    let directories = directories.map(|name| (directory(name), Vec::new()));
     let files = files.map(|(name, text)| (file(name, 0o644), text.into_bytes()));
-    let entries = directories.into_iter().chain(files);
     // What follows replaces what was there.
-    let inputs = entries
-        .enumerate()
-        .map(|(ino, (entry, bytes))| (entry.ino(ino as u32 + 1), Cursor::new(bytes)));
-    bytes = cpio::write_cpio(inputs, bytes)?;
+    add(&mut bytes, &directories, files.into())?;
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -167,13 +162,18 @@ fn busybox() -> Result<Vec<u8>> {
 
 /// Writes an archive of directories, and files in them.
 fn archive(path: &Path, directories: &[&str], files: Vec<(newc::Builder, Vec<u8>)>) -> Result<()> {
+    add(File::create(path)?, directories, files)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes the same to `out`.
+fn add(out: impl Write, directories: &[&str], files: Vec<(newc::Builder, Vec<u8>)>) -> Result<()> {
     let directories = directories.iter().map(|name| (directory(name), Vec::new()));
     let entries = directories.chain(files);
     let inputs = entries
         .enumerate()
         .map(|(ino, (entry, bytes))| (entry.ino(ino as u32 + 1), Cursor::new(bytes)));
-    cpio::write_cpio(inputs, File::create(path)?)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    cpio::write_cpio(inputs, out)?;
     Ok(())
 }
 

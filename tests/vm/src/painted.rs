@@ -3,7 +3,7 @@
 //! What the guest's `kms` draws, pixel by pixel.
 
 use crate::{pattern::pixel, screen::Picture};
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use std::ops::Range;
 
 /// A screen on which the guest has drawn.
@@ -94,6 +94,14 @@ impl Painted {
             ),
         }
     }
+}
+
+/// Returns the nanoseconds that an update of so many pixels took, as `kms` says in the log.
+pub fn cost(log: &str, size: &str) -> Result<u64> {
+    let cost = log.split_once(&format!("kms: cost: {size} pixels in "));
+    let (cost, _) = (cost.and_then(|(_, cost)| cost.split_once(' ')))
+        .with_context(|| format!("nobody tells the cost of {size} pixels"))?;
+    Ok(cost.parse()?)
 }
 
 #[cfg(test)]

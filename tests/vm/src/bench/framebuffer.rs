@@ -3,9 +3,9 @@
 //! Counts what an update of a framebuffer costs, on this driver's DRM device and on others.
 
 use crate::peers::{self, Extra, Peer};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::{path::Path, time::Duration};
-use vm::guests::Guests;
+use vm::{guests::Guests, painted};
 
 /// The devices that are compared.
 pub const DEVICES: [Device; 3] = [
@@ -35,7 +35,7 @@ pub struct Device {
 /// of QEMU's screen, which firmware's framebuffer has not.
 pub const SIZES: [(u32, u32); 3] = [(100, 20), (800, 600), (1280, 800)];
 
-/// How long a guest may take.
+/// Bounds the time of a guest.
 const LIMIT: Duration = Duration::from_secs(300);
 
 impl Device {
@@ -71,12 +71,7 @@ impl Device {
         let log = String::from_utf8_lossy(&serial);
         vm.check_kernel()?;
         sizes
-            .map(|(width, height)| {
-                let cost = log.split_once(&format!("kms: cost: {width}x{height} pixels in "));
-                let (cost, _) = (cost.and_then(|(_, cost)| cost.split_once(' ')))
-                    .with_context(|| format!("nobody tells the cost of {width}x{height}"))?;
-                Ok(cost.parse()?)
-            })
+            .map(|(width, height)| Ok(painted::cost(&log, &format!("{width}x{height}"))? as f64))
             .collect()
     }
 }

@@ -53,7 +53,7 @@ struct Cli {
     /// What writes lines in the guest.
     #[arg(long)]
     writer: PathBuf,
-    /// What draws in the guest.
+    /// The program that draws in the guest.
     #[arg(long)]
     kms: PathBuf,
     /// The driver's own memory in the kernel's image, in bytes.

@@ -22,7 +22,7 @@ use std::{
 use vm::{
     config::Need,
     guests::{Guests, GPU, READY},
-    painted::Painted,
+    painted::{self, Painted},
     qemu::{Machine, Vm},
     screen::Picture,
     vnc::Viewer,
@@ -227,7 +227,8 @@ const CASES: &[Case] = &[
         let steps = "open show=1 say=shown flip=100000 hold";
         module(guests, steps).append(
             "vm.do=busybox,sleep,2 vm.unbind=virtgpu_bridge vm.lines=3 vm.bind=virtgpu_bridge \
-            vm.do=kms,open=/dev/dri/card1,show=2,wait,close vm.do=echo,the,terminal,again,>/dev/tty1",
+            vm.do=kms,open=/dev/dri/card1,show=2,wait,close \
+            vm.do=echo,the,terminal,again,>/dev/tty1",
         )
     }),
     case("kms-module-gives-back", Text, |guests| {
@@ -619,10 +620,7 @@ fn costs(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let log = String::from_utf8_lossy(&serial);
     let mut seen = Vec::new();
     for (size, limit) in COSTS {
-        let cost = log.split_once(&format!("kms: cost: {size} pixels in "));
-        let (cost, _) = (cost.and_then(|(_, cost)| cost.split_once(' ')))
-            .with_context(|| format!("nobody tells the cost of {size} pixels"))?;
-        let cost: u64 = cost.parse()?;
+        let cost = painted::cost(&log, size)?;
         ensure!(
             cost <= limit,
             "{size} pixels cost {cost} instructions, not {limit}"

@@ -105,7 +105,7 @@ fn passphrase(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> 
 /// What asks, with plymouth and without.
 const PROMPT: &str = "Please unlock disk disk:";
 
-/// What the guest says when the disk is open.
+/// Announces that the guest has opened the disk.
 const OPENED: &str = "vm: 'what was locked' is read";
 
 /// Returns a machine that asks for a passphrase, with a keyboard.
