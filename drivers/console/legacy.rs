@@ -6,16 +6,23 @@
 //! at that moment, the record is missed: a work item, or the next record, reads it from the
 //! kernel's log. A panic takes the screen from any owner, and from a framebuffer.
 
-use kernel::sync::atomic::{
-    Atomic,
-    AtomicFlag,
-    Relaxed, //
+use core::ops::Range;
+
+use kernel::{
+    pr_info,
+    sync::atomic::{
+        Atomic,
+        AtomicFlag,
+        Relaxed, //
+    }, //
 };
 
 use crate::{
     device::{
         bound::{
             BoundDevice,
+            Displays,
+            Health,
             Stop, //
         },
         bring_up::{
@@ -25,7 +32,10 @@ use crate::{
     },
     linux::{
         atomic_option::AtomicOption,
-        clock::begin_use,
+        clock::{
+            begin_use,
+            ticks, //
+        },
         console,
         font::default_font,
         kmsg::{
@@ -51,6 +61,7 @@ use crate::{
         work, //
     },
     scanout::{
+        display::RetainedScanouts,
         log::Log,
         reader::LogReader, //
     },
@@ -81,6 +92,10 @@ static PANIC_RESTARTS: Atomic<u64> = Atomic::new(0);
 /// because of a fault of the driver's own.
 const MAX_PANIC_RESTARTS: u64 = 2;
 
+/// The largest number of records that are shown again on a new log: more than a screen has rows,
+/// since the log level may hide some.
+const MAX_WRITTEN_AGAIN: u64 = 4096;
+
 /// Marks the last line of a panic.
 const END_OF_PANIC: &[u8] = b"---[ end Kernel panic";
 
@@ -89,6 +104,7 @@ struct Legacy;
 
 /// A device that shows the log.
 pub(crate) struct ActiveDevice {
+    /// The log; none while the device sleeps, or if its displays cannot be used.
     log: AtomicOption<Log<'static, QueueMemory>>,
     device: BoundDevice,
 }
@@ -103,7 +119,7 @@ impl ActiveDevice {
         begin_use();
         let mut device = BoundDevice::pci(device)?;
         let mut log = AtomicOption::none();
-        device.bring_up_dma(&mut log)?;
+        device.bring_up(&mut log)?;
         Ok(Self { log, device })
     }
 
@@ -112,6 +128,42 @@ impl ActiveDevice {
         if let Some(log) = self.log.as_mut() {
             bring_up::announce(device, log, start);
         }
+    }
+
+    /// Brings the device up again, after [`ActiveDevice::end_log`], and shows the log again.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`BoundDevice::bring_up`] does; there is no log then.
+    fn bring_up(&mut self, reader: &mut LogReader) -> Result<(), BringUpError> {
+        self.device.bring_up(&mut self.log)?;
+        self.write_again(reader);
+        Ok(())
+    }
+
+    /// Ends the log and stops the device. Returns what its scanouts retain.
+    fn end_log(&mut self, how: Stop) -> RetainedScanouts {
+        let Some(mut log) = self.log.take() else {
+            return RetainedScanouts::default();
+        };
+        let retained = log.retain_scanouts();
+        // The error is not reported: the log has ended.
+        drop(how(&mut self.device, log));
+        retained
+    }
+
+    /// Shows what the console has shown before on a new log. The caller holds the console lock.
+    fn write_again(&mut self, reader: &mut LogReader) {
+        let Some(log) = self.log.as_mut() else {
+            return;
+        };
+        let end = CONSOLE.seq();
+        let oldest = end.saturating_sub(MAX_WRITTEN_AGAIN);
+        if let Some(first) = Record::read(oldest, &mut reader.buffer).map(|it| it.seq) {
+            MISSED.store(NONE, Relaxed);
+            write_records(log, reader, first..end, NONE);
+        }
+        log.show();
     }
 }
 
@@ -144,10 +196,93 @@ pub(crate) fn stop(how: Stop) {
     MISSED.store(NONE, Relaxed);
 }
 
+/// Resets the device before it sleeps, or before its function is reset. May sleep.
+pub(crate) fn suspend() {
+    with_device(|active, _| active.end_log(BoundDevice::reset));
+}
+
+/// Brings the device up after [`suspend`], and shows the log again. May sleep.
+pub(crate) fn resume() {
+    let result = with_device(ActiveDevice::bring_up);
+    if let Some(Err(error)) = result {
+        bring_up::report_error("after sleep", &error);
+    }
+}
+
+/// Recovers a device that had timed out and answers now, or that something else has reset. Returns
+/// whether it did. May sleep.
+pub(crate) fn recover() -> bool {
+    let result = with_device(|active, reader| {
+        let health = active.device.recover(active.log.as_mut()?)?;
+        if health == Health::Reset {
+            active.end_log(BoundDevice::reset);
+            if let Err(error) = active.bring_up(reader) {
+                return Some(Err(error));
+            }
+        }
+        Some(Ok(health))
+    });
+    let what = match result.flatten() {
+        None => return false,
+        Some(Err(error)) => {
+            bring_up::report_error("after a reset", &error);
+            return false;
+        }
+        Some(Ok(Health::Reset)) => "was reset",
+        Some(Ok(_)) => "answers again",
+    };
+    pr_info!("the device {what}, the screen goes on\n");
+    true
+}
+
+/// Starts the log anew if the host has changed the displays. The old picture stays until there is
+/// the new one. Returns what has changed. May sleep.
+pub(crate) fn follow_displays() -> Displays {
+    let start = ticks();
+    let result = with_device(|active, reader| {
+        let displays = active.device.poll_displays(&mut active.log);
+        if displays == Displays::Differ {
+            let retained = active.end_log(BoundDevice::quiesce);
+            let ActiveDevice { device, log } = active;
+            device.bring_up_on_new_displays(log, retained)?;
+            active.write_again(reader);
+        }
+        Ok(displays)
+    });
+    match result {
+        None => return Displays::Unchanged,
+        Some(Err(error)) => {
+            bring_up::report_error("the display has changed", &error);
+            return Displays::Unchanged;
+        }
+        Some(Ok(Displays::Differ)) => {}
+        Some(Ok(displays)) => return displays,
+    }
+    with_device(|active, _| {
+        if let Some(log) = active.log.as_mut() {
+            bring_up::announce("the display has changed", log, start);
+        }
+    });
+    Displays::Differ
+}
+
 /// Ends what the console has begun, before the module is unloaded. May sleep.
 pub(crate) fn unregister() {
     FAULTS.unregister();
     work::finish_framebuffer_update();
+}
+
+/// Runs `f` on the device, and on what reads the kernel's log, with the console lock; returns `None`
+/// if there is no device. Waits while another context owns the screen. May sleep.
+fn with_device<R>(f: impl FnOnce(&mut ActiveDevice, &mut LogReader) -> R) -> Option<R> {
+    console::locked(|_| {
+        begin_use();
+        DEVICE.with(|(device, reader), is_torn| {
+            let active = device.as_mut()?;
+            restart_if(is_torn, active);
+            Some(f(active, reader))
+        })
+    })
 }
 
 /// Runs `f` on the log; returns `None` if there is none. Waits while another context owns the
@@ -161,13 +296,18 @@ fn with_reader<R>(
     f: impl FnOnce(&mut Log<'static, QueueMemory>, &mut LogReader) -> R,
 ) -> Option<R> {
     DEVICE.with(|(device, reader), is_torn| {
-        let log = device.as_mut()?.log.as_mut()?;
-        // The last owner has faulted, perhaps while it was changing the virtqueue.
-        if is_torn {
-            log.restart(default_font);
-        }
-        Some(f(log, reader))
+        let active = device.as_mut()?;
+        restart_if(is_torn, active);
+        Some(f(active.log.as_mut()?, reader))
     })
+}
+
+/// Starts the log again if it is torn: its last owner has faulted, perhaps while it was changing the
+/// virtqueue.
+fn restart_if(is_torn: bool, active: &mut ActiveDevice) {
+    if let Some(log) = active.log.as_mut().filter(|_| is_torn) {
+        log.restart(default_font);
+    }
 }
 
 /// Shows the text again, after a framebuffer. May sleep.
@@ -206,7 +346,27 @@ fn write_missed(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, end
         LEVEL.store(kmsg::console_level().into(), Relaxed);
     }
     let first = MISSED.xchg(NONE, Relaxed);
-    let mut next = first;
+    // The printk core has passed the first one of those that were missed, whatever its level is,
+    // but not the first one that is shown again.
+    let passed = match IN_PANIC.load(Relaxed) {
+        true => NONE,
+        false => first,
+    };
+    write_records(log, reader, first..end, passed);
+}
+
+/// Appends those of these records that the console's log level shows, and the record `passed`. The
+/// caller holds the console lock, or panics.
+fn write_records(
+    log: &mut Log<'static, QueueMemory>,
+    reader: &mut LogReader,
+    records: Range<u64>,
+    passed: u64,
+) {
+    let Range {
+        start: mut next,
+        end,
+    } = records;
     while next < end {
         let Some(record) = Record::read(next, &mut reader.buffer) else {
             return;
@@ -223,9 +383,7 @@ fn write_missed(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, end
             true => u32::from(record.level()) < LEVEL.load(Relaxed),
             false => record.level() < kmsg::console_level(),
         };
-        // The printk core has passed the first one of those that were missed, whatever its level
-        // is, but not the first one that is shown again.
-        if !is_shown && (record.seq != first || IN_PANIC.load(Relaxed)) {
+        if !is_shown && record.seq != passed {
             continue;
         }
         let is_urgent = match IN_PANIC.load(Relaxed) {

@@ -32,7 +32,10 @@ use crate::{
         }, //
     },
     device::{
-        bound::BoundDevice,
+        bound::{
+            BoundDevice,
+            Displays, //
+        },
         bring_up::{
             self,
             BringUpError, //
@@ -44,8 +47,11 @@ use crate::{
         pci_device::PciDevice,
         pci_driver::{
             self,
-            Driver, //
-        }, //
+            Driver,
+            FunctionReset, //
+        },
+        pm::Sleep,
+        work, //
     }, //
 };
 
@@ -112,6 +118,7 @@ impl Driver for Module {
                 framebuffer::redraw();
                 kms::set_device(device);
                 kms::start();
+                work::poll_device_later();
                 Ok(())
             }
             Err(error) => {
@@ -126,6 +133,7 @@ impl Driver for Module {
     }
 
     fn remove(device: PciDevice) {
+        work::stop_polling_device();
         kms::released();
         legacy::stop(BoundDevice::reset);
         pr_info!("{}: given back\n", format_args!("{device}"));
@@ -134,6 +142,47 @@ impl Driver for Module {
 
     // Keep the picture for the next kernel.
     fn shutdown(_device: PciDevice) {
+        work::stop_polling_device();
         legacy::stop(BoundDevice::quiesce);
     }
+}
+
+impl FunctionReset for Module {
+    // Handle a reset of the function like sleep.
+    fn reset_prepare() {
+        Self::suspend();
+    }
+
+    fn reset_done() {
+        Self::resume();
+    }
+}
+
+impl Sleep for Module {
+    fn suspend() {
+        legacy::suspend();
+    }
+
+    fn resume() {
+        legacy::resume();
+        framebuffer::redraw();
+    }
+}
+
+/// Recovers the device and follows changes of its displays, as the work of
+/// [`work::poll_device_later`], which goes on until the device is removed.
+#[no_mangle]
+extern "C" fn rust_virtgpu_bridge_poll_device() {
+    if legacy::recover() {
+        framebuffer::redraw();
+    }
+    match legacy::follow_displays() {
+        Displays::Unchanged => {}
+        Displays::Same => framebuffer::displays_changed(),
+        Displays::Differ => {
+            framebuffer::displays_changed();
+            framebuffer::redraw();
+        }
+    }
+    work::poll_device_later();
 }

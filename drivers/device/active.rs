@@ -33,6 +33,7 @@ use crate::{
     device::{
         bound::{
             BoundDevice,
+            Displays,
             Health,
             Stop, //
         },
@@ -49,7 +50,6 @@ use crate::{
         }, //
     },
     firmware::handoff::Handoff,
-    gpu::GpuError,
     linux::{
         atomic_option::AtomicOption,
         clock::{
@@ -77,20 +77,11 @@ use crate::{
     },
     pci::Enumerated,
     scanout::{
-        display::{
-            DisplayError,
-            RetainedScanouts, //
-        },
-        log::{
-            Log,
-            LogError, //
-        },
+        display::RetainedScanouts,
+        log::Log,
         reader::LogReader, //
     },
-    virtio::{
-        adoption::InitialState,
-        QueueNotify, //
-    }, //
+    virtio::QueueNotify, //
 };
 
 static DEVICE: Owned<(AtomicOption<ActiveDevice>, LogReader)> =
@@ -102,10 +93,6 @@ static PCI_DEVICE: Atomic<usize> = Atomic::new(0);
 static MMIO_BASE: Atomic<u64> = Atomic::new(0);
 
 static OBSERVER: SetOnce<&'static (dyn Observer + Sync)> = SetOnce::new();
-
-/// The largest number of times that a device which timed out or was reset is brought up again
-/// without a request. Each time may end in another timeout, with the console lock held.
-const MAX_RECOVERIES: usize = 8;
 
 /// The largest number of times that a panic starts the log again: once because the interrupted code
 /// was changing the state, and once because of a fault of the driver's own.
@@ -170,10 +157,6 @@ struct ActiveDevice {
     releasing: AtomicOption<BoundDevice>,
     /// The number of times that a panic has started the log again.
     panic_restarts: u8,
-    /// The number of times that the device was recovered.
-    recoveries: usize,
-    /// Set if the displays have changed to some that cannot be used.
-    is_display_lost: bool,
 }
 
 /// A device before the driver core binds it.
@@ -194,8 +177,6 @@ impl ActiveDevice {
             bound: AtomicOption::none(),
             releasing: AtomicOption::none(),
             panic_restarts: 0,
-            recoveries: 0,
-            is_display_lost: false,
         }
     }
 
@@ -617,7 +598,6 @@ fn bring_up(device: BusDevice) -> Result<(), BringUpError> {
         // `releasing` stays until `end_release()`.
         if let Some(active) = slot.as_mut() {
             (active.early, active.panic_restarts) = (None, 0);
-            (active.recoveries, active.is_display_lost) = (0, false);
             active.bound.take_from(&mut bound);
             active.log.take_from(&mut log);
         }
@@ -719,68 +699,27 @@ pub(crate) fn poll() -> bool {
 /// picture stays until there is the new one. Returns whether the device is bound.
 #[inline(never)]
 fn follow_displays() -> bool {
-    let (is_bound, has_event, differs) = locked(|slot| {
-        let Some(ActiveDevice {
-            log,
-            bound,
-            is_display_lost,
-            ..
-        }) = slot.as_mut()
-        else {
-            return (false, false, false);
-        };
-        let Some(device) = bound.as_mut() else {
-            return (false, false, false);
-        };
-        // If the device runs in a process of its own, QEMU waits for that process when the
-        // configuration is read. If the process executes a command, it may wait for QEMU to take a
-        // picture. Then neither goes on, and the guest is stopped for good (seen with
-        // vhost-user-gpu).
-        let is_settled = match log.as_mut() {
-            Some(log) => log.drain(),
-            None => *is_display_lost,
-        };
-        let has_event = is_settled && device.displays_changed();
-        let differs = log.as_mut().is_none_or(Log::scanouts_changed);
-        (true, has_event, differs)
+    let displays = locked(|slot| {
+        let ActiveDevice { log, bound, .. } = slot.as_mut()?;
+        Some(bound.as_mut()?.poll_displays(log))
     });
-    if !(has_event && differs) {
-        if has_event {
+    match displays {
+        None => return false,
+        Some(Displays::Unchanged) => return true,
+        Some(Displays::Same) => {
             notify(|observer| observer.displays_changed());
+            return true;
         }
-        return is_bound;
+        Some(Displays::Differ) => {}
     }
     let start = ticks();
     let result = stop_with(BoundDevice::quiesce, |active, retained| {
-        let ActiveDevice {
-            bound,
-            log,
-            is_display_lost,
-            ..
-        } = active;
-        let device = bound.as_mut()?;
+        let device = active.bound.as_mut()?;
         // Leave the device to the next kernel as `shutdown()` has prepared it.
         if kexec_in_progress() {
             return None;
         }
-        let result = match device.bring_up_adopted(log) {
-            // The host may not have the memory for both pictures.
-            Err(BringUpError::Log(LogError::Display(DisplayError::Gpu(GpuError::Response(_))))) => {
-                device.bring_up(log)
-            }
-            result => result,
-        };
-        // The next change may be to displays that can be used.
-        *is_display_lost = result.is_err();
-        Some(result.map(|()| {
-            // After a reset nothing is retained.
-            if let Some(log) = log
-                .as_mut()
-                .filter(|log| log.initial_state() == InitialState::Adopted)
-            {
-                log.adopt_scanouts(retained);
-            }
-        }))
+        Some(device.bring_up_on_new_displays(&mut active.log, retained))
     });
     match result.flatten() {
         Some(Err(error)) => bring_up::report_error("the display has changed", &error),
@@ -795,7 +734,7 @@ fn follow_displays() -> bool {
             });
         }
     }
-    is_bound
+    true
 }
 
 /// Brings the screen of a device back that had timed out and answers now, or that something else
@@ -805,23 +744,8 @@ fn follow_displays() -> bool {
 #[inline(never)]
 fn recover() {
     let health = locked(|slot| {
-        let ActiveDevice {
-            log,
-            bound,
-            recoveries,
-            ..
-        } = slot.as_mut()?;
-        let (log, device) = (log.as_mut()?, bound.as_mut()?);
-        let is_allowed = *recoveries < MAX_RECOVERIES;
-        let health = match device.health() {
-            Health::Running if is_allowed && log.has_failed() => {
-                log.recover().then_some(Health::Running)
-            }
-            Health::Reset if is_allowed => Some(Health::Reset),
-            _ => None,
-        }?;
-        *recoveries += 1;
-        Some(health)
+        let ActiveDevice { log, bound, .. } = slot.as_mut()?;
+        bound.as_mut()?.recover(log.as_mut()?)
     });
     let what = match health {
         None => return,

@@ -14,7 +14,10 @@ use crate::{
         MEMORY_BYTES,
         NOTIFY, //
     },
-    gpu::GpuError,
+    gpu::{
+        config,
+        GpuError, //
+    },
     linux::{
         atomic_option::AtomicOption,
         dma_memory::DmaMemory,
@@ -31,13 +34,21 @@ use crate::{
         },
         registers::Window, //
     },
-    scanout::log::{
-        self,
-        Log,
-        Memory,
-        Options, //
+    scanout::{
+        display::{
+            DisplayError,
+            RetainedScanouts, //
+        },
+        log::{
+            self,
+            Log,
+            LogError,
+            Memory,
+            Options, //
+        }, //
     },
     virtio::{
+        adoption::InitialState,
         pci::{
             BarRegion,
             Capabilities,
@@ -50,6 +61,7 @@ use crate::{
             Negotiated,
             SetupError, //
         },
+        DeviceStatus,
         QueueNotify,
         Transport, //
     }, //
@@ -58,19 +70,19 @@ use crate::{
 #[cfg(not(MODULE))]
 use crate::{
     device::bring_up::MEMORY,
-    gpu::config,
     linux::{
         arch::memory_is_private,
         owner::must_not_sleep, //
     },
-    virtio::{
-        mmio::{
-            self,
-            Mmio, //
-        },
-        DeviceStatus, //
+    virtio::mmio::{
+        self,
+        Mmio, //
     }, //
 };
+
+/// The largest number of times that a device which timed out or was reset is brought up again
+/// without a request. Each time may end in another timeout, with the console lock held.
+const MAX_RECOVERIES: usize = 8;
 
 /// The resources of a bound device. The fields are dropped in this order, so that the device does
 /// not access the memory any more when that is freed.
@@ -89,6 +101,10 @@ pub(crate) struct BoundDevice {
     /// Set if this driver has brought the device up before, so its state is not an earlier
     /// driver's.
     was_ours: bool,
+    /// The number of times that the device was recovered.
+    recoveries: usize,
+    /// Set if the displays have changed to some that cannot be used.
+    is_display_lost: bool,
 }
 
 /// A function that stops a device and ends its log: [`BoundDevice::reset`] or
@@ -98,8 +114,18 @@ pub(crate) type Stop = fn(&mut BoundDevice, Log<'static, QueueMemory>) -> Option
 /// A function that stops a device whose log has ended: [`setup::reset`] or [`setup::quiesce`].
 type StopTransport = fn(&mut dyn Transport, &QueueMemory) -> Result<(), SetupError>;
 
+/// The displays of a device, as [`BoundDevice::poll_displays`] finds them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Displays {
+    /// They have not changed.
+    Unchanged,
+    /// They have changed, but the log needs no other screen.
+    Same,
+    /// The log has to be started anew for them.
+    Differ,
+}
+
 /// The state of a device that was brought up.
-#[cfg(not(MODULE))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Health {
     /// The device runs.
@@ -217,6 +243,8 @@ impl BoundDevice {
             enabled: Some(enabled),
             memory: None,
             was_ours: false,
+            recoveries: 0,
+            is_display_lost: false,
         })
     }
 
@@ -243,6 +271,8 @@ impl BoundDevice {
             enabled: None,
             memory: None,
             was_ours: false,
+            recoveries: 0,
+            is_display_lost: false,
         })
     }
 
@@ -316,16 +346,91 @@ impl BoundDevice {
         matches!(self.notify_region, NotifyRegion::Bar(..)) && !must_not_sleep()
     }
 
-    /// Returns whether the device reports a change of its displays since the last call (virtio 1.3,
-    /// section 5.7.4, VIRTIO_GPU_EVENT_DISPLAY).
-    #[cfg(not(MODULE))]
-    pub(crate) fn displays_changed(&mut self) -> bool {
-        config::displays_changed(self.transport.transport())
+    /// Brings the device up in memory of the DMA API. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`bring_up::bring_up`] does, and with errors of the DMA API.
+    #[cfg(MODULE)]
+    pub(crate) fn bring_up(
+        &mut self,
+        to: &mut AtomicOption<Log<'static, QueueMemory>>,
+    ) -> Result<(), BringUpError> {
+        self.bring_up_dma(to)
+    }
+
+    /// Returns whether the displays have changed since the last call (virtio 1.3, section 5.7.4,
+    /// VIRTIO_GPU_EVENT_DISPLAY). Waits for commands that the device executes.
+    pub(crate) fn poll_displays(
+        &mut self,
+        log: &mut AtomicOption<Log<'static, QueueMemory>>,
+    ) -> Displays {
+        // If the device runs in a process of its own, QEMU waits for that process when the
+        // configuration is read. If the process executes a command, it may wait for QEMU to take a
+        // picture. Then neither goes on, and the guest is stopped for good (seen with
+        // vhost-user-gpu).
+        let is_settled = match log.as_mut() {
+            Some(log) => log.drain(),
+            None => self.is_display_lost,
+        };
+        if !is_settled || !config::displays_changed(self.transport.transport()) {
+            Displays::Unchanged
+        } else if log.as_mut().is_none_or(Log::scanouts_changed) {
+            Displays::Differ
+        } else {
+            Displays::Same
+        }
+    }
+
+    /// Brings the device up for [`Displays::Differ`], after [`BoundDevice::quiesce`]. Its picture,
+    /// on what its scanouts have `retained`, stays until there is text.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`BoundDevice::bring_up`] does. The next change may be to displays that can be
+    /// used.
+    pub(crate) fn bring_up_on_new_displays(
+        &mut self,
+        to: &mut AtomicOption<Log<'static, QueueMemory>>,
+        retained: RetainedScanouts,
+    ) -> Result<(), BringUpError> {
+        self.was_ours = false;
+        let result = match self.bring_up(to) {
+            // The host may not have the memory for both pictures.
+            Err(BringUpError::Log(LogError::Display(DisplayError::Gpu(GpuError::Response(_))))) => {
+                self.bring_up(to)
+            }
+            result => result,
+        };
+        self.is_display_lost = result.is_err();
+        // After a reset nothing is retained.
+        if let Some(log) = to
+            .as_mut()
+            .filter(|log| log.initial_state() == InitialState::Adopted)
+        {
+            log.adopt_scanouts(retained);
+        }
+        result
+    }
+
+    /// Recovers the log of a device that had timed out and answers now. Returns
+    /// [`Health::Running`] if it did, [`Health::Reset`] if the device has to be brought up again;
+    /// `None` if nothing is wrong, nothing helps, or it was recovered too often.
+    pub(crate) fn recover(&mut self, log: &mut Log<'static, QueueMemory>) -> Option<Health> {
+        let is_allowed = self.recoveries < MAX_RECOVERIES;
+        let health = match self.health() {
+            Health::Running if is_allowed && log.has_failed() => {
+                log.recover().then_some(Health::Running)
+            }
+            Health::Reset if is_allowed => Some(Health::Reset),
+            _ => None,
+        }?;
+        self.recoveries += 1;
+        Some(health)
     }
 
     /// Returns the state of the device, which was brought up.
-    #[cfg(not(MODULE))]
-    pub(crate) fn health(&mut self) -> Health {
+    fn health(&mut self) -> Health {
         let status = self.transport.transport().status();
         if status.is_disconnected() {
             Health::Gone
@@ -338,28 +443,13 @@ impl BoundDevice {
         }
     }
 
-    /// Brings the device up after [`BoundDevice::quiesce`], by adopting it: its picture stays until
-    /// there is text.
-    ///
-    /// # Errors
-    ///
-    /// Fails as [`BoundDevice::bring_up`] does.
-    #[cfg(not(MODULE))]
-    pub(crate) fn bring_up_adopted(
-        &mut self,
-        to: &mut AtomicOption<Log<'static, QueueMemory>>,
-    ) -> Result<(), BringUpError> {
-        self.was_ours = false;
-        self.bring_up(to)
-    }
-
     /// Brings the device up in memory of the DMA API. May sleep.
     ///
     /// # Errors
     ///
     /// Fails as [`bring_up::bring_up`] does, and with errors of the DMA API.
     #[inline(never)]
-    pub(crate) fn bring_up_dma(
+    fn bring_up_dma(
         &mut self,
         to: &mut AtomicOption<Log<'static, QueueMemory>>,
     ) -> Result<(), BringUpError> {

@@ -36,9 +36,11 @@ enum virtgpu_bridge_mutex {
 
 void virtgpu_bridge_lock(enum virtgpu_bridge_mutex which);
 void virtgpu_bridge_unlock(enum virtgpu_bridge_mutex which);
+void virtgpu_bridge_poll_device_later(void);
 void virtgpu_bridge_update_framebuffer_later(void);
 
 /* Rust functions that hooks.c calls. */
+void rust_virtgpu_bridge_poll_device(void);
 void rust_virtgpu_bridge_update_framebuffer(void);
 void rust_virtgpu_bridge_kms_register(const struct virtgpu_bridge_kms_ops *ops);
 void rust_virtgpu_bridge_kms_unregister(void);
@@ -51,6 +53,7 @@ void rust_virtgpu_bridge_kms_draw(const struct virtgpu_bridge_kms_area *area);
 
 #if defined(MODULE) || defined(__BINDGEN__)
 bool virtgpu_bridge_driver_name(struct device *dev, char *name, size_t size);
+void virtgpu_bridge_stop_polling_device(void);
 void virtgpu_bridge_finish_framebuffer_update(void);
 #endif
 
@@ -86,7 +89,6 @@ void virtgpu_bridge_keeps_picture(struct device *dev, bool keeps);
 bool virtgpu_bridge_finish_probe(struct device *dev);
 void virtgpu_bridge_handover_later(void);
 void virtgpu_bridge_finish_handover(void);
-void virtgpu_bridge_poll_device_later(void);
 bool virtgpu_bridge_schedules(void);
 bool virtgpu_bridge_is_running(void);
 void virtgpu_bridge_show_frame_later(void);
@@ -101,7 +103,6 @@ void rust_virtgpu_bridge_pci_fixup(struct pci_dev *dev);
 int rust_virtgpu_bridge_console_init(void);
 int rust_virtgpu_bridge_late_init(void);
 void rust_virtgpu_bridge_handover(void);
-void rust_virtgpu_bridge_poll_device(void);
 void rust_virtgpu_bridge_show_frame(void);
 void rust_virtgpu_bridge_blink(void);
 void rust_virtgpu_bridge_check_tty(void);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The entry points that Linux calls, declared by macros that exist only in C: initcalls, the early
- * console, the PCI fixup, work items and timers. Each calls a Rust function. A module has those of
- * framebuffers alone.
+ * console, the PCI fixup, work items and timers. Each calls a Rust function. A module has few of
+ * them.
  */
 #include <linux/console.h>
 #include <linux/cpumask.h>
@@ -90,7 +90,28 @@ void virtgpu_bridge_update_framebuffer_later(void)
 	irq_work_queue(&update_framebuffer_irq_work);
 }
 
+static void poll_device(struct work_struct *work)
+{
+	rust_virtgpu_bridge_poll_device();
+}
+
+/*
+ * The driver uses no interrupts, so a change of the display is noticed within a second. Deferrable:
+ * an idle CPU does not wake up for it.
+ */
+static DECLARE_DEFERRABLE_WORK(poll_device_work, poll_device);
+
+void virtgpu_bridge_poll_device_later(void)
+{
+	queue_delayed_work(system_freezable_power_efficient_wq, &poll_device_work, HZ);
+}
+
 #ifdef MODULE
+void virtgpu_bridge_stop_polling_device(void)
+{
+	cancel_delayed_work_sync(&poll_device_work);
+}
+
 void virtgpu_bridge_finish_framebuffer_update(void)
 {
 	irq_work_sync(&update_framebuffer_irq_work);
@@ -119,22 +140,6 @@ void virtgpu_bridge_handover_later(void)
 void virtgpu_bridge_finish_handover(void)
 {
 	flush_work(&handover_work);
-}
-
-static void poll_device(struct work_struct *work)
-{
-	rust_virtgpu_bridge_poll_device();
-}
-
-/*
- * The driver uses no interrupts, so a change of the display is noticed within a second. Deferrable:
- * an idle CPU does not wake up for it.
- */
-static DECLARE_DEFERRABLE_WORK(poll_device_work, poll_device);
-
-void virtgpu_bridge_poll_device_later(void)
-{
-	queue_delayed_work(system_freezable_power_efficient_wq, &poll_device_work, HZ);
 }
 
 static void show_frame(struct work_struct *work)

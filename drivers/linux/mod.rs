@@ -53,7 +53,6 @@ pub(crate) mod pci_driver;
 pub(crate) mod pci_fixup;
 #[cfg(not(MODULE))]
 pub(crate) mod platform_driver;
-#[cfg(not(MODULE))]
 pub(crate) mod pm;
 pub(crate) mod queue_memory;
 pub(crate) mod registers;

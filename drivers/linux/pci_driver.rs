@@ -44,7 +44,14 @@ use kernel::{
 use crate::{
     linux::{
         pci_device::PciDevice,
-        table::NAME, //
+        pm::{
+            self,
+            Sleep, //
+        },
+        table::{
+            Table,
+            NAME, //
+        }, //
     },
     virtio::pci::{
         DEVICE_GPU,
@@ -54,15 +61,6 @@ use crate::{
 
 #[cfg(MODULE)]
 use kernel::ThisModule;
-
-#[cfg(not(MODULE))]
-use crate::linux::{
-    pm::{
-        self,
-        Sleep, //
-    },
-    table::Table, //
-};
 
 /// The callbacks of a driver for its devices. The PCI core calls these functions with the device's
 /// lock held; all may sleep.
@@ -83,7 +81,6 @@ pub(crate) trait Driver {
 }
 
 /// The callbacks of a driver for a reset of its PCI function.
-#[cfg(not(MODULE))]
 pub(crate) trait FunctionReset {
     /// Prepares the device for a reset of its function.
     fn reset_prepare();
@@ -123,10 +120,8 @@ pub(crate) struct Registration<T> {
 // After that only the driver core and the PCI core access it, with locks of their own.
 unsafe impl<T> Sync for Registration<T> {}
 
-#[cfg(not(MODULE))]
 struct Resets<T>(PhantomData<T>);
 
-#[cfg(not(MODULE))]
 impl<T: FunctionReset> Resets<T> {
     const TABLE: Table<bindings::pci_error_handlers> = Table::new(bindings::pci_error_handlers {
         reset_prepare: Some(reset_prepare::<T>),
@@ -136,19 +131,7 @@ impl<T: FunctionReset> Resets<T> {
     });
 }
 
-/// The callbacks that a user of [`Registration`] implements: in the kernel image also sleep and
-/// resets.
-#[cfg(not(MODULE))]
-pub(crate) trait User: Driver + FunctionReset + Sleep {}
-#[cfg(not(MODULE))]
-impl<T: Driver + FunctionReset + Sleep> User for T {}
-/// The callbacks that a user of [`Registration`] implements.
-#[cfg(MODULE)]
-pub(crate) trait User: Driver {}
-#[cfg(MODULE)]
-impl<T: Driver> User for T {}
-
-impl<T: User> Registration<T> {
+impl<T: Driver + FunctionReset + Sleep> Registration<T> {
     /// Makes a driver that is not registered.
     pub(crate) const fn new() -> Self {
         Self {
@@ -211,12 +194,9 @@ impl<T: User> Registration<T> {
             // Even if the command line asks for asynchronous probes: this driver has to be the
             // first, and the outcome of a probe is examined right after it.
             (*driver).driver.probe_type = bindings::probe_type_PROBE_FORCE_SYNCHRONOUS;
-            #[cfg(not(MODULE))]
-            {
-                (*driver).driver.pm = pm::operations::<T>();
-                let resets: &'static Table<_> = &Resets::<T>::TABLE;
-                (*driver).err_handler = resets.as_ptr();
-            }
+            (*driver).driver.pm = pm::operations::<T>();
+            let resets: &'static Table<_> = &Resets::<T>::TABLE;
+            (*driver).err_handler = resets.as_ptr();
             bindings::__pci_register_driver(driver, owner, name)
         });
         if result.is_err() {
@@ -307,7 +287,6 @@ unsafe extern "C" fn shutdown<T: Driver>(device: *mut bindings::pci_dev) {
 /// # Safety
 ///
 /// Called by the PCI core for a device whose `probe()` succeeded, with its lock held.
-#[cfg(not(MODULE))]
 unsafe extern "C" fn reset_prepare<T: FunctionReset>(_: *mut bindings::pci_dev) {
     T::reset_prepare();
 }
@@ -317,7 +296,6 @@ unsafe extern "C" fn reset_prepare<T: FunctionReset>(_: *mut bindings::pci_dev) 
 /// # Safety
 ///
 /// As [`reset_prepare`], which was called before.
-#[cfg(not(MODULE))]
 unsafe extern "C" fn reset_done<T: FunctionReset>(_: *mut bindings::pci_dev) {
     T::reset_done();
 }

@@ -18,10 +18,9 @@ use kernel::{
     ffi::c_int, //
 };
 
-use crate::linux::{
-    bindings as bridge_bindings,
-    table::Table, //
-};
+#[cfg(not(MODULE))]
+use crate::linux::bindings as bridge_bindings;
+use crate::linux::table::Table;
 
 /// The callbacks of a driver for system sleep.
 pub(crate) trait Sleep {
@@ -75,6 +74,7 @@ unsafe extern "C" fn resume<T: Sleep>(_: *mut bindings::device) -> c_int {
 }
 
 /// Returns whether the machine is about to start another kernel by kexec.
+#[cfg(not(MODULE))]
 pub(crate) fn kexec_in_progress() -> bool {
     // SAFETY: The function reads a `bool` of kernel/kexec_core.c, which is set before devices are
     // shut down.

@@ -101,3 +101,12 @@ pub(crate) fn poll_device_later() {
     // and the work item itself.
     unsafe { bindings::virtgpu_bridge_poll_device_later() };
 }
+
+/// Waits until the work of [`poll_device_later`] is done, and ends it, even if it queues itself.
+/// May sleep. The caller holds neither the console lock nor a mutex of the driver.
+#[cfg(MODULE)]
+pub(crate) fn stop_polling_device() {
+    // SAFETY: `cancel_delayed_work_sync()` waits for work that may take the console lock, the
+    // driver's mutexes and locks of DRM. The callers, which release the device, hold none of them.
+    unsafe { bindings::virtgpu_bridge_stop_polling_device() };
+}

@@ -487,7 +487,6 @@ impl<'a, H: Hal + Clone> Log<'a, H> {
 
     /// Waits until the device has answered all commands. Returns whether it has: not if it failed,
     /// now or before, or if the log is paused.
-    #[cfg(not(MODULE))]
     pub(crate) fn drain(&mut self) -> bool {
         !self.paused && !self.has_failed() && self.display.drain().is_ok()
     }
