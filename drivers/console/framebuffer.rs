@@ -231,6 +231,17 @@ impl Screen for Framebuffer {
             return;
         }
         let mut left = Area { x, y };
+        // The rest of the screen is black.
+        let (width, height) = pixels.size();
+        if left
+            == (Area {
+                x: 0..width,
+                y: 0..height,
+            })
+        {
+            let screen = Self::size();
+            (left.x.end, left.y.end) = (width.max(screen.0), height.max(screen.1));
+        }
         let all = left.clone();
         let mut sleeps = 0;
         while !left.y.is_empty() {

@@ -133,11 +133,12 @@ static enum drm_mode_status crtc_mode_valid(struct drm_crtc *crtc,
 {
 	unsigned int width, height;
 
+	/* A smaller picture is shown at the top left, as far as a screen goes that has changed. */
 	virtgpu_bridge_kms_size(&width, &height);
-	if (mode->hdisplay != width)
-		return MODE_ONE_WIDTH;
-	if (mode->vdisplay != height)
-		return MODE_ONE_HEIGHT;
+	if (mode->hdisplay > width)
+		return MODE_VIRTUAL_X;
+	if (mode->vdisplay > height)
+		return MODE_VIRTUAL_Y;
 	return MODE_OK;
 }
 
@@ -206,7 +207,14 @@ static int connector_get_modes(struct drm_connector *connector)
 	const struct drm_display_mode mode = screen_mode();
 
 	/* Without a screen there is no mode. */
-	return mode.hdisplay ? drm_connector_helper_get_modes_fixed(connector, &mode) : 0;
+	if (!mode.hdisplay)
+		return 0;
+	/*
+	 * The smaller ones are for programs that do not follow a screen which becomes larger, such as
+	 * fbcon: it would turn off a screen for which its buffer is too small.
+	 */
+	return drm_connector_helper_get_modes_fixed(connector, &mode) +
+	       drm_add_modes_noedid(connector, mode.hdisplay, mode.vdisplay);
 }
 
 /* An EDID as the device has it. */

@@ -175,6 +175,11 @@ impl Pixels {
         }
     }
 
+    /// Returns the size in pixels.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        (self.width as u32, self.height as u32)
+    }
+
     /// Copies the pixels from column `x` of row `y` on; blackens those that there are not.
     pub(crate) fn copy(&self, x: u32, y: u32, to: &mut [u32]) {
         let (x, y) = (x as usize, y as usize);

@@ -65,9 +65,10 @@ impl Card {
         Ok(Self(File::options().read(true).write(true).open(path)?))
     }
 
-    /// Returns the first connector that has a screen, with the mode that is preferred, and a CRTC
+    /// Returns the first connector that has a screen, with the mode of that size, or the one that is
+    /// preferred if no size is wanted, and a CRTC
     /// for it.
-    pub fn output(&self) -> io::Result<Output> {
+    pub fn output(&self, size: Option<(u16, u16)>) -> io::Result<Output> {
         let resources = self.resource_handles()?;
         for &connector in resources.connectors() {
             let info = self.get_connector(connector, true)?;
@@ -76,7 +77,10 @@ impl Card {
             }
             let modes = info.modes();
             let preferred = |mode: &&Mode| mode.mode_type().contains(ModeTypeFlags::PREFERRED);
-            let mode = modes.iter().find(preferred).or(modes.first());
+            let mode = match size {
+                Some(size) => modes.iter().find(|mode| mode.size() == size),
+                None => modes.iter().find(preferred).or(modes.first()),
+            };
             let encoder = info.encoders().first();
             if let (Some(&mode), Some(&encoder)) = (mode, encoder) {
                 let crtcs = self.get_encoder(encoder)?.possible_crtcs();

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `open`, `open=PATH` | opens the device, /dev/dri/card0, for which it waits a little |
 //! | `info` | says what the device has |
+//! | `mode=W:H` | takes the mode of that size from now on |
 //! | `show=SEED` | shows a new buffer with picture SEED by SETCRTC |
 //! | `dirty=X:Y:W:H:SEED` | paints that part of picture SEED into the buffer; DIRTYFB |
 //! | `atomic=SEED` | as `show`, by an atomic commit |
@@ -72,6 +73,8 @@ struct Kms {
     kmsg: Kmsg,
     card: Option<Card>,
     output: Option<Output>,
+    /// The size of the mode, if it is not the one that the device prefers.
+    size: Option<(u16, u16)>,
     /// The buffer in use.
     buffer: Option<Buffer>,
     serial: Option<BufReader<File>>,
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         kmsg: Kmsg::open(),
         card: None,
         output: None,
+        size: None,
         buffer: None,
         serial: None,
         uevents: None,
@@ -143,6 +147,11 @@ impl Kms {
                 self.tell("info", lines);
                 Ok(())
             }
+            "mode" => {
+                let [width, height] = numbers(value)?;
+                self.size = Some((width as u16, height as u16));
+                Ok(())
+            }
             "show" => {
                 let [seed] = numbers(value)?;
                 self.show(seed, false, Card::show)
@@ -171,7 +180,7 @@ impl Kms {
             }
             "off" => {
                 let card = self.card()?;
-                card.off(&card.output()?)
+                card.off(&card.output(self.size)?)
             }
             "rmfb" => {
                 let buffer = self.buffer.take().ok_or(Errno::INVAL)?;
@@ -258,7 +267,7 @@ impl Kms {
         show: impl FnOnce(&Card, &Output, &Buffer) -> io::Result<()>,
     ) -> io::Result<()> {
         let card = self.card()?;
-        let output = card.output()?;
+        let output = card.output(self.size)?;
         let buffer = card.buffer(&output, seed, fourcc)?;
         show(card, &output, &buffer)?;
         let before = self.buffer.replace(buffer);
@@ -285,7 +294,7 @@ impl Kms {
 
     fn flip(&mut self, count: u32) -> io::Result<()> {
         let card = self.card()?;
-        let output = card.output()?;
+        let output = card.output(self.size)?;
         let mut front = card.buffer(&output, 1, false)?;
         let mut back = card.buffer(&output, 2, false)?;
         card.show(&output, &front)?;

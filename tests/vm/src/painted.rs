@@ -47,6 +47,14 @@ impl Painted {
         }
     }
 
+    /// Makes the picture smaller than the screen.
+    pub fn of(self, (width, height): (u32, u32)) -> Self {
+        Self {
+            drawn: (width, height),
+            ..self
+        }
+    }
+
     /// Puts a part of picture `seed` on it. It may lie beyond the screen.
     pub fn with(mut self, [x, y, width, height]: [u32; 4], seed: u32) -> Self {
         self.parts.push(Part {

@@ -121,6 +121,19 @@ const CASES: &[Case] = &[
         let machine = guests.vt().append("vm.lines=60").append(steps);
         machine.direct().device(&format!("{GPU},{TWO}"))
     }),
+    case("kms-bridge-smaller-mode", Own(has_smaller), |guests| {
+        bridge(
+            guests,
+            "open show=1 mode=800:600 show=2 wait dirty=700:500:100:100:3 wait hold",
+        )
+    }),
+    // This program does not follow.
+    case("kms-bridge-grows", Own(stays_small), |guests| {
+        bridge(
+            guests,
+            "open show=1 wait hotplug dirty=0:0:20:20:2 wait hold",
+        )
+    }),
     case("kms-bridge-resize", Own(follows), |guests| {
         bridge(guests, "open info show=1 wait hotplug show=2 wait hold")
     }),
@@ -212,6 +225,26 @@ const CASES: &[Case] = &[
         },
     )
     .on(BOTH),
+    case("kms-module-suspend", Own(sleeps), |guests| {
+        module_and_log(
+            guests,
+            "open show=1 say=shown sleep=9000 dirty=10:20:100:20:3 wait hold",
+        )
+        .append("vm.do=busybox,sleep,2 vm.sleep=freeze vm.lines=3")
+    }),
+    case("kms-module-resize", Own(follows), |guests| {
+        module_and_log(guests, "open info show=1 wait hotplug show=2 wait hold")
+    }),
+    case("kms-module-same-size", Own(hears), |guests| {
+        module_and_log(guests, "open show=1 wait hotplug wait hold")
+    }),
+    case("kms-module-vt-resize", Own(terminal_follows), |guests| {
+        with_modules(guests)
+            .append(LINE_OF_TERMINAL)
+            .append("vm.wait vm.do=echo,written,meanwhile,>/dev/tty1")
+            .direct()
+            .device(GPU)
+    }),
     case("kms-module-again", Own(comes_and_goes), |guests| {
         let draws = "vm.do=kms,open,info,show=1,wait,close vm.rmmod=virtgpu_bridge_kms \
             vm.lines=60 ";
@@ -529,6 +562,35 @@ fn hears(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok(format!("the same picture, {edid}"))
 }
 
+/// Checks that a mode that is smaller than the screen has its picture at the top left, and black
+/// around it.
+fn has_smaller(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    let smaller = Painted::new(SIZE, 2).of((800, 600));
+    shows(&mut vm, 1, &smaller)?;
+    vm.send("\n")?;
+    shows(&mut vm, 2, &smaller.with([700, 500, 100, 100], 3))?;
+    vm.check()?;
+    Ok("800x600 pixels on a larger screen".into())
+}
+
+/// Checks that a picture stays on a screen that becomes larger.
+fn stays_small(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let socket = out.join("vnc");
+    let viewed = format!("unix:{}", socket.display());
+    let mut vm = machine.clone().option("-vnc", &viewed).start(out)?;
+    shows(&mut vm, 1, &Painted::new(SIZE, 1))?;
+    let mut viewer = Viewer::connect(&socket)?;
+    vm.send("\n")?;
+    // The program begins to listen.
+    thread::sleep(Duration::from_secs(1));
+    viewer.resize(1600, 900)?;
+    let picture = Painted::new(SIZE, 1).on((1600, 900));
+    shows(&mut vm, 2, &picture.with([0, 0, 20, 20], 2))?;
+    vm.check()?;
+    Ok("the picture, and black around it".into())
+}
+
 /// Checks that a program learns of another size of the screen, and can draw in that.
 fn follows(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     const OTHER: (u16, u16) = (1024, 768);
@@ -592,6 +654,32 @@ fn has_terminal(guests: &Guests, machine: &Machine, out: &Path) -> Result<String
     has_not_failed(&vm)?;
     vm.check()?;
     Ok("a picture, and then the terminal".into())
+}
+
+/// Checks that fbcon's terminal is on a screen that becomes smaller, and larger.
+fn terminal_follows(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let socket = out.join("vnc");
+    let viewed = format!("unix:{}", socket.display());
+    let mut vm = machine.clone().option("-vnc", &viewed).start(out)?;
+    guests.wait_for_words(&mut vm, &["the terminal"], out)?;
+    let mut viewer = Viewer::connect(&socket)?;
+    viewer.resize(1024, 768)?;
+    let has_words = |vm: &mut Vm, (width, height), words: &str| {
+        guests.wait_for_screen(vm, None, out, |screen, _| {
+            let (columns, rows) = (width / screen.font.width, height / screen.font.height);
+            let size = (screen.columns, screen.rows.len());
+            ensure!(size == (columns, rows), "{size:?} characters");
+            ensure!(screen.text().contains(words), "no '{words}'");
+            Ok(())
+        })
+    };
+    has_words(&mut vm, (1024, 768), "the terminal")?;
+    vm.send("\n")?;
+    has_words(&mut vm, (1024, 768), "written meanwhile")?;
+    viewer.resize(1600, 900)?;
+    has_words(&mut vm, (1600, 900), "written meanwhile")?;
+    vm.check()?;
+    Ok("a smaller screen, and a larger one".into())
 }
 
 /// Checks that there is a DRM device, and a terminal, after the device was unbound under a program

@@ -2,7 +2,7 @@
 
 //! Cases of an initramfs that asks for the passphrase of a disk on the screen.
 
-use super::{case, fixtures::boot, group, Case, Expect::Own, Group};
+use super::{case, crash::TRACE, fixtures::boot, group, Case, Expect::Own, Group};
 use anyhow::{bail, ensure, Result};
 use std::{
     fs,
@@ -63,6 +63,11 @@ const CASES: &[Case] = &[
     case("prompt-picture-handover", Own(half_typed), |guests| {
         let words = "vm.kms virtgpu_bridge.framebuffer=always";
         shows(guests.debian().append(words))
+    })
+    .needs(&[Need::Kms]),
+    case("prompt-picture-panic", Own(panics), |guests| {
+        let machine = shows(guests.debian().append("vm.kms nomodeset"));
+        machine.append("sysrq_always_enabled")
     })
     .needs(&[Need::Kms]),
     case("prompt-splash-wrong", Own(refused_first), |guests| {
@@ -159,6 +164,16 @@ fn half_typed(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     vm.wait_for(OPENED)?;
     vm.check()?;
     Ok("the same picture, and what was typed".into())
+}
+
+/// Checks that a panic takes the screen from plymouth's picture.
+fn panics(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    typed_half(&mut vm)?;
+    vm.press("alt-sysrq-c")?;
+    guests.wait_for_words(&mut vm, &["sysrq triggered crash", TRACE], out)?;
+    vm.check_crashed()?;
+    Ok("the panic in place of the picture".into())
 }
 
 /// Waits for a picture that asks, and types half of the passphrase. Returns the picture that shows
