@@ -147,8 +147,9 @@ impl ActiveDevice {
             return RetainedScanouts::default();
         };
         let retained = log.retain_scanouts();
-        // The error is not reported: the log has ended.
-        drop(how(&mut self.device, log));
+        if let Some(error) = how(&mut self.device, log) {
+            bring_up::report_missing_text(error);
+        }
         retained
     }
 
@@ -272,8 +273,8 @@ pub(crate) fn unregister() {
     work::finish_framebuffer_update();
 }
 
-/// Runs `f` on the device, and on what reads the kernel's log, with the console lock; returns `None`
-/// if there is no device. Waits while another context owns the screen. May sleep.
+/// Runs `f` on the device, and on what reads the kernel's log, with the console lock; returns
+/// `None` if there is no device. Waits while another context owns the screen. May sleep.
 fn with_device<R>(f: impl FnOnce(&mut ActiveDevice, &mut LogReader) -> R) -> Option<R> {
     console::locked(|_| {
         begin_use();
@@ -302,8 +303,8 @@ fn with_reader<R>(
     })
 }
 
-/// Starts the log again if it is torn: its last owner has faulted, perhaps while it was changing the
-/// virtqueue.
+/// Starts the log again if it is torn: its last owner has faulted, perhaps while it was changing
+/// the virtqueue.
 fn restart_if(is_torn: bool, active: &mut ActiveDevice) {
     if let Some(log) = active.log.as_mut().filter(|_| is_torn) {
         log.restart(default_font);

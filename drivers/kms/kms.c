@@ -133,7 +133,7 @@ static enum drm_mode_status crtc_mode_valid(struct drm_crtc *crtc,
 {
 	unsigned int width, height;
 
-	/* A smaller picture is shown at the top left, as far as a screen goes that has changed. */
+	/* A smaller picture is at the top left of the screen. */
 	virtgpu_bridge_kms_size(&width, &height);
 	if (mode->hdisplay > width)
 		return MODE_VIRTUAL_X;
@@ -210,8 +210,8 @@ static int connector_get_modes(struct drm_connector *connector)
 	if (!mode.hdisplay)
 		return 0;
 	/*
-	 * The smaller ones are for programs that do not follow a screen which becomes larger, such as
-	 * fbcon: it would turn off a screen for which its buffer is too small.
+	 * The smaller ones are for programs that do not follow a screen which becomes larger, such
+	 * as fbcon: it would turn off a screen for which its buffer is too small.
 	 */
 	return drm_connector_helper_get_modes_fixed(connector, &mode) +
 	       drm_add_modes_noedid(connector, mode.hdisplay, mode.vdisplay);

@@ -65,9 +65,8 @@ impl Card {
         Ok(Self(File::options().read(true).write(true).open(path)?))
     }
 
-    /// Returns the first connector that has a screen, with the mode of that size, or the one that is
-    /// preferred if no size is wanted, and a CRTC
-    /// for it.
+    /// Returns the first connector that has a screen, with the mode of that size, or the preferred
+    /// one if no size is wanted, and a CRTC for it.
     pub fn output(&self, size: Option<(u16, u16)>) -> io::Result<Output> {
         let resources = self.resource_handles()?;
         for &connector in resources.connectors() {
