@@ -77,6 +77,9 @@ static HAS_CONSOLE: AtomicFlag = AtomicFlag::new(false);
 static IS_DRAWN: AtomicFlag = AtomicFlag::new(false);
 /// The size of the screen in pixels, as the KMS driver knows it: the width in the upper half.
 static SIZE: Atomic<u64> = Atomic::new(0);
+/// The size of the picture in the last full frame, in the same way. Changed with
+/// [`Mutex::Framebuffer`] locked.
+static MODE: Atomic<u64> = Atomic::new(0);
 
 /// The number of rows of pixels that are drawn at once. A panic waits for one such piece.
 const ROWS_AT_ONCE: u32 = 64;
@@ -105,9 +108,13 @@ pub(crate) fn redraw() {
 
 /// Stores the size of the screen. Returns whether it is another than before. May sleep.
 fn update_size() -> bool {
-    let (width, height) = with_log(|log| log.size()).unwrap_or((0, 0));
-    let size = u64::from(width) << 32 | u64::from(height);
+    let size = to_word(with_log(|log| log.size()).unwrap_or((0, 0)));
     SIZE.xchg(size, Relaxed) != size
+}
+
+/// Returns a width and a height as one word.
+fn to_word((width, height): (u32, u32)) -> u64 {
+    u64::from(width) << 32 | u64::from(height)
 }
 
 /// Runs `f` on the log, with the console lock; returns `None` if there is none. May sleep.
@@ -179,6 +186,12 @@ fn was_active() -> bool {
     IS_ACTIVE.load(Relaxed) || WAS_ACTIVE.load(Relaxed)
 }
 
+/// Returns whether the text is not to be shown, because a framebuffer comes in its place.
+#[cfg(MODULE)]
+pub(crate) fn is_coming() -> bool {
+    HAS_CONSOLE.load(Relaxed) || was_active() && HAS_MASTER.load(Relaxed)
+}
+
 /// Returns whether a framebuffer is wanted on the screen, or black in its place.
 fn is_wanted(lock: &Locked) -> bool {
     HAS_CONSOLE.load(Relaxed) || was_active() && (HAS_MASTER.load(Relaxed) || is_graphics(lock))
@@ -231,14 +244,16 @@ impl Screen for Framebuffer {
             return;
         }
         let mut left = Area { x, y };
-        // The rest of the screen is black.
+        // The first frame of a mode is a full one, and blackens what a larger one has left beside
+        // it.
         let (width, height) = pixels.size();
-        if left
+        let is_full = left
             == (Area {
                 x: 0..width,
                 y: 0..height,
-            })
-        {
+            });
+        let mode = to_word((width, height));
+        if is_full && MODE.xchg(mode, Relaxed) != mode {
             let screen = Self::size();
             (left.x.end, left.y.end) = (width.max(screen.0), height.max(screen.1));
         }

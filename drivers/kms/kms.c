@@ -42,8 +42,13 @@
 /* The longest side of a framebuffer, in pixels. */
 #define MAX_SIDE 16384
 
+/* The highest rate of page flips, in Hz. */
+#define MAX_RATE 240
+
 struct bridge_kms {
 	struct drm_device drm;
+	/* The size that the screen had when the device was made. */
+	unsigned int first_width, first_height;
 	struct drm_plane plane;
 	struct drm_crtc crtc;
 	struct drm_encoder encoder;
@@ -81,9 +86,8 @@ static void plane_atomic_update(struct drm_plane *plane, struct drm_atomic_commi
 	struct drm_plane_state *state = drm_atomic_get_new_plane_state(commit, plane);
 	struct drm_shadow_plane_state *shadow = to_drm_shadow_plane_state(state);
 	struct drm_framebuffer *fb = state->fb;
-	unsigned int left = state->src.x1 >> 16, top = state->src.y1 >> 16;
 	struct drm_atomic_helper_damage_iter iter;
-	struct drm_rect damage;
+	struct drm_rect visible, damage;
 	int idx;
 
 	/* Memory of another device cannot be read as the others': nothing is drawn. */
@@ -95,19 +99,26 @@ static void plane_atomic_update(struct drm_plane *plane, struct drm_atomic_commi
 		virtgpu_bridge_kms_set_console(true);
 	if (drm_gem_fb_begin_cpu_access(fb, DMA_FROM_DEVICE))
 		goto out;
+	/* The damage is that of the whole plane, a part of which may lie outside of the screen. */
+	visible = DRM_RECT_INIT(state->src.x1 >> 16, state->src.y1 >> 16,
+				drm_rect_width(&state->src) >> 16,
+				drm_rect_height(&state->src) >> 16);
 	drm_atomic_helper_damage_iter_init(&iter, old_state, state);
 	drm_atomic_for_each_plane_damage(&iter, &damage) {
 		struct virtgpu_bridge_kms_area area = {
-			.pixels = shadow->data[0].vaddr + top * fb->pitches[0] + left * 4,
+			.pixels = shadow->data[0].vaddr + visible.y1 * fb->pitches[0] +
+				  visible.x1 * 4,
 			.pitch = fb->pitches[0],
-			.width = drm_rect_width(&state->src) >> 16,
-			.height = drm_rect_height(&state->src) >> 16,
-			.x1 = damage.x1 - left,
-			.y1 = damage.y1 - top,
-			.x2 = damage.x2 - left,
-			.y2 = damage.y2 - top,
+			.width = drm_rect_width(&visible),
+			.height = drm_rect_height(&visible),
 		};
 
+		if (!drm_rect_intersect(&damage, &visible))
+			continue;
+		area.x1 = damage.x1 - visible.x1;
+		area.y1 = damage.y1 - visible.y1;
+		area.x2 = damage.x2 - visible.x1;
+		area.y2 = damage.y2 - visible.y1;
 		virtgpu_bridge_kms_draw(&area);
 	}
 	drm_gem_fb_end_cpu_access(fb, DMA_FROM_DEVICE);
@@ -139,7 +150,8 @@ static enum drm_mode_status crtc_mode_valid(struct drm_crtc *crtc,
 		return MODE_VIRTUAL_X;
 	if (mode->vdisplay > height)
 		return MODE_VIRTUAL_Y;
-	return MODE_OK;
+	/* DRM's vblank timer would not come to an end with a frame of no nanoseconds. */
+	return drm_mode_vrefresh(mode) > MAX_RATE ? MODE_CLOCK_HIGH : MODE_OK;
 }
 
 static int crtc_atomic_check(struct drm_crtc *crtc, struct drm_atomic_commit *commit)
@@ -194,27 +206,42 @@ static const struct drm_encoder_funcs encoder_funcs = {
 	.destroy = drm_encoder_cleanup,
 };
 
-static struct drm_display_mode screen_mode(void)
+static int add_mode(struct drm_connector *connector, unsigned int width, unsigned int height,
+		    unsigned int type)
 {
-	unsigned int width, height;
+	const struct drm_display_mode fixed = { DRM_MODE_INIT(60, width, height, 0, 0) };
+	struct drm_display_mode *mode;
 
-	virtgpu_bridge_kms_size(&width, &height);
-	return (struct drm_display_mode) { DRM_MODE_INIT(60, width, height, 0, 0) };
+	mode = drm_mode_duplicate(connector->dev, &fixed);
+	if (!mode)
+		return 0;
+	drm_mode_set_name(mode);
+	mode->type |= type;
+	drm_mode_probed_add(connector, mode);
+	return 1;
 }
 
+/*
+ * The mode of the screen is the preferred one. The smaller ones, with that of the screen as it was
+ * first, are for programs that do not follow a screen which becomes larger, such as fbcon: it would
+ * turn off a screen for which its buffer is too small.
+ */
 static int connector_get_modes(struct drm_connector *connector)
 {
-	const struct drm_display_mode mode = screen_mode();
+	struct bridge_kms *kms = container_of(connector, struct bridge_kms, connector);
+	unsigned int first_width = kms->first_width, first_height = kms->first_height;
+	unsigned int width, height;
+	int count;
 
+	virtgpu_bridge_kms_size(&width, &height);
 	/* Without a screen there is no mode. */
-	if (!mode.hdisplay)
+	if (!width)
 		return 0;
-	/*
-	 * The smaller ones are for programs that do not follow a screen which becomes larger, such
-	 * as fbcon: it would turn off a screen for which its buffer is too small.
-	 */
-	return drm_connector_helper_get_modes_fixed(connector, &mode) +
-	       drm_add_modes_noedid(connector, mode.hdisplay, mode.vdisplay);
+	count = drm_add_modes_noedid(connector, width, height);
+	if (first_width && first_width <= width && first_height <= height &&
+	    (first_width < width || first_height < height))
+		count += add_mode(connector, first_width, first_height, 0);
+	return count + add_mode(connector, width, height, DRM_MODE_TYPE_PREFERRED);
 }
 
 /* An EDID as the device has it. */
@@ -368,6 +395,7 @@ static void bound(struct device *parent)
 		dev_err(parent, "no KMS device: error %pe\n", new);
 		return;
 	}
+	virtgpu_bridge_kms_size(&new->first_width, &new->first_height);
 	ret = init_mode_config(new);
 	if (!ret) {
 		update_edid(new);
@@ -404,6 +432,9 @@ static void changed(void)
 	update_edid(kms);
 	probe_connector(kms);
 	drm_kms_helper_hotplug_event(&kms->drm);
+	/* fbcon, which it has told, has left the modes that fit its buffer. */
+	if (kms->drm.fb_helper)
+		probe_connector(kms);
 }
 
 static void redraw(void)

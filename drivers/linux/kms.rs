@@ -259,7 +259,11 @@ pub(crate) unsafe fn edid<T: Screen>(memory: *mut c_void, length: usize) -> usiz
 pub(crate) unsafe fn draw<T: Screen>(area: *const bindings::virtgpu_bridge_kms_area) {
     // SAFETY: By the safety requirement.
     let (area, pixels) = unsafe { (&*area, Pixels::new(&*area)) };
-    T::draw(&pixels, area.x1..area.x2, area.y1..area.y2);
+    let (width, height) = pixels.size();
+    let (x, y) = (area.x1..area.x2.min(width), area.y1..area.y2.min(height));
+    if !x.is_empty() && !y.is_empty() {
+        T::draw(&pixels, x, y);
+    }
 }
 
 /// Defines the functions that those of `drivers/kms/kms.h` call, on a type with the trait

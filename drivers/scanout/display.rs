@@ -786,8 +786,8 @@ impl<'a, H: Hal + Clone> Display<'a, H> {
         for index in 0..self.layout.resource_count() {
             let Resource { id, size } = self.layout.resource(index);
             let right = area.x.end.min(size.width);
-            let bottom = (top + area.y.end).min(size.height);
-            let (left, top) = (area.x.start, top + area.y.start);
+            let bottom = top.saturating_add(area.y.end).min(size.height);
+            let (left, top) = (area.x.start, top.saturating_add(area.y.start));
             if left < right && top < bottom {
                 let rect = Rect::new(left, top, right - left, bottom - top);
                 self.control.add(&ResourceFlush::new(rect, id))?;

@@ -98,8 +98,19 @@ impl Card {
     /// Returns a buffer of the mode's size with picture `seed`. With `fourcc` it is made by ADDFB2,
     /// else by ADDFB.
     pub fn buffer(&self, output: &Output, seed: u32, fourcc: bool) -> io::Result<Buffer> {
+        self.larger_buffer(output, (0, 0), seed, fourcc)
+    }
+
+    /// Returns one that is so many pixels wider and higher.
+    pub fn larger_buffer(
+        &self,
+        output: &Output,
+        by: (u32, u32),
+        seed: u32,
+        fourcc: bool,
+    ) -> io::Result<Buffer> {
         let (width, height) = output.mode.size();
-        let size = (width.into(), height.into());
+        let size = (u32::from(width) + by.0, u32::from(height) + by.1);
         let dumb = self.create_dumb_buffer(size, DrmFourcc::Xrgb8888, 32)?;
         let framebuffer = match fourcc {
             false => self.add_framebuffer(&dumb, 24, 32)?,
@@ -202,9 +213,21 @@ impl Card {
 
     /// Shows a buffer by an atomic commit that sets the mode.
     pub fn commit(&self, output: &Output, buffer: &Buffer) -> io::Result<()> {
+        self.commit_beyond(output, buffer, (0, 0))
+    }
+
+    /// Does the same with a plane that begins so many pixels left of the screen and above it.
+    pub fn commit_beyond(
+        &self,
+        output: &Output,
+        buffer: &Buffer,
+        (left, above): (u32, u32),
+    ) -> io::Result<()> {
         let plane = self.primary_plane(output)?;
         let (width, height) = output.mode.size();
-        let (width, height) = (u64::from(width), u64::from(height));
+        let width = u64::from(width) + u64::from(left);
+        let height = u64::from(height) + u64::from(above);
+        let minus = |pixels: u32| -i64::from(pixels) as u64;
         let mode = self.create_property_blob(&drm_ffi::drm_mode_modeinfo::from(output.mode))?;
         let mut request = AtomicModeReq::new();
         let crtc = u32::from(output.crtc).into();
@@ -218,8 +241,8 @@ impl Card {
             ("SRC_Y", 0),
             ("SRC_W", width << 16),
             ("SRC_H", height << 16),
-            ("CRTC_X", 0),
-            ("CRTC_Y", 0),
+            ("CRTC_X", minus(left)),
+            ("CRTC_Y", minus(above)),
             ("CRTC_W", width),
             ("CRTC_H", height),
         ];

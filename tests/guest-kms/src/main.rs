@@ -16,6 +16,7 @@
 //! | `show=SEED` | shows a new buffer with picture SEED by SETCRTC |
 //! | `dirty=X:Y:W:H:SEED` | paints that part of picture SEED into the buffer; DIRTYFB |
 //! | `atomic=SEED` | as `show`, by an atomic commit |
+//! | `beyond=X:Y:SEED` | as `atomic`, with a plane that begins X pixels left of the screen, Y above |
 //! | `damage=X:Y:W:H:SEED` | as `dirty`, by an atomic commit with FB_DAMAGE_CLIPS |
 //! | `paint=X:Y:W:H:SEED` | paints, and says nothing |
 //! | `flip=N` | N page flips, of pictures 2, 1, 2 .., each with its event; says how long they took |
@@ -161,6 +162,11 @@ impl Kms {
                 self.card()?.be_atomic()?;
                 self.show(seed, true, Card::commit)
             }
+            "beyond" => {
+                let [left, above, seed] = numbers(value)?;
+                self.card()?.be_atomic()?;
+                self.show_beyond((left, above), seed)
+            }
             "dirty" => self.repaint(value, |card, _, buffer, rect| card.dirty(buffer, rect)),
             "damage" => self.repaint(value, Card::damage),
             "paint" => self.repaint(value, |_, _, _, _| Ok(())),
@@ -273,6 +279,19 @@ impl Kms {
         let before = self.buffer.replace(buffer);
         self.output = Some(output);
         match before {
+            Some(before) => self.card()?.discard(before),
+            None => Ok(()),
+        }
+    }
+
+    /// Shows a new buffer with picture `seed`, which begins left of the screen and above it.
+    fn show_beyond(&mut self, by: (u32, u32), seed: u32) -> io::Result<()> {
+        let card = self.card()?;
+        let output = card.output(self.size)?;
+        let buffer = card.larger_buffer(&output, by, seed, true)?;
+        card.commit_beyond(&output, &buffer, by)?;
+        self.output = Some(output);
+        match self.buffer.replace(buffer) {
             Some(before) => self.card()?.discard(before),
             None => Ok(()),
         }

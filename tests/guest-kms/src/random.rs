@@ -277,7 +277,7 @@ impl<'a> Walk<'a> {
 
     /// Returns a size, in part one that is as large as what can be shown.
     fn size(&mut self) -> u32 {
-        self.of(&[1, 16, 64, 300, 640, 800, 1024, 1280])
+        self.of(&[1, 16, 64, 300, 640, 800, 1024, 1280, 1600])
     }
 
     /// Returns a mode that is usually one of the device's, in part with one number changed.
@@ -359,19 +359,23 @@ impl<'a> Walk<'a> {
                 self.call(0xbb, cursor)?;
             }
             17 => {
+                // In part one that covers the screen, and begins outside of it.
+                let outside = self
+                    .once_in(2)
+                    .then(|| (self.rng.u32(..300), self.rng.u32(..300)));
                 let plane = drm_mode_set_plane {
                     plane_id: self.plane(),
                     crtc_id: self.crtc(),
                     fb_id: self.framebuffer(),
                     flags: self.of(&[0]),
-                    crtc_x: self.odd() as i32,
-                    crtc_y: self.odd() as i32,
-                    crtc_w: self.size(),
-                    crtc_h: self.size(),
-                    src_x: self.odd(),
-                    src_y: self.odd(),
-                    src_h: self.size() << 16,
-                    src_w: self.size() << 16,
+                    crtc_x: outside.map_or(self.odd() as i32, |(x, _)| -(x as i32)),
+                    crtc_y: outside.map_or(self.odd() as i32, |(_, y)| -(y as i32)),
+                    crtc_w: outside.map_or(self.size(), |(x, _)| 1280 + x),
+                    crtc_h: outside.map_or(self.size(), |(_, y)| 800 + y),
+                    src_x: outside.map_or(self.odd(), |_| 0),
+                    src_y: outside.map_or(self.odd(), |_| 0),
+                    src_h: outside.map_or(self.size(), |(_, y)| 800 + y) << 16,
+                    src_w: outside.map_or(self.size(), |(x, _)| 1280 + x) << 16,
                 };
                 self.call(0xb7, plane)?;
             }

@@ -13,6 +13,8 @@ pub struct Painted {
     height: usize,
     /// The size of the picture; the screen is black beyond it.
     drawn: (u32, u32),
+    /// Which pixel of the picture is at the top left.
+    first: (u32, u32),
     /// The picture that was drawn first.
     seed: u32,
     /// Parts of other pictures, the last one on top.
@@ -33,6 +35,7 @@ impl Painted {
             width,
             height,
             drawn: (width as u32, height as u32),
+            first: (0, 0),
             seed,
             parts: Vec::new(),
         }
@@ -55,6 +58,14 @@ impl Painted {
         }
     }
 
+    /// Moves the picture to the left and up.
+    pub fn from(self, x: u32, y: u32) -> Self {
+        Self {
+            first: (x, y),
+            ..self
+        }
+    }
+
     /// Puts a part of picture `seed` on it. It may lie beyond the screen.
     pub fn with(mut self, [x, y, width, height]: [u32; 4], seed: u32) -> Self {
         self.parts.push(Part {
@@ -70,6 +81,7 @@ impl Painted {
         if x >= self.drawn.0 || y >= self.drawn.1 {
             return 0;
         }
+        let (x, y) = (x + self.first.0, y + self.first.1);
         let mut parts = self.parts.iter().rev();
         let part = parts.find(|part| part.columns.contains(&x) && part.rows.contains(&y));
         pixel(x, y, part.map_or(self.seed, |part| part.seed))

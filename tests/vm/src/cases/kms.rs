@@ -127,6 +127,14 @@ const CASES: &[Case] = &[
             "open show=1 mode=800:600 show=2 wait dirty=700:500:100:100:3 wait hold",
         )
     }),
+    // The first part is above the screen, the second one in part, the third one right of it.
+    case("kms-bridge-beyond", Own(shows_what_is_visible), |guests| {
+        bridge(
+            guests,
+            "open show=1 beyond=30:50:2 wait dirty=0:30:900:10:3 dirty=10:40:100:30:4 \
+            dirty=1305:400:20:20:5 wait close wait hold",
+        )
+    }),
     // This program does not follow.
     case("kms-bridge-grows", Own(stays_small), |guests| {
         bridge(
@@ -244,6 +252,14 @@ const CASES: &[Case] = &[
             .append("vm.wait vm.do=echo,written,meanwhile,>/dev/tty1")
             .direct()
             .device(GPU)
+    }),
+    // DRM knows no mode of this size.
+    case("kms-module-vt-grows", Own(terminal_stays_whole), |guests| {
+        let line = format!("vm.do=echo,{},>/dev/tty1", "x".repeat(140));
+        with_modules(guests)
+            .append(&line)
+            .direct()
+            .device("virtio-gpu-pci,xres=1234,yres=740")
     }),
     case("kms-module-again", Own(comes_and_goes), |guests| {
         let draws = "vm.do=kms,open,info,show=1,wait,close vm.rmmod=virtgpu_bridge_kms \
@@ -574,6 +590,25 @@ fn has_smaller(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     Ok("800x600 pixels on a larger screen".into())
 }
 
+/// Checks that the visible part of a picture that is larger than the screen is there, and the text
+/// afterwards.
+fn shows_what_is_visible(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let mut vm = machine.start(out)?;
+    let picture = Painted::new(SIZE, 2).from(30, 50);
+    shows(&mut vm, 1, &picture)?;
+    vm.send("\n")?;
+    let parts = picture
+        .with([0, 30, 900, 10], 3)
+        .with([10, 40, 100, 30], 4)
+        .with([1305, 400, 20, 20], 5);
+    shows(&mut vm, 2, &parts)?;
+    vm.send("\n")?;
+    waits(&mut vm, 3)?;
+    let rows = guests.has_log_end(&mut vm, None, out)?;
+    vm.check()?;
+    Ok(format!("what is visible, and then {}", equal(rows)))
+}
+
 /// Checks that a picture stays on a screen that becomes larger.
 fn stays_small(_: &Guests, machine: &Machine, out: &Path) -> Result<String> {
     let socket = out.join("vnc");
@@ -680,6 +715,24 @@ fn terminal_follows(guests: &Guests, machine: &Machine, out: &Path) -> Result<St
     has_words(&mut vm, (1600, 900), "written meanwhile")?;
     vm.check()?;
     Ok("a smaller screen, and a larger one".into())
+}
+
+/// Checks that all of fbcon's terminal is on a screen that becomes larger than when it began.
+fn terminal_stays_whole(guests: &Guests, machine: &Machine, out: &Path) -> Result<String> {
+    let socket = out.join("vnc");
+    let viewed = format!("unix:{}", socket.display());
+    let mut vm = machine.clone().option("-vnc", &viewed).start(out)?;
+    let line = "x".repeat(140);
+    guests.wait_for_words(&mut vm, &[&line], out)?;
+    let mut viewer = Viewer::connect(&socket)?;
+    viewer.resize(1600, 900)?;
+    guests.wait_for_screen(&mut vm, None, out, |screen, _| {
+        ensure!(screen.columns == 200, "{} columns", screen.columns);
+        ensure!(screen.text().contains(&line), "the line is cut");
+        Ok(())
+    })?;
+    vm.check()?;
+    Ok("all of it on a larger screen".into())
 }
 
 /// Checks that there is a DRM device, and a terminal, after the device was unbound under a program
