@@ -5,6 +5,9 @@
 //! The printk core passes each record with the console lock held. If the KMS driver owns the screen
 //! at that moment, the record is missed: a work item, or the next record, reads it from the
 //! kernel's log. A panic takes the screen from any owner, and from a framebuffer.
+//!
+//! The device sleeps and wakes up, is reset, and changes its displays: a new log begins with the
+//! records that the printk core has passed before, whatever the log level is by then.
 
 use core::ops::Range;
 
@@ -80,8 +83,8 @@ const NONE: u64 = u64::MAX;
 
 /// The sequence number of the first record of a panic, or [`NONE`].
 static FIRST_OF_PANIC: Atomic<u64> = Atomic::new(NONE);
-/// The console's log level before a panic, which raises it. Records from before are shown by this.
-static LEVEL: Atomic<u32> = Atomic::new(0);
+/// The records that the printk core has passed.
+static PASSED: Passed = Passed::new();
 /// Set when the owner of the screen has faulted: the driver itself, which may fault again.
 static OWNER_FAULTED: AtomicFlag = AtomicFlag::new(false);
 /// Set when a panic has taken the screen.
@@ -92,19 +95,70 @@ static PANIC_RESTARTS: Atomic<u64> = Atomic::new(0);
 /// because of a fault of the driver's own.
 const MAX_PANIC_RESTARTS: u64 = 2;
 
-/// The largest number of records that are shown again on a new log: more than a screen has rows,
-/// since the log level may hide some.
-const MAX_WRITTEN_AGAIN: u64 = 4096;
-
 /// Marks the last line of a panic.
 const END_OF_PANIC: &[u8] = b"---[ end Kernel panic";
 
 /// The console.
 struct Legacy;
 
+/// Which of the last records the printk core has passed: the console's log level has hidden the
+/// others. Changed with the console lock held, or in a panic.
+struct Passed {
+    /// A bit for each record.
+    records: [Atomic<u64>; Self::WORDS],
+    /// The sequence number after the last one that was passed.
+    end: Atomic<u64>,
+}
+
+impl Passed {
+    const WORDS: usize = 64;
+    /// The number of records that it knows: more than a screen has rows, since many may be hidden.
+    const RECORDS: u64 = Self::WORDS as u64 * 64;
+
+    const fn new() -> Self {
+        Self {
+            records: [const { Atomic::new(0) }; Self::WORDS],
+            end: Atomic::new(0),
+        }
+    }
+
+    /// Returns the word with the bit of a record, and that bit.
+    fn bit(&self, seq: u64) -> (Option<&Atomic<u64>>, u64) {
+        let index = seq / 64 % Self::WORDS as u64;
+        (self.records.get(index as usize), 1 << (seq % 64))
+    }
+
+    /// Adds a record; those between the last one and this one were hidden.
+    fn add(&self, seq: u64) {
+        let end = self.end.load(Relaxed);
+        for hidden in end.max(seq.saturating_sub(Self::RECORDS))..seq {
+            if let (Some(word), bit) = self.bit(hidden) {
+                word.store(word.load(Relaxed) & !bit, Relaxed);
+            }
+        }
+        if let (Some(word), bit) = self.bit(seq) {
+            word.store(word.load(Relaxed) | bit, Relaxed);
+        }
+        self.end.store(end.max(seq + 1), Relaxed);
+    }
+
+    /// Returns whether a record was passed.
+    fn has(&self, seq: u64) -> bool {
+        let end = self.end.load(Relaxed);
+        let is_known = seq < end && end - seq <= Self::RECORDS;
+        let (word, bit) = self.bit(seq);
+        is_known && word.is_some_and(|word| word.load(Relaxed) & bit != 0)
+    }
+
+    /// Returns the sequence number of the oldest record that it knows.
+    fn oldest(&self) -> u64 {
+        self.end.load(Relaxed).saturating_sub(Self::RECORDS)
+    }
+}
+
 /// A device that shows the log.
 pub(crate) struct ActiveDevice {
-    /// The log; none while the device sleeps, or if its displays cannot be used.
+    /// The log; none while the device sleeps, or if it could not be brought up the last time.
     log: AtomicOption<Log<'static, QueueMemory>>,
     device: BoundDevice,
 }
@@ -130,41 +184,48 @@ impl ActiveDevice {
         }
     }
 
-    /// Brings the device up again, after [`ActiveDevice::end_log`], and shows the log again.
+    /// Brings the device up again, after [`ActiveDevice::end_log`], and writes the text again; shows
+    /// it if `shows` is set.
     ///
     /// # Errors
     ///
     /// Fails as [`BoundDevice::bring_up`] does; there is no log then.
-    fn bring_up(&mut self, reader: &mut LogReader) -> Result<(), BringUpError> {
+    fn bring_up(&mut self, reader: &mut LogReader, shows: bool) -> Result<(), BringUpError> {
+        // It waits as long as if it was a use of its own.
+        begin_use();
         self.device.bring_up(&mut self.log)?;
-        self.write_again(reader);
+        self.write_again(reader, shows);
         Ok(())
     }
 
     /// Ends the log and stops the device. Returns what its scanouts retain.
+    ///
+    /// Not inlined: it needs much stack.
+    #[inline(never)]
     fn end_log(&mut self, how: Stop) -> RetainedScanouts {
         let Some(mut log) = self.log.take() else {
             return RetainedScanouts::default();
         };
         let retained = log.retain_scanouts();
-        if let Some(error) = how(&mut self.device, log) {
-            bring_up::report_missing_text(error);
-        }
+        // The text that it has not shown is shown on the next log.
+        let _ = how(&mut self.device, log);
         retained
     }
 
-    /// Shows what the console has shown before on a new log. The caller holds the console lock.
-    fn write_again(&mut self, reader: &mut LogReader) {
+    /// Writes the last records that the printk core has passed to a new log, and shows them if
+    /// `shows` is set. The caller holds the console lock.
+    fn write_again(&mut self, reader: &mut LogReader, shows: bool) {
         let Some(log) = self.log.as_mut() else {
             return;
         };
         let end = CONSOLE.seq();
-        let oldest = end.saturating_sub(MAX_WRITTEN_AGAIN);
-        if let Some(first) = Record::read(oldest, &mut reader.buffer).map(|it| it.seq) {
+        if let Some(first) = Record::read(PASSED.oldest(), &mut reader.buffer).map(|it| it.seq) {
             MISSED.store(NONE, Relaxed);
-            write_records(log, reader, first..end, NONE);
+            write_records(log, reader, first..end);
         }
-        log.show();
+        if shows {
+            log.show();
+        }
     }
 }
 
@@ -202,22 +263,23 @@ pub(crate) fn suspend() {
     with_device(|active, _| active.end_log(BoundDevice::reset));
 }
 
-/// Brings the device up after [`suspend`], and shows the log again. May sleep.
-pub(crate) fn resume() {
-    let result = with_device(ActiveDevice::bring_up);
+/// Brings the device up after [`suspend`]. Shows the log again, unless `shows` says that something
+/// else comes in its place. May sleep.
+pub(crate) fn resume(shows: bool) {
+    let result = with_device(|active, reader| active.bring_up(reader, shows));
     if let Some(Err(error)) = result {
         bring_up::report_error("after sleep", &error);
     }
 }
 
 /// Recovers a device that had timed out and answers now, or that something else has reset. Returns
-/// whether it did. May sleep.
-pub(crate) fn recover() -> bool {
+/// whether it did. `shows` is as in [`resume`]. May sleep.
+pub(crate) fn recover(shows: bool) -> bool {
     let result = with_device(|active, reader| {
         let health = active.device.recover(active.log.as_mut()?)?;
         if health == Health::Reset {
             active.end_log(BoundDevice::reset);
-            if let Err(error) = active.bring_up(reader) {
+            if let Err(error) = active.bring_up(reader, shows) {
                 return Some(Err(error));
             }
         }
@@ -237,8 +299,8 @@ pub(crate) fn recover() -> bool {
 }
 
 /// Starts the log anew if the host has changed the displays. The old picture stays until there is
-/// the new one. Returns what has changed. May sleep.
-pub(crate) fn follow_displays() -> Displays {
+/// the new one. Returns what has changed. `shows` is as in [`resume`]. May sleep.
+pub(crate) fn follow_displays(shows: bool) -> Displays {
     let start = ticks();
     let result = with_device(|active, reader| {
         let displays = active.device.poll_displays(&mut active.log);
@@ -246,7 +308,7 @@ pub(crate) fn follow_displays() -> Displays {
             let retained = active.end_log(BoundDevice::quiesce);
             let ActiveDevice { device, log } = active;
             device.bring_up_on_new_displays(log, retained)?;
-            active.write_again(reader);
+            active.write_again(reader, shows);
         }
         Ok(displays)
     });
@@ -277,7 +339,6 @@ pub(crate) fn unregister() {
 /// `None` if there is no device. Waits while another context owns the screen. May sleep.
 fn with_device<R>(f: impl FnOnce(&mut ActiveDevice, &mut LogReader) -> R) -> Option<R> {
     console::locked(|_| {
-        begin_use();
         DEVICE.with(|(device, reader), is_torn| {
             let active = device.as_mut()?;
             restart_if(is_torn, active);
@@ -343,27 +404,12 @@ pub(crate) fn catch_up() {
 /// Appends the records that were missed before the record `end`. The caller holds the console lock,
 /// or panics.
 fn write_missed(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, end: u64) {
-    if !oops_in_progress() && !IN_PANIC.load(Relaxed) {
-        LEVEL.store(kmsg::console_level().into(), Relaxed);
-    }
-    let first = MISSED.xchg(NONE, Relaxed);
-    // The printk core has passed the first one of those that were missed, whatever its level is,
-    // but not the first one that is shown again.
-    let passed = match IN_PANIC.load(Relaxed) {
-        true => NONE,
-        false => first,
-    };
-    write_records(log, reader, first..end, passed);
+    write_records(log, reader, MISSED.xchg(NONE, Relaxed)..end);
 }
 
-/// Appends those of these records that the console's log level shows, and the record `passed`. The
-/// caller holds the console lock, or panics.
-fn write_records(
-    log: &mut Log<'static, QueueMemory>,
-    reader: &mut LogReader,
-    records: Range<u64>,
-    passed: u64,
-) {
+/// Appends those of these records that the printk core has passed. The caller holds the console
+/// lock, or panics.
+fn write_records(log: &mut Log<'static, QueueMemory>, reader: &mut LogReader, records: Range<u64>) {
     let Range {
         start: mut next,
         end,
@@ -379,16 +425,11 @@ fn write_records(
             log.append_dropped(record.seq - next);
         }
         next = record.seq + 1;
-        let is_of_panic = record.seq >= FIRST_OF_PANIC.load(Relaxed);
-        let is_shown = match IN_PANIC.load(Relaxed) && !is_of_panic {
-            true => u32::from(record.level()) < LEVEL.load(Relaxed),
-            false => record.level() < kmsg::console_level(),
-        };
-        if !is_shown && record.seq != passed {
+        if !PASSED.has(record.seq) {
             continue;
         }
         let is_urgent = match IN_PANIC.load(Relaxed) {
-            true => is_of_panic,
+            true => record.seq >= FIRST_OF_PANIC.load(Relaxed),
             false => oops_in_progress(),
         };
         for (_, line) in record.lines() {
@@ -435,6 +476,7 @@ fn write_in_panic(text: &[u8], seq: u64) {
 impl LegacyConsole for Legacy {
     fn write(text: &[u8]) {
         let seq = CONSOLE.seq();
+        PASSED.add(seq);
         if panic_on_this_cpu() {
             return write_in_panic(text, seq);
         }

@@ -164,7 +164,7 @@ impl Sleep for Module {
     }
 
     fn resume() {
-        legacy::resume();
+        legacy::resume(!framebuffer::is_coming());
         framebuffer::redraw();
     }
 }
@@ -173,10 +173,10 @@ impl Sleep for Module {
 /// [`work::poll_device_later`], which goes on until the device is removed.
 #[no_mangle]
 extern "C" fn rust_virtgpu_bridge_poll_device() {
-    if legacy::recover() {
+    if legacy::recover(!framebuffer::is_coming()) {
         framebuffer::redraw();
     }
-    match legacy::follow_displays() {
+    match legacy::follow_displays(!framebuffer::is_coming()) {
         Displays::Unchanged => {}
         Displays::Same => framebuffer::displays_changed(),
         Displays::Differ => {

@@ -103,8 +103,8 @@ pub(crate) struct BoundDevice {
     was_ours: bool,
     /// The number of times that the device was recovered.
     recoveries: usize,
-    /// Set if the displays have changed to some that cannot be used.
-    is_display_lost: bool,
+    /// Set if the device could not be brought up the last time: a change of its displays may help.
+    is_lost: bool,
 }
 
 /// A function that stops a device and ends its log: [`BoundDevice::reset`] or
@@ -244,7 +244,7 @@ impl BoundDevice {
             memory: None,
             was_ours: false,
             recoveries: 0,
-            is_display_lost: false,
+            is_lost: false,
         })
     }
 
@@ -272,7 +272,7 @@ impl BoundDevice {
             memory: None,
             was_ours: false,
             recoveries: 0,
-            is_display_lost: false,
+            is_lost: false,
         })
     }
 
@@ -316,7 +316,7 @@ impl BoundDevice {
     ///
     /// Fails as [`bring_up::bring_up`] does, and with errors of the DMA API.
     #[cfg(not(MODULE))]
-    pub(crate) fn bring_up(
+    fn bring_up_anywhere(
         &mut self,
         to: &mut AtomicOption<Log<'static, QueueMemory>>,
     ) -> Result<(), BringUpError> {
@@ -346,21 +346,28 @@ impl BoundDevice {
         matches!(self.notify_region, NotifyRegion::Bar(..)) && !must_not_sleep()
     }
 
-    /// Brings the device up in memory of the DMA API. May sleep.
+    /// Brings the device up: in memory of the kernel image, by physical addresses, or in memory of
+    /// the DMA API if that does not work; the module in memory of the DMA API, and it may sleep.
     ///
     /// # Errors
     ///
-    /// Fails as [`bring_up::bring_up`] does, and with errors of the DMA API.
-    #[cfg(MODULE)]
+    /// Fails as [`bring_up::bring_up`] does, and with errors of the DMA API. There is no log then,
+    /// until the displays change: perhaps to some that can be used.
     pub(crate) fn bring_up(
         &mut self,
         to: &mut AtomicOption<Log<'static, QueueMemory>>,
     ) -> Result<(), BringUpError> {
-        self.bring_up_dma(to)
+        #[cfg(not(MODULE))]
+        let result = self.bring_up_anywhere(to);
+        #[cfg(MODULE)]
+        let result = self.bring_up_dma(to);
+        // One that does not answer is left alone.
+        self.is_lost = matches!(&result, Err(error) if !error.is_timeout());
+        result
     }
 
-    /// Returns whether the displays have changed since the last call (virtio 1.3, section 5.7.4,
-    /// VIRTIO_GPU_EVENT_DISPLAY). Waits for commands that the device executes.
+    /// Returns what the displays have changed to since the last call, and clears that event (virtio
+    /// 1.3, section 5.7.4, VIRTIO_GPU_EVENT_DISPLAY). Waits for commands that the device executes.
     pub(crate) fn poll_displays(
         &mut self,
         log: &mut AtomicOption<Log<'static, QueueMemory>>,
@@ -371,7 +378,7 @@ impl BoundDevice {
         // vhost-user-gpu).
         let is_settled = match log.as_mut() {
             Some(log) => log.drain(),
-            None => self.is_display_lost,
+            None => self.is_lost,
         };
         if !is_settled || !config::displays_changed(self.transport.transport()) {
             Displays::Unchanged
@@ -382,13 +389,12 @@ impl BoundDevice {
         }
     }
 
-    /// Brings the device up for [`Displays::Differ`], after [`BoundDevice::quiesce`]. Its picture,
-    /// on what its scanouts have `retained`, stays until there is text.
+    /// Brings the device up for [`Displays::Differ`], after [`BoundDevice::quiesce`]. The picture of
+    /// its scanouts, which have `retained` these resources, stays until there is text.
     ///
     /// # Errors
     ///
-    /// Fails as [`BoundDevice::bring_up`] does. The next change may be to displays that can be
-    /// used.
+    /// Fails as [`BoundDevice::bring_up`] does.
     pub(crate) fn bring_up_on_new_displays(
         &mut self,
         to: &mut AtomicOption<Log<'static, QueueMemory>>,
@@ -402,7 +408,6 @@ impl BoundDevice {
             }
             result => result,
         };
-        self.is_display_lost = result.is_err();
         // After a reset nothing is retained.
         if let Some(log) = to
             .as_mut()

@@ -30,15 +30,19 @@ use crate::{
         pci_device::PciError,
         queue_memory::QueueMemory, //
     },
-    scanout::log::{
-        Log,
-        LogError,
-        Memory,
-        Options, //
+    scanout::{
+        display::DisplayError,
+        log::{
+            Log,
+            LogError,
+            Memory,
+            Options, //
+        }, //
     },
     text::Scroll,
     virtio::{
         pci::CapabilityError,
+        queue::QueueError,
         setup::{
             self,
             Negotiated,
@@ -57,11 +61,7 @@ use crate::{
     firmware::ram::RegistersError,
     linux::early::ImageMemory,
     pci::bars::AssignError,
-    scanout::display::DisplayError,
-    virtio::{
-        mmio::MmioError,
-        queue::QueueError, //
-    }, //
+    virtio::mmio::MmioError, //
 };
 
 /// The size in bytes of the memory that is shared with the device or holds text.
@@ -112,7 +112,6 @@ pub(crate) enum BringUpError {
 
 impl BringUpError {
     /// Returns whether the device did not answer in time, so another try would take as long.
-    #[cfg(not(MODULE))]
     pub(crate) fn is_timeout(&self) -> bool {
         let stalled = GpuError::Queue(QueueError::Stalled);
         match self {

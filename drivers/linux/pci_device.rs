@@ -103,7 +103,7 @@ impl PciDevice {
     pub(crate) fn driver(self, name: &mut [u8; 64]) -> Option<&str> {
         // SAFETY: By the invariants the device is valid, and there is room for as many bytes as
         // said. The function takes the device's lock, which is not held: the caller,
-        // `module::registered()`, runs in the module's `init()`.
+        // `module::register()`, runs in the module's `init()`.
         let bound = unsafe {
             bridge_bindings::virtgpu_bridge_driver_name(
                 self.as_device().cast(),
@@ -144,8 +144,8 @@ impl PciDevice {
 
     /// Clears Bus Master Enable (PCI 3.0, section 6.2.2): the device does not access memory.
     pub(crate) fn clear_master(self) {
-        // SAFETY: By the invariants the device is valid. It is being probed, so nobody else changes
-        // the register.
+        // SAFETY: By the invariants the device is valid. Nobody else changes the register meanwhile:
+        // the device is ours, and the caller owns the screen or probes.
         unsafe { bindings::pci_clear_master(self.as_ptr()) };
     }
 

@@ -103,10 +103,12 @@ pub(crate) fn poll_device_later() {
 }
 
 /// Waits until the work of [`poll_device_later`] is done, and ends it, even if it queues itself.
-/// May sleep. The caller holds neither the console lock nor a mutex of the driver.
+/// May sleep. The caller holds neither the console lock, nor a mutex of the driver, nor a lock of
+/// DRM's.
 #[cfg(MODULE)]
 pub(crate) fn stop_polling_device() {
     // SAFETY: `cancel_delayed_work_sync()` waits for work that may take the console lock, the
-    // driver's mutexes and locks of DRM. The callers, which release the device, hold none of them.
+    // driver's mutexes and locks of DRM. The callers, `remove()` and `shutdown()`, hold none of
+    // them, but the device's lock, which that work does not take.
     unsafe { bindings::virtgpu_bridge_stop_polling_device() };
 }
