@@ -20,6 +20,7 @@ help:
 	@echo '  image           build/Image, the kernel with the driver built in'
 	@echo '  plain-image     build/Image-plain, the same kernel without it'
 	@echo '  modules         build/virtgpu_bridge*.ko, the driver as modules (KDIR=: for the kernel built there)'
+	@echo '  dkms            build/dkms/*.deb, a Debian package: DKMS builds the modules for the kernels of a machine'
 	@echo '  handoff         build/handoff/, the UEFI driver that keeps the picture of firmware for the kernel'
 	@echo '  graft ungraft   put the driver into the kernel tree KDIR=, or take it out again'
 	@echo '  kunit host-test vm-test bench-check style    parts of check (ONLY= picks VM cases by name)'

@@ -29,4 +29,5 @@ include tests/make/bench.mk
 include tests/make/host.mk
 include tests/make/style.mk
 include tests/make/series.mk
+include tests/make/dkms.mk
 include tests/make/check.mk

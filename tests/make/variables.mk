@@ -26,5 +26,5 @@ FROM ?=
 # Whether `make bench` makes what it counts the baseline.
 BASELINE ?=
 
-TARGETS := run check check-all image plain-image modules handoff graft ungraft kunit host-test \
+TARGETS := run check check-all image plain-image modules dkms handoff graft ungraft kunit host-test \
 	   fuzz mutants vm-test vm-list survey bench bench-check style series series-check fmt clippy
