@@ -22,6 +22,7 @@ cargo-flags := --locked --manifest-path tests/Cargo.toml --target-dir $(build)/t
 
 include tests/make/kernel.mk
 include tests/make/module.mk
+include tests/make/debian.mk
 include tests/make/uefi.mk
 include tests/make/guest.mk
 include tests/make/vm.mk

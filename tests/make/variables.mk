@@ -23,8 +23,10 @@ SECONDS := 60
 FUZZ :=
 # Who sends the patches of `make series`, as "Name address@host"; git's user if nobody is named.
 FROM ?=
+# Debian's flavour of the kernel of `make deb`: arm64 or cloud-arm64.
+FLAVOUR ?= arm64
 # Whether `make bench` makes what it counts the baseline.
 BASELINE ?=
 
-TARGETS := run check check-all image plain-image modules dkms handoff graft ungraft kunit host-test \
+TARGETS := run check check-all image plain-image modules dkms deb handoff graft ungraft kunit host-test \
 	   fuzz mutants vm-test vm-list survey bench bench-check style series series-check fmt clippy
