@@ -184,8 +184,8 @@ impl ActiveDevice {
         }
     }
 
-    /// Brings the device up again, after [`ActiveDevice::end_log`], and writes the text again; shows
-    /// it if `shows` is set.
+    /// Brings the device up again, after [`ActiveDevice::end_log`], and writes the text again;
+    /// shows it if `shows` is set.
     ///
     /// # Errors
     ///

@@ -389,8 +389,8 @@ impl BoundDevice {
         }
     }
 
-    /// Brings the device up for [`Displays::Differ`], after [`BoundDevice::quiesce`]. The picture of
-    /// its scanouts, which have `retained` these resources, stays until there is text.
+    /// Brings the device up for [`Displays::Differ`], after [`BoundDevice::quiesce`]. The picture
+    /// of its scanouts, which have `retained` these resources, stays until there is text.
     ///
     /// # Errors
     ///

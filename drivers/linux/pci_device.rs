@@ -144,8 +144,8 @@ impl PciDevice {
 
     /// Clears Bus Master Enable (PCI 3.0, section 6.2.2): the device does not access memory.
     pub(crate) fn clear_master(self) {
-        // SAFETY: By the invariants the device is valid. Nobody else changes the register meanwhile:
-        // the device is ours, and the caller owns the screen or probes.
+        // SAFETY: By the invariants the device is valid. Nobody else changes the register
+        // meanwhile: the device is ours, and the caller owns the screen or probes.
         unsafe { bindings::pci_clear_master(self.as_ptr()) };
     }
 
