@@ -24,6 +24,7 @@ help:
 	@echo '  handoff         build/handoff/, the UEFI driver that keeps the picture of firmware for the kernel'
 	@echo '  graft ungraft   put the driver into the kernel tree KDIR=, or take it out again'
 	@echo '  deb             build/debian/*/, the arm64 kernel of Debian with the driver, a package (FLAVOUR=)'
+	@echo '  check-debian    boots a Debian system with that kernel, and reads its screen (takes long at first)'
 	@echo '  kunit host-test vm-test bench-check style    parts of check (ONLY= picks VM cases by name)'
 	@echo '  fuzz            another part: fuzz what reads foreign bytes (SECONDS=60 for each target, FUZZ=name,..)'
 	@echo '  mutants         plant faults in the pure modules, and count those that the host tests notice (SEED=)'

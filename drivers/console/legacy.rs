@@ -263,8 +263,8 @@ pub(crate) fn suspend() {
     with_device(|active, _| active.end_log(BoundDevice::reset));
 }
 
-/// Brings the device up after [`suspend`]. Shows the log again, unless `shows` says that something
-/// else comes in its place. May sleep.
+/// Brings the device up after [`suspend`]. Shows the log again if `shows` is set: else something
+/// comes in its place. May sleep.
 pub(crate) fn resume(shows: bool) {
     let result = with_device(|active, reader| active.bring_up(reader, shows));
     if let Some(Err(error)) = result {

@@ -28,5 +28,5 @@ FLAVOUR ?= arm64
 # Whether `make bench` makes what it counts the baseline.
 BASELINE ?=
 
-TARGETS := run check check-all image plain-image modules dkms deb handoff graft ungraft kunit host-test \
+TARGETS := run check check-all image plain-image modules dkms deb check-debian handoff graft ungraft kunit host-test \
 	   fuzz mutants vm-test vm-list survey bench bench-check style series series-check fmt clippy

@@ -7,7 +7,7 @@ use crate::{
     config::Need,
     font::Fonts,
     initramfs, log,
-    qemu::{Machine, Vm},
+    qemu::{Board, Machine, Vm},
     screen::{Picture, Screen},
 };
 use anyhow::{bail, ensure, Context, Result};
@@ -41,6 +41,8 @@ pub struct Guests {
     /// Debian's own initramfs, and the disk that it opens.
     debian: [PathBuf; 2],
     session: PathBuf,
+    /// A disk with a whole Debian system.
+    system: PathBuf,
 }
 
 /// Kernels of one version.
@@ -97,6 +99,7 @@ impl Guests {
             handoff: PathBuf::new(),
             debian: Default::default(),
             session: PathBuf::new(),
+            system: PathBuf::new(),
         })
     }
 
@@ -114,7 +117,35 @@ impl Guests {
             handoff: PathBuf::new(),
             debian: Default::default(),
             session: PathBuf::new(),
+            system: PathBuf::new(),
         }
+    }
+
+    /// Returns machines that start from a disk with a whole Debian system, whose kernel has the
+    /// fonts of `kernel_source`.
+    pub fn of_disk(disk: &Path, kernel_source: &Path) -> Result<Self> {
+        Ok(Self {
+            fonts: Fonts::read(kernel_source)?,
+            system: disk.to_owned(),
+            ..Self::unbuilt("tty0")
+        })
+    }
+
+    /// Returns a machine that starts from that disk, as its user does; with these words for the
+    /// kernel.
+    pub fn system(&self, words: &str) -> Machine {
+        let drive = format!(
+            "if=none,id=system,format=raw,snapshot=on,file={}",
+            self.system.display()
+        );
+        Machine::bare(Board::Virt)
+            .append(words)
+            .option("-m", "2G")
+            .option("-drive", &drive)
+            .device("virtio-blk-pci,drive=system")
+            .device("qemu-xhci")
+            .device("usb-kbd")
+            .device(GPU)
     }
 
     /// With Debian's own initramfs, and the disk that this opens, of `folder`; with these modules.

@@ -17,7 +17,7 @@ mod run;
 mod survey;
 
 use anyhow::Result;
-use cases::{choice::Choice, Run};
+use cases::{choice::Choice, Group, Run};
 use clap::{Args, Parser};
 use std::{
     fs,
@@ -79,6 +79,21 @@ enum Cli {
         /// How many machines run at a time.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
+    },
+    /// Boots a disk with a whole Debian system, and reads its screen.
+    Debian {
+        /// The disk that samples/debian/system has made.
+        #[arg(long, value_name = "FILE")]
+        disk: PathBuf,
+        /// The kernel's source, for its fonts.
+        #[arg(long, value_name = "KERNEL_SRC")]
+        fonts: PathBuf,
+        /// The folder for screenshots and logs.
+        #[arg(long)]
+        out: PathBuf,
+        /// Only cases whose name holds one of these, which commas divide.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
     },
     /// Lists the cases that a kernel would run. It need not be built.
     List {
@@ -170,6 +185,20 @@ fn dispatch(cli: Cli) -> Result<Option<Tally>> {
             let tally = test(&guests, &chosen.runs, jobs, &out);
             chosen.say_what_is_left_out();
             tally
+        }
+        Cli::Debian {
+            disk,
+            fonts,
+            out,
+            only,
+        } => {
+            let guests = Guests::of_disk(&disk, &fonts)?;
+            let runs: Vec<Run> = cases::debian::GROUPS
+                .iter()
+                .flat_map(Group::runs)
+                .filter(|run| only.is_empty() || only.iter().any(|it| run.name().contains(it)))
+                .collect();
+            test(&guests, &runs, 1, &out)
         }
         Cli::List { choice } => {
             let chosen = choice.choose()?;

@@ -23,6 +23,7 @@
 //! | `command_line.rs` | the command line and the consoles that it makes |
 //! | `faults.rs` | a device that stalls, goes, comes back or is reset |
 //! | `console.rs` | kernels without virtual terminals |
+//! | `debian.rs` | a whole Debian system, for `vm debian` |
 //!
 //! `fixtures.rs` and `crash.rs` have what they share, `choice.rs` says which of them a kernel runs.
 
@@ -30,6 +31,7 @@ pub mod choice;
 mod command_line;
 mod console;
 pub mod crash;
+pub mod debian;
 mod devices;
 mod displays;
 mod early;
