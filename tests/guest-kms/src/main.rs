@@ -16,7 +16,7 @@
 //! | `show=SEED` | shows a new buffer with picture SEED by SETCRTC |
 //! | `dirty=X:Y:W:H:SEED` | paints that part of picture SEED into the buffer; DIRTYFB |
 //! | `atomic=SEED` | as `show`, by an atomic commit |
-//! | `beyond=X:Y:SEED` | as `atomic`, with a plane that begins X pixels left of the screen, Y above |
+//! | `beyond=X:Y:SEED` | as `atomic`; the plane begins X pixels left of the screen, Y above |
 //! | `damage=X:Y:W:H:SEED` | as `dirty`, by an atomic commit with FB_DAMAGE_CLIPS |
 //! | `paint=X:Y:W:H:SEED` | paints, and says nothing |
 //! | `flip=N` | N page flips, of pictures 2, 1, 2 .., each with its event; says how long they took |

@@ -30,13 +30,13 @@ const CASES: &[Case] = &[
     }),
 ];
 
-/// How long an answer may take until the login.
+/// Limits the time from an answer to the login.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// What asks for a login.
+/// Asks for a login.
 const LOGIN: &str = "debian login:";
 
-/// How long a step of the boot may take.
+/// Limits the time of a step of the boot.
 const STEP: Duration = Duration::from_secs(400);
 
 /// Starts the machine. The words for its kernel are on a disk of their own.
